@@ -1,0 +1,52 @@
+"""Messages as they come from a log and as they go to one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.readings import Partition
+
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+
+
+def no_headers(position: int) -> Headers:
+    """The headers of messages that have none."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Messages as columns, in log order.
+
+    key, value     one entry per message; None where Kafka has null
+    partition      i4[M] index into `partitions`
+    offset         i8[M]
+    log_time_us    i8[M] the log's own time of the message, microseconds since the epoch; -1 where unknown
+    partitions     the partitions that occur, in the order of their indices
+    headers        position -> the message's headers; asked for dead letters only, before the next poll
+    """
+
+    key: Sequence[bytes | None] = ()
+    value: Sequence[bytes | None] = ()
+    partition: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    offset: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    log_time_us: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    partitions: tuple[Partition, ...] = ()
+    headers: Callable[[int], Headers] = no_headers
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message to be written; its topic follows from where it stands in `ports.Outcome`."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()

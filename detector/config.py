@@ -1,0 +1,300 @@
+"""The configuration: one YAML file, overridden by the environment, as a few frozen models.
+
+`DETECTOR_SECTION__FIELD` in the environment replaces `section: field:` of the file. Every field says its unit, its
+bounds and why it is there. `kafka:` takes librdkafka's own properties under their dotted names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from detector.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "DETECTOR_"
+DAY_US = 86_400_000_000
+PERIODS_US = {"hour": DAY_US // 24, "day": DAY_US, "week": 7 * DAY_US, "month": 30 * DAY_US, "year": 365 * DAY_US}
+BUDGET = re.compile(r"^\s*(\d+(?:\.\d+)?)\s+per\s+stream\s+per\s+(hour|day|week|month|year)\s*$")
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class EventTime(Section):
+    """When the sensor measured."""
+
+    field: str | None = Field(None, description="dotted path of the field; without it Kafka's own time of the message counts")
+    unit: Literal["auto", "s", "ms", "us", "ns", "iso8601"] = Field(
+        "auto",
+        description="what a number means; auto tells seconds, milliseconds, microseconds and nanoseconds by their size "
+        "(right for 1973 to 2286) and reads text as ISO 8601",
+    )
+    future_max_s: float = Field(
+        86_400,
+        gt=0,
+        description="a reading further ahead of the log's own time than this is invalid: one absurd time would make all others late",
+    )
+    past_max_s: float = Field(10 * 365 * 86_400, gt=0, description="a reading further behind the log's own time than this is invalid")
+
+
+class Narrow(Section):
+    """One value per message: which field names the channel, which carries the value."""
+
+    channel: str = Field(description="dotted path of the field that names the channel")
+    value: str = Field(description="dotted path of the field that carries the value")
+
+
+class Input(Section):
+    """Where readings come from and how to read them."""
+
+    topics: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), description="topics to read")
+    stream: tuple[str, ...] | None = Field(
+        None, description="dotted paths whose values, joined by '/', name the stream; without it the message's key does"
+    )
+    event_time: EventTime = EventTime()
+    channels: tuple[str, ...] | None = Field(
+        None, description="dotted paths of the model's channels, in the model's order; without it the model's own channel names"
+    )
+    values: str | None = Field(
+        None, description="dotted path of an array that carries all channels in the model's order, instead of named channels"
+    )
+    items: str | None = Field(
+        None,
+        description="dotted path of an array of readings inside one message (a gateway's batch), '.' if the message itself is that "
+        "array; stream and event time may stand in the items or beside them",
+    )
+    narrow: Narrow | None = Field(None, description="one value per message")
+    message_bytes_max: int = Field(1_048_576, ge=64, le=64 * 1_048_576, description="a longer message is invalid, bytes")
+
+    @field_validator("topics", "stream", "channels", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Input:
+        if self.values is not None and self.narrow is not None:
+            raise ValueError("values and narrow exclude each other: an array of channels, or one value per message")
+        if self.values is not None and self.channels is not None:
+            raise ValueError("values and channels exclude each other: an array, or named channels")
+        return self
+
+
+class Output(Section):
+    """Where decisions go. Topics not named follow from the group."""
+
+    alerts: str | None = Field(None, description="topic of alerts; <group>.alerts without it")
+    dead_letters: str | None = Field(None, description="topic of dead letters; <group>.dead-letters without it")
+
+
+class Alerts(Section):
+    """When a stream is worth a person's attention."""
+
+    budget: str = Field(
+        "1 per stream per week", description="false alerts that are acceptable: 'NUMBER per stream per hour|day|week|month|year'"
+    )
+    warmup_readings: int = Field(100, ge=0, le=1_000_000, description="readings of a new stream that are learned from and cannot alert")
+    accept_after_s: float | None = Field(
+        None, gt=0, description="an alert this old is closed and its level accepted as the new normal; without it 2,000 readings"
+    )
+    silence_intervals: float = Field(
+        60, ge=0, description="a stream that is silent for so many of its usual intervals is an alert; 0 turns it off"
+    )
+
+    @field_validator("budget")
+    @classmethod
+    def _budget(cls, value: str) -> str:
+        match = BUDGET.match(value)
+        if not match or float(match[1]) <= 0:
+            raise ValueError("write it as '1 per stream per week' (a positive number; hour, day, week, month or year)")
+        return value
+
+    @property
+    def budget_period_us(self) -> float:
+        """Event time per budgeted false alert of one stream, microseconds."""
+        match = BUDGET.match(self.budget)
+        assert match is not None
+        return PERIODS_US[match[2]] / float(match[1])
+
+
+class Streams(Section):
+    """How many memories are kept."""
+
+    max: int = Field(1_000_000, ge=1, le=50_000_000, description="streams in memory per partition; readings of further ones are invalid")
+    idle_max_s: float = Field(
+        30 * 86_400, gt=0, description="a stream unseen for so much event time is forgotten; if it comes back it is new"
+    )
+
+
+class Service(Section):
+    """The process itself."""
+
+    batch_readings_max: int = Field(
+        10_000, ge=1, le=1_000_000, description="messages judged together at most; larger is faster and slower to answer"
+    )
+    poll_timeout_ms: int = Field(100, ge=1, le=60_000, description="how long to wait for the first message of a batch")
+    drain_timeout_s: float = Field(
+        20, gt=0, le=600, description="on SIGTERM: how long the batch in hand may take before the process leaves anyway"
+    )
+    backoff_ms_max: int = Field(30_000, ge=10, le=600_000, description="longest pause between attempts while the log is unavailable")
+
+
+class Http(Section):
+    """Metrics and health."""
+
+    host: str = Field("0.0.0.0", description="address to listen on; all, since Prometheus comes from elsewhere")  # noqa: S104
+    port: int = Field(9095, ge=0, le=65_535, description="0 takes a free port; it is printed at the start")
+
+
+class Metrics(Section):
+    """What Prometheus sees."""
+
+    watch: tuple[str, ...] = Field((), max_length=100, description="streams with series of their own (score, observed, expected)")
+
+
+class Logging(Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line that is written")
+    format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, JSON lines elsewhere")
+
+
+class Config(Section):
+    """All of it. `detector schema config` prints the JSON Schema."""
+
+    group: str = Field("detector", pattern=r"^[A-Za-z0-9._-]{1,200}$", description="consumer group; output topics are named after it")
+    model: str = Field("plant", description="a bundle's folder, or the name of one that ships")
+    input: Input = Input()
+    output: Output = Output()
+    alerts: Alerts = Alerts()
+    streams: Streams = Streams()
+    service: Service = Service()
+    http: Http = Http()
+    metrics: Metrics = Metrics()
+    log: Logging = Logging()
+    delivery: Literal["at_least_once"] = Field(
+        "at_least_once", description="alerts are written before offsets: none is lost, a crash may repeat some, with the same id"
+    )
+    kafka: dict[str, SecretStr] = Field(
+        default_factory=lambda: {"bootstrap.servers": SecretStr("localhost:9092")},
+        description="librdkafka properties under their own names, passed on as they are",
+    )
+
+    @field_validator("kafka", mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError("write librdkafka properties, one per line: 'bootstrap.servers: host:9092'")
+        for name, entry in value.items():
+            if isinstance(entry, dict | list):
+                raise ValueError(f"{name}: properties are written under their dotted names, such as 'bootstrap.servers: host:9092'")
+        return {name: entry if isinstance(entry, SecretStr) else librdkafka_text(entry) for name, entry in value.items()}
+
+    @property
+    def alerts_topic(self) -> str:
+        return self.output.alerts or f"{self.group}.alerts"
+
+    @property
+    def dead_letters_topic(self) -> str:
+        return self.output.dead_letters or f"{self.group}.dead-letters"
+
+    def kafka_properties(self) -> dict[str, str]:
+        """librdkafka's properties in clear: hand them to librdkafka, never to a log."""
+        return {name: entry.get_secret_value() for name, entry in self.kafka.items()}
+
+
+def librdkafka_text(value: object) -> str:
+    """A YAML value as librdkafka writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def load_config(path: Path | None, *, overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Config:
+    """Read the file, lay the environment over it, then `overrides` (the command line's).
+
+    raises ConfigError  one message that names every wrong key, and what to write instead
+    """
+    raw: dict[str, Any] = _read_yaml(path) if path is not None else {}
+    for name, text in sorted((os.environ if environment is None else environment).items()):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            _put(raw, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), text, name)
+    for dotted, value in (overrides or {}).items():
+        _put(raw, dotted.split("/"), value, dotted)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path), fix="`detector schema config` lists every key with its unit and bounds") from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no configuration file {path}", fix="name one with --config, or leave it out to use the defaults"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path} must be a mapping of sections, such as 'input:' and 'kafka:'")
+    return loaded
+
+
+def _put(raw: dict[str, Any], path: list[str], value: Any, name: str) -> None:
+    """Lay one value over the nested mapping. Text from the environment is read as YAML; under `kafka` `_` stands for '.'."""
+    if path[0] == "kafka" and len(path) == 2 and name.startswith(ENVIRONMENT_PREFIX):
+        path = ["kafka", path[1].replace("_", ".")]
+    inner = raw
+    for part in path[:-1]:
+        below = inner.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"{name}: '{part}' is a single value, not a section")
+        inner = below
+    if isinstance(value, str) and name.startswith(ENVIRONMENT_PREFIX) and path[0] != "kafka":
+        try:
+            value = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"{name} is not a YAML value") from None
+    inner[path[-1]] = value
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    lines = []
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        location = ".".join(str(part) for part in detail["loc"])
+        if detail["type"] == "extra_forbidden":
+            known = _fields_at(detail["loc"][:-1])
+            near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(sorted(known))}"
+            lines.append(f"{location}: unknown key; {hint}")
+        else:
+            lines.append(f"{location}: {detail['msg'].removeprefix('Value error, ')}")
+    where = str(path) if path else "the configuration"
+    return f"{where}: " + "; ".join(lines)
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] = Config
+    for part in location:
+        annotation = section.model_fields[str(part)].annotation if str(part) in section.model_fields else None
+        choices = [annotation, *getattr(annotation, "__args__", ())]
+        inner = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
+        if not inner:
+            return []
+        section = inner[0]
+    return list(section.model_fields)

@@ -1,0 +1,125 @@
+"""Readings as columns, the names of their streams, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Partition(NamedTuple):
+    """One ordered piece of a log. A stream's memory belongs to the partition that carries its readings."""
+
+    topic: str
+    number: int
+
+
+class Disposition(IntEnum):
+    """What became of a reading. Each reading gets exactly one.
+
+    SCORED     judged; may open an alert
+    WARMUP     judged and learned from, muted: the stream's calibration has not settled yet
+    LATE       older than the stream's newest reading; ignored
+    DUPLICATE  as old as the stream's newest reading; ignored
+    INVALID    could not be decoded; a dead letter
+    PART       one channel's value of a narrow reading, held until the reading is whole
+    """
+
+    SCORED = 0
+    WARMUP = 1
+    LATE = 2
+    DUPLICATE = 3
+    INVALID = 4
+    PART = 5
+
+
+class StreamNames(dict[bytes, int]):
+    """Interned stream names: a small integer stands for a name (UTF-8) within a process.
+
+    `names[name]` is the id of `name`, a new one if it has none. Ids are dense, so that columns can be indexed by them,
+    and are given out again once released. A dict, because one look-up per reading is all that the budget allows.
+
+    raises UnicodeDecodeError  when a new name is not UTF-8
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._name_of: list[str] = []
+        self._free: list[int] = []
+
+    def __missing__(self, name: bytes) -> int:
+        text = name.decode("utf-8")
+        if self._free:
+            new = self._free.pop()
+            self._name_of[new] = text
+        else:
+            new = len(self._name_of)
+            self._name_of.append(text)
+        self[name] = new
+        return new
+
+    @property
+    def ids_end(self) -> int:
+        """One more than the largest id ever given out."""
+        return len(self._name_of)
+
+    def name(self, stream_id: int) -> str:
+        """The name behind an id."""
+        return self._name_of[stream_id]
+
+    def release(self, stream_ids: Iterable[int]) -> None:
+        """Forget names; their ids may come back with other names."""
+        for stream_id in stream_ids:
+            if self.pop(self._name_of[stream_id].encode("utf-8"), None) is not None:
+                self._free.append(stream_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingBatch:
+    """Readings of many streams, as columns, in log order.
+
+    stream_id       i4[N]    interned in a StreamNames; StreamStates.rows_for maps it to a row
+    event_time_us   i8[N]    microseconds since the epoch, UTC, as measured by the sensor
+    value           f4[N, D] engineering units before scaling; NaN means missing, never 0
+    partition       i4[N]    index into `partitions`
+    offset          i8[N]    the message's offset in its partition
+    item            i4[N]    the reading's place inside its message (0 unless a gateway sent several)
+    partitions      the partitions that occur, in the order of their indices
+    channel         i4[N]    narrow readings only: the one channel that each carries; None where readings are whole
+
+    Rows of one stream keep their log order; streams may interleave freely.
+    """
+
+    stream_id: NDArray[np.int32]
+    event_time_us: NDArray[np.int64]
+    value: NDArray[np.float32]
+    partition: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    item: NDArray[np.int32]
+    partitions: tuple[Partition, ...]
+    channel: NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.stream_id)
+
+    @property
+    def channels(self) -> int:
+        """D, the number of channels."""
+        return int(self.value.shape[1])
+
+    def take(self, positions: NDArray[np.intp] | slice) -> ReadingBatch:
+        """The readings at `positions`, in that order."""
+        return ReadingBatch(
+            self.stream_id[positions],
+            self.event_time_us[positions],
+            self.value[positions],
+            self.partition[positions],
+            self.offset[positions],
+            self.item[positions],
+            self.partitions,
+            None if self.channel is None else self.channel[positions],
+        )

@@ -1,0 +1,97 @@
+"""The seam between the service and the world: what a log must be able to do.
+
+A log brings messages, and makes what was decided about them true. `adapters` has three: Kafka, memory, recordings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from detector.codec.messages import Message, Messages
+from detector.codec.readings import Decoded
+from detector.core.detect import Verdicts
+from detector.core.readings import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one poll brought: messages in log order; and partitions gained and lost, as data.
+
+    gained   assigned since the last poll: restore them; none of their messages come before that
+    lost     taken away since the last poll: forget their streams before judging these messages
+    """
+
+    messages: Messages = Messages()
+    gained: tuple[Partition, ...] = ()
+    lost: tuple[Partition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one batch decided; it becomes true together or not at all.
+
+    alerts, dead_letters   messages, in the order in which they were decided
+    state                  per partition: state rows by key (None: a tombstone), for that partition's state
+    offsets                per partition: the offset of the next message to read
+    """
+
+    alerts: Sequence[Message] = ()
+    dead_letters: Sequence[Message] = ()
+    state: Mapping[Partition, Mapping[bytes, bytes | None]] = field(default_factory=dict)
+    offsets: Mapping[Partition, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Where a partition stands: the next offset that is not yet judged, and its saved state rows."""
+
+    offset: int
+    state: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+class Log(Protocol):
+    """A log of readings that also takes what was decided about them. Used from one thread."""
+
+    def poll(self, messages_max: int, timeout_s: float) -> Fetched:
+        """Fetch at most `messages_max` messages, waiting at most `timeout_s` for the first.
+
+        raises LogUnavailable  back off and poll again
+        raises Fenced          another worker owns these partitions; exit
+        """
+
+    def commit(self, outcome: Outcome) -> None:
+        """Make alerts, dead letters, state and offsets true together, or not at all.
+
+        No transaction outlives this call. A log without transactions writes in the order alerts, dead letters, state,
+        offsets (at least once): what was written twice is recognisable by its id.
+
+        raises LogUnavailable  nothing is promised; the same outcome may be committed again
+        raises CommitAborted   assume nothing, even after a timeout: discard state and restore;
+                               the log alone knows what became true
+        raises Fenced          another worker owns these partitions; exit
+        source: KIP-98 (transactions), KIP-447 (group metadata)
+        """
+
+    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
+        """Go back to what is true for `partitions`: the next polls continue at the offsets returned.
+
+        The one door for start-up, rebalance and a failed commit.
+        """
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Per assigned partition: messages between the read position and the end, as last heard. Never blocks."""
+
+    def close(self) -> None:
+        """Leave the group and free what is held. Idempotent."""
+
+
+class Observer(Protocol):
+    """Someone who looks on: metrics, the verdict file of a replay. Called once per batch, after its commit."""
+
+    def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
+        """See what became of a batch.
+
+        seconds   time spent per room: poll, decode, detect, commit
+        """
