@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from detector.codec.messages import Message, Messages
@@ -95,3 +96,49 @@ class Observer(Protocol):
 
         seconds   time spent per room: poll, decode, detect, commit
         """
+
+
+class WorkerState(StrEnum):
+    """Where the worker is in its life; `service.worker` draws the legal transitions."""
+
+    STARTING = "starting"
+    RESTORING = "restoring"
+    RUNNING = "running"
+    BACKING_OFF = "backing_off"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class Vitals:
+    """How the worker is. Written by the worker alone; telemetry reads single fields from its own thread.
+
+    state               where the worker is in its life
+    alive_until_s       on the clock of time.monotonic(): if the worker is well it has moved again by then
+    messages, readings  polled, in all
+    unaccounted         readings polled that got no disposition, or a dead one; anything but 0 is a bug
+    dead_letters        written, by the name of the error
+    commits             batches that became true
+    commits_aborted     commits after which everything was discarded and restored
+    log_unavailable     calls that the log could not answer
+    backoff_s           length of the pause in progress; 0 while there is none
+    partitions          assigned
+    lag                 per partition, messages behind the end
+    streams             memories kept
+    alerts_open         alerts open now
+    """
+
+    state: WorkerState = WorkerState.STARTING
+    alive_until_s: float = 0.0
+    messages: int = 0
+    readings: int = 0
+    unaccounted: int = 0
+    dead_letters: Mapping[str, int] = field(default_factory=dict)
+    commits: int = 0
+    commits_aborted: int = 0
+    log_unavailable: int = 0
+    backoff_s: float = 0.0
+    partitions: int = 0
+    lag: Mapping[Partition, int] = field(default_factory=dict)
+    streams: int = 0
+    alerts_open: int = 0

@@ -1,0 +1,223 @@
+"""Metrics and health; `adapters.http` serves them.
+
+The batch's own figures are counted in `observe`, once per batch. How the worker is (`ports.Vitals`) is read at each scrape.
+docs/metrics.md lists every metric; a test keeps it complete.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from detector.codec.readings import Decoded
+from detector.core.detect import Verdicts
+from detector.core.readings import Disposition, StreamNames
+from detector.ports import Vitals, WorkerState
+
+READINGS_BUCKETS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000)
+SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+HOUR_US = 3_600_000_000
+UNKNOWN_US = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What this process is and was set to.
+
+    budget_period_us   event time per acceptable false alert of one stream, microseconds
+    streams_max        streams in memory per partition at most
+    watch              streams that get series of their own
+    """
+
+    version: str
+    model: str
+    fingerprint: str
+    channels: tuple[str, ...]
+    budget_period_us: float
+    streams_max: int
+    watch: tuple[str, ...] = ()
+
+
+class Telemetry:
+    """Counts what became of each batch (a `ports.Observer`) and shows it, together with the worker's vitals.
+
+    now_s   the clock that event times are compared with, seconds since the epoch
+    """
+
+    def __init__(self, about: About, vitals: Vitals, names: StreamNames, now_s: Callable[[], float] = time.time) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # not annotated there; a process-wide switch of the library: the start of a counter is of no use to anyone here
+        self.registry = CollectorRegistry(auto_describe=True)
+        self._about = about
+        self._vitals = vitals
+        self._names = names
+        self._newest_us = math.nan
+        self._judged_until_us: NDArray[np.int64] = np.empty(0, np.int64)
+        self._declare(now_s)
+        for collector in (_VitalsCollector(vitals), _AboutCollector(about)):
+            self.registry.register(collector)
+        for standard in (ProcessCollector, PlatformCollector, GCCollector):
+            standard(registry=self.registry)
+
+    def _declare(self, now_s: Callable[[], float]) -> None:
+        registry = self.registry
+        self._readings = Counter("detector_readings", "Readings by what became of them.", ["disposition"], registry=registry)
+        self._opened = Counter("detector_alerts_opened", "Alerts opened.", ["kind", "reason"], registry=registry)
+        self._closed = Counter("detector_alerts_closed", "Alerts closed.", ["kind", "reason"], registry=registry)
+        self._batch_readings = Histogram("detector_batch_readings", "Readings per batch.", buckets=READINGS_BUCKETS, registry=registry)
+        self._room_seconds = Histogram(
+            "detector_room_seconds", "Time per batch, by room.", ["room"], buckets=SECONDS_BUCKETS, registry=registry
+        )
+        delay = Gauge(
+            "detector_event_time_delay_seconds",
+            "How far the newest event time of the latest batch lies behind the clock.",
+            registry=registry,
+        )
+        delay.set_function(lambda: now_s() - self._newest_us / 1e6)
+        self._stream_seconds = Counter(
+            "detector_stream_seconds", "Event time over which streams were judged, summed over streams.", registry=registry
+        )
+        self._score = Gauge("detector_stream_score", "Latest score of a watched stream.", ["stream"], registry=registry)
+        self._observed = Gauge(
+            "detector_stream_observed", "Latest observed value of a watched stream.", ["stream", "channel"], registry=registry
+        )
+        self._expected = Gauge(
+            "detector_stream_expected", "Latest expected value of a watched stream.", ["stream", "channel"], registry=registry
+        )
+        for disposition in Disposition:
+            self._readings.labels(disposition.name.lower())
+
+    def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
+        """Count one batch."""
+        batch = decoded.batch
+        counts = np.bincount(verdicts.disposition, minlength=len(Disposition))
+        counts[Disposition.INVALID] += sum(reject.readings for reject in decoded.rejects)
+        for disposition in Disposition:
+            if counts[disposition]:
+                self._readings.labels(disposition.name.lower()).inc(int(counts[disposition]))
+        for alert in verdicts.alerts:
+            (self._opened if alert.status == "opened" else self._closed).labels(alert.kind, alert.reason).inc()
+        self._batch_readings.observe(len(batch))
+        for room, spent_s in seconds.items():
+            self._room_seconds.labels(room).observe(spent_s)
+        valid = verdicts.disposition != Disposition.INVALID
+        if valid.any():
+            self._newest_us = float(batch.event_time_us[valid].max())
+        self._count_stream_seconds(decoded, verdicts)
+        self._watch(decoded, verdicts)
+
+    def _count_stream_seconds(self, decoded: Decoded, verdicts: Verdicts) -> None:
+        """Add the event time that each stream has advanced by being judged; warm-up is not under the budget."""
+        until = self._judged_until_us
+        if self._names.ids_end > len(until):
+            until = np.full(max(self._names.ids_end, 2 * len(until)), UNKNOWN_US, np.int64)
+            until[: len(self._judged_until_us)] = self._judged_until_us
+            self._judged_until_us = until
+        batch = decoded.batch
+        warmup = verdicts.disposition == Disposition.WARMUP
+        until[batch.stream_id[warmup]] = batch.event_time_us[warmup]
+        scored = verdicts.disposition == Disposition.SCORED
+        ids, times_us = batch.stream_id[scored], batch.event_time_us[scored]
+        # Where an index occurs twice in an assignment, NumPy leaves the last value: a stream's newest reading.
+        before_us = until[ids]
+        until[ids] = times_us
+        _, firsts = np.unique(ids, return_index=True)
+        advance_us = until[ids[firsts]] - before_us[firsts]
+        self._stream_seconds.inc(float(advance_us[before_us[firsts] != UNKNOWN_US].clip(0).sum()) / 1e6)
+
+    def _watch(self, decoded: Decoded, verdicts: Verdicts) -> None:
+        for stream in self._about.watch:
+            stream_id = self._names.get(stream.encode())
+            if stream_id is None:
+                continue
+            positions = np.flatnonzero((decoded.batch.stream_id == stream_id) & np.isfinite(verdicts.score))
+            if not len(positions):
+                continue
+            at = positions[-1]
+            self._score.labels(stream).set(float(verdicts.score[at]))
+            for channel, name in enumerate(self._about.channels):
+                self._observed.labels(stream, name).set(float(decoded.batch.value[at, channel]))
+                self._expected.labels(stream, name).set(float(verdicts.expected[at, channel]))
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """Everything, in the format that the header Accept asks for (Prometheus text or OpenMetrics), and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def healthy(self) -> tuple[bool, str]:
+        """The worker moves, or has stopped in order. What restarting the process would not cure is not unhealthy."""
+        late_s = time.monotonic() - self._vitals.alive_until_s
+        if self._vitals.state is not WorkerState.STOPPED and late_s > 0:
+            return False, f"the worker should have moved {late_s:.0f} s ago"
+        return True, "healthy"
+
+    def ready(self) -> tuple[bool, str]:
+        """The worker judges what comes."""
+        state = self._vitals.state
+        return state is WorkerState.RUNNING, state.value
+
+
+class _VitalsCollector(Collector):
+    """The worker's vitals as metrics, read at each scrape."""
+
+    def __init__(self, vitals: Vitals) -> None:
+        self._vitals = vitals
+
+    def collect(self) -> Iterable[Metric]:
+        vitals = self._vitals
+        yield CounterMetricFamily("detector_messages_polled", "Messages polled.", vitals.messages)
+        yield CounterMetricFamily("detector_readings_polled", "Readings polled, whatever became of them.", vitals.readings)
+        yield CounterMetricFamily("detector_readings_unaccounted", "Readings without a disposition; a bug.", vitals.unaccounted)
+        dead = CounterMetricFamily("detector_dead_letters", "Dead letters written.", labels=["error"])
+        for error, count in vitals.dead_letters.items():
+            dead.add_metric([error], count)
+        yield dead
+        yield CounterMetricFamily("detector_commits", "Batches that became true.", vitals.commits)
+        yield CounterMetricFamily("detector_commits_aborted", "Commits after which memories were restored.", vitals.commits_aborted)
+        yield CounterMetricFamily("detector_log_unavailable", "Calls that the log could not answer.", vitals.log_unavailable)
+        yield GaugeMetricFamily("detector_backoff_seconds", "Length of the pause in progress; 0 if none.", vitals.backoff_s)
+        yield GaugeMetricFamily("detector_partitions_assigned", "Partitions that this worker reads.", vitals.partitions)
+        lag = GaugeMetricFamily("detector_lag_messages", "Messages not yet read.", labels=["topic", "partition"])
+        for partition, messages in vitals.lag.items():
+            lag.add_metric([partition.topic, str(partition.number)], messages)
+        yield lag
+        yield GaugeMetricFamily("detector_streams", "Streams in memory.", vitals.streams)
+        yield GaugeMetricFamily("detector_alerts_open", "Alerts open now.", vitals.alerts_open)
+        state = GaugeMetricFamily("detector_worker_state", "1 for the state that the worker is in, 0 for the others.", labels=["state"])
+        for each in WorkerState:
+            state.add_metric([each.value], float(vitals.state is each))
+        yield state
+
+
+class _AboutCollector(Collector):
+    """What does not change while the process lives."""
+
+    def __init__(self, about: About) -> None:
+        self._about = about
+
+    def collect(self) -> Iterable[Metric]:
+        about = self._about
+        build = GaugeMetricFamily("detector_build_info", "Always 1; the labels say what runs.", labels=["version", "model", "fingerprint"])
+        build.add_metric([about.version, about.model, about.fingerprint], 1)
+        yield build
+        yield GaugeMetricFamily(
+            "detector_budget_alerts_per_stream_hour", "False alerts that alerts.budget accepts.", HOUR_US / about.budget_period_us
+        )
+        yield GaugeMetricFamily("detector_streams_max", "Streams in memory at most, per partition.", about.streams_max)
