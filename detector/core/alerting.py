@@ -1,19 +1,44 @@
-"""Alerts: episodes of one stream, opened and closed."""
+"""Alerts: episodes of one stream, opened and closed, with the reason."""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
-from detector.core.readings import Partition
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.model import Model
+from detector.core.readings import Partition, ReadingBatch
+from detector.core.states import Column, StreamStates
+from detector.core.threshold import Event
 
 NAMESPACE = uuid.UUID("5f0c3a52-6d3e-5b0e-9a57-6f0d3c1a7b42")
+
+CRITICAL_BELOW = 1e-9
+"""An alert whose opening score is less probable than this is critical, otherwise a warning."""
+
+Kind = Literal["score", "silence"]
+Reason = Literal["evidence", "silence", "quiet", "accepted", "returned", "forgotten"]
+Severity = Literal["warning", "critical"]
+
+REASON_OF: dict[int, Reason] = {Event.OPENED: "evidence", Event.QUIET: "quiet", Event.ACCEPTED: "accepted"}
+
+COLUMNS = {
+    "opened_offset": Column("i8"),
+    "opened_item": Column("i4"),
+    "is_critical": Column("u1"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelReason:
-    """One channel at an alert, engineering units. `share` is its part of the score, 0..1; NaN stands for missing."""
+    """One channel at an alert, engineering units. `share` is its part of the score, 0..1; NaN stands for missing.
+
+    low, high   where 99 % of this channel's normal residuals would leave the reading
+    """
 
     name: str
     observed: float
@@ -30,7 +55,7 @@ class Alert:
     id                 depends on stream, partition and opening reading only: the same in every replay
     status             opened | closed
     kind               score: the stream behaves strangely; silence: it stopped
-    reason             opened: evidence | silence; closed: quiet | accepted | returned
+    reason             opened: evidence | silence; closed: quiet | accepted | returned | forgotten
     severity           warning | critical
     opened_at_us       event time of the reading that opened it
     event_time_us      event time of the reading that this event follows from
@@ -43,9 +68,9 @@ class Alert:
 
     id: str
     status: Literal["opened", "closed"]
-    kind: Literal["score", "silence"]
-    reason: Literal["evidence", "silence", "quiet", "accepted", "returned"]
-    severity: Literal["warning", "critical"]
+    kind: Kind
+    reason: Reason
+    severity: Severity
     stream: str
     opened_at_us: int
     event_time_us: int
@@ -57,6 +82,103 @@ class Alert:
     position: int
 
 
-def alert_id(kind: str, stream: str, partition: Partition, offset: int, item: int) -> str:
-    """The id of the alert that this stream's reading opened: an RFC 9562 UUID, version 5."""
+@lru_cache(maxsize=65_536)
+def alert_id(kind: Kind, stream: str, partition: Partition, offset: int, item: int) -> str:
+    """The id of the alert that this reading opened for this stream: an RFC 9562 UUID, version 5."""
     return str(uuid.uuid5(NAMESPACE, f"{kind}\n{partition.topic}\n{partition.number}\n{offset}\n{item}\n{stream}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One judged reading, as the reason of an event: value, expected (engineering units) and e (scaled) f4[D]; score, p."""
+
+    value: NDArray[np.float32]
+    expected: NDArray[np.float32]
+    x: NDArray[np.float32]
+    e: NDArray[np.float32]
+    score: float
+    tail_probability: float
+
+
+class Alerting:
+    """Writes down what opened and closed. What decides is in `threshold` and `silence`."""
+
+    def __init__(self, model: Model, states: StreamStates) -> None:
+        self._model = model
+        self._states = states
+
+    def open_id(self, row: int, partition: Partition) -> str:
+        """The id of the alert of kind score that is open for a row."""
+        offset, item = int(self._states["opened_offset"][row]), int(self._states["opened_item"][row])
+        return alert_id("score", self._states.stream(row), partition, offset, item)
+
+    def scored(self, batch: ReadingBatch, position: int, row: int, event: int, event_time_us: int, judged: Judged) -> Alert:
+        """The alert that a judged reading opened or closed."""
+        states = self._states
+        if event == Event.OPENED:
+            states["opened_offset"][row], states["opened_item"][row] = batch.offset[position], batch.item[position]
+            states["is_critical"][row] = judged.tail_probability < CRITICAL_BELOW
+        return self._alert(batch, position, row, event_time_us, REASON_OF[event], judged)
+
+    def forgotten(self, batch: ReadingBatch, position: int, row: int, event_time_us: int) -> Alert:
+        """The end of an alert whose stream was away for so long that it begins anew."""
+        return self._alert(batch, position, row, event_time_us, "forgotten", None)
+
+    def _alert(self, batch: ReadingBatch, position: int, row: int, event_time_us: int, reason: Reason, judged: Judged | None) -> Alert:
+        partition = batch.partitions[batch.partition[position]]
+        return Alert(
+            id=self.open_id(row, partition),
+            status="opened" if reason == "evidence" else "closed",
+            kind="score",
+            reason=reason,
+            severity="critical" if self._states["is_critical"][row] else "warning",
+            stream=self._states.stream(row),
+            opened_at_us=int(self._states["opened_at_us"][row]),
+            event_time_us=event_time_us,
+            score=judged.score if judged else np.nan,
+            tail_probability=judged.tail_probability if judged else np.nan,
+            channels=self._channels(row, judged) if judged else (),
+            partition=partition,
+            offset=int(batch.offset[position]),
+            position=position,
+        )
+
+    def _channels(self, row: int, judged: Judged) -> tuple[ChannelReason, ...]:
+        model = self._model
+        share = model.scorer.shares(row, judged.x, judged.e, self._states)
+        band = model.scorer.error_scale * model.scaling.scale
+        return tuple(
+            ChannelReason(
+                name=model.channels[k],
+                observed=float(judged.value[k]),
+                expected=float(judged.expected[k]),
+                low=float(judged.expected[k] - band[k]),
+                high=float(judged.expected[k] + band[k]),
+                share=float(share[k]),
+            )
+            for k in np.argsort(-share, kind="stable")
+        )
+
+    def silent(self, batch: ReadingBatch, position: int, row: int, event_time_us: int, is_over: bool) -> Alert:
+        """The alert of a stream that fell silent, or was heard again. event_time_us: of the reading that shows it."""
+        states, partition = self._states, batch.partitions[batch.partition[position]]
+        if not is_over:
+            states["silent_offset"][row], states["silent_item"][row] = batch.offset[position], batch.item[position]
+            states["silent_at_us"][row] = event_time_us
+        offset, item = int(states["silent_offset"][row]), int(states["silent_item"][row])
+        return Alert(
+            id=alert_id("silence", states.stream(row), partition, offset, item),
+            status="closed" if is_over else "opened",
+            kind="silence",
+            reason="returned" if is_over else "silence",
+            severity="warning",
+            stream=states.stream(row),
+            opened_at_us=int(states["silent_at_us"][row]),
+            event_time_us=event_time_us,
+            score=np.nan,
+            tail_probability=np.nan,
+            channels=(),
+            partition=partition,
+            offset=int(batch.offset[position]),
+            position=position,
+        )

@@ -1,13 +1,29 @@
-"""The single walk: from a batch of readings to verdicts and alerts."""
+"""The single walk: from a batch of readings to verdicts and alerts.
+
+    rows_for -> join (narrow readings) -> put_in_order -> plan_steps
+    per step: gather -> expect -> residual -> advance -> scatter -> score -> judge -> alert
+    silence
+
+Steps are cut to STEP_ROWS_MAX rows and padded to STEP_ROWS_MULTIPLE, so that no reading's bits depend on its neighbours.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from detector.core.alerting import Alert
+from detector.core import alerting, event_time, parts, silence
+from detector.core.alerting import Alert, Alerting, Judged
+from detector.core.model import Model
+from detector.core.predictor import STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
+from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
+from detector.core.states import Column, StreamStates
+from detector.core.steps import plan_steps
+from detector.core.threshold import judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +67,193 @@ class Settings:
     silence_intervals: float = 60.0
     idle_max_us: int = 30 * 86_400_000_000
     streams_max: int = 1_000_000
+
+
+class Detector:
+    """Judges readings, one batch after another, and remembers every stream.
+
+    Sets torch to one thread: with more, a matrix product may sum in another order, and replay would not be bit-identical.
+    """
+
+    def __init__(self, model: Model, settings: Settings | None = None) -> None:
+        torch.set_num_threads(1)
+        self.model = model
+        self.settings = settings or Settings()
+        self.names = StreamNames()
+        self.channels = model.channels
+        model.predictor.eval()
+        d, predictor = len(model.channels), model.predictor
+        self.states = StreamStates(
+            {
+                "h": Column("f4", (predictor.layers, predictor.hidden)),
+                "c": Column("f4", (predictor.layers, predictor.hidden)),
+                "last": Column("f4", (d,)),
+                **event_time.COLUMNS,
+                **silence.COLUMNS,
+                **parts.columns(d),
+                **model.scorer.columns(),
+                **model.prior.columns(),
+                **alerting.COLUMNS,
+            },
+            self.names,
+            self.settings.streams_max,
+        )
+        self._watermark_us = np.empty(0, np.int64)
+        self._silence = silence.Silence(self.settings.silence_intervals, self.settings.warmup_readings)
+        self._alerting = Alerting(model, self.states)
+
+    @property
+    def streams(self) -> int:
+        """Streams in memory."""
+        return len(self.states)
+
+    @property
+    def alerts_open(self) -> int:
+        """Alerts open now, of both kinds."""
+        return int(self.states["is_open"].sum()) + int(self.states["is_silent"].sum())
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Drop the memories of partitions that another worker has now."""
+        slots = self.states.forget_partitions(partitions)
+        self._grow_watermark()
+        self._watermark_us[slots] = event_time.NEVER
+        self._silence.forget(slots)
+
+    def detect(self, batch: ReadingBatch) -> Verdicts:
+        """Judge a batch and advance the memory of its streams."""
+        n = len(batch)
+        rows = self.states.rows_for(batch)
+        verdicts = Verdicts(
+            disposition=np.zeros(n, np.uint8),
+            score=np.full(n, np.nan, np.float32),
+            tail_probability=np.full(n, np.nan, np.float64),
+            expected=np.full((n, len(self.channels)), np.nan, np.float32),
+            alert={},
+            alerts=(),
+        )
+        known = rows >= 0
+        verdicts.disposition[~known] = Disposition.INVALID
+        self._release_names(batch.stream_id[~known])
+        if batch.channel is not None:
+            batch = self._join(batch, rows, known, verdicts)
+        placed = np.flatnonzero(known & (verdicts.disposition != Disposition.PART))
+        if len(placed) == 0:
+            return verdicts
+        return replace(verdicts, alerts=self._judge(batch, rows, placed[verdicts.disposition[placed] == 0], verdicts))
+
+    def _join(self, batch: ReadingBatch, rows: NDArray[np.int32], known: NDArray[np.bool_], verdicts: Verdicts) -> ReadingBatch:
+        """Narrow readings -> the same batch with whole readings where a message completed one."""
+        at = np.flatnonzero(known)
+        assert batch.channel is not None
+        joined, time_us, value = parts.join(rows[at], batch.event_time_us[at], batch.channel[at], batch.value[at], self.states)
+        verdicts.disposition[at] = joined
+        whole = replace(batch, event_time_us=batch.event_time_us.copy(), value=batch.value.copy(), channel=None)
+        whole.event_time_us[at], whole.value[at] = time_us, value
+        return whole
+
+    def _judge(self, batch: ReadingBatch, rows: NDArray[np.int32], placed: NDArray[np.int64], verdicts: Verdicts) -> tuple[Alert, ...]:
+        """Judge the whole readings at `placed`, in steps, then look for silent streams; returns what opened and closed."""
+        if len(placed) == 0:
+            return ()
+        slots = self.states.slots_for(batch.partitions)[batch.partition[placed]]
+        self._grow_watermark()
+        order = event_time.put_in_order(
+            rows[placed], slots, batch.event_time_us[placed], self._watermark_us, self.settings.idle_max_us, self.states
+        )
+        verdicts.disposition[placed] = order.disposition
+        deadline_us = np.full(len(placed), np.inf)
+        alerts: list[Alert] = []
+        to_judge = np.flatnonzero(order.disposition == 0)
+        for step in plan_steps(rows[placed[to_judge]]):
+            for start in range(0, len(step), STEP_ROWS_MAX):
+                at = to_judge[step[start : start + STEP_ROWS_MAX]]
+                deadline_us[at] = self._step(batch, rows, placed[at], order, at, verdicts, alerts)
+        for silent in self._silence.find(self.states, rows[placed], slots, order, deadline_us):
+            position = int(placed[silent.position])
+            shown_at_us = int(batch.event_time_us[position])
+            alerts.append(self._alerting.silent(batch, position, silent.row, shown_at_us, silent.is_over))
+        return tuple(sorted(alerts, key=lambda alert: (alert.position, alert.kind, alert.stream, alert.status == "opened")))
+
+    def _step(
+        self,
+        batch: ReadingBatch,
+        all_rows: NDArray[np.int32],
+        position: NDArray[np.int64],
+        order: event_time.Order,
+        at: NDArray[np.int64],
+        verdicts: Verdicts,
+        alerts: list[Alert],
+    ) -> NDArray[np.float64]:
+        """Judge and advance one step.
+
+        position, at   places of its readings in the batch, and in `order`
+        returns        f8[B] deadline of each stream's silence as it was before the reading
+        """
+        states, settings, rows = self.states, self.settings, all_rows[position]
+        time_us, value = batch.event_time_us[position], batch.value[position]
+        if order.is_first[at].any():
+            alerts += self._begin_anew(batch, position[order.is_first[at]], all_rows)
+        deadline_us = self._silence.deadline_us(states, rows, order.heard_at_us[at])
+        is_settled = states["seen"][rows] >= settings.warmup_readings
+        x = self.model.scaling.scaled(value)
+        expected = self._advance(rows, x)
+        e = x - expected
+        score = self.model.scorer.score(rows, value, x, e, states)
+        p, event = judge(
+            rows, score, time_us, order.elapsed_us[at], states,
+            settings.budget_period_us, settings.warmup_readings, settings.accept_after_us or 0.0,
+        )  # fmt: skip
+        verdicts.disposition[position] = np.where(is_settled, Disposition.SCORED, Disposition.WARMUP)
+        verdicts.score[position] = score
+        verdicts.tail_probability[position] = p
+        verdicts.expected[position] = expected = self.model.scaling.unscaled(expected)
+        for i in np.flatnonzero(event).tolist():
+            judged = Judged(value[i], expected[i], x[i], e[i], float(score[i]), float(p[i]))
+            alerts.append(self._alerting.scored(batch, int(position[i]), int(rows[i]), int(event[i]), int(time_us[i]), judged))
+        for i in np.flatnonzero(states["is_open"][rows]).tolist():
+            partition = batch.partitions[batch.partition[position[i]]]
+            verdicts.alert[int(position[i])] = self._alerting.open_id(int(rows[i]), partition)
+        return deadline_us
+
+    def _advance(self, rows: NDArray[np.int32], x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Gather the memory of a step's streams, expect, advance, scatter; returns the expected values, scaled, f4[B, D]."""
+        states, n = self.states, len(rows)
+        padding = -n % STEP_ROWS_MULTIPLE
+        padded = np.concatenate((rows, np.repeat(rows[:1], padding))) if padding else rows
+        h, c, last = (np.take(states[name], padded, axis=0) for name in ("h", "c", "last"))
+        expected = self.model.predictor.step(np.concatenate((x, x[:1].repeat(padding, axis=0))) if padding else x, h, c, last)
+        states["h"][rows], states["c"][rows], states["last"][rows] = h[:n], c[:n], last[:n]
+        return expected[:n]
+
+    def _begin_anew(self, batch: ReadingBatch, position: NDArray[np.int64], all_rows: NDArray[np.int32]) -> list[Alert]:
+        """Streams that come back after they were forgotten start from nothing; an alert that was open for them ends."""
+        states = self.states
+        known = position[states["seen"][all_rows[position]] > 0]
+        ended = [
+            self._alerting.forgotten(batch, at, int(all_rows[at]), int(batch.event_time_us[at]))
+            for at in known[states["is_open"][all_rows[known]] == 1].tolist()
+        ]
+        states.reset(all_rows[known], but=(*event_time.COLUMNS, *silence.COLUMNS, *parts.columns(len(self.channels))))
+        return ended
+
+    def _grow_watermark(self) -> None:
+        missing = self.states.slots - len(self._watermark_us)
+        if missing > 0:
+            self._watermark_us = np.concatenate((self._watermark_us, np.full(missing, event_time.NEVER, np.int64)))
+
+    def _release_names(self, stream_ids: NDArray[np.int32]) -> None:
+        """Names of refused streams must not fill the memory."""
+        if len(stream_ids):
+            self.names.release(stream_id for stream_id in np.unique(stream_ids).tolist() if not self.states.is_known(stream_id))
+
+    def self_test(self) -> bool:
+        """Whether this machine gives a row the same bits alone and among others: what bit-identical replay rests on."""
+        predictor, generator = self.model.predictor, np.random.default_rng(0)
+        d, width = len(self.channels), STEP_ROWS_MAX
+        whole = [generator.standard_normal(shape, np.float32) for shape in (
+            (width, d), (width, predictor.layers, predictor.hidden), (width, predictor.layers, predictor.hidden), (width, d))]  # fmt: skip
+        alone = [array[:STEP_ROWS_MULTIPLE].copy() for array in whole]
+        expected = predictor.step(*whole)
+        return bool(np.array_equal(predictor.step(*alone), expected[:STEP_ROWS_MULTIPLE])) and all(
+            np.array_equal(few, many[:STEP_ROWS_MULTIPLE]) for few, many in zip(alone, whole, strict=True)
+        )

@@ -1,0 +1,108 @@
+"""The recurrent model: stacked LSTM cells and a linear head.
+
+Two kinds share all code but the order of two lines:
+
+    prediction      expect x_t from h_{t-1} and the value before it, then advance with x_t
+    reconstruction  advance with x_t, then give x_t back from h_t, which is too narrow (or, in training, too noisy) to copy it
+
+Values here are scaled (`core.scaling`). A missing value (NaN) never reaches the network: it is fed its own expectation.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from detector.core.cell import cells_of
+
+Kind = Literal["prediction", "reconstruction"]
+
+STEP_ROWS_MAX = 1_024
+"""Rows advanced at once. Wider is slower: the gates no longer fit the cache."""
+
+STEP_ROWS_MULTIPLE = 32
+"""Steps are padded to a multiple of this. torch's matrix products give a row the same bits whatever its neighbours only if
+the number of rows is a multiple of the kernel's block; `tests/core/test_cut_invariance.py` and `Detector.self_test` check it."""
+
+
+class Predictor(nn.Module):
+    """D channels -> L stacked LSTM cells of H units -> D expected values.
+
+    The head of a prediction also sees the value before the expected one, and starts as persistence (expected = last):
+    training can only improve on it.
+    """
+
+    _cells: list[nn.LSTMCell]
+
+    def __init__(self, channels: int, hidden: int = 64, layers: int = 1, kind: Kind = "prediction", dropout: float = 0.0) -> None:
+        super().__init__()
+        self.kind: Kind = kind
+        self.channels, self.hidden, self.layers = channels, hidden, layers
+        self.lstm = nn.LSTM(channels, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(hidden + (channels if kind == "prediction" else 0), channels)
+        # The cells share the LSTM's weights; registered as modules they would be saved and trained twice.
+        object.__setattr__(self, "_cells", cells_of(self.lstm))
+        if kind == "prediction":
+            with torch.no_grad():
+                self.head.weight.zero_()
+                self.head.bias.zero_()
+                self.head.weight[:, hidden:] = torch.eye(channels)
+
+    def read(self, h: Tensor, last: Tensor) -> Tensor:
+        """The head: top hidden state [..., H] and last value [..., D] -> expected [..., D]."""
+        return self.head(torch.cat((h, last), dim=-1) if self.kind == "prediction" else h)  # type: ignore[no-any-return]
+
+    def unroll(
+        self, x: Tensor, state: tuple[Tensor, Tensor, Tensor] | None = None, noise: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Expected values of whole sequences, for training.
+
+        x        [B, T, D] without NaN
+        state    h [L, B, H], c [L, B, H], last [B, D] after the sequence's past; None: a new stream
+        noise    [B, T, D] added to what the network is fed (never to what it must expect)
+        returns  expected [B, T, D], and the state after x
+        """
+        h, c, last = self.state(len(x), x.device) if state is None else state
+        fed = x if noise is None else x + noise
+        above, (h_end, c_end) = self.lstm(fed, (h, c))
+        if self.kind == "reconstruction":
+            expected = self.read(self.dropout(above), last)
+        else:
+            before = torch.cat((h[-1].unsqueeze(1), above[:, :-1]), dim=1)
+            previous = torch.cat((last.unsqueeze(1), fed[:, :-1]), dim=1)
+            expected = self.read(self.dropout(before), previous)
+        return expected, (h_end, c_end, fed[:, -1])
+
+    def state(self, rows: int, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The state of new streams: h, c [L, B, H] and last [B, D], zero."""
+        h = torch.zeros(self.layers, rows, self.hidden, device=device)
+        return h, torch.zeros_like(h), torch.zeros(rows, self.channels, device=device)
+
+    @torch.inference_mode()
+    def step(
+        self, x: NDArray[np.float32], h: NDArray[np.float32], c: NDArray[np.float32], last: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Judge and advance one step in place; no stream occurs twice in it.
+
+        x        f4[B, D] scaled, NaN where missing; B a multiple of STEP_ROWS_MULTIPLE, or bits depend on neighbours
+        h, c     f4[B, L, H], overwritten with the memory after x
+        last     f4[B, D], overwritten with what the network was fed
+        returns  f4[B, D] expected
+        """
+        memory_h, memory_c, fed = torch.from_numpy(h), torch.from_numpy(c), torch.from_numpy(last)
+        seen = torch.from_numpy(x)
+        expected = self.read(memory_h[:, -1], fed)  # before advancing: a look ahead is impossible by shape
+        torch.where(torch.isnan(seen), expected, seen, out=fed)
+        below = fed
+        for layer, cell in enumerate(self._cells):
+            below, cell_state = cell(below, (memory_h[:, layer].contiguous(), memory_c[:, layer].contiguous()))
+            memory_h[:, layer], memory_c[:, layer] = below, cell_state
+        if self.kind == "reconstruction":
+            expected = self.read(below, fed)
+        result: NDArray[np.float32] = expected.numpy()
+        return result

@@ -1,0 +1,165 @@
+"""The arena: what is remembered of every stream, one row each, as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.readings import Partition, ReadingBatch, StreamNames
+
+ROWS_AT_FIRST = 1_024
+FREE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One thing remembered per stream.
+
+    dtype  such as "f4"
+    shape  of one row's part
+    fill   what a new stream starts with: a number, or an array of `shape`
+    """
+
+    dtype: str
+    shape: tuple[int, ...] = ()
+    fill: float | NDArray[Any] = 0
+
+
+class StreamStates:
+    """Arrays with one row per stream and partition. They grow by doubling; freed rows are used again.
+
+    A column is reached by name, `states["h"]`, and is the array itself: [rows, *shape]. Growing replaces the arrays, so
+    nobody keeps one across `rows_for`.
+    """
+
+    def __init__(self, columns: Mapping[str, Column], names: StreamNames, streams_max: int) -> None:
+        self.columns = dict(columns)
+        self._names = names
+        self._streams_max = streams_max
+        self._arrays = {name: self._new(column, ROWS_AT_FIRST) for name, column in self.columns.items()}
+        self._capacity = ROWS_AT_FIRST
+        self._row_of: dict[tuple[int, int], int] = {}  # (slot, stream id) -> row: the truth; the arrays below make it fast
+        self._row_of_id = np.full(ROWS_AT_FIRST, FREE, np.int32)
+        self._slot_of_row = np.full(ROWS_AT_FIRST, FREE, np.int32)
+        self._id_of_row = np.full(ROWS_AT_FIRST, FREE, np.int32)
+        self._free: list[int] = []
+        self._rows_end = 0
+        self._slot_of: dict[Partition, int] = {}
+        self._streams_of_slot: list[int] = []
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._arrays[name]
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    @property
+    def slots(self) -> int:
+        """How many partitions have ever been seen."""
+        return len(self._slot_of)
+
+    def slots_for(self, partitions: tuple[Partition, ...]) -> NDArray[np.int32]:
+        """A small number for each partition, the same for as long as the arena lives."""
+        for partition in partitions:
+            if partition not in self._slot_of:
+                self._slot_of[partition] = len(self._slot_of)
+                self._streams_of_slot.append(0)
+        return np.array([self._slot_of[partition] for partition in partitions], np.int32)
+
+    def rows_for(self, batch: ReadingBatch) -> NDArray[np.int32]:
+        """The row of each reading's stream, a new one where the stream is new.
+
+        returns  i4[N]; -1 where the partition already has `streams_max` streams
+        """
+        slots = self.slots_for(batch.partitions)[batch.partition] if len(batch) else np.empty(0, np.int32)
+        if self._names.ids_end > len(self._row_of_id):
+            self._row_of_id = _grown(self._row_of_id, 2 * self._names.ids_end, FREE)
+        rows = self._row_of_id[batch.stream_id]
+        for position in np.flatnonzero((rows == FREE) | (self._slot_of_row[rows] != slots)):
+            rows[position] = self._row_for(int(slots[position]), int(batch.stream_id[position]))
+        return rows
+
+    def _row_for(self, slot: int, stream_id: int) -> int:
+        row = self._row_of.get((slot, stream_id))
+        if row is None:
+            if self._streams_of_slot[slot] >= self._streams_max:
+                return FREE
+            row = self._take_row()
+            self._row_of[slot, stream_id] = row
+            self._slot_of_row[row], self._id_of_row[row] = slot, stream_id
+            self._streams_of_slot[slot] += 1
+        self._row_of_id[stream_id] = row
+        return row
+
+    def _take_row(self) -> int:
+        if self._free:
+            return self._free.pop()
+        if self._rows_end == self._capacity:
+            self._grow()
+        self._rows_end += 1
+        return self._rows_end - 1
+
+    def _grow(self) -> None:
+        for name, column in self.columns.items():
+            grown = self._new(column, 2 * self._capacity)
+            grown[: self._capacity] = self._arrays[name]
+            self._arrays[name] = grown
+        self._capacity *= 2
+        self._slot_of_row = _grown(self._slot_of_row, self._capacity, FREE)
+        self._id_of_row = _grown(self._id_of_row, self._capacity, FREE)
+
+    @staticmethod
+    def _new(column: Column, rows: int) -> NDArray[Any]:
+        array = np.empty((rows, *column.shape), column.dtype)
+        array[...] = column.fill
+        return array
+
+    def reset(self, rows: NDArray[Any], but: Container[str] = ()) -> None:
+        """Make rows as a new stream has them, but for some columns; they keep their streams."""
+        for name, column in self.columns.items():
+            if name not in but:
+                self._arrays[name][rows] = column.fill
+
+    def forget(self, rows: NDArray[Any]) -> None:
+        """Free rows, and the names that no row needs any more."""
+        self.reset(rows)
+        unused = []
+        for row in rows.tolist():
+            slot, stream_id = int(self._slot_of_row[row]), int(self._id_of_row[row])
+            del self._row_of[slot, stream_id]
+            self._streams_of_slot[slot] -= 1
+            self._slot_of_row[row] = self._id_of_row[row] = FREE
+            if self._row_of_id[stream_id] == row:
+                self._row_of_id[stream_id] = FREE
+            if not any((other, stream_id) in self._row_of for other in range(len(self._streams_of_slot))):
+                unused.append(stream_id)
+            self._free.append(row)
+        self._names.release(unused)
+
+    def forget_partitions(self, partitions: Iterable[Partition]) -> NDArray[np.int32]:
+        """Free every row of these partitions: another worker keeps their memory now. Returns their slots."""
+        slots = self.slots_for(tuple(partitions))
+        self.forget(np.flatnonzero(np.isin(self._slot_of_row[: self._rows_end], slots)))
+        return slots
+
+    def rows_in(self, slot: int) -> NDArray[np.int64]:
+        """All rows of one partition, ascending."""
+        return np.flatnonzero(self._slot_of_row[: self._rows_end] == slot)
+
+    def stream(self, row: int) -> str:
+        """The name of a row's stream."""
+        return self._names.name(int(self._id_of_row[row]))
+
+    def is_known(self, stream_id: int) -> bool:
+        """Whether any row belongs to this name."""
+        return any((slot, stream_id) in self._row_of for slot in range(len(self._streams_of_slot)))
+
+
+def _grown(array: NDArray[np.int32], length: int, fill: int) -> NDArray[np.int32]:
+    grown = np.full(length, fill, array.dtype)
+    grown[: len(array)] = array
+    return grown

@@ -1,0 +1,169 @@
+"""Score -> tail probability, and evidence against an account: one stream's own alarm.
+
+A running quantile q of the score and the mean excess b over it say how strange a score is. Evidence is a CUSUM of the
+excess. It opens an alert when it passes a threshold that the stream's account raises after every alert and calm readings
+pay back, so that a stated budget, one false alert per N readings, holds while the series drifts.
+
+    L = max(1, ln(.05 N));  h0 = max(1, 1.1 L^2)
+    z = (u - q) / b,  q = max(q_fast, q_slow);  C = max(0, C + clip(z, -6, 6))
+    open when C > h0 (1 + account);  close when 30 readings in a row were calm (z <= .5), or when the alert is accepted
+    account += .5 at every close, -= .5 / N at every calm reading, within -.9 .. 10
+
+Judge first, learn after; an open alert teaches nothing. Learning:
+
+    q += rate b ([u > q] - .05), rate .05 (fast) and .005 (slow);  b += .02 (min(u - q, 6 b) - b) when u > q
+
+Relatives with proofs: adaptive conformal inference (Gibbs and Candes 2021), conformal PID control (Angelopoulos, Candes and
+Tibshirani 2023), CUSUM (Page 1954).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from detector.core.states import Column
+
+EXCESS_MIN = 0.2
+"""Floor of b, in units of this score: keeps a stream that hardly varies from calling every trifle strange."""
+
+TAIL = 0.05
+ACCEPT_READINGS = 2_000
+QUIET_READINGS = 30
+
+
+class Event(IntEnum):
+    """What a reading did to its stream's alert."""
+
+    NONE = 0
+    OPENED = 1
+    QUIET = 2
+    ACCEPTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What a stream's calibration starts from, measured in training: 95 % quantile of the score, and mean excess over it."""
+
+    quantile: float
+    excess: float
+
+    @staticmethod
+    def fit(score: NDArray[np.floating[Any]]) -> Prior:
+        """From scores of normal readings, f4[T]."""
+        quantile = float(np.quantile(score, 1 - TAIL))
+        above = score[score > quantile]
+        return Prior(quantile, max(float(above.mean()) - quantile if len(above) else 0.0, EXCESS_MIN))
+
+    def columns(self) -> dict[str, Column]:
+        """What is remembered per stream; event times in microseconds."""
+        return {
+            "seen": Column("i4"),
+            "q_fast": Column("f8", fill=self.quantile),
+            "q_slow": Column("f8", fill=self.quantile),
+            "excess": Column("f8", fill=self.excess),
+            "evidence": Column("f8"),
+            "account": Column("f8"),
+            "regime": Column("f8"),
+            "since": Column("i4"),
+            "quiet": Column("i4"),
+            "interval_us": Column("f8"),
+            "opened_at_us": Column("i8"),
+            "is_open": Column("u1"),
+        }
+
+
+STATE = tuple(Prior(1.0, 1.0).columns())
+
+
+def judge(
+    rows: NDArray[np.int32],
+    score: NDArray[np.float32],
+    event_time_us: NDArray[np.int64],
+    elapsed_us: NDArray[np.int64],
+    states: Any,
+    budget_period_us: float,
+    warmup_readings: int,
+    accept_after_us: float,
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Judge one step, then learn from it; no stream occurs twice in it.
+
+    elapsed_us       i8[B] since the stream's reading before; < 0 for its first
+    accept_after_us  age at which an open alert's level becomes normal; <= 0: after ACCEPT_READINGS
+    returns          tail probability f8[B], Event u1[B]
+    """
+    p = np.empty(len(rows), np.float64)
+    event = np.zeros(len(rows), np.uint8)
+    columns = [states[name] for name in STATE]
+    _judge(rows, score, event_time_us, elapsed_us, budget_period_us, warmup_readings, accept_after_us, *columns, p, event)
+    return p, event
+
+
+@njit(cache=True)
+def _tail_probability(u, q, b):  # type: ignore[no-untyped-def]
+    """Exponential above the quantile (mean excess b), exponential below it through p(0) = 1."""
+    if u > q:
+        return max(TAIL * np.exp(-(u - q) / b), 1e-300)
+    return TAIL ** (max(u, 0.0) / q) if q > 0 else 1.0
+
+
+@njit(cache=True)
+def _judge(  # type: ignore[no-untyped-def]
+    rows, score, event_time_us, elapsed_us, budget_period_us, warmup_readings, accept_after_us,
+    seen, q_fast, q_slow, excess, evidence, account, regime, since, quiet, interval_us, opened_at_us, is_open,
+    p_out, event_out,
+):  # fmt: skip
+    for i in range(rows.shape[0]):
+        r = rows[i]
+        u = np.float64(score[i])
+        b = excess[r]
+        q = max(q_fast[r], q_slow[r])
+        z = (u - q) / b
+        p_out[i] = _tail_probability(u, q, b)
+        warm = seen[r] >= warmup_readings
+        was_open = is_open[r] == 1
+        n = max(budget_period_us / interval_us[r], 100.0) if interval_us[r] > 0 else 1e4
+
+        if warm:
+            evidence[r] = max(0.0, evidence[r] + min(max(z, -6.0), 6.0))
+        if was_open:
+            since[r] += 1
+            quiet[r] = 0 if z > 0.5 else quiet[r] + 1
+            regime[r] += 0.05 * b * ((1.0 if u > regime[r] else 0.0) - TAIL)
+            age_us = event_time_us[i] - opened_at_us[r]
+            accepted = age_us >= accept_after_us if accept_after_us > 0 else since[r] >= ACCEPT_READINGS
+            if quiet[r] >= QUIET_READINGS or accepted:
+                event_out[i] = 2 if quiet[r] >= QUIET_READINGS else 3
+                if event_out[i] == 3:
+                    q_fast[r] = q_slow[r] = max(regime[r], q_slow[r])
+                is_open[r] = 0
+                evidence[r] = 0.0
+                account[r] = min(account[r] + 0.5, 10.0)
+        elif warm:
+            level = max(1.0, np.log(0.05 * n))
+            if evidence[r] > max(1.0, max(1.0, 1.1 * level * level) * (1.0 + account[r])):
+                event_out[i] = 1
+                is_open[r] = 1
+                opened_at_us[r] = event_time_us[i]
+                since[r] = quiet[r] = 0
+                regime[r] = u
+
+        # Learning comes last, and never from an open alert: neither the reading that opened it nor the one that closed it.
+        if not was_open and event_out[i] == 0:
+            hurry = 1.0 / np.sqrt(seen[r] + 1.0) if not warm else 0.0
+            q_fast[r] += max(0.05, hurry) * b * ((1.0 if u > q_fast[r] else 0.0) - TAIL)
+            q_slow[r] += max(0.005, hurry) * b * ((1.0 if u > q_slow[r] else 0.0) - TAIL)
+            if u > q:
+                excess[r] = max(b + 0.02 * (min(u - q, 6.0 * b) - b), EXCESS_MIN)
+            if elapsed_us[i] > 0:
+                if interval_us[r] == 0:
+                    interval_us[r] = elapsed_us[i]
+                else:
+                    interval_us[r] += 0.05 * (min(elapsed_us[i], 10.0 * interval_us[r]) - interval_us[r])
+            account[r] = max(account[r] - 0.5 / n, -0.9) if z <= 0.5 else account[r]
+        seen[r] = min(seen[r] + 1, 2_000_000_000)
