@@ -19,15 +19,25 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from detector.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "DETECTOR_"
+# Not settings: the switch of the command line, and what Kubernetes puts into every pod beside a Service named detector[-...].
+ENVIRONMENT_FOREIGN = re.compile(
+    r"^DETECTOR_(DEBUG|([A-Z0-9]+_)*?(SERVICE_(HOST|PORT(_[A-Z0-9]+)*)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?))$"
+)
 DAY_US = 86_400_000_000
 PERIODS_US = {"hour": DAY_US // 24, "day": DAY_US, "week": 7 * DAY_US, "month": 30 * DAY_US, "year": 365 * DAY_US}
 BUDGET = re.compile(r"^\s*(\d+(?:\.\d+)?)\s+per\s+stream\s+per\s+(hour|day|week|month|year)\s*$")
 
 
 class Section(BaseModel):
-    """A part of the configuration: frozen, no unknown keys, no silent conversion of types."""
+    """A part of the configuration: frozen, no unknown keys, no silent conversion of types, no values in error messages."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, hide_input_in_errors=True)
+
+    @field_validator("topics", "stream", "channels", "watch", mode="before", check_fields=False)
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        """YAML has lists where these have tuples; a single name stands for a list of one."""
+        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 class EventTime(Section):
@@ -75,11 +85,6 @@ class Input(Section):
     )
     narrow: Narrow | None = Field(None, description="one value per message")
     message_bytes_max: int = Field(1_048_576, ge=64, le=64 * 1_048_576, description="a longer message is invalid, bytes")
-
-    @field_validator("topics", "stream", "channels", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_shape(self) -> Input:
@@ -198,6 +203,8 @@ class Config(Section):
         for name, entry in value.items():
             if isinstance(entry, dict | list):
                 raise ValueError(f"{name}: properties are written under their dotted names, such as 'bootstrap.servers: host:9092'")
+        if not {"bootstrap.servers", "metadata.broker.list"} & value.keys():
+            raise ValueError("bootstrap.servers is missing: write 'bootstrap.servers: host:9092'")
         return {name: entry if isinstance(entry, SecretStr) else librdkafka_text(entry) for name, entry in value.items()}
 
     @property
@@ -227,7 +234,7 @@ def load_config(path: Path | None, *, overrides: Mapping[str, Any] | None = None
     """
     raw: dict[str, Any] = _read_yaml(path) if path is not None else {}
     for name, text in sorted((os.environ if environment is None else environment).items()):
-        if name.startswith(ENVIRONMENT_PREFIX):
+        if name.startswith(ENVIRONMENT_PREFIX) and not ENVIRONMENT_FOREIGN.match(name):
             _put(raw, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), text, name)
     for dotted, value in (overrides or {}).items():
         _put(raw, dotted.split("/"), value, dotted)
@@ -247,12 +254,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration file {path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path} is not YAML: {_yaml_problem(error)}") from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} must be a mapping of sections, such as 'input:' and 'kafka:'")
     return loaded
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    """What is wrong and where, without the text itself: it may be a password."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+    return "not valid"
 
 
 def _put(raw: dict[str, Any], path: list[str], value: Any, name: str) -> None:

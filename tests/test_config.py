@@ -1,0 +1,232 @@
+"""The configuration: every mistake is one message that names the key and what to write instead."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from detector.config import Config, load_config
+from detector.errors import ConfigError
+
+SECRET = "hunter2-and-more"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "detector.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def load(folder: Path, text: str, **environment: str) -> Config:
+    return load_config(write(folder, text), environment=environment)
+
+
+def mistake(folder: Path, text: str, **environment: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text, **environment)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_defaults_need_no_file() -> None:
+    config = load_config(None, environment={})
+    assert config.alerts_topic == "detector.alerts"
+    assert config.dead_letters_topic == "detector.dead-letters"
+    assert config.kafka_properties() == {"bootstrap.servers": "localhost:9092"}
+    assert config.alerts.budget_period_us == 7 * 86_400e6
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path, "") == load_config(None, environment={})
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        group: plant-1
+        input:
+          topics: [sensors, more]
+          stream: machine.id
+          event_time: {field: ts, unit: ms, future_max_s: 60}
+          channels: [a.b, c]
+        metrics: {watch: [plant1/pump7]}
+        alerts: {budget: 2 per stream per day, accept_after_s: 3600}
+        kafka:
+          bootstrap.servers: kafka:9092
+          enable.ssl.certificate.verification: false
+          fetch.wait.max.ms: 50
+        """,
+    )
+    assert config.input.topics == ("sensors", "more")
+    assert config.input.stream == ("machine.id",)
+    assert config.input.event_time.unit == "ms"
+    assert config.metrics.watch == ("plant1/pump7",)
+    assert config.alerts.budget_period_us == 86_400e6 / 2
+    assert config.alerts_topic == "plant-1.alerts"
+    assert config.kafka_properties()["enable.ssl.certificate.verification"] == "false"
+    assert config.kafka_properties()["fetch.wait.max.ms"] == "50"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("modle: plant", "modle: unknown key; did you mean 'model'?"),
+        ("input: {topic: sensors}", "input.topic: unknown key; did you mean 'topics'?"),
+        ("input: {event_time: {feild: ts}}", "input.event_time.feild: unknown key; did you mean 'field'?"),
+        ("input: {narrow: {channel: a, value: b, unit: c}}", "input.narrow.unit: unknown key; known here: channel, value"),
+        ("service: {xyzzy: 1}", "service.xyzzy: unknown key; known here: backoff_ms_max"),
+        ("http: {port: many}", "http.port: Input should be a valid integer"),
+        ('http: {port: "9095"}', "http.port: Input should be a valid integer"),
+        ("http: {port: yes}", "http.port: Input should be a valid integer"),
+        ("http: {port: 65536}", "http.port: Input should be less than or equal to 65535"),
+        ("service: {batch_readings_max: 0}", "service.batch_readings_max: Input should be greater than or equal to 1"),
+        ("service: {drain_timeout_s: .nan}", "service.drain_timeout_s"),
+        ("service: {drain_timeout_s: .inf}", "service.drain_timeout_s"),
+        ("alerts: {accept_after_s: .nan}", "alerts.accept_after_s"),
+        ("group: 'with space'", "group: String should match pattern"),
+        ("input: {topics: [1]}", "input.topics.0: Input should be a valid string"),
+        ("input: {topics: ['']}", "input.topics.0: String should have at least 1 character"),
+        ("input: {event_time: {unit: fortnights}}", "input.event_time.unit: Input should be 'auto', 's', 'ms'"),
+        ("input: {values: v, channels: [a]}", "values and channels exclude each other"),
+        ("input: {values: v, narrow: {channel: a, value: b}}", "values and narrow exclude each other"),
+        ("alerts: {budget: often}", "write it as '1 per stream per week'"),
+        ("alerts: {budget: 0 per stream per week}", "a positive number"),
+        ("kafka: {security: {protocol: SSL}}", "properties are written under their dotted names"),
+        ("kafka: localhost", "write librdkafka properties, one per line"),
+        ("kafka: {client.id: me}", "bootstrap.servers is missing"),
+        ("input:", "input: Input should be a valid"),
+        ("- a\n- b", "must be a mapping of sections"),
+        ("a: [", "is not YAML: line 1"),
+        ("log: {level: loud}", "log.level: Input should be 'debug'"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, text: str, expected: str) -> None:
+    message = mistake(tmp_path, text)
+    assert expected in message
+    assert "detector.yaml" in message
+    assert "\n" not in message
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    message = mistake(tmp_path, "modle: x\nhttp: {port: -1, hots: y}")
+    assert "modle" in message
+    assert "http.port" in message
+    assert "did you mean 'host'?" in message
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no configuration file") as caught:
+        load_config(tmp_path / "absent.yaml", environment={})
+    assert "--config" in caught.value.fix
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path, environment={})
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"group: caf\xe9")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(path, environment={})
+
+
+def test_the_environment_replaces_the_file(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        "group: file\nhttp: {port: 1}\ninput: {topics: [a]}",
+        DETECTOR_GROUP="environment",
+        DETECTOR_HTTP__PORT="2",
+        DETECTOR_INPUT__TOPICS="[b, c]",
+        DETECTOR_INPUT__EVENT_TIME__FIELD="ts",
+        DETECTOR_KAFKA__BOOTSTRAP_SERVERS="kafka:9092",
+        DETECTOR_KAFKA__SASL_PASSWORD=SECRET,
+        HOME="/nowhere",
+    )
+    assert config.group == "environment"
+    assert config.http.port == 2
+    assert config.input.topics == ("b", "c")
+    assert config.input.event_time.field == "ts"
+    assert config.kafka_properties() == {"bootstrap.servers": "kafka:9092", "sasl.password": SECRET}
+
+
+def test_the_command_line_replaces_both(tmp_path: Path) -> None:
+    config = load_config(
+        write(tmp_path, "group: file"),
+        overrides={"group": "command", "kafka/bootstrap.servers": "there:1", "input/topics": ("t",)},
+        environment={"DETECTOR_GROUP": "environment"},
+    )
+    assert (config.group, config.input.topics) == ("command", ("t",))
+    assert config.kafka_properties() == {"bootstrap.servers": "there:1"}
+
+
+def test_mistakes_of_the_environment_are_named(tmp_path: Path) -> None:
+    assert "did you mean 'group'?" in mistake(tmp_path, "", DETECTOR_GRUOP="x")
+    assert "http.port" in mistake(tmp_path, "", DETECTOR_HTTP__PORT="many")
+    assert "'group' is a single value" in mistake(tmp_path, "group: g", DETECTOR_GROUP__NAME="x")
+    assert "DETECTOR_MODEL is not a YAML value" in mistake(tmp_path, "", DETECTOR_MODEL="[")
+
+
+def test_what_kubernetes_puts_into_a_pod_is_not_a_setting(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        "",
+        DETECTOR_SERVICE_HOST="10.0.0.1",
+        DETECTOR_SERVICE_PORT="9095",
+        DETECTOR_SERVICE_PORT_METRICS="9095",
+        DETECTOR_PORT="tcp://10.0.0.1:9095",
+        DETECTOR_PORT_9095_TCP="tcp://10.0.0.1:9095",
+        DETECTOR_PORT_9095_TCP_PROTO="tcp",
+        DETECTOR_METRICS_SERVICE_HOST="10.0.0.2",
+        DETECTOR_METRICS_PORT_80_TCP_ADDR="10.0.0.2",
+        DETECTOR_DEBUG="1",
+    )
+    assert config == load_config(None, environment={})
+
+
+def test_secrets_are_masked(tmp_path: Path) -> None:
+    config = load(tmp_path, f"kafka: {{bootstrap.servers: 'a:1', sasl.password: {SECRET}}}")
+    for shown in (repr(config), str(config), config.model_dump_json(), str(config.model_dump())):
+        assert SECRET not in shown
+    assert config.kafka_properties()["sasl.password"] == SECRET
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"kafka: {{bootstrap.servers: 'a:1', sasl: {{password: {SECRET}}}}}",
+        f"kafka:\n  sasl.password: {SECRET}: x\n  a: b: c",
+        f"sasl.password: {SECRET}",
+        f"kafka: {SECRET}",
+        f"http: {{port: {SECRET}}}",
+        f"kafka:\n  sasl.password: '{SECRET}\n",
+    ],
+)
+def test_mistakes_do_not_repeat_values(tmp_path: Path, text: str) -> None:
+    assert SECRET not in mistake(tmp_path, text)
+
+
+def test_it_is_frozen() -> None:
+    config = load_config(None, environment={})
+    with pytest.raises(ValidationError):
+        config.group = "other"  # type: ignore[misc] # what the test is about
+
+
+def test_every_field_is_described() -> None:
+    """The schema is the reference that people read: no key without its meaning."""
+    schema = Config.model_json_schema()
+
+    def undescribed(where: str, node: dict[str, Any]) -> list[str]:
+        return [
+            f"{where}.{name}"
+            for name, field in node.get("properties", {}).items()
+            if "description" not in field and "$ref" not in json.dumps(field)
+        ]
+
+    found = undescribed("", schema)
+    for name, definition in schema["$defs"].items():
+        found += undescribed(name, definition)
+    assert found == []
