@@ -1,0 +1,100 @@
+"""The walls of the house: imports point one way, and each part of the world has one door.
+
+    core <- codec <- ports <- adapters, service, lab <- cli
+
+`errors` has no imports of its own and `config` only `errors`, so both may be imported from anywhere but core and codec;
+`service`, `adapters` and `lab` do not import each other.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted((ROOT / "detector").rglob("*.py"))
+
+MAY_IMPORT = {
+    "core": {"core"},
+    "codec": {"core", "codec"},
+    "ports": {"core", "codec", "errors"},
+    "errors": set[str](),
+    "config": {"errors"},
+    "adapters": {"core", "codec", "ports", "errors", "config", "adapters"},
+    "service": {"core", "codec", "ports", "errors", "config", "service"},
+    "lab": {"core", "codec", "ports", "errors", "config", "lab"},
+}
+PURE = {"core", "codec"}
+IMPURE = set(
+    [
+        "asyncio",
+        "confluent_kafka",
+        "glob",
+        "http",
+        "io",
+        "logging",
+        "os",
+        "pathlib",
+        "prometheus_client",
+        "pydantic_settings",
+        "random",
+        "requests",
+        "rich",
+        "secrets",
+        "shutil",
+        "signal",
+        "socket",
+        "structlog",
+        "subprocess",
+        "sys",
+        "tempfile",
+        "threading",
+        "time",
+        "typer",
+        "urllib",
+        "yaml",
+    ]
+)
+ONLY_IN = {"confluent_kafka": ("adapters/kafka_*.py", "adapters/mock_kafka.py"), "prometheus_client": ("adapters/telemetry.py",)}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names of all that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "detector").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports(path: Path) -> None:
+    allowed = MAY_IMPORT.get(room(path))
+    for name in imports(path):
+        package, *rest = name.split(".")
+        if package == "detector" and allowed is not None:
+            assert rest[0] in allowed | {"__version__"}, f"{room(path)} must not import {name}"
+        if room(path) in PURE:
+            assert package not in IMPURE, f"{room(path)} is pure and must not import {name}"
+            assert name != "pydantic" or room(path) != "core"
+            assert not name.startswith("numpy.random"), f"{room(path)} has no hidden randomness: {name}"
+        if package in ONLY_IN:
+            inner = path.relative_to(ROOT / "detector")
+            assert any(inner.match(pattern) for pattern in ONLY_IN[package]), f"{inner} must not import {name}"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if room(path) in PURE], ids=lambda path: str(path.relative_to(ROOT)))
+def test_pure_rooms_have_no_clock_and_no_files(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in {"open", "print", "input"}, f"line {node.lineno}: {called}()"
+            assert not called.endswith((".now", ".utcnow", ".today")), f"line {node.lineno}: {called}() reads the clock"
