@@ -25,6 +25,7 @@ ENVIRONMENT_FOREIGN = re.compile(
 )
 DAY_US = 86_400_000_000
 PERIODS_US = {"hour": DAY_US // 24, "day": DAY_US, "week": 7 * DAY_US, "month": 30 * DAY_US, "year": 365 * DAY_US}
+SECRET_NAME = re.compile(r"password|secret|token|jaas|pem|oauthbearer\.config")  # of librdkafka's properties
 BUDGET = re.compile(r"^\s*(\d+(?:\.\d+)?)\s+per\s+stream\s+per\s+(hour|day|week|month|year)\s*$")
 
 
@@ -214,6 +215,11 @@ class Config(Section):
     @property
     def dead_letters_topic(self) -> str:
         return self.output.dead_letters or f"{self.group}.dead-letters"
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Values that no line of a log may show."""
+        return frozenset(entry.get_secret_value() for name, entry in self.kafka.items() if SECRET_NAME.search(name))
 
     def kafka_properties(self) -> dict[str, str]:
         """librdkafka's properties in clear: hand them to librdkafka, never to a log."""

@@ -191,6 +191,7 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
     config = load(tmp_path, f"kafka: {{bootstrap.servers: 'a:1', sasl.password: {SECRET}}}")
     for shown in (repr(config), str(config), config.model_dump_json(), str(config.model_dump())):
         assert SECRET not in shown
+    assert config.secrets == {SECRET}
     assert config.kafka_properties()["sasl.password"] == SECRET
 
 
