@@ -83,7 +83,7 @@ class BandScorer:
         }
 
     def score(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any) -> F4:
-        """Score one step; no stream occurs twice in it.
+        """Score readings one after the other: a step, or one stream's sequence.
 
         rows     i4[B] rows of `states`, whose columns are advanced
         value    f4[B, D] engineering units, NaN where missing
@@ -112,33 +112,28 @@ class BandScorer:
 
     @staticmethod
     def fit(values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4]) -> BandScorer:
-        """Measure every divisor on normal readings that no weight saw.
+        """Measure every divisor on normal readings.
 
-        values, xs, es  per stream f4[T, D]: engineering units, scaled, residuals
+        values, xs  per stream f4[T, D]: engineering units and scaled; no weight depends on these bands, so any stream will do
+        es          per stream f4[T, D]: residuals on streams that no weight saw
         """
         d = xs[0].shape[1]
-        unit = np.ones((BANDS, d), np.float32)
-        features = [_features(x, e, unit) for x, e in zip(xs, es, strict=True)]
-        bands = np.concatenate([f for f, _ in features]).reshape(-1, BANDS, d)
-        fast = np.concatenate([g for _, g in features])
-        band_scale = _scale(bands.reshape(-1, BANDS * d)).reshape(BANDS, d)
-        error_fast = _scale(fast)
-        whole = (bands / band_scale).reshape(-1, BANDS * d)
-        band_white = _whitening(whole, SHRINK_BANDS)
-        error_white = _whitening(fast / error_fast, SHRINK_ERRORS)
-        band_square = ((whole @ band_white.T) ** 2).mean(axis=1)
-        error_square = (((fast / error_fast) @ error_white.T) ** 2).mean(axis=1)
-        runs = [_longest_runs(value) for value in values]
+        bands = np.concatenate([_bands(x) for x in xs])
+        fast = np.concatenate([_fast_band(e) for e in es])
+        band_scale, error_fast = _scale(bands), _scale(fast)
+        bands, fast = bands / band_scale, fast / error_fast
+        band_white, error_white = _whitening(bands, SHRINK_BANDS), _whitening(fast, SHRINK_ERRORS)
+        same, gone = (np.max(runs, axis=0) for runs in zip(*(_longest_runs(value) for value in values), strict=True))
         return BandScorer(
-            band_scale=band_scale,
+            band_scale=band_scale.reshape(BANDS, d),
             band_white=band_white,
-            band_q99=_q99(band_square),
+            band_q99=_q99(((bands @ band_white.T) ** 2).mean(axis=1)),
             error_scale=_scale(np.nan_to_num(np.concatenate(es))),
             error_fast=error_fast,
             error_white=error_white,
-            error_q99=_q99(error_square),
-            same_max=np.maximum(np.max([same for same, _ in runs], axis=0), 1).astype(np.float32),
-            gone_max=np.maximum(np.max([gone for _, gone in runs], axis=0), 1).astype(np.float32),
+            error_q99=_q99(((fast @ error_white.T) ** 2).mean(axis=1)),
+            same_max=np.maximum(same, 1).astype(np.float32),
+            gone_max=np.maximum(gone, 1).astype(np.float32),
         )
 
 
@@ -244,27 +239,36 @@ def _score(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _features(x, e, unit):  # type: ignore[no-untyped-def]
-    """Unscaled bands [T, 4 D] and fast band of the residuals [T, D] of one stream, for fitting."""
+def _bands(x):  # type: ignore[no-untyped-def]
+    """Unscaled bands of one stream, [T, 4 D], for fitting."""
     t_end, d = x.shape
+    unit = np.ones((4, d), np.float32)
     means = np.full((3, d), np.nan, np.float32)
-    error_mean = np.zeros(d, np.float32)
     seen = np.empty(d, np.float32)
-    bands = np.zeros((t_end, 4, d), np.float32)
-    fast = np.zeros((t_end, d), np.float32)
+    out = np.zeros((t_end, 4, d), np.float32)
     for t in range(t_end):
         _move(x[t], means, RATES)
         for k in range(d):
             seen[k] = means[0, k] if np.isnan(x[t, k]) else x[t, k]
+        _bands_of(seen, means, unit, out[t])
+    flat = out.reshape(t_end * 4 * d)
+    for i in range(flat.shape[0]):
+        if np.isnan(flat[i]):
+            flat[i] = 0.0  # a channel that has never been seen
+    return out.reshape(t_end, 4 * d)
+
+
+@njit(cache=True)
+def _fast_band(e):  # type: ignore[no-untyped-def]
+    """Fast band of the residuals of one stream, [T, D], for fitting."""
+    mean = np.zeros(e.shape[1], np.float32)
+    out = np.zeros_like(e)
+    for t in range(e.shape[0]):
+        for k in range(e.shape[1]):
             if not np.isnan(e[t, k]):
-                error_mean[k] += np.float32(0.3) * (e[t, k] - error_mean[k])
-                fast[t, k] = e[t, k] - error_mean[k]
-        _bands_of(seen, means, unit, bands[t])
-        for j in range(4):
-            for k in range(d):
-                if np.isnan(bands[t, j, k]):
-                    bands[t, j, k] = 0.0
-    return bands.reshape(t_end, 4 * d), fast
+                mean[k] += np.float32(0.3) * (e[t, k] - mean[k])
+                out[t, k] = e[t, k] - mean[k]
+    return out
 
 
 @njit(cache=True)

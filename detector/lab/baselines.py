@@ -1,0 +1,51 @@
+"""What a network must beat: persistence and a linear forecast. Errors are absolute, per channel, on scaled readings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.lab.sequences import filled
+
+F4 = NDArray[np.float32]
+LAGS = 16
+RIDGE = 1e-3
+
+
+def persistence(xs: Sequence[F4]) -> list[F4]:
+    """Residuals of "as the last one was", per sequence f4[T, D]; the first reading is compared with the mean."""
+    return [x - np.concatenate((np.zeros_like(x[:1]), filled(x)[:-1])) for x in xs]
+
+
+class LinearForecast:
+    """Ridge regression of the next reading on the last LAGS readings of all channels, in closed form."""
+
+    def __init__(self, xs: Sequence[F4]) -> None:
+        d = xs[0].shape[1]
+        size = LAGS * d + 1
+        gram, target = np.zeros((size, size)), np.zeros((size, d))
+        for x in xs:
+            past = _past(x)
+            now = filled(x).astype(np.float64)
+            gram += past.T @ past
+            target += past.T @ now
+        self._weight = np.linalg.solve(gram + RIDGE * np.trace(gram) / size * np.eye(size), target)
+
+    def residuals(self, xs: Sequence[F4]) -> list[F4]:
+        """Per sequence f4[T, D], NaN where the reading is missing."""
+        return [(x - _past(x) @ self._weight).astype(np.float32) for x in xs]
+
+
+def _past(x: F4) -> NDArray[np.float64]:
+    """f8[T, LAGS D + 1]: the LAGS readings before each, oldest last, and a one."""
+    padded = np.concatenate((np.zeros((LAGS, x.shape[1]), np.float32), filled(x)))
+    lags = [padded[LAGS - lag : len(padded) - lag] for lag in range(1, LAGS + 1)]
+    return np.concatenate([*lags, np.ones((len(x), 1), np.float32)], axis=1).astype(np.float64)
+
+
+def mean_error(es: Sequence[F4], skip: int) -> NDArray[np.float64]:
+    """Mean absolute residual of each channel, f8[D], without the first `skip` readings of a sequence (if it is longer)."""
+    kept = np.concatenate([e[skip:] if len(e) > 2 * skip else e for e in es])
+    return np.asarray(np.nanmean(np.abs(kept), axis=0), np.float64)
