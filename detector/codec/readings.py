@@ -1,72 +1,250 @@
-"""JSON messages -> readings as columns."""
+"""JSON messages -> readings as columns.
+
+Two paths. The fast one decodes a whole batch: some 0.6 us per message of 110 bytes with four channels. What it refuses,
+and formats that it does not cover (an array of readings in a message), go to `precise`, one message at a time, some 5 us
+each: that one decides, and explains. Both agree on everything that the fast one accepts (a property test).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import compress
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.codec.event_time import earliest_latest_us, event_times_us
+from detector.codec.formats import STREAM_BYTES_MAX, Decoded, ErrorName, EventTimeUnit, ReadingFormat, Reject
+from detector.codec.layout import Layout, Leaf, Overlap
 from detector.codec.messages import Messages
+from detector.codec.precise import NAN, PreciseReader, Read
 from detector.core.readings import ReadingBatch, StreamNames
 
+__all__ = ["Decoded", "ErrorName", "EventTimeUnit", "JsonReadings", "ReadingFormat", "Reject"]
 
-@dataclass(frozen=True, slots=True)
-class ReadingFormat:
-    """How readings are written. The fields mean what `config.Input` says.
-
-    channels   dotted paths of the model's D channels, in the model's order
-    stream     dotted paths that name the stream, joined by '/'; empty: the message's key
-    event_time dotted path; None: the log's own time
-    """
-
-    channels: tuple[str, ...]
-    stream: tuple[str, ...] = ()
-    event_time: str | None = None
-    event_time_unit: Literal["auto", "s", "ms", "us", "ns", "iso8601"] = "auto"
-    future_max_us: int = 86_400_000_000
-    past_max_us: int = 3_650 * 86_400_000_000
-    values: str | None = None
-    items: str | None = None
-    narrow_channel: str | None = None
-    narrow_value: str | None = None
-    message_bytes_max: int = 1_048_576
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Reject:
-    """A reading that cannot be read, or several of one message.
+class Columns:
+    """Readings whose streams are not interned yet; `message` is strictly increasing on the fast path."""
 
-    position   of the message in `Messages`
-    error      name of the kind of error, such as MalformedJson, WrongType, OutOfRange, MissingStream
-    reason     one sentence that names the field
-    readings   how many readings of the message are lost with it (1 where the whole message cannot be read)
-    """
-
-    position: int
-    error: str
-    reason: str
-    readings: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """Readings in log order, and what could not be read.
-
-    message   i8[N] position of each reading's message in `Messages`
-    """
-
-    batch: ReadingBatch
     message: NDArray[np.int64]
-    rejects: tuple[Reject, ...]
+    item: NDArray[np.int32]
+    stream: list[bytes]
+    event_time_us: NDArray[np.int64]
+    value: NDArray[np.float32]
+    channel: NDArray[np.int32]
 
 
 class JsonReadings:
     """Decodes JSON messages, a whole batch at once."""
 
     def __init__(self, format: ReadingFormat, names: StreamNames) -> None:
-        raise NotImplementedError
+        self._format = format
+        self._names = names
+        self._precise = PreciseReader(format)
+        self._layout = _layout(format)
+        self._channel = {name: number for number, name in enumerate(format.channels)}
 
     def decode(self, messages: Messages) -> Decoded:
-        raise NotImplementedError
+        """Every reading of `messages`, in log order, and a reject for every one that cannot be read.
+
+        Raises for nothing that a message may hold. Only streams with a reading in the batch are interned.
+        """
+        columns, refused, ignored = self._fast(messages, self._layout) if self._layout else (None, list(range(len(messages))), 0)
+        rejects: list[Reject] = []
+        if refused or columns is None:
+            read = self._explained(messages, refused)
+            for position, one in read.items():
+                rejects += [Reject(position, fault.error, fault.reason, fault.readings) for fault in one.faults.values()]
+                ignored += one.ignored
+            slow = _columns(read, len(self._format.channels))
+            columns = slow if columns is None else _merged(columns, slow)
+        return Decoded(self._batch(messages, columns), columns.message, tuple(rejects), ignored)
+
+    def _explained(self, messages: Messages, positions: Sequence[int]) -> dict[int, Read]:
+        """What the precise path says about the messages at `positions`."""
+        read = self._precise.read
+        return {place: read(messages.value[place], messages.key[place], int(messages.log_time_us[place])) for place in positions}
+
+    def _batch(self, messages: Messages, columns: Columns) -> ReadingBatch:
+        return ReadingBatch(
+            np.fromiter(map(self._names.__getitem__, columns.stream), np.int32, len(columns.stream)),
+            columns.event_time_us,
+            columns.value,
+            messages.partition[columns.message],
+            messages.offset[columns.message],
+            columns.item,
+            messages.partitions,
+            None if self._format.narrow_channel is None else columns.channel,
+        )
+
+    def _fast(self, messages: Messages, layout: Layout) -> tuple[Columns, list[int], int]:
+        """The readings that need no explanation; the positions of messages that do; how many readings were ignored."""
+        rows, message = _rows(messages.value, layout, self._format.message_bytes_max)
+        stream, ok = self._streams(messages, message, rows, layout)
+        log_time_us = messages.log_time_us[message]
+        if self._format.event_time is None:
+            time_us = log_time_us
+            ok &= time_us >= 0
+        else:
+            time_us = event_times_us(layout.column(rows, self._format.event_time), self._format.event_time_unit)
+            earliest, latest = earliest_latest_us(log_time_us, self._format)
+            ok &= (time_us >= earliest) & (time_us <= latest)
+        channel, known, ignored = self._channels(rows, layout)
+        value = self._values(rows, layout, channel)
+        ok &= known & ~np.isinf(value).any(axis=1) & ~ignored
+        columns = Columns(message, np.zeros(len(rows), np.int32), stream, time_us, value, channel)
+        settled = ok | ignored
+        refused = np.ones(len(messages), np.bool_)
+        refused[message[settled]] = False
+        return columns if ok.all() else _kept(columns, ok), np.flatnonzero(refused).tolist(), int(np.count_nonzero(ignored))
+
+    def _streams(
+        self, messages: Messages, message: NDArray[np.int64], rows: list[Any], layout: Layout
+    ) -> tuple[list[bytes], NDArray[np.bool_]]:
+        """The name of each row's stream, and whether it is one."""
+        if not self._format.stream:
+            keys = messages.key if len(rows) == len(messages) else [messages.key[place] for place in message.tolist()]
+            sound = _sound(keys, STREAM_BYTES_MAX)
+            return keys, sound  # type: ignore[return-value]  # a key of None is not sound
+        sound = np.ones(len(rows), np.bool_)
+        parts = []
+        for path in self._format.stream:
+            names = [name if type(name) is str else "" if name is None else str(name) for name in layout.column(rows, path)]
+            if not all(names):
+                sound &= np.fromiter(map(bool, names), np.bool_, len(names))
+            parts.append(names)
+        stream = [name.encode("utf-8") for name in (parts[0] if len(parts) == 1 else map("/".join, zip(*parts, strict=True)))]
+        return stream, sound & _sound(stream, STREAM_BYTES_MAX)
+
+    def _channels(self, rows: list[Any], layout: Layout) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Narrow readings: the channel of each row, whether it names one, whether it is none of the model's. Else -1, true, false."""
+        channel = np.full(len(rows), -1, np.int32)
+        if self._format.narrow_channel is None:
+            return channel, np.ones(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
+        names = layout.column(rows, self._format.narrow_channel)
+        channel[:] = [self._channel.get(str(name), -1) for name in names]
+        named = np.fromiter((name is not None for name in names), np.bool_, len(names))
+        return channel, named, named & (channel < 0)
+
+    def _values(self, rows: list[Any], layout: Layout, channel: NDArray[np.int32]) -> NDArray[np.float32]:
+        """f4[N, D]; infinite where a number is beyond float32."""
+        value = np.full((len(rows), len(self._format.channels)), np.nan, np.float32)
+        with np.errstate(over="ignore"):
+            if self._format.narrow_channel is not None:
+                value[np.arange(len(rows)), channel] = np.array(layout.column(rows, self._format.narrow_value or "value"), np.float64)
+            elif self._format.values is not None:
+                value[:] = np.array(layout.column(rows, self._format.values), np.float64).reshape(value.shape)
+            else:
+                for place, path in enumerate(self._format.channels):
+                    value[:, place] = np.array(layout.column(rows, path), np.float64)
+        return value
+
+
+def _layout(format: ReadingFormat) -> Layout | None:
+    """How the fast path reads `format`; None where it does not."""
+    if format.items is not None:
+        return None
+    name = Leaf(str | int | None, None)
+    leaves = dict.fromkeys(format.stream, name)
+    fields: list[tuple[str, Leaf]] = []
+    if format.event_time is not None:
+        fields.append((format.event_time, Leaf(int | float | str | None, None)))
+    number = Leaf(float | None, NAN)
+    if format.narrow_channel is not None:
+        fields += [(format.narrow_channel, Leaf(str | int | None, None)), (format.narrow_value or "value", number)]
+    elif format.values is not None:
+        channels = len(format.channels)
+        fields.append((format.values, Leaf(tuple[(float | None,) * channels], (NAN,) * channels)))  # type: ignore[misc]  # D is known here only
+    else:
+        fields += [(path, number) for path in format.channels]
+    for path, leaf in fields:
+        if path in leaves:
+            return None
+        leaves[path] = leaf
+    try:
+        return Layout(leaves)
+    except Overlap:
+        return None
+
+
+def _rows(values: Sequence[bytes | None], layout: Layout, bytes_max: int) -> tuple[list[Any], NDArray[np.int64]]:
+    """What decodes, and the positions where it stood."""
+    message = np.arange(len(values), dtype=np.int64)
+    sound = _sound(values, bytes_max)
+    if not sound.all():
+        message, values = message[sound], list(compress(values, sound))
+    rows: list[Any] = []
+    refused: list[int] = []
+    decoded = map(layout.decode, values)  # type: ignore[arg-type]  # what is None is not sound
+    while True:
+        try:
+            rows.extend(decoded)  # keeps what came before an exception, and goes on behind it: a bad message costs only itself
+            break
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            refused.append(len(rows) + len(refused))
+    return rows, np.delete(message, refused) if refused else message
+
+
+def _sound(texts: Sequence[bytes | None], bytes_max: int) -> NDArray[np.bool_]:
+    """Which are there, not empty, not too long, and UTF-8. Nearly always all: then one look at them together is enough."""
+    try:
+        together = b"\n".join(texts)  # type: ignore[arg-type]  # join checks; a newline is no part of any longer character
+        if all(texts) and max(map(len, texts), default=0) <= bytes_max and (together.isascii() or together.decode("utf-8")):  # type: ignore[arg-type]
+            return np.ones(len(texts), np.bool_)
+    except (TypeError, UnicodeDecodeError):
+        pass
+    return np.array([_is_sound(text, bytes_max) for text in texts], np.bool_)
+
+
+def _is_sound(text: bytes | None, bytes_max: int) -> bool:
+    if not text or len(text) > bytes_max:
+        return False
+    try:
+        return text.isascii() or bool(text.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
+
+
+def _columns(read: dict[int, Read], channels: int) -> Columns:
+    """What the precise path read, as columns."""
+    readings = [(position, reading) for position, one in read.items() for reading in one.readings]
+    return Columns(
+        np.array([position for position, _ in readings], np.int64),
+        np.array([reading.item for _, reading in readings], np.int32),
+        [reading.stream for _, reading in readings],
+        np.array([reading.event_time_us for _, reading in readings], np.int64),
+        np.array([reading.value for _, reading in readings], np.float32).reshape(len(readings), channels),
+        np.array([reading.channel for _, reading in readings], np.int32),
+    )
+
+
+def _kept(columns: Columns, keep: NDArray[np.bool_]) -> Columns:
+    return Columns(
+        columns.message[keep],
+        columns.item[keep],
+        list(compress(columns.stream, keep)),
+        columns.event_time_us[keep],
+        columns.value[keep],
+        columns.channel[keep],
+    )
+
+
+def _merged(fast: Columns, slow: Columns) -> Columns:
+    """Both, in log order. A message is in one of them only."""
+    message = np.concatenate([fast.message, slow.message])
+    order = np.argsort(message, kind="stable")
+    stream = fast.stream + slow.stream
+    return Columns(
+        message[order],
+        np.concatenate([fast.item, slow.item])[order],
+        [stream[place] for place in order.tolist()],
+        np.concatenate([fast.event_time_us, slow.event_time_us])[order],
+        np.concatenate([fast.value, slow.value])[order],
+        np.concatenate([fast.channel, slow.channel])[order],
+    )
