@@ -1,0 +1,196 @@
+"""What every Kafka client here has in common: properties, errors with a remedy, log lines, messages as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+
+from detector.codec.messages import Headers, Messages
+from detector.core.readings import Partition
+from detector.errors import ConfigError, DetectorError, Fenced, LogUnavailable
+
+Say: TypeAlias = Callable[[str, str], None]
+"""Takes the level (debug, info, warning, error) and one line; where librdkafka's own log lines go."""
+
+COMMON_DEFAULTS = {
+    "client.id": "detector",
+    "reconnect.backoff.max.ms": "1000",  # a broker that is back is noticed within a second
+}
+CONSUMER_DEFAULTS = {
+    "auto.offset.reset": "earliest",  # a new group judges what the topic still holds: nothing is lost, and streams settle sooner
+    "auto.commit.interval.ms": "1000",  # how far the group's offsets may trail behind what commit() made true
+}
+CONSUMER_REQUIRED = {
+    "enable.auto.offset.store": "false",  # an offset is stored by commit(), after the alerts before it are written
+    "enable.auto.commit": "true",  # stored offsets follow once per interval, at a rebalance and at the end
+}
+ASSIGNOR = {"partition.assignment.strategy": "cooperative-sticky"}
+PRODUCER_DEFAULTS = {
+    "partitioner": "murmur2_random",  # the same partition for the same key as Java's clients choose
+    "message.max.bytes": "10485760",  # a dead letter is larger than the message that it keeps; the broker has the last word
+}
+PRODUCER_REQUIRED = {"enable.idempotence": "true"}  # acks=all, and retries write nothing twice
+DELIVERY_TIMEOUT_MS = "10000"  # far below max.poll.interval.ms: a commit that waits must not cost the worker its partitions
+
+SECRET_WORDS = ("password", "secret", "pem", "jaas", "token", "sasl.oauthbearer.config")
+UNREACHABLE_FIX = "check that the brokers run and that `kafka: bootstrap.servers` and `security.protocol` fit their listeners"
+
+FENCED = {
+    KafkaError.FENCED_INSTANCE_ID: "another worker runs under the same group.instance.id",
+    KafkaError._FENCED: "another worker runs under the same identity",
+    KafkaError.PRODUCER_FENCED: "another worker writes under the same identity",
+    KafkaError.INVALID_PRODUCER_EPOCH: "another worker writes under the same identity",
+}
+FOR_THE_PERSON = {
+    KafkaError._AUTHENTICATION: "check `kafka: sasl.username`, `sasl.password` and `sasl.mechanism`",
+    KafkaError.SASL_AUTHENTICATION_FAILED: "check `kafka: sasl.username`, `sasl.password` and `sasl.mechanism`",
+    KafkaError.UNSUPPORTED_SASL_MECHANISM: "set `kafka: sasl.mechanism` to one that the brokers offer",
+    KafkaError._SSL: "check `kafka: security.protocol`, `ssl.ca.location` and the other ssl properties",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant this user READ on the input topics and WRITE on alerts and dead letters",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "grant this user READ on the consumer group that `group:` names",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "grant this user what the message names",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topic, or correct its name; `detector topics create` makes the output topics",
+    KafkaError._UNKNOWN_TOPIC: "create the topic, or correct its name; `detector topics create` makes the output topics",
+    KafkaError.TOPIC_EXCEPTION: "correct the topic's name: letters, digits, '.', '_' and '-'",
+    KafkaError.MSG_SIZE_TOO_LARGE: "raise the topic's `max.message.bytes`",
+    KafkaError.POLICY_VIOLATION: "ask who runs the brokers which policy this breaks",
+    KafkaError.UNRELEASED_INSTANCE_ID: "with `group.protocol: consumer` leave `group.instance.id` out, or wait for the session to end",
+    KafkaError._INVALID_ARG: "correct the property under `kafka:`",
+}
+
+
+def quiet(level: str, line: str) -> None:
+    """A `Say` that drops everything."""
+
+
+def remedy(error: KafkaError, what: str) -> DetectorError:
+    """The error of ours that names the remedy for one of librdkafka's.
+
+    what   what was being done, as the beginning of a sentence: "reading plant.readings"
+    """
+    message = f"{what}: {error.str()}"
+    if error.code() in FENCED:
+        return Fenced(f"{message} ({FENCED[error.code()]})", fix="give each worker a `kafka: group.instance.id` of its own")
+    if error.code() in FOR_THE_PERSON:
+        return ConfigError(message, fix=FOR_THE_PERSON[error.code()])
+    return LogUnavailable(message, fix=UNREACHABLE_FIX)
+
+
+def kafka_error(exception: KafkaException) -> KafkaError:
+    """The error inside an exception of confluent_kafka's."""
+    error = exception.args[0]
+    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._FAIL, str(error))
+
+
+def with_required(properties: Mapping[str, str], required: Mapping[str, str]) -> dict[str, str]:
+    """`properties` and `required` together.
+
+    raises ConfigError  where they contradict each other
+    """
+    for name, value in required.items():
+        if properties.get(name, value).lower() != value:
+            raise ConfigError(
+                f"kafka: {name} cannot be {properties[name]!r}: delivery depends on {value!r}", fix=f"remove {name} from `kafka:`"
+            )
+    return {**properties, **required}
+
+
+def consumer_properties(properties: Mapping[str, str], group: str) -> dict[str, str]:
+    """What a member of a group is started with: our defaults, the user's properties over them, and what must be so."""
+    if properties.get("group.id", group) != group:
+        raise ConfigError(f"kafka: group.id {properties['group.id']!r} is not the configured group", fix="set `group:` instead")
+    assignor = {} if properties.get("group.protocol") == "consumer" else ASSIGNOR  # with KIP-848 the broker assigns
+    ours = {**COMMON_DEFAULTS, **CONSUMER_DEFAULTS, **properties, "group.id": group}
+    return with_required(ours, {**CONSUMER_REQUIRED, **assignor})
+
+
+def producer_properties(properties: Mapping[str, str]) -> dict[str, str]:
+    """What a producer is started with: our defaults, the user's properties over them, and what must be so."""
+    ours = {**COMMON_DEFAULTS, **PRODUCER_DEFAULTS, **properties}
+    if "message.timeout.ms" not in ours:  # librdkafka knows it by two names
+        ours.setdefault("delivery.timeout.ms", DELIVERY_TIMEOUT_MS)
+    return with_required(ours, PRODUCER_REQUIRED)
+
+
+class LogLines:
+    """librdkafka's log lines, handed to a `Say`, without what must stay secret. Has the one method of `logging.Logger` needed."""
+
+    def __init__(self, say: Say, properties: Mapping[str, str]) -> None:
+        self._say = say
+        self._secrets = [
+            value for name, value in properties.items() if len(value) >= 4 and any(word in name.lower() for word in SECRET_WORDS)
+        ]
+
+    def log(self, level: int, pattern: str, *values: Any) -> None:
+        line = pattern % values if values else pattern
+        if "will be ignored by this" in line:
+            return  # the user's properties serve consumer and producer alike: half of them are always "ignored"
+        for secret in self._secrets:
+            line = line.replace(secret, "***")
+        # What librdkafka calls an error is a broken connection, which it mends by itself; true errors are raised.
+        self._say("warning" if level >= 30 else "info" if level >= 20 else "debug", line)
+
+
+def open_consumer(properties: Mapping[str, str], on_error: Callable[[KafkaError], None], say: Say) -> Consumer:
+    """A consumer.
+
+    raises ConfigError  where librdkafka does not know a property or its value
+    """
+    try:
+        return Consumer({**properties, "error_cb": on_error}, logger=LogLines(say, properties))
+    except KafkaException as error:
+        raise remedy(kafka_error(error), "kafka") from None
+
+
+def open_producer(properties: Mapping[str, str], on_error: Callable[[KafkaError], None], say: Say) -> Producer:
+    """A producer that reports only the messages it could not deliver.
+
+    raises ConfigError  where librdkafka does not know a property or its value
+    """
+    try:
+        return Producer({**properties, "error_cb": on_error, "delivery.report.only.error": True}, logger=LogLines(say, properties))
+    except KafkaException as error:
+        raise remedy(kafka_error(error), "kafka") from None
+
+
+def named(partitions: Sequence[TopicPartition]) -> list[Partition]:
+    """Our names for librdkafka's partitions."""
+    return [Partition(each.topic, each.partition) for each in partitions]
+
+
+def to_messages(batch: list[KafkaMessage], topics: Sequence[str], *, with_log_time: bool) -> Messages:
+    """What librdkafka brought, without errors among it, as columns.
+
+    topics          the topics that may occur
+    with_log_time   also read each message's time, milliseconds in Kafka; costs 0.1 us per message
+    """
+    count = len(batch)
+    number = np.fromiter(map(KafkaMessage.partition, batch), np.int64, count)
+    width = int(number.max(initial=0)) + 1
+    if len(topics) > 1:
+        index: dict[str | None, int] = {topic: position for position, topic in enumerate(topics)}
+        number += width * np.fromiter(map(index.__getitem__, map(KafkaMessage.topic, batch)), np.int64, count)
+    present = np.flatnonzero(np.bincount(number))
+    column = np.zeros(width * len(topics), np.int32)
+    column[present] = np.arange(len(present), dtype=np.int32)
+    log_time_us = np.full(count, -1, np.int64)
+    if with_log_time:
+        log_time_ms = np.fromiter((time_ms for _, time_ms in map(KafkaMessage.timestamp, batch)), np.int64, count)
+        np.multiply(log_time_ms, 1000, out=log_time_us, where=log_time_ms >= 0)
+
+    def headers(position: int) -> Headers:
+        return cast(Headers, batch[position].headers() or ())  # a list of pairs; the stubs allow for what producers take, too
+
+    return Messages(
+        key=list(map(KafkaMessage.key, batch)),
+        value=list(map(KafkaMessage.value, batch)),
+        partition=column[number],
+        offset=np.fromiter(map(KafkaMessage.offset, batch), np.int64, count),
+        log_time_us=log_time_us,
+        partitions=tuple(Partition(topics[code // width], code % width) for code in present.tolist()),
+        headers=headers,
+    )
