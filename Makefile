@@ -1,0 +1,60 @@
+# Everything here does its own set-up. `make demo` needs Python 3.11 or newer; `make test` and `make kafka` also Java 17 and Maven
+# (they fetch Apache Kafka once), or a broker named in KAFKA_BOOTSTRAP_SERVERS.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# An index of torch's CPU builds, if you have one: without it torch comes with its CUDA libraries (5 GB).
+TORCH_INDEX ?=
+ARGS   ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test check format bench kafka models wheel clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'detector needs Python 3.11 or newer: make PYTHON=python3.12 ...'; exit 1; }
+	@echo 'Installing into $(VENV); torch is large, this takes a minute or two ...'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
+	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
+	$(PIP) --editable '.[train]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) --group dev
+	@touch $@
+
+demo: $(VENV)/installed  ## see it work, without Kafka: an embedded broker, a simulated plant, the real service (ARGS="--seed 7")
+	@$(BIN)/detector demo $(ARGS)
+
+test: check  ## everything: format, lint, types, layers, all tests, with a real Kafka
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/installed-dev  ## format, lint and types only
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev  ## put the code into shape
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(VENV)/installed-dev  ## readings per second: decode, detect, the whole loop on a real Kafka
+	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+kafka: $(VENV)/installed  ## a local Kafka on port 9092 until Ctrl-C (ARGS="--port 9093")
+	@$(BIN)/python deploy/kafka/local_kafka.py $(ARGS)
+
+models: $(VENV)/installed  ## train the bundles that ship again
+	@$(BIN)/python models/train_plant.py $(ARGS)
+
+wheel: $(VENV)/installed-dev  ## build dist/detector-*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## remove what was installed and built
+	rm -rf $(VENV) .cache dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,87 @@
+"""Bundles on disk: what is written is read back, and what is damaged is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from detector.adapters import bundle as bundles
+from detector.adapters.bundle import Bundle, load_bundle, read_bundle, save_bundle
+from detector.core.model import Model
+from detector.core.predictor import Predictor
+from detector.core.scaling import Scaling
+from detector.core.scoring import BandScorer
+from detector.core.threshold import Prior
+from detector.errors import BundleError
+
+
+def small_model(seed: int = 0) -> Model:
+    torch.manual_seed(seed)
+    x = np.random.default_rng(seed).standard_normal((300, 3)).astype(np.float32)
+    return Model(
+        "small", "", ("a", "b.c", "d e"), Predictor(3, 8, 2), Scaling.fit(x), BandScorer.fit([x], [x], [x / 2]), Prior(1.5, 0.25)
+    )  # fmt: skip
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    saved = save_bundle(tmp_path / "mine", Bundle(small_model(), {"verdict": "good"}, b"png"))
+    read = read_bundle(tmp_path / "mine")
+    assert read.training == {"verdict": "good"}
+    assert read.picture == b"png"
+    model = read.model
+    assert (model.name, model.fingerprint, model.channels, model.prior) == ("mine", saved.fingerprint, saved.channels, saved.prior)
+    for name, value in saved.predictor.state_dict().items():
+        assert torch.equal(model.predictor.state_dict()[name], value)
+    for name, array in saved.scorer.arrays().items():
+        assert np.array_equal(model.scorer.arrays()[name], array)
+    x = np.random.default_rng(1).standard_normal((32, 3)).astype(np.float32)
+    steps = [
+        m.predictor.eval().step(x, np.zeros((32, 2, 8), np.float32), np.zeros((32, 2, 8), np.float32), np.zeros((32, 3), np.float32))
+        for m in (saved, model)
+    ]
+    assert np.array_equal(*steps)
+
+
+def test_the_fingerprint_covers_what_judging_depends_on(tmp_path: Path) -> None:
+    first = save_bundle(tmp_path / "a", Bundle(small_model(), {"note": 1}))
+    assert save_bundle(tmp_path / "b", Bundle(small_model(), {"note": 2})).fingerprint == first.fingerprint
+    assert save_bundle(tmp_path / "c", Bundle(small_model(seed=1))).fingerprint != first.fingerprint
+
+
+def test_no_pickle(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "a", Bundle(small_model()))
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"manifest.json", "tensors.safetensors"}
+
+
+@pytest.mark.parametrize("damage", ["tensors", "manifest", "version", "truncated", "not json"])
+def test_damage_is_refused_with_a_remedy(tmp_path: Path, damage: str) -> None:
+    save_bundle(tmp_path / "a", Bundle(small_model()))
+    manifest, tensors = tmp_path / "a" / "manifest.json", tmp_path / "a" / "tensors.safetensors"
+    if damage == "tensors":
+        stored = bytearray(tensors.read_bytes())
+        stored[-5] ^= 1
+        tensors.write_bytes(bytes(stored))
+    elif damage == "truncated":
+        tensors.write_bytes(tensors.read_bytes()[:100])
+    elif damage == "not json":
+        manifest.write_text("{")
+    else:
+        said = json.loads(manifest.read_text())
+        said["version" if damage == "version" else "hidden"] = 99
+        manifest.write_text(json.dumps(said))
+    with pytest.raises(BundleError) as refused:
+        load_bundle(tmp_path / "a")
+    assert refused.value.fix
+
+
+def test_a_missing_bundle_names_those_that_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundles, "shipped_folder", lambda: tmp_path)
+    save_bundle(tmp_path / "plant", Bundle(small_model()))
+    assert load_bundle("plant").name == "plant"
+    with pytest.raises(BundleError, match="no model bundle 'plnt'") as refused:
+        load_bundle("plnt")
+    assert "plant" in refused.value.fix

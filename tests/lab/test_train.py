@@ -1,0 +1,152 @@
+"""Training on small synthetic recordings: what it must learn, what it must never mix up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from detector.core.detect import Detector
+from detector.core.readings import Partition, ReadingBatch
+from detector.errors import DataError
+from detector.lab.baselines import LinearForecast, mean_error, persistence
+from detector.lab.picture import training_png
+from detector.lab.sequences import Recorded, filled, sequences_of, split, windows
+from detector.lab.train import Epoch, Options, Trained, residuals, train
+
+
+def waves(streams: int, readings: int, seed: int = 0) -> list[Recorded]:
+    """Two channels: a wave whose frequency jumps between two values, and its echo five readings later, with noise."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for k in range(streams):
+        fast = np.repeat(rng.random(readings // 40 + 1) < 0.5, 40)[:readings]
+        wave = np.sin(np.cumsum(np.where(fast, 0.5, 0.15)))
+        both = np.stack((wave, np.roll(wave, 5)), axis=1) + 0.02 * rng.standard_normal((readings, 2))
+        found.append(Recorded(f"machine{k}", (both * (3, 50) + (10, 200)).astype(np.float32)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    epochs: list[Epoch] = []
+    result = train(waves(12, 1_000), ("a", "b"), Options(hidden=24, epochs_max=25, window_readings=64), epochs.append)
+    assert tuple(epochs) == result.epochs
+    return result
+
+
+def test_it_beats_persistence_on_readings_no_weight_saw(trained: Trained) -> None:
+    assert (trained.errors["network"] < 0.5 * trained.errors["persistence"]).all()
+    assert "smaller than persistence's" in trained.verdict
+
+
+def test_the_best_weights_are_kept(trained: Trained) -> None:
+    best = min(epoch.held_out_loss for epoch in trained.epochs)
+    assert [epoch.held_out_loss for epoch in trained.epochs if epoch.is_best][-1] == pytest.approx(best, abs=1e-3)
+
+
+def test_calibration_is_of_streams_that_no_weight_saw(trained: Trained) -> None:
+    names = [{s.stream for s in part} for part in (trained.split.train, trained.split.held_out, trained.split.calibrate)]
+    assert all(names)
+    assert not names[0] & names[1]
+    assert not names[0] & names[2]
+    assert not names[1] & names[2]
+
+
+def test_about_five_percent_of_normal_scores_pass_the_prior(trained: Trained) -> None:
+    assert np.mean(trained.scores > trained.model.prior.quantile) == pytest.approx(0.05, abs=0.01)
+
+
+def test_the_service_computes_the_residuals_that_calibrated_it(trained: Trained) -> None:
+    """The detector's own walk expects, reading by reading, what calibration saw."""
+    recorded = trained.split.calibrate[0].value[:200]
+    model = trained.model
+    detector = Detector(model)
+    n = len(recorded)
+    batch = ReadingBatch(
+        np.full(n, detector.names[b"m"], np.int32),
+        np.arange(1, n + 1) * 1_000_000,
+        recorded,
+        np.zeros(n, np.int32),
+        np.arange(n),
+        np.zeros(n, np.int32),
+        (Partition("t", 0),),
+    )
+    expected = detector.detect(batch).expected
+    e = residuals(model.predictor, [model.scaling.scaled(recorded)])[0]
+    assert np.allclose(model.scaling.scaled(recorded) - model.scaling.scaled(expected), e, atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    options = Options(hidden=8, epochs_max=2, window_readings=32, device="cpu")
+    first, second = (train(waves(8, 200), ("a", "b"), options, lambda _: None).model.predictor.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    "options", [Options(kind="reconstruction", noise=0.3), Options(layers=2, dropout=0.1)], ids=["reconstruction", "stacked"]
+)
+def test_other_kinds_learn_too(options: Options) -> None:
+    few = Options(options.kind, 16, options.layers, options.dropout, 64, epochs_max=12, noise=options.noise)
+    result = train(waves(8, 400), ("a", "b"), few, lambda _: None)
+    losses = [epoch.held_out_loss for epoch in result.epochs]
+    assert min(losses) < 0.8 * losses[0]
+
+
+def test_too_little_data_is_said() -> None:
+    with pytest.raises(DataError, match="too few"):
+        train(waves(1, 100), ("a", "b"), Options(), lambda _: None)
+
+
+def test_the_picture_is_a_png(trained: Trained) -> None:
+    assert training_png(trained).startswith(b"\x89PNG")
+
+
+def test_sequences_are_sorted_and_cut_at_gaps() -> None:
+    time_us = np.concatenate((np.arange(50), 10_000 + np.arange(40), np.arange(5))).astype(np.int64) * 1_000_000
+    stream = np.concatenate((np.zeros(90), np.ones(5))).astype(np.int32)
+    value = np.arange(95, dtype=np.float32)[:, None]
+    order = np.random.default_rng(0).permutation(95)
+    found = sequences_of(stream[order], ("a", "short"), time_us[order], value[order])
+    assert [(s.stream, len(s)) for s in found] == [("a", 50), ("a", 40)]
+    assert (np.diff(found[0].value[:, 0]) == 1).all()
+
+
+def test_few_streams_are_split_in_time_without_overlap() -> None:
+    parts = split([Recorded("a", np.arange(100, dtype=np.float32)[:, None])], seed=1)
+    rows = [np.concatenate([s.value for s in part]).ravel().tolist() for part in (parts.train, parts.held_out, parts.calibrate)]
+    assert rows[0] + rows[1] + rows[2] == list(range(100))
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_windows_play_every_reading_at_most_once_and_carry_within_sequences(shuffled: bool) -> None:
+    rng = np.random.default_rng(3) if shuffled else None
+    xs = [(1_000 * (k + 1) + np.arange(size, dtype=np.float32))[:, None] for k, size in enumerate((70, 33, 200, 45))]
+    seen: list[float] = []
+    last: NDArray[np.float32] | None = None
+    for window in windows(xs, 16, rng):
+        played = [lane[counts[:, 0] > 0, 0] for lane, counts in zip(window.x, window.counts, strict=True)]
+        for lane, values in enumerate(played):
+            if len(values) and not window.is_new[lane]:
+                assert last is not None
+                assert values[0] == last[lane] + 1  # the carried state belongs to the reading just before
+        last = np.array([values[-1] if len(values) else np.nan for values in played], np.float32)
+        seen += np.concatenate(played).tolist()
+    assert len(seen) == len(set(seen))
+    everything = np.concatenate(xs).ravel().tolist()
+    assert set(seen) <= set(everything)
+    if not shuffled:
+        assert sorted(seen) == everything
+
+
+def test_missing_values_are_filled_with_the_last() -> None:
+    x = np.array([[np.nan, 1], [2, np.nan], [np.nan, np.nan]], np.float32)
+    assert filled(x).tolist() == [[0, 1], [2, 1], [2, 1]]
+
+
+def test_baselines_on_what_they_can_know() -> None:
+    wave = np.sin(0.3 * np.arange(600, dtype=np.float32))[:, None]
+    linear = mean_error(LinearForecast([wave]).residuals([wave]), skip=20)
+    assert linear[0] < 0.02  # a sine is linear in its past
+    assert mean_error(persistence([wave]), skip=20)[0] > 0.15
