@@ -1,0 +1,134 @@
+"""Readings of a simulated plant with labelled faults: columns in time order, and the same as messages.
+
+    Plant -> Dynamics (what the machines do) -> faults (what goes wrong) -> SimulatedChunk -> encode -> (key, value)
+
+Deterministic per seed, without end if wanted, in bounded memory. Nothing here reads a clock or writes a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.codec.readings import ReadingFormat
+from detector.lab.faults import Fault, FaultKind, altered, altered_load, past_readings
+from detector.lab.plant import BLOCK, CHANNELS, F8, I8, Dynamics, Plant, rounded
+
+SIMULATED_FORMAT = ReadingFormat(channels=CHANNELS, event_time="time", event_time_unit="ms")
+"""How `encode` writes readings: the stream is the message's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedChunk:
+    """Readings of all machines as columns, in order of event time.
+
+    stream         i4[N]     index into `Plant.streams`
+    event_time_us  i8[N]     increasing, whole milliseconds
+    value          f8[N, D]  engineering units, rounded as sensors do; NaN where a channel is missing
+    label          bool[N]   whether the reading lies within a fault
+    """
+
+    stream: NDArray[np.int32]
+    event_time_us: I8
+    value: F8
+    label: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def take(self, positions: slice | NDArray[np.bool_]) -> SimulatedChunk:
+        """The readings at `positions`."""
+        return SimulatedChunk(self.stream[positions], self.event_time_us[positions], self.value[positions], self.label[positions])
+
+
+def simulate(
+    plant: Plant, faults: Iterable[Fault] = (), *, end_us: int | None = None, chunk_readings_max: int = 65_536
+) -> Iterator[SimulatedChunk]:
+    """The plant's readings from its start to `end_us` (exclusive; None: without end), in chunks.
+
+    faults              in order of their starts, at most one at a time per stream; taken as time passes, so they may be endless
+    chunk_readings_max  only cuts: it changes no value
+    """
+    dynamics = Dynamics(plant, past_readings(plant))
+    progress = FaultProgress(plant, faults)
+    while True:
+        time_us, values = dynamics.advance(progress.alter_load)
+        chunk = progress.measured(time_us, values)
+        if end_us is not None and time_us[-1, -1] >= end_us:
+            chunk = chunk.take(chunk.event_time_us < end_us)
+        for start in range(0, len(chunk), chunk_readings_max):
+            yield chunk.take(slice(start, start + chunk_readings_max))
+        if end_us is not None and time_us[-1, -1] >= end_us:
+            return
+
+
+class FaultProgress:
+    """Which faults are under way, block by block, and what each began from."""
+
+    def __init__(self, plant: Plant, faults: Iterable[Fault]) -> None:
+        self._plant = plant
+        self._machine = {stream: machine for machine, stream in enumerate(plant.streams)}
+        self._coming = iter(faults)
+        self._next = next(self._coming, None)
+        self._active: list[Fault] = []
+        self._held: dict[Fault, F8] = {}
+
+    def alter_load(self, time_us: I8, load: F8) -> None:
+        """Take up the faults that begin before the block ends, then change the load f8[BLOCK, M] in place."""
+        while self._next is not None and self._next.start_us <= time_us[-1, -1]:
+            self._active.append(self._next)
+            self._next = next(self._coming, None)
+        for fault, machine, inside in self._within(time_us):
+            load[inside, machine] = altered_load(fault, self._plant, time_us[inside, machine], load[inside, machine])
+
+    def measured(self, time_us: I8, values: F8) -> SimulatedChunk:
+        """What the sensors report of a block: i8[BLOCK, M], f8[past + BLOCK, M, D] -> its readings."""
+        value = values[-BLOCK:].copy()
+        label = np.zeros(time_us.shape, bool)
+        is_sent = np.ones(time_us.shape, bool)
+        for fault, machine, inside in self._within(time_us):
+            before = len(values) - BLOCK + inside.start - 1
+            held = self._held.setdefault(fault, values[before, machine].copy())
+            known = values[: before + 1 + inside.stop - inside.start, machine]
+            value[inside, machine] = altered(fault, self._plant, time_us[inside, machine], known, held)
+            label[inside, machine] = True
+            is_sent[inside, machine] = fault.kind is not FaultKind.SILENCE
+        self._active = [fault for fault in self._active if fault.end_us > time_us[-1, 0]]
+        self._held = {fault: held for fault, held in self._held.items() if fault in self._active}
+        stream = np.tile(np.arange(time_us.shape[1], dtype=np.int32), len(time_us))
+        whole = SimulatedChunk(stream, time_us.ravel(), rounded(value).reshape(-1, value.shape[2]), label.ravel())
+        return whole if is_sent.all() else whole.take(is_sent.ravel())
+
+    def _within(self, time_us: I8) -> Iterator[tuple[Fault, int, slice]]:
+        """The active faults, with their machine and their rows of the block."""
+        for fault in self._active:
+            machine = self._machine[fault.stream]
+            start, stop = np.searchsorted(time_us[:, machine], [fault.start_us, fault.end_us])
+            if start < stop:
+                yield fault, machine, slice(int(start), int(stop))
+
+
+class _Row(msgspec.Struct, omit_defaults=True):
+    """One reading as JSON: epoch milliseconds, and the channels that are there."""
+
+    time: int
+    temperature: float | None = None
+    pressure: float | None = None
+    vibration: float | None = None
+    current: float | None = None
+
+
+def encode(chunk: SimulatedChunk, streams: Sequence[str]) -> tuple[list[bytes], list[bytes]]:
+    """Keys and JSON values of a chunk's readings, to be read with `SIMULATED_FORMAT`; a missing channel is left out."""
+    names = [stream.encode() for stream in streams]
+    values = chunk.value.tolist()
+    for row in np.flatnonzero(np.isnan(chunk.value).any(axis=1)).tolist():
+        values[row] = [None if value != value else value for value in values[row]]
+    encoder = msgspec.json.Encoder()
+    times_ms = (chunk.event_time_us // 1_000).tolist()
+    rows = [encoder.encode(_Row(time, *value)) for time, value in zip(times_ms, values, strict=True)]
+    return [names[stream] for stream in chunk.stream.tolist()], rows
