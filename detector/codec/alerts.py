@@ -1,0 +1,148 @@
+"""Alerts <-> CloudEvents 1.0 in Kafka's binary mode: attributes are headers, the value is JSON.
+
+source: CloudEvents 1.0.2 and its Kafka protocol binding
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import msgspec
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from detector.codec.event_time import rfc3339
+from detector.codec.messages import Message
+from detector.core.alerting import Alert, ChannelReason
+
+CHANNELS_MAX = 64  # of the largest share: an alert is for a person, and a message has a limit
+
+Number = float | None
+
+
+class Part(BaseModel):
+    """A part of an alert. Readers ignore fields that they do not know: more may come."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class AlertChannel(Part):
+    """One channel at the alert, engineering units; null stands for missing."""
+
+    name: str
+    observed: Number = Field(description="what the sensor said")
+    expected: Number = Field(description="what the model expected")
+    low: Number = Field(description="lower end of the usual")
+    high: Number = Field(description="upper end of the usual")
+    share: Number = Field(description="part of the score that this channel makes, 0 to 1")
+
+
+class AlertModel(Part):
+    """The model that judged."""
+
+    name: str
+    fingerprint: str
+
+
+class AlertInput(Part):
+    """The message that this event follows from."""
+
+    topic: str
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+
+
+class AlertEvent(Part):
+    """An alert was opened or closed."""
+
+    id: str = Field(description="of the episode: opened and closed carry the same; the same in every replay")
+    status: Literal["opened", "closed"]
+    kind: Literal["score", "silence"] = Field(description="score: the stream behaves strangely; silence: it stopped")
+    reason: Literal["evidence", "silence", "quiet", "accepted", "returned"] = Field(
+        description="opened for evidence or silence; closed because quiet again, accepted as the new normal, or returned from silence"
+    )
+    severity: Literal["warning", "critical"]
+    stream: str
+    opened_at: AwareDatetime = Field(description="event time of the reading that opened it, RFC 3339, UTC")
+    event_time: AwareDatetime = Field(description="event time of the reading that this event follows from, RFC 3339, UTC")
+    score: Number = Field(description="larger is stranger; null for silence")
+    tail_probability: Number = Field(description="how often a normal reading of this stream scores as high, 0 to 1; null for silence")
+    channels: list[AlertChannel] = Field(max_length=CHANNELS_MAX, description="the channels of the largest share, largest first")
+    model: AlertModel
+    input: AlertInput
+
+
+class AlertEncoder:
+    """Writes alerts as messages. The same alert gives the same bytes.
+
+    model_name, fingerprint   of the bundle
+    source                    CloudEvents `source`, a URI reference such as `/detector/GROUP`
+    """
+
+    def __init__(self, model_name: str, fingerprint: str, source: str) -> None:
+        self._model = {"name": model_name, "fingerprint": fingerprint}
+        self._source = source
+
+    def message(self, alert: Alert) -> Message:
+        """The alert for the topic of alerts: key = stream, so that an episode stays in order.
+
+        `ce_id` is `<alert id>/<status>`: CloudEvents wants source and id to be unique per event, and an episode is two.
+        """
+        attributes = {
+            "ce_specversion": "1.0",
+            "ce_id": f"{alert.id}/{alert.status}",
+            "ce_source": self._source,
+            "ce_type": f"detector.alert.{alert.status}",
+            "ce_time": rfc3339(alert.event_time_us),
+            "ce_subject": alert.stream,
+            "content-type": "application/json",
+        }
+        headers = tuple((name, text.encode("utf-8")) for name, text in attributes.items())
+        return Message(alert.stream.encode("utf-8"), msgspec.json.encode(self._event(alert)), headers)
+
+    def _event(self, alert: Alert) -> dict[str, Any]:
+        """The fields of `AlertEvent`, in its order."""
+        return {
+            "id": alert.id,
+            "status": alert.status,
+            "kind": alert.kind,
+            "reason": alert.reason,
+            "severity": alert.severity,
+            "stream": alert.stream,
+            "opened_at": rfc3339(alert.opened_at_us),
+            "event_time": rfc3339(alert.event_time_us),
+            "score": _finite(alert.score),
+            "tail_probability": _finite(alert.tail_probability),
+            "channels": [_channel(channel) for channel in alert.channels[:CHANNELS_MAX]],
+            "model": self._model,
+            "input": {"topic": alert.partition.topic, "partition": int(alert.partition.number), "offset": int(alert.offset)},
+        }
+
+
+def decode_alert(value: bytes) -> AlertEvent:
+    """The alert in a message of the topic of alerts.
+
+    raises pydantic.ValidationError  when it is none
+    """
+    return AlertEvent.model_validate_json(value)
+
+
+def alert_schema() -> dict[str, Any]:
+    """The JSON Schema of an alert's value."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **AlertEvent.model_json_schema()}
+
+
+def _channel(channel: ChannelReason) -> dict[str, Any]:
+    return {
+        "name": channel.name,
+        "observed": _finite(channel.observed),
+        "expected": _finite(channel.expected),
+        "low": _finite(channel.low),
+        "high": _finite(channel.high),
+        "share": _finite(channel.share),
+    }
+
+
+def _finite(number: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return float(number) if math.isfinite(number) else None
