@@ -34,6 +34,9 @@ from detector.ports import Vitals, WorkerState
 
 READINGS_BUCKETS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000)
 SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+# Series that exist from the start: a rate over one that appears with its first alert would miss that alert.
+OPENED = (("score", "evidence"), ("silence", "silence"))
+CLOSED = (("score", "quiet"), ("score", "accepted"), ("silence", "returned"))
 HOUR_US = 3_600_000_000
 UNKNOWN_US = np.iinfo(np.int64).min
 
@@ -101,8 +104,13 @@ class Telemetry:
         self._expected = Gauge(
             "detector_stream_expected", "Latest expected value of a watched stream.", ["stream", "channel"], registry=registry
         )
+        self._ignored = Counter("detector_readings_ignored", "Narrow readings of channels that are not the model's.", registry=registry)
         for disposition in Disposition:
             self._readings.labels(disposition.name.lower())
+        for kind, reason in OPENED:
+            self._opened.labels(kind, reason)
+        for kind, reason in CLOSED:
+            self._closed.labels(kind, reason)
 
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
         """Count one batch."""
@@ -112,6 +120,7 @@ class Telemetry:
         for disposition in Disposition:
             if counts[disposition]:
                 self._readings.labels(disposition.name.lower()).inc(int(counts[disposition]))
+        self._ignored.inc(decoded.ignored)
         for alert in verdicts.alerts:
             (self._opened if alert.status == "opened" else self._closed).labels(alert.kind, alert.reason).inc()
         self._batch_readings.observe(len(batch))

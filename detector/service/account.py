@@ -31,7 +31,7 @@ class Account:
     def count(self, messages: Messages, decoded: Decoded, verdicts: Verdicts, rejects: Sequence[Reject]) -> None:
         """Add one batch. Conservation is checked here: readings polled = sum over dispositions.
 
-        rejects   all of the batch: the decoder's, and what `refused` found
+        rejects   all of the batch, by position: the decoder's, and what `refused` found
         """
         vitals = self._vitals
         undecoded = sum(reject.readings for reject in decoded.rejects)
@@ -47,7 +47,8 @@ class Account:
                 f"alert {alert.status}", extra={"stream": alert.stream, "kind": alert.kind, "reason": alert.reason, "alert": alert.id}
             )
         if rejects:
-            self._dead_letters.update(reject.error for reject in rejects)
+            first = {reject.position: reject.error for reject in reversed(rejects)}  # one dead letter per message names one error
+            self._dead_letters.update(first.values())
             vitals.dead_letters = dict(self._dead_letters)  # a new one: another thread may be going through the old
             self._complain(rejects)
 

@@ -240,7 +240,7 @@ def test_a_poll_that_fails_is_a_pause() -> None:
     log = Log(polls=[LogUnavailable("gone"), LogUnavailable("gone"), Fetched(messages(b"a"))])
     w = worker(log)
     assert w.step() == 0
-    assert w.vitals.state is WorkerState.BACKING_OFF
+    assert w.vitals.state.value == "backing_off"
     assert [w.step(), w.step()] == [0, 1]
     assert w.vitals.state is WorkerState.RUNNING
     assert w.vitals.log_unavailable == 2
@@ -355,7 +355,7 @@ def test_it_promises_to_move_again_and_a_pause_prolongs_the_promise() -> None:
 
 
 def test_the_pause_has_full_jitter_and_a_bound() -> None:
-    pauses = []
+    pauses: list[float] = []
     w = worker(Log(polls=[LogUnavailable("gone")] * 50), settings=Service(backoff_ms_max=1_000, poll_timeout_ms=1))
     w._stop = FakeStop(pauses)  # type: ignore[assignment] # sees how long the pauses would be
     for _ in range(50):
