@@ -1,0 +1,149 @@
+"""The fast path and the precise path agree on whatever people, gateways and bit rot may send."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+import jsonschema
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.codec.formats import Decoded, ErrorName
+from detector.codec.messages import Messages
+from detector.codec.readings import JsonReadings, ReadingFormat
+from detector.codec.schema import reading_schema
+from detector.core.readings import Partition, StreamNames
+
+NOW_US = 1_793_527_200_123_456
+FORMATS = [
+    ReadingFormat(("a", "b"), event_time="t"),
+    ReadingFormat(("a", "b")),
+    ReadingFormat(("a", "b.c"), ("s",), "b.t", "ms"),
+    ReadingFormat(("b.c", "b.a"), ("s", "b.s"), "t", "iso8601"),
+    ReadingFormat(("a.b.c", "a.c"), ("s",), "t", "ns"),
+    ReadingFormat(("a", "b"), event_time="t", values="b.v"),
+    ReadingFormat(("x", "y"), event_time="t", narrow_channel="s", narrow_value="a"),
+    ReadingFormat(("a", "a.b"), event_time="t"),
+    ReadingFormat(("a", "b"), ("s",), "t", items="v"),
+    ReadingFormat(("a",), event_time="t", items="."),
+    ReadingFormat(("a", "b"), event_time="t", future_max_us=10**9, past_max_us=10**9, message_bytes_max=120),
+]
+
+KEYS = st.sampled_from(["a", "b", "c", "s", "t", "v", "a.b", "b.c", "a.b.c", "b.t", "x"])
+TIMES = st.sampled_from(
+    [NOW_US, NOW_US / 1e6, NOW_US // 1_000, NOW_US * 1_000, str(NOW_US), "2026-11-01T10:00:00Z", "2026-11-01T11:00:00.5+01:00"]
+)
+NUMBERS = st.floats() | st.integers() | st.sampled_from([1e39, 3.4e38, -0.0, 10**400, 2**63, "3.2", "1e3", " 1", "nan", None, True])
+NAMES = st.sampled_from(["x", "y", "ü/ö", "", 7, "é" * 600]) | st.text(max_size=5)
+LEAVES = NUMBERS | TIMES | NAMES
+ANYTHING = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=8)
+INNER = st.fixed_dictionaries(
+    {}, optional={"c": NUMBERS, "a": NUMBERS, "t": TIMES, "s": NAMES, "v": st.lists(NUMBERS, max_size=3), "b.c": NUMBERS}
+)
+LIKELY = st.fixed_dictionaries(
+    {"t": TIMES, "s": NAMES},
+    optional={
+        "a": st.floats(-1e6, 1e6) | NUMBERS | INNER,
+        "b": st.floats(-1e6, 1e6) | INNER,
+        "v": st.lists(INNER | st.fixed_dictionaries({"a": NUMBERS}), max_size=3),
+        "b.c": NUMBERS,
+        "a.b": NUMBERS,
+        "x": ANYTHING,
+    },
+)
+
+
+def written(value: Any, indent: int | None, plain: bool) -> bytes:
+    return json.dumps(value, indent=indent, ensure_ascii=plain).encode("utf-8", "surrogatepass")
+
+
+def repeated(first: bytes, second: bytes) -> bytes:
+    """Two objects as one, with the keys of both."""
+    return first[:-1] + b"," + second[1:]
+
+
+def spoiled(value: bytes, place: int, byte: int) -> bytes:
+    place %= len(value) + 1
+    return value[:place] + bytes([byte]) + value[place + 1 :]
+
+
+JSON = st.builds(written, LIKELY | st.lists(LIKELY, max_size=3) | ANYTHING, st.none() | st.just(1), st.booleans())
+OBJECTS = st.builds(written, LIKELY, st.none(), st.booleans())
+VALUES = (
+    OBJECTS
+    | JSON
+    | st.builds(repeated, OBJECTS, OBJECTS)
+    | st.builds(spoiled, OBJECTS, st.integers(0, 10**6), st.integers(0, 255))
+    | st.binary(max_size=9)
+    | st.none()
+)
+MESSAGES = st.lists(
+    st.tuples(VALUES, st.just(b"k") | st.none() | st.binary(max_size=3) | st.just(b"k" * 1_025), st.sampled_from([-1, NOW_US])), max_size=6
+)
+
+
+def messages_of(rows: list[tuple[bytes | None, bytes | None, int]]) -> Messages:
+    return Messages(
+        [key for _, key, _ in rows],
+        [value for value, _, _ in rows],
+        np.arange(len(rows), dtype=np.int32) % 2,
+        np.arange(len(rows)),
+        np.array([log_time_us for _, _, log_time_us in rows], np.int64),
+        (Partition("t", 0), Partition("t", 1)),
+    )
+
+
+def facts(decoded: Decoded, names: StreamNames) -> list[Any]:
+    """Everything that was decoded, comparable bit for bit."""
+    batch = decoded.batch
+    streams = [names.name(stream) for stream in batch.stream_id.tolist()]
+    channel = None if batch.channel is None else batch.channel.tolist()
+    columns = [batch.event_time_us.tolist(), batch.partition.tolist(), batch.offset.tolist(), batch.item.tolist(), decoded.message.tolist()]
+    return [streams, channel, batch.value.tobytes(), batch.value.shape, columns, decoded.rejects, decoded.ignored, set(names)]
+
+
+@pytest.mark.parametrize("shape", FORMATS, ids=[str(number) for number in range(len(FORMATS))])
+@settings(max_examples=60, deadline=None)
+@given(rows=MESSAGES)
+def test_both_paths_agree(shape: ReadingFormat, rows: list[tuple[bytes | None, bytes | None, int]]) -> None:
+    messages = messages_of(rows)
+    fast_names, precise_names = StreamNames(), StreamNames()
+    precise = JsonReadings(shape, precise_names)
+    precise._layout = None
+    decoded = JsonReadings(shape, fast_names).decode(messages)
+    assert facts(decoded, fast_names) == facts(precise.decode(messages), precise_names)
+
+    # Conservation: whole readings are read, rejected or ignored, each once; in log order; streams only where there are readings.
+    if shape.items is None:
+        assert len(decoded.batch) + len(decoded.rejects) + decoded.ignored == len(rows)
+    assert (np.diff(decoded.message) >= (0 if shape.items else 1)).all()
+    assert set(fast_names.values()) == set(decoded.batch.stream_id.tolist())
+    assert not np.isinf(decoded.batch.value).any()
+    for reject in decoded.rejects:
+        assert reject.error in get_args(ErrorName)
+        assert ": expected " in reject.reason
+        assert len(reject.reason) < 1_000
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=st.lists(st.tuples(OBJECTS, st.just(b"k"), st.just(-1)), max_size=5), shape=st.sampled_from(FORMATS))
+def test_what_is_read_fits_the_schema(shape: ReadingFormat, rows: list[tuple[bytes | None, bytes | None, int]]) -> None:
+    """But for keys that contain the dots, and what stands beside the items."""
+    decoded = JsonReadings(shape, StreamNames()).decode(messages_of(rows))
+    bad = {reject.position for reject in decoded.rejects}
+    validator = jsonschema.Draft202012Validator(reading_schema(shape))
+    for position, (value, _, _) in enumerate(rows):
+        if position not in bad and b"." not in b"".join(part for part in (value or b"").split(b'"') if part[:1].isalpha()):
+            assert validator.is_valid(json.loads(value or b"")), validator.schema
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=MESSAGES, cut=st.integers(0, 6))
+def test_cuts_do_not_matter(rows: list[tuple[bytes | None, bytes | None, int]], cut: int) -> None:
+    whole = JsonReadings(FORMATS[0], StreamNames()).decode(messages_of(rows)).batch
+    parts = [JsonReadings(FORMATS[0], StreamNames()).decode(messages_of(part)).batch for part in (rows[:cut], rows[cut:])]
+    assert np.array_equal(np.concatenate([part.value for part in parts]), whole.value, equal_nan=True)
+    assert np.array_equal(np.concatenate([part.event_time_us for part in parts]), whole.event_time_us)
