@@ -35,8 +35,8 @@ CYCLE_S_MIN, CYCLE_S_MAX = 480.0, 960.0
 PHASES = np.array([0.22, 0.10, 0.48, 0.20])
 """Shares of idle, ramp, run and cool in a cycle."""
 DWELL_JITTER = 0.04
-IDLE_LOAD = 0.05
-LOAD_JITTER = 0.03
+IDLE_LOAD, FULL_LOAD, LOAD_JITTER = 0.05, 0.95, 0.05
+CYCLES_AT_ONCE = 16
 
 LAG_S = {TEMPERATURE: 150.0, PRESSURE: 20.0}
 NOISE = np.array([0.15, 0.05, 0.05, 0.25])
@@ -123,24 +123,23 @@ class DutyCycles:
         return load
 
     def _extend(self, machine: int, first_us: int, last_us: int) -> None:
-        """Add whole cycles until `last_us` is covered; drop what lies before `first_us`."""
+        """Add cycles until `last_us` is covered; drop what lies before `first_us`."""
         generator, time_us, load = self._generators[machine], self._time_us[machine], self._load[machine]
         keep = max(int(np.searchsorted(time_us, first_us)) - 1, 0)
         times, loads = [time_us[keep:]], [load[keep:]]
-        end_us = time_us[-1]
-        while end_us < last_us:
-            dwell = self._cycle_us[machine] * PHASES * np.exp(DWELL_JITTER * generator.standard_normal(4))
-            full = 0.95 + LOAD_JITTER * np.clip(generator.standard_normal(2), -2, 2)
-            times.append(end_us + np.cumsum(dwell))
-            loads.append(np.array([IDLE_LOAD, full[0], full[1], IDLE_LOAD]))
-            end_us = times[-1][-1]
+        while times[-1][-1] < last_us:
+            dwell = self._cycle_us[machine] * PHASES * np.exp(DWELL_JITTER * generator.standard_normal((CYCLES_AT_ONCE, len(PHASES))))
+            cycles = np.full((CYCLES_AT_ONCE, len(PHASES)), IDLE_LOAD)
+            cycles[:, 1:3] = FULL_LOAD + LOAD_JITTER * generator.uniform(-1, 1, (CYCLES_AT_ONCE, 2))
+            times.append(times[-1][-1] + np.cumsum(dwell))
+            loads.append(cycles.ravel())
         self._time_us[machine], self._load[machine] = np.concatenate(times), np.concatenate(loads)
 
 
 def regular_load(time_us: I8, start_us: int, cycle_s: float) -> F8:
     """f8[T] the load of a duty cycle without jitter that begins to idle at `start_us`: a pure function of time."""
     corners = np.concatenate(([0.0], np.cumsum(PHASES)))
-    return np.interp((time_us - start_us) / (cycle_s * 1e6) % 1.0, corners, [IDLE_LOAD, IDLE_LOAD, 0.95, 0.95, IDLE_LOAD])
+    return np.interp((time_us - start_us) / (cycle_s * 1e6) % 1.0, corners, [IDLE_LOAD, IDLE_LOAD, FULL_LOAD, FULL_LOAD, IDLE_LOAD])
 
 
 class Recursion:

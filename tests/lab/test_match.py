@@ -1,0 +1,52 @@
+"""Which alerts find which faults."""
+
+from __future__ import annotations
+
+import pytest
+
+from detector.lab.faults import Fault, FaultKind
+from detector.lab.match import Opening, match
+
+MINUTE_US = 60_000_000
+SHIFT = Fault(FaultKind.LEVEL_SHIFT, "a", 100 * MINUTE_US, 120 * MINUTE_US, ("pressure",), 0.5)
+FREEZE = Fault(FaultKind.FROZEN_VALUE, "a", 200 * MINUTE_US, 240 * MINUTE_US, ("current",))
+
+
+def opened(stream: str, minute: float) -> Opening:
+    return Opening(stream, round(minute * MINUTE_US))
+
+
+@pytest.mark.parametrize(
+    ("minute", "is_found"), [(99.9, False), (100, True), (119, True), (120, True), (130, True), (130.1, False), (0, False)]
+)
+def test_an_alert_finds_a_fault_from_its_start_to_its_end_and_the_tolerance(minute: float, is_found: bool) -> None:
+    summary = match([SHIFT], [opened("a", minute)], tolerance_us=10 * MINUTE_US, stream_hours=5)
+    assert summary.faults_found == is_found
+    assert summary.false_alerts == (not is_found)
+
+
+def test_delay_is_that_of_the_first_alert_and_further_ones_are_not_false() -> None:
+    alerts = [opened("a", 125), opened("a", 104), opened("a", 215)]
+    summary = match([FREEZE, SHIFT], alerts, tolerance_us=10 * MINUTE_US, stream_hours=5)
+    assert (summary.faults_injected, summary.faults_found, summary.false_alerts) == (2, 2, 0)
+    assert summary.delay_to_alert_s_median == pytest.approx((4 + 15) / 2 * 60)
+    assert summary.kinds[FaultKind.LEVEL_SHIFT].delay_to_alert_s_median == pytest.approx(240)
+    assert summary.kinds[FaultKind.SPIKE].injected == 0
+    assert list(summary.kinds) == list(FaultKind)
+
+
+def test_the_streams_are_kept_apart() -> None:
+    summary = match([SHIFT], [opened("b", 110)], tolerance_us=0, stream_hours=5)
+    assert summary.missed == (SHIFT,)
+    assert summary.false == (opened("b", 110),)
+
+
+def test_an_alert_belongs_to_one_fault_only() -> None:
+    summary = match([SHIFT, FREEZE], [opened("a", 205)], tolerance_us=1_000 * MINUTE_US, stream_hours=5)
+    assert summary.missed == (SHIFT,)
+
+
+def test_nothing_happened() -> None:
+    summary = match([], [], tolerance_us=0, stream_hours=5)
+    assert (summary.faults_injected, summary.faults_found, summary.false_alerts, summary.delay_to_alert_s_median) == (0, 0, 0, None)
+    assert summary.stream_hours == 5

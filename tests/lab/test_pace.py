@@ -1,0 +1,48 @@
+"""When readings are due."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detector.lab.pace import Pace
+
+S = 1_000_000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("speed", "delay_s"), [(1.0, 20.0), (10.0, 2.0), (0.5, 40.0), (None, 0.0)])
+def test_the_first_is_due_at_once_and_the_others_follow_from_it(speed: float | None, delay_s: float) -> None:
+    clock = Clock()
+    pace = Pace(speed, clock)
+    assert pace.delay_s(1_000 * S) == 0
+    assert pace.delay_s(1_020 * S) == pytest.approx(delay_s)
+    clock.now += delay_s - 1 if speed else 0
+    assert pace.delay_s(1_020 * S) == pytest.approx(1.0 if speed else 0.0)
+    clock.now += 5
+    assert pace.delay_s(1_020 * S) == 0
+
+
+def test_what_is_due_keeps_its_order() -> None:
+    clock = Clock()
+    pace = Pace(2.0, clock)
+    times = np.array([0, 1, 5, 3, 8]) * S
+    assert pace.due(times) == 1
+    clock.now += 2.0
+    assert pace.due(times) == 2, "the older reading behind waits for the newer one before it"
+    clock.now += 0.5
+    assert pace.due(times) == 4
+    assert pace.due(times[:0]) == 0
+    assert Pace(None, clock).due(times) == 5
+
+
+def test_a_pace_that_stands_still_is_refused() -> None:
+    with pytest.raises(ValueError, match="positive"):
+        Pace(0, Clock())
