@@ -201,7 +201,7 @@ class Detector:
         score = self.model.scorer.score(rows, value, x, e, states)
         p, event = judge(
             rows, score, time_us, order.elapsed_us[at], states,
-            settings.budget_period_us, settings.warmup_readings, settings.accept_after_us or 0.0,
+            settings.budget_period_us, settings.warmup_readings, settings.accept_after_us or 0.0, self.model.prior,
         )  # fmt: skip
         verdicts.disposition[position] = np.where(is_settled, Disposition.SCORED, Disposition.WARMUP)
         verdicts.score[position] = score

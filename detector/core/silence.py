@@ -73,6 +73,8 @@ class Silence:
             for position in overdue[slots[overdue] == slot].tolist():
                 row = int(rows[position])
                 if not states["is_silent"][row]:
+                    if order.watermark_us[position] <= deadline_us[position]:
+                        continue  # an earlier reading of this batch has ended its silence
                     passed = int(positions[np.searchsorted(watermarks, deadline_us[position], side="right")])
                     if passed == position:
                         continue  # it was heard before anyone could miss it

@@ -35,6 +35,12 @@ EXCESS_MIN = 0.2
 TAIL = 0.05
 ACCEPT_READINGS = 2_000
 QUIET_READINGS = 30
+COLD_READINGS = 30
+"""The first readings of a stream teach nothing: its memory is still empty, and every score is high."""
+PRIOR_READINGS = 50
+"""So many readings of the stream's own weigh as much as the prior."""
+NORMAL_Q95, NORMAL_EXCESS = 1.645, 0.418
+"""95 % quantile and mean excess over it of a normal distribution: in the warm-up, mean and variance stand for both."""
 
 
 class Event(IntEnum):
@@ -67,6 +73,8 @@ class Prior:
             "q_fast": Column("f8", fill=self.quantile),
             "q_slow": Column("f8", fill=self.quantile),
             "excess": Column("f8", fill=self.excess),
+            "mean": Column("f8"),
+            "variance": Column("f8"),
             "evidence": Column("f8"),
             "account": Column("f8"),
             "regime": Column("f8"),
@@ -90,6 +98,7 @@ def judge(
     budget_period_us: float,
     warmup_readings: int,
     accept_after_us: float,
+    prior: Prior,
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """Judge one step, then learn from it; no stream occurs twice in it.
 
@@ -100,7 +109,19 @@ def judge(
     p = np.empty(len(rows), np.float64)
     event = np.zeros(len(rows), np.uint8)
     columns = [states[name] for name in STATE]
-    _judge(rows, score, event_time_us, elapsed_us, budget_period_us, warmup_readings, accept_after_us, *columns, p, event)
+    _judge(
+        rows,
+        score,
+        event_time_us,
+        elapsed_us,
+        budget_period_us,
+        warmup_readings,
+        accept_after_us,
+        (prior.quantile, prior.excess),
+        *columns,
+        p,
+        event,
+    )
     return p, event
 
 
@@ -114,8 +135,8 @@ def _tail_probability(u, q, b):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _judge(  # type: ignore[no-untyped-def]
-    rows, score, event_time_us, elapsed_us, budget_period_us, warmup_readings, accept_after_us,
-    seen, q_fast, q_slow, excess, evidence, account, regime, since, quiet, interval_us, opened_at_us, is_open,
+    rows, score, event_time_us, elapsed_us, budget_period_us, warmup_readings, accept_after_us, prior,
+    seen, q_fast, q_slow, excess, mean, variance, evidence, account, regime, since, quiet, interval_us, opened_at_us, is_open,
     p_out, event_out,
 ):  # fmt: skip
     for i in range(rows.shape[0]):
@@ -155,10 +176,19 @@ def _judge(  # type: ignore[no-untyped-def]
 
         # Learning comes last, and never from an open alert: neither the reading that opened it nor the one that closed it.
         if not was_open and event_out[i] == 0:
-            hurry = 1.0 / np.sqrt(seen[r] + 1.0) if not warm else 0.0
-            q_fast[r] += max(0.05, hurry) * b * ((1.0 if u > q_fast[r] else 0.0) - TAIL)
-            q_slow[r] += max(0.005, hurry) * b * ((1.0 if u > q_slow[r] else 0.0) - TAIL)
-            if u > q:
+            if not warm:
+                if seen[r] >= COLD_READINGS:
+                    k = seen[r] - COLD_READINGS + 1
+                    step = u - mean[r]
+                    mean[r] += step / k
+                    variance[r] += (step * (u - mean[r]) - variance[r]) / k
+                    spread = np.sqrt(variance[r])
+                    q_fast[r] = q_slow[r] = (PRIOR_READINGS * prior[0] + k * (mean[r] + NORMAL_Q95 * spread)) / (PRIOR_READINGS + k)
+                    excess[r] = max((PRIOR_READINGS * prior[1] + k * NORMAL_EXCESS * spread) / (PRIOR_READINGS + k), EXCESS_MIN)
+            else:
+                q_fast[r] += 0.05 * b * ((1.0 if u > q_fast[r] else 0.0) - TAIL)
+                q_slow[r] += 0.005 * b * ((1.0 if u > q_slow[r] else 0.0) - TAIL)
+            if warm and u > q:
                 excess[r] = max(b + 0.02 * (min(u - q, 6.0 * b) - b), EXCESS_MIN)
             if elapsed_us[i] > 0:
                 if interval_us[r] == 0:
