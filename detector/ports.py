@@ -118,6 +118,7 @@ class Vitals:
     messages, readings  polled, in all
     unaccounted         readings polled that got no disposition, or a dead one; anything but 0 is a bug
     dead_letters        written, by the name of the error
+    alerts_opened       in all
     commits             batches that became true
     commits_aborted     commits after which everything was discarded and restored
     log_unavailable     calls that the log could not answer
@@ -134,6 +135,7 @@ class Vitals:
     readings: int = 0
     unaccounted: int = 0
     dead_letters: Mapping[str, int] = field(default_factory=dict)
+    alerts_opened: int = 0
     commits: int = 0
     commits_aborted: int = 0
     log_unavailable: int = 0

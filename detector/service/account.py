@@ -40,6 +40,7 @@ class Account:
         vitals.messages += len(messages)
         vitals.readings += len(decoded.batch) + undecoded
         vitals.unaccounted += unaccounted
+        vitals.alerts_opened += sum(alert.status == "opened" for alert in verdicts.alerts)
         if unaccounted:
             log_line.error("readings without a disposition; this is a bug", extra={"readings": unaccounted})
         for alert in verdicts.alerts:

@@ -1,0 +1,82 @@
+"""The commands. This package is the only place where the parts of the house are wired together.
+
+A command imports what is heavy (torch, numba, librdkafka) inside its function, so that `detector --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from detector import __version__
+from detector.cli import check, replay, run, schema, simulate, topics, train
+from detector.errors import DetectorError
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+DEBUG = "DETECTOR_DEBUG"
+
+app = typer.Typer(
+    name="detector",
+    help="A streaming anomaly detector over Kafka sensor data: an LSTM memory per stream, alerts to a topic, metrics to Prometheus.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+app.command("run")(run.run)
+app.command("check")(check.check)
+app.command("train")(train.train)
+app.command("replay")(replay.replay)
+app.command("simulate")(simulate.simulate)
+app.add_typer(topics.app, name="topics")
+app.command("schema")(schema.schema)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"detector {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help=f"Show where an error came from; {DEBUG}=1 does the same.")] = False,
+) -> None:
+    if debug:
+        os.environ[DEBUG] = "1"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted. No traceback reaches a user."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="detector")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except DetectorError as error:
+        _tell(f"error: {error}", f"fix: {error.fix}" if error.fix else "")
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the last door: whatever it is, a person gets one line
+        _tell(
+            f"error: {type(error).__name__}: {error}; this is a bug", "" if _debugging() else "fix: run it again with --debug and report it"
+        )
+        return 1
+    return 0
+
+
+def _tell(*lines: str) -> None:
+    if _debugging():
+        traceback.print_exc()
+    for line in filter(None, lines):
+        print(line, file=sys.stderr)  # noqa: T201 - the person's own channel
+
+
+def _debugging() -> bool:
+    return os.environ.get(DEBUG, "") not in ("", "0", "false")

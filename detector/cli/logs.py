@@ -1,0 +1,67 @@
+"""What the service says while it runs: JSON lines or a console, on standard error.
+
+Rooms write to the standard library's loggers, with their facts in `extra`; so do librdkafka and whatever else is in the
+process. One formatter renders them all, and no secret passes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Collection, MutableMapping
+from typing import Any
+
+import structlog
+from structlog.types import Processor
+
+LOUD = ("numba", "asyncio", "matplotlib")  # at debug level these would drown everything else
+HIDDEN = "**********"
+SECRET_CHARACTERS_MIN = 4  # shorter ones occur in ordinary words
+
+
+def configure(level: str, format: str, secrets: Collection[str] = ()) -> None:
+    """Send every logger's lines to standard error.
+
+    level    debug | info | warning | error
+    format   json | console | auto (console on a terminal, JSON elsewhere)
+    secrets  values that are hidden wherever they appear in a line
+    """
+    console = format == "console" or (format == "auto" and sys.stderr.isatty())
+    before: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    ]
+    if console:
+        after: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time")]
+    else:
+        after = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *after, _hide(secrets)]
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in LOUD:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def say(level: str, line: str) -> None:
+    """Takes librdkafka's own lines (`adapters.kafka_client.Say`)."""
+    logging.getLogger("librdkafka").log(getattr(logging, level.upper(), logging.ERROR), "%s", line)
+
+
+def _hide(secrets: Collection[str]) -> Processor:
+    """A last step that works on the rendered line."""
+    hidden = sorted((secret for secret in secrets if len(secret) >= SECRET_CHARACTERS_MIN), key=len, reverse=True)
+
+    def hide(logger: Any, name: str, rendered: MutableMapping[str, Any] | str) -> Any:
+        for secret in hidden:
+            rendered = str(rendered).replace(secret, HIDDEN)
+        return rendered
+
+    return hide

@@ -1,0 +1,35 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from detector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from detector.config import Config
+
+ConfigFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Configuration file (YAML). Without it the defaults and the environment count.")
+]
+ModelName: TypeAlias = Annotated[str | None, typer.Option("--model", help="A bundle's folder, or the name of one that ships.")]
+Group: TypeAlias = Annotated[str | None, typer.Option("--group", help="Consumer group; output topics are named after it.")]
+Servers: TypeAlias = Annotated[str | None, typer.Option("--bootstrap-servers", help="Kafka brokers, as host:port,host:port.")]
+Topics: TypeAlias = Annotated[list[str] | None, typer.Option("--topic", help="Topic to read; may be given several times.")]
+
+
+def overrides(
+    model: str | None = None, group: str | None = None, bootstrap_servers: str | None = None, topics: list[str] | None = None
+) -> dict[str, Any]:
+    """What the command line lays over the configuration, as `config.load_config` takes it."""
+    given = {"model": model, "group": group, "kafka/bootstrap.servers": bootstrap_servers, "input/topics": tuple(topics or ()) or None}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def require_topics(config: Config) -> None:
+    """raises ConfigError  there is nothing to read"""
+    if not config.input.topics:
+        raise ConfigError("no topic to read", fix="name one: 'input: {topics: [sensors]}' in the configuration, or --topic sensors")

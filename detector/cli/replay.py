@@ -1,0 +1,83 @@
+"""`detector replay`: the same core as the service, without Kafka."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detector.cli.options import ConfigFile, ModelName, overrides
+
+if TYPE_CHECKING:
+    from detector.adapters.file_log import FileLog
+    from detector.core.detect import Detector
+    from detector.service.worker import Worker
+
+Columns = Annotated[str | None, typer.Option("--channels", help="Columns of the model's channels, in its order, as a,b,c.")]
+
+
+def replay(
+    recording: Annotated[Path, typer.Argument(help="Recorded readings: .parquet, .csv, .tsv or .jsonl.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Parquet file of verdicts: one row per reading, in the recording's order.")],
+    model: ModelName = None,
+    alerts: Annotated[Path | None, typer.Option(help="File of alerts, one JSON object per line.")] = None,
+    dead_letters: Annotated[Path | None, typer.Option(help="File of what could not be read, one JSON object per line.")] = None,
+    config: ConfigFile = None,
+    time: Annotated[str | None, typer.Option(help="Time column, if its name does not tell.")] = None,
+    stream: Annotated[str | None, typer.Option(help="Stream column, if its name does not tell.")] = None,
+    channels: Columns = None,
+) -> None:
+    """Judge recorded readings as the service would, and write every verdict to a file.
+
+    Example: [bold]detector replay week.parquet --model models/mine --out verdicts.parquet --alerts alerts.jsonl[/bold]
+    """
+    from detector.adapters.bundle import load_bundle
+    from detector.adapters.file_log import FileLog
+    from detector.adapters.verdict_file import VerdictFile
+    from detector.cli import logs, wiring
+    from detector.codec.alerts import AlertEncoder
+    from detector.codec.readings import JsonReadings
+    from detector.config import load_config
+    from detector.core.detect import Detector
+    from detector.service.worker import Worker
+
+    settings = load_config(config, overrides=overrides(model))
+    logs.configure("warning", settings.log.format)
+    bundle = load_bundle(settings.model)
+    columns = wiring.columns(channels, bundle.channels)
+    written = wiring.reading_format(settings.input, bundle.channels)
+    log = FileLog(recording, time=time, stream=stream, channels=columns, format=written, alerts=alerts, dead_letters=dead_letters)
+    detector = Detector(bundle, wiring.settings(settings))
+    with VerdictFile(out, detector.names) as verdicts:
+        decoder = JsonReadings(log.format, detector.names)
+        encoder = AlertEncoder(bundle.name, bundle.fingerprint, f"/detector/{settings.group}")
+        worker = Worker(log, decoder, detector, encoder, settings=settings.service, observers=[verdicts])
+        _step_to_the_end(worker, log, recording.name)
+        _summarise(worker, detector, out)
+
+
+def _step_to_the_end(worker: Worker, log: FileLog, name: str) -> None:
+    """Step until the recording is read; on a terminal with a progress bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        worker.step()  # takes the partition
+        total = left = sum(log.lag().values()) + worker.vitals.messages
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task(name, total=total)
+            while left:
+                worker.step()
+                left = sum(log.lag().values())
+                progress.update(task, completed=total - left)
+    finally:
+        worker.close()
+
+
+def _summarise(worker: Worker, detector: Detector, out: Path) -> None:
+    vitals = worker.vitals
+    dead = sum(vitals.dead_letters.values())
+    typer.echo(f"{vitals.readings} readings of {detector.streams} streams, {vitals.alerts_opened} alerts, {dead} dead letters -> {out}")

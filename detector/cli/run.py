@@ -1,0 +1,108 @@
+"""`detector run`: the service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from detector.cli.options import ConfigFile, Group, ModelName, Servers, Topics, overrides, require_topics
+
+if TYPE_CHECKING:
+    from detector.config import Config
+    from detector.core.model import Model
+
+
+def run(
+    config: ConfigFile = None, model: ModelName = None, group: Group = None, bootstrap_servers: Servers = None, topic: Topics = None
+) -> None:
+    """Read sensor readings from Kafka and publish alerts, until stopped by SIGTERM or Ctrl-C.
+
+    Example: [bold]detector run --config detector.yaml[/bold]
+
+    Example: [bold]detector run --bootstrap-servers localhost:9092 --topic sensors --model models/mine[/bold]
+    """
+    from detector.cli import logs
+    from detector.config import load_config
+
+    settings = load_config(config, overrides=overrides(model, group, bootstrap_servers, topic))
+    logs.configure(settings.log.level, settings.log.format, settings.secrets)
+    require_topics(settings)
+    serve(settings)
+
+
+def serve(config: Config) -> None:
+    """Run the service in this process, on its main thread, until a signal stops it."""
+    import logging
+    from threading import Event
+
+    from detector import __version__
+    from detector.adapters.bundle import load_bundle
+    from detector.adapters.http import HttpServer
+    from detector.adapters.kafka_log import KafkaLog
+    from detector.adapters.telemetry import Telemetry
+    from detector.cli import logs, wiring
+    from detector.codec.alerts import AlertEncoder
+    from detector.codec.readings import JsonReadings
+    from detector.core.detect import Detector
+    from detector.ports import Vitals
+    from detector.service.signals import stop_on_signals
+    from detector.service.worker import Worker
+
+    model = load_bundle(config.model)
+    written = wiring.reading_format(config.input, model.channels)
+    detector = Detector(model, wiring.settings(config))
+    if not detector.self_test():
+        logging.getLogger(__name__).warning("rows depend on their neighbours on this processor: a replay may differ in the last digits")
+    log = KafkaLog(
+        config.input.topics,
+        config.group,
+        config.alerts_topic,
+        config.dead_letters_topic,
+        config.kafka_properties(),
+        with_log_time=True,
+        say=logs.say,
+    )
+    vitals = Vitals()
+    stop = Event()
+    telemetry = Telemetry(wiring.about(config, model, __version__), vitals, detector.names)
+    try:
+        log.check()
+        http = HttpServer(config.http.host, config.http.port, telemetry)
+    except BaseException:
+        log.close()
+        raise
+    try:
+        _introduce(config, model, http.port)
+        decoder = JsonReadings(written, detector.names)
+        encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}")
+        worker = Worker(log, decoder, detector, encoder, settings=config.service, observers=[telemetry], vitals=vitals)
+        with stop_on_signals(stop, config.service.drain_timeout_s):
+            worker.run(stop)
+    finally:
+        http.close()
+
+
+def _introduce(config: Config, model: Model, port: int) -> None:
+    """One screen on standard output: what is read, written and run."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from detector import __version__
+
+    servers = config.kafka_properties()
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold")
+    facts.add_column(overflow="fold")
+    host = "localhost" if config.http.host in ("0.0.0.0", "::") else config.http.host  # noqa: S104 - compared, not bound
+    for name, fact in (
+        ("reads", f"{', '.join(config.input.topics)}  at {servers.get('bootstrap.servers') or servers.get('metadata.broker.list')}"),
+        ("as group", config.group),
+        ("writes", f"{config.alerts_topic}, {config.dead_letters_topic}  ({config.delivery.replace('_', ' ')})"),
+        ("model", f"{model.name}  {model.fingerprint[:12]}"),
+        ("channels", ", ".join(config.input.channels or model.channels)),
+        ("budget", f"{config.alerts.budget} (false alerts)"),
+        ("metrics", f"http://{host}:{port}/metrics"),
+    ):
+        facts.add_row(name, fact)
+    console = Console()
+    console.print(f"[bold]detector {__version__}[/bold]")
+    console.print(facts)

@@ -1,0 +1,209 @@
+"""`detector simulate`: readings of a plant with labelled faults, or of a recording, to a topic or a file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detector.cli.options import ConfigFile, Servers, overrides
+from detector.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from detector.adapters.kafka_io import TopicWriter
+    from detector.config import Config
+    from detector.lab.faults import Fault
+    from detector.lab.pace import Pace
+    from detector.lab.plant import Plant
+
+WAIT_S_MAX = 0.1  # between two looks at the clock and at the producer
+HOUR_US = 3_600_000_000
+BATCH_MESSAGES = 10_000
+
+
+def simulate(
+    topic: Annotated[str | None, typer.Option(help="Topic to write to.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write to instead: .parquet, .csv or .jsonl.")] = None,
+    recording: Annotated[Path | None, typer.Option("--from", help="Play this recording instead of a simulated plant.")] = None,
+    speed: Annotated[str, typer.Option(help="Into a topic: 1 is the readings' own pace, 60 a minute per second, or 'full'.")] = "1",
+    machines: Annotated[int, typer.Option(min=1, max=100_000, help="Machines of the plant; each is a stream.")] = 24,
+    interval_s: Annotated[float, typer.Option(min=0.001, help="Seconds between two readings of a machine.")] = 10.0,
+    hours: Annotated[float, typer.Option(min=0.01, help="Event time to simulate.")] = 24.0,
+    faults: Annotated[int, typer.Option(min=0, help="Faults to inject, all kinds equally often; 0 for data to train on.")] = 0,
+    labels: Annotated[Path | None, typer.Option(help="File for the faults injected, one JSON object per line.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same readings.")] = 1,
+    start: Annotated[datetime | None, typer.Option(help="Event time of the first reading, UTC; now for a topic.")] = None,
+    bootstrap_servers: Servers = None,
+    config: ConfigFile = None,
+) -> None:
+    """Produce readings: of a simulated plant with labelled faults, or of a recording.
+
+    Example: [bold]detector simulate --out week.parquet --hours 168 --seed 7[/bold]
+
+    Example: [bold]detector simulate --topic sensors --faults 20 --labels faults.jsonl --speed 60[/bold]
+
+    Example: [bold]detector simulate --from week.parquet --topic sensors --speed full[/bold]
+    """
+    if (topic is None) == (out is None):
+        raise ConfigError("say where the readings go: to a topic or to a file", fix="give one of --topic and --out")
+    from detector.config import load_config
+    from detector.lab.pace import Pace
+
+    pace = Pace(_speed(speed), time.monotonic)
+    settings = load_config(config, overrides=overrides(bootstrap_servers=bootstrap_servers))
+    if recording is not None:
+        if topic is None:
+            raise ConfigError("a recording is played into a topic", fix="give --topic with --from")
+        _play(settings, topic, _recorded(settings, recording), pace)
+        return
+    plant, injected = _plant(seed, machines, interval_s, hours, faults, _start_us(start, is_live=topic is not None))
+    if labels is not None:
+        _write_labels(labels, injected)
+    end_us = plant.start_us + int(hours * HOUR_US)
+    if out is not None:
+        _write_file(out, plant, injected, end_us)
+    elif topic is not None:
+        _play(settings, topic, _simulated(plant, injected, end_us), pace)
+
+
+def _speed(text: str) -> float | None:
+    if text == "full":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise ConfigError(f"--speed {text} is no pace", fix="give a positive number, or 'full'")
+    return speed
+
+
+def _start_us(start: datetime | None, *, is_live: bool) -> int | None:
+    """Event time of the first reading; None: the plant's own, always the same."""
+    from datetime import UTC
+
+    if start is not None:
+        return int(start.replace(tzinfo=UTC).timestamp()) * 1_000_000
+    return int(time.time()) * 1_000_000 if is_live else None
+
+
+def _plant(seed: int, machines: int, interval_s: float, hours: float, faults: int, start_us: int | None) -> tuple[Plant, tuple[Fault, ...]]:
+    from detector.lab.faults import schedule_faults
+    from detector.lab.plant import Plant
+
+    plant = Plant(seed, machines, interval_s) if start_us is None else Plant(seed, machines, interval_s, start_us)
+    duration_us = int(hours * HOUR_US)
+    # The first quarter stays without faults: a detector that begins with the plant has to get to know it.
+    injected = schedule_faults(plant, faults, plant.start_us + duration_us // 4, plant.start_us + duration_us, seed=seed) if faults else ()
+    return plant, injected
+
+
+def _write_labels(path: Path, faults: tuple[Fault, ...]) -> None:
+    import json
+    from dataclasses import asdict
+
+    path.write_text("".join(json.dumps(asdict(fault)) + "\n" for fault in faults), encoding="utf-8")
+
+
+def _write_file(path: Path, plant: Plant, faults: tuple[Fault, ...], end_us: int) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from detector.adapters.recording_writer import RecordingWriter
+    from detector.lab.plant import CHANNELS
+    from detector.lab.simulate import simulate as simulated
+
+    console, readings = Console(stderr=True), 0
+    with (
+        RecordingWriter(path, plant.streams, CHANNELS) as writer,
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task(path.name, total=end_us - plant.start_us)
+        for chunk in simulated(plant, faults, end_us=end_us):
+            writer.write(chunk.stream, chunk.event_time_us, chunk.value)
+            readings += len(chunk)
+            progress.update(task, completed=int(chunk.event_time_us[-1]) - plant.start_us)
+    typer.echo(f"{readings} readings of {plant.machines} machines, {len(faults)} faults -> {path}")
+
+
+Messages = tuple[list[bytes | None], list[bytes | None], "NDArray[np.int64]"]
+"""Keys, values and event times (microseconds since the epoch) of the messages to send, in order."""
+
+
+def _simulated(plant: Plant, faults: tuple[Fault, ...], end_us: int) -> Iterator[Messages]:
+    from detector.lab.simulate import encode
+    from detector.lab.simulate import simulate as simulated
+
+    for chunk in simulated(plant, faults, end_us=end_us, chunk_readings_max=BATCH_MESSAGES):
+        keys, values = encode(chunk, plant.streams)
+        yield list(keys), list(values), chunk.event_time_us
+
+
+def _recorded(settings: Config, path: Path) -> Iterator[Messages]:
+    """A recording's messages as `FileLog` has them. What cannot be read has the event time of what came before it."""
+    import numpy as np
+
+    from detector.adapters.file_log import FileLog
+    from detector.cli.wiring import reading_format
+    from detector.codec.readings import JsonReadings
+    from detector.core.readings import StreamNames
+
+    log = FileLog(path, format=reading_format(settings.input, settings.input.channels or ("value",)))
+    decoder = JsonReadings(log.format, StreamNames())
+    log.restore(log.poll(1, 0).gained)
+    unknown_us = newest_us = np.iinfo(np.int64).min
+    while len(messages := log.poll(BATCH_MESSAGES, 0).messages):
+        decoded = decoder.decode(messages)
+        event_time_us = np.full(len(messages), newest_us, np.int64)
+        event_time_us[decoded.message] = decoded.batch.event_time_us
+        event_time_us = np.maximum.accumulate(event_time_us)
+        newest_us = int(event_time_us[-1])
+        event_time_us[event_time_us == unknown_us] = decoded.batch.event_time_us[0] if len(decoded.batch) else 0
+        yield list(messages.key), list(messages.value), event_time_us
+
+
+def _play(settings: Config, topic: str, batches: Iterator[Messages], pace: Pace) -> None:
+    """Write messages to a topic when they are due; on a terminal with a count."""
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+
+    from detector.adapters.kafka_io import TopicWriter
+    from detector.adapters.kafka_topics import check_topics
+    from detector.cli import logs
+
+    check_topics(settings.kafka_properties(), [topic], [])
+    logs.configure(settings.log.level, settings.log.format, settings.secrets)
+    console, sent = Console(stderr=True), 0
+    with (
+        TopicWriter(settings.kafka_properties(), topic, say=logs.say) as writer,
+        Progress(TextColumn("{task.completed:,} messages"), console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task(topic, total=None)
+        for keys, values, event_time_us in batches:
+            for count in _send(writer, keys, values, event_time_us, pace):
+                sent += count
+                progress.update(task, completed=sent)
+    typer.echo(f"{sent} messages -> {topic}")
+
+
+def _send(
+    writer: TopicWriter, keys: list[bytes | None], values: list[bytes | None], event_time_us: NDArray[np.int64], pace: Pace
+) -> Iterator[int]:
+    """Send a batch, each message when it is due; yields how many went out, now and then."""
+    begin = 0
+    while begin < len(keys):
+        end = begin + pace.due(event_time_us[begin:])
+        for key, value in zip(keys[begin:end], values[begin:end], strict=True):
+            writer.write(key, value)
+        writer.serve()
+        yield end - begin
+        begin = end
+        if begin < len(keys):
+            time.sleep(min(pace.delay_s(int(event_time_us[begin])), WAIT_S_MAX))

@@ -1,0 +1,88 @@
+"""From a configuration to the parts of the house. Imports what is heavy: commands import this inside their functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from detector.adapters.telemetry import About
+from detector.codec.readings import ReadingFormat
+from detector.config import Config, Input
+from detector.core.detect import Settings
+from detector.core.model import Model
+from detector.errors import BundleError
+
+SECOND_US = 1_000_000
+
+
+def settings(config: Config) -> Settings:
+    """What core needs to know of the configuration."""
+    accept_after_s = config.alerts.accept_after_s
+    return Settings(
+        budget_period_us=config.alerts.budget_period_us,
+        warmup_readings=config.alerts.warmup_readings,
+        accept_after_us=None if accept_after_s is None else accept_after_s * SECOND_US,
+        silence_intervals=config.alerts.silence_intervals,
+        idle_max_us=int(config.streams.idle_max_s * SECOND_US),
+        streams_max=config.streams.max,
+    )
+
+
+def reading_format(input: Input, channels: tuple[str, ...]) -> ReadingFormat:
+    """How readings are written, for a model of these channels.
+
+    raises BundleError  the configured channels cannot be the model's
+    """
+    paths = input.channels or channels
+    if len(paths) != len(channels):
+        raise BundleError(
+            f"the model has {len(channels)} channels ({', '.join(channels)}), input.channels names {len(paths)} ({', '.join(paths)})",
+            fix="name one path per channel of the model, in its order, or choose another model",
+        )
+    if paths != channels and Counter(paths) == Counter(channels):
+        raise BundleError(
+            f"input.channels names the model's channels in another order: {', '.join(paths)}",
+            fix=f"write them in the model's order: {', '.join(channels)}",
+        )
+    event_time = input.event_time
+    return ReadingFormat(
+        channels=paths,
+        stream=input.stream or (),
+        event_time=event_time.field,
+        event_time_unit=event_time.unit,
+        future_max_us=int(event_time.future_max_s * SECOND_US),
+        past_max_us=int(event_time.past_max_s * SECOND_US),
+        values=input.values,
+        items=input.items,
+        narrow_channel=input.narrow.channel if input.narrow else None,
+        narrow_value=input.narrow.value if input.narrow else None,
+        message_bytes_max=input.message_bytes_max,
+    )
+
+
+def about(config: Config, model: Model, version: str) -> About:
+    """What the metrics say of this process."""
+    return About(
+        version=version,
+        model=model.name,
+        fingerprint=model.fingerprint,
+        channels=model.channels,
+        budget_period_us=config.alerts.budget_period_us,
+        streams_max=config.streams.max,
+        watch=config.metrics.watch,
+    )
+
+
+def columns(given: str | None, channels: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns of a recording that are the model's channels; `given` is `a,b,c`.
+
+    raises BundleError  their number is not the model's
+    """
+    if given is None:
+        return channels
+    named = tuple(name.strip() for name in given.split(","))
+    if len(named) != len(channels):
+        raise BundleError(
+            f"the model has {len(channels)} channels ({', '.join(channels)}), --channels names {len(named)}",
+            fix="name one column per channel of the model, in its order, or choose another model",
+        )
+    return named
