@@ -202,13 +202,17 @@ def _checked(text: bytes | None, field: str, expected: str, bytes_max: int) -> b
     return text
 
 
-@cache
+@cache  # paths come from the configuration: there are few
 def _ways(path: str) -> tuple[tuple[str, ...], ...]:
-    return tuple(routes(path))
+    """The ways in which keys spell a dotted path, but for the path itself as a key."""
+    return tuple(routes(path))[1:]
 
 
 def _find(inner: Object, path: str) -> msgspec.Raw | None:
     """What stands at a dotted path; None for nothing and for null."""
+    raw = inner.get(path)
+    if raw is not None:
+        return None if _kind(raw) == NULL else raw
     wrong: Unreadable | None = None
     for way in _ways(path):
         here = inner
@@ -242,17 +246,16 @@ def _number_at(inner: Object, path: str) -> float:
 
 def _number(raw: msgspec.Raw, field: str) -> float:
     """A channel's value; null is NaN."""
-    kind = _kind(raw)
-    if kind == NULL:
-        return NAN
-    number: float | None = None
-    if kind == TEXT:
-        number = number_of(_parsed(_decode_text, raw, field))
-    elif kind not in (TRUE, FALSE, OBJECT, ARRAY):
-        try:
-            number = _decode_float(raw)
-        except msgspec.ValidationError:
-            number = FLOAT32_END  # JSON has settled that it is a number; it is too large even for a double
+    try:
+        number: float | None = _decode_float(raw)
+    except msgspec.ValidationError:
+        kind = _kind(raw)
+        if kind == NULL:
+            return NAN
+        if kind == TEXT:
+            number = number_of(_parsed(_decode_text, raw, field))
+        else:  # a number all the same: then it is too large even for a double
+            number = None if kind in (TRUE, FALSE, OBJECT, ARRAY) else FLOAT32_END
     if number is None:
         raise Unreadable("WrongType", f"expected a number or null, found {_shown(raw)}", field)
     if abs(number) >= FLOAT32_END:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from detector.codec.formats import ReadingFormat
+from detector.codec.precise import FLOAT32_END
 
-FLOAT32_MAX = 3.4028234663852886e38
 NUMBER_TEXT = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
@@ -56,8 +56,8 @@ def _message(format: ReadingFormat, reading: dict[str, Any]) -> dict[str, Any]:
 def _number(description: str) -> dict[str, Any]:
     return {
         "type": ["number", "string", "null"],
-        "minimum": -FLOAT32_MAX,
-        "maximum": FLOAT32_MAX,
+        "exclusiveMinimum": -FLOAT32_END,
+        "exclusiveMaximum": FLOAT32_END,
         "pattern": NUMBER_TEXT,
         "description": f"{description}; null or absent: missing; text must be a number",
     }

@@ -134,6 +134,8 @@ def test_what_is_read_fits_the_schema(shape: ReadingFormat, rows: list[tuple[byt
     """But for keys that contain the dots, and what stands beside the items."""
     decoded = JsonReadings(shape, StreamNames()).decode(messages_of(rows))
     bad = {reject.position for reject in decoded.rejects}
+    if decoded.ignored:  # of another channel, and then nobody looks at its value
+        return
     validator = jsonschema.Draft202012Validator(reading_schema(shape))
     for position, (value, _, _) in enumerate(rows):
         if position not in bad and b"." not in b"".join(part for part in (value or b"").split(b'"') if part[:1].isalpha()):
