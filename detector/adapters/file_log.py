@@ -113,7 +113,8 @@ class FileLog:
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
         """See `ports.Log`."""
-        self._position = self._committed
+        if self._partition in partitions:
+            self._position = self._committed
         return {partition: Restored(self._committed) for partition in partitions}
 
     def lag(self) -> Mapping[Partition, int]:

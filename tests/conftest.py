@@ -1,0 +1,76 @@
+"""Shared by all tests: a real Kafka, started on first use, and topics of one's own on it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `deploy` is no installed package
+
+from deploy.kafka.local_kafka import LocalKafka, LocalKafkaError, fetch_jars, missing_tools
+from detector.adapters.kafka_topics import Topic, create_topics
+
+MakeTopic = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of a real Kafka: the one in KAFKA_BOOTSTRAP_SERVERS, else a local one for this session."""
+    if given := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        yield given
+        return
+    need_local_kafka()
+    broker = LocalKafka(tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    yield broker.bootstrap_servers
+    broker.stop()
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[LocalKafka]:
+    """A started broker of this test's own, to be stopped and started at will."""
+    need_local_kafka()
+    broker = LocalKafka(tmp_path / "kafka")
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+def need_local_kafka() -> None:
+    """Skip, loudly, where no local Kafka can be run; in CI that is a failure."""
+    try:
+        reason = missing_tools()
+        if not reason:
+            fetch_jars()
+    except LocalKafkaError as error:
+        reason = str(error)
+    if reason:
+        message = f"NO KAFKA: {reason}; or set KAFKA_BOOTSTRAP_SERVERS to one that runs"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@pytest.fixture
+def make_topic(kafka: str) -> MakeTopic:
+    """`make_topic("readings", partitions=4)` creates a topic whose name begins so and occurs nowhere else."""
+
+    def make(prefix: str = "readings", partitions: int = 1, settings: dict[str, str] | None = None) -> str:
+        name = f"{prefix}-{uuid.uuid4().hex[:12]}"
+        create_topics({"bootstrap.servers": kafka}, [Topic(name, partitions, settings or {})])
+        return name
+
+    return make
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end what was skipped for want of a broker: a quiet skip would look like success."""
+    reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)}
+    for reason in sorted(reasons):
+        if "NO KAFKA" in reason:
+            terminalreporter.write_line(f"SKIPPED broker tests: {reason}", red=True, bold=True)
