@@ -1,0 +1,318 @@
+"""The command line: what each command does, and that every mistake is one message, a fix, and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import detector.cli
+from detector.adapters.bundle import Bundle, save_bundle
+from detector.adapters.file_log import FileLog
+from detector.cli import main
+from detector.codec.readings import JsonReadings
+from detector.core.detect import Detector, Settings
+from detector.core.model import Model
+from detector.core.predictor import Predictor
+from detector.core.readings import Disposition
+from detector.core.scaling import Scaling
+from detector.core.scoring import BandScorer
+from detector.core.threshold import Prior
+
+COMMANDS = ["run", "check", "replay", "simulate", "schema", "topics create", "topics check"]
+NOBODY = "127.0.0.1:1"  # a port on which nobody listens
+
+
+@pytest.fixture(autouse=True)
+def _away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test in an empty folder, with no settings in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("DETECTOR_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half a day of a simulated plant of four machines with two faults."""
+    path = tmp_path_factory.mktemp("recording") / "plant.parquet"
+    command = f"simulate --out {path} --machines 4 --interval-s 10 --hours 12 --faults 2 --seed 5"
+    assert main(command.split()) == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Path:
+    """A bundle for the plant's channels whose network was never trained; its score and calibration are measured."""
+    table = pq.read_table(recording)
+    channels = tuple(table.column_names[2:])
+    values = np.stack([table[name].to_numpy() for name in channels], axis=1)[:3_000].astype(np.float32)
+    values = np.where(np.isfinite(values), values, np.nanmean(values, axis=0)).astype(np.float32)
+    torch.manual_seed(0)
+    scaling = Scaling.fit(values)
+    x = scaling.scaled(values)
+    model = Model("", "", channels, Predictor(len(channels), 8, 1), scaling, BandScorer.fit([values], [x], [x]), Prior(3.0, 0.5))
+    folder = tmp_path_factory.mktemp("models") / "small"
+    save_bundle(folder, Bundle(model))
+    return folder
+
+
+def failed(capsys: pytest.CaptureFixture[str], command: str, code: int) -> str:
+    """Run a command that must fail; what it says on standard error."""
+    assert main(command.split()) == code
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    return told
+
+
+# -- the command line itself -----------------------------------------------------------------------------------------------
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"detector {detector.__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command.split(), "--help"]) == 0
+    assert f"Example: detector {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["frobnicate", "run --frob", "replay", "simulate --machines 0", "schema everything", "topics frob"])
+def test_wrong_use_is_2(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Usage: detector" in failed(capsys, command, 2)
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    program = "import sys; from detector.cli import main; main(['--help']); print([m for m in ('torch', 'numba', 'confluent_kafka', 'pyarrow', 'numpy') if m in sys.modules])"
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert time.monotonic() - began < 5  # 0.2 s on an idle machine
+
+
+def test_python_dash_m() -> None:
+    done = subprocess.run([sys.executable, "-m", "detector", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"detector {detector.__version__}\n")
+
+
+def test_a_bug_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("detector.config.load_config", broken)
+    told = failed(capsys, "run", 1)
+    assert told.splitlines()[0] == "error: ZeroDivisionError: division by zero; this is a bug"
+    monkeypatch.setenv("DETECTOR_DEBUG", "1")
+    assert main(["run"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("DETECTOR_DEBUG", "")  # so that the option's own setting is undone after the test
+    assert main(["--debug", "run", "--config", "absent.yaml"]) == 2
+    told = capsys.readouterr().err
+    assert "Traceback" in told
+    assert "error: there is no configuration file absent.yaml" in told
+
+
+def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("detector.config.load_config", interrupted)
+    failed(capsys, "run", 130)
+
+
+# -- mistakes --------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_to_read(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("run", "check"):
+        told = failed(capsys, command, 2)
+        assert "error: no topic to read" in told
+        assert "fix: " in told
+
+
+def test_bad_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "detector.yaml").write_text("modle: plant\nhttp: {port: many}\n", encoding="utf-8")
+    told = failed(capsys, "run --config detector.yaml", 2)
+    assert "detector.yaml: " in told
+    assert "modle: unknown key; did you mean 'model'?" in told
+    assert "http.port: Input should be a valid integer" in told
+    assert len(told.splitlines()) == 2
+
+
+def test_no_such_model(capsys: pytest.CaptureFixture[str]) -> None:
+    told = failed(capsys, "run --topic sensors --model nothing-of-that-name", 1)
+    assert "nothing-of-that-name" in told
+    assert "fix: " in told
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [
+        (["a", "b"], "the model has 4 channels (temperature, pressure, vibration, current), input.channels names 2 (a, b)"),
+        (["pressure", "temperature", "vibration", "current"], "in another order"),
+    ],
+)
+def test_a_model_of_other_channels(
+    channels: list[str], expected: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "detector.yaml").write_text(json.dumps({"input": {"topics": ["t"], "channels": channels}}), encoding="utf-8")
+    told = failed(capsys, f"check --config detector.yaml --model {bundle}", 1)
+    assert expected in told
+    assert "fix: " in told
+
+
+def test_an_unknown_kafka_property(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "detector.yaml").write_text(f"kafka: {{bootstrap.servers: '{NOBODY}', sasl.pasword: hunter2}}", encoding="utf-8")
+    told = failed(capsys, f"run --config detector.yaml --topic t --model {bundle}", 2)
+    assert "sasl.pasword" in told
+    assert "hunter2" not in told
+
+
+def test_no_broker(bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from detector.adapters import kafka_topics
+
+    patient = kafka_topics._partitions
+    monkeypatch.setattr(kafka_topics, "_partitions", lambda properties, timeout_s, say: patient(properties, 0.3, say))
+    for command in (f"run --topic t --model {bundle}", f"check --topic t --model {bundle}", "topics check", "topics create"):
+        told = failed(capsys, f"{command} --bootstrap-servers {NOBODY}", 1)
+        assert f"error: no Kafka broker answered at {NOBODY}" in told
+        assert "fix: check that the brokers run" in told
+
+
+def test_no_recording(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "there is no file absent.parquet" in failed(capsys, f"replay absent.parquet --out v.parquet --model {bundle}", 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_recording_of_other_channels(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other.csv").write_text("time,a,b\n2026-01-01T00:00:00Z,1,2\n", encoding="utf-8")
+    told = failed(capsys, f"replay other.csv --out v.parquet --model {bundle}", 1)
+    assert "temperature" in told
+    assert "--channels" in told
+    told = failed(capsys, f"replay other.csv --out v.parquet --model {bundle} --channels a,b", 1)
+    assert "the model has 4 channels (temperature, pressure, vibration, current), --channels names 2" in told
+
+
+def test_a_file_that_cannot_be_written(recording: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "cannot write" in failed(capsys, f"replay {recording} --out absent/v.parquet --model {bundle}", 1)
+    assert "cannot write" in failed(capsys, "simulate --out absent/x.parquet --hours 1", 1)
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("simulate", "give one of --topic and --out"),
+        ("simulate --topic t --out x.csv", "give one of --topic and --out"),
+        ("simulate --out x.xlsx", "ends in .parquet, .csv, .jsonl"),
+        ("simulate --out x.csv --speed fast", "give a positive number, or 'full'"),
+        ("simulate --out x.csv --from y.csv", "give --topic with --from"),
+        ("simulate --out x.csv --hours 1 --faults 50", "faults do not fit"),
+    ],
+)
+def test_simulate_refuses(command: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert expected in failed(capsys, command, 2)
+
+
+# -- what the commands do --------------------------------------------------------------------------------------------------
+
+
+def test_schemas(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("schema config", "schema alert", f"schema reading --model {bundle}"):
+        assert main(command.split()) == 0
+        schema = json.loads(capsys.readouterr().out)
+        jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate({"temperature": 1.5, "pressure": None}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"temperature": [1]}, schema)
+
+
+def test_check_without_a_broker(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(f"check --topic t --model {bundle} --no-broker".split()) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^configuration +good", told, re.MULTILINE)
+    assert re.search(r"^model +good: small \w{12}, channels temperature, pressure", told, re.MULTILINE)
+
+
+def test_simulated_recordings_are_the_same_in_every_format(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.parquet", "b.parquet", "c.csv", "d.jsonl"):
+        assert main(f"simulate --out {name} --machines 3 --hours 20 --faults 4 --seed 9 --labels {name}.labels".split()) == 0
+    assert Path("a.parquet").read_bytes() == Path("b.parquet").read_bytes()
+    faults = [json.loads(line) for line in Path("a.parquet.labels").read_text().splitlines()]
+    assert len(faults) == 4
+    assert {"kind", "stream", "start_us", "end_us", "channels"} <= faults[0].keys()
+    a, c = FileLog(Path("a.parquet")).recording, FileLog(Path("c.csv")).recording
+    assert a is not None
+    assert c is not None
+    assert (a.streams, a.channels) == (c.streams, c.channels)
+    assert np.array_equal(a.event_time_us, c.event_time_us)
+    assert np.array_equal(a.value, c.value, equal_nan=True)
+    lines = Path("d.jsonl").read_text().splitlines()
+    assert len(lines) == len(a)
+    first = json.loads(lines[0])
+    assert first["stream"] == a.streams[a.stream[0]]
+    assert first["temperature"] == a.value[0, 0]
+
+
+def test_replay_writes_one_row_per_reading(recording: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(f"replay {recording} --model {bundle} --out v.parquet --alerts out/alerts.jsonl".split()) == 0
+    assert "readings of 4 streams" in capsys.readouterr().out
+    rows, told = pq.read_table("v.parquet"), pq.read_table(recording)
+    assert rows.column_names == ["stream", "event_time_us", "score", "tail_probability", "disposition", "alert"]
+    assert rows["stream"].to_pylist() == told["stream"].to_pylist()
+    assert rows["event_time_us"].to_numpy().tolist() == told["time"].to_numpy().astype("datetime64[us]").astype(np.int64).tolist()
+    assert set(rows["disposition"].to_pylist()) == {"WARMUP", "SCORED"}
+    opened = [alert for line in Path("out/alerts.jsonl").read_text().splitlines() if (alert := json.loads(line))["status"] == "opened"]
+    ids = {alert for alert in rows["alert"].to_pylist() if alert is not None}
+    assert ids <= {alert["id"] for alert in opened}
+    assert {alert["id"] for alert in opened if alert["kind"] == "score"} <= ids
+
+
+def test_replay_gives_what_the_core_gives(recording: Path, bundle: Path) -> None:
+    from detector.adapters.bundle import load_bundle
+
+    assert main(f"replay {recording} --model {bundle} --out v.parquet".split()) == 0
+    log, core = FileLog(recording), Detector(load_bundle(bundle), Settings())
+    decoder = JsonReadings(log.format, core.names)
+    log.restore(log.poll(1, 0).gained)
+    verdicts = core.detect(decoder.decode(log.poll(1_000_000, 0).messages).batch)
+    rows = pq.read_table("v.parquet")
+    assert np.array_equal(rows["score"].to_numpy(), verdicts.score, equal_nan=True)
+    assert np.array_equal(rows["tail_probability"].to_numpy(), verdicts.tail_probability, equal_nan=True)
+    assert rows["disposition"].to_pylist() == [Disposition(d).name for d in verdicts.disposition]
+    assert rows["alert"].to_pylist() == [verdicts.alert.get(position) for position in range(len(verdicts))]
+
+
+def test_replay_of_json_lines_with_bad_ones(bundle: Path, tmp_path: Path) -> None:
+    lines = [
+        '{"id": "a", "time": 1790000000, "temperature": 1, "pressure": 2, "vibration": 3, "current": 4}',
+        "not JSON",
+        '{"id": "a", "time": 1789999990, "temperature": 1}',
+        '{"id": "a", "time": 1790000010, "temperature": "high"}',
+        '{"id": "b", "time": 1790000010, "temperature": 1}',
+    ]
+    (tmp_path / "r.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "detector.yaml").write_text("input: {stream: id, event_time: {field: time}}", encoding="utf-8")
+    command = f"replay r.jsonl --model {bundle} --config detector.yaml --out v.parquet --dead-letters dead.jsonl"
+    assert main(command.split()) == 0
+    rows = pq.read_table("v.parquet")
+    assert rows["disposition"].to_pylist() == ["WARMUP", "INVALID", "LATE", "INVALID", "WARMUP"]
+    assert rows["stream"].to_pylist() == ["a", None, "a", None, "b"]
+    assert rows["score"].null_count >= 3
+    dead = [json.loads(line) for line in Path("dead.jsonl").read_text().splitlines()]
+    assert [letter["value"] for letter in dead] == ["not JSON", lines[3]]
+    assert "temperature" in dead[1]["headers"]["__connect.errors.exception.message"]
