@@ -191,9 +191,9 @@ class Detector:
         """
         states, settings, rows = self.states, self.settings, all_rows[position]
         time_us, value = batch.event_time_us[position], batch.value[position]
+        deadline_us = self._silence.deadline_us(states, rows, order.heard_at_us[at])  # before a stream begins anew: it may have been missed
         if order.is_first[at].any():
             alerts += self._begin_anew(batch, position[order.is_first[at]], all_rows)
-        deadline_us = self._silence.deadline_us(states, rows, order.heard_at_us[at])
         is_settled = states["seen"][rows] >= settings.warmup_readings
         x = self.model.scaling.scaled(value)
         expected = self._advance(rows, x)

@@ -32,7 +32,7 @@ class Order:
     disposition   u1[N]  LATE, DUPLICATE, or 0: to be judged
     is_first      b1[N]  the stream's first reading, or its first after it was forgotten
     elapsed_us    i8[N]  since the stream's reading before; -1 for its first
-    heard_at_us   i8[N]  watermark when the stream's reading before came; NEVER for its first
+    heard_at_us   i8[N]  watermark when the stream's reading before came, forgotten since or not; NEVER where there was none
     watermark_us  i8[N]  watermark of the partition, this reading included
     """
 
@@ -77,7 +77,6 @@ def _put_in_order(  # type: ignore[no-untyped-def]
         heard_before[i] = heard_at[r]
         if newest[r] == NEVER or w - heard_at[r] > idle_max_us:
             is_first[i] = True
-            heard_before[i] = NEVER
         elif t < newest[r]:
             disposition[i] = LATE
             continue
