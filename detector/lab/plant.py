@@ -19,6 +19,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.errors import ConfigError
+
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
 
@@ -43,11 +45,13 @@ NOISE = np.array([0.15, 0.05, 0.05, 0.25])
 """Standard deviation of each channel's own noise; for vibration as a share of its level."""
 NOISE_LAG_S = np.array([30.0, 15.0, 8.0, 8.0])
 LOAD_NOISE, LOAD_NOISE_LAG_S = 0.02, 45.0
-TAIL_SHARE, TAIL_FACTOR = 0.002, 2.5
-WANDER, WANDER_LAG_S = 0.012, 43_200.0
+TAIL_SHARE, TAIL_FACTOR = 0.003, 3.0
+WANDER, WANDER_LAG_S = 0.015, 43_200.0
 """The slow drift that is normal: standard deviation as a share of the swing, and its correlation time."""
 AMBIENT_DAILY, WARMEST_S = 3.0, 54_000.0
 DAY_US = 86_400_000_000
+
+INTERVAL_S_MIN, INTERVAL_S_MAX = 1.0, 60.0
 
 BLOCK = 128
 """Readings per machine that are computed at once. Fixed, so that no other choice changes the values."""
@@ -73,6 +77,8 @@ class Plant:
     """A plant of `machines` pumps, read every `interval_s` from `start_us` on (event time).
 
     A seed is a plant of its own: other machines, other noise. The order of `streams` is the order in which they are read.
+
+    raises ConfigError  without machines, or with an interval that does not show a duty cycle or shows it too finely
     """
 
     seed: int
@@ -80,6 +86,12 @@ class Plant:
     interval_s: float = 10.0
     start_us: int = 1_767_225_600_000_000
     name: str = "plant1"
+
+    def __post_init__(self) -> None:
+        if self.machines < 1:
+            raise ConfigError(f"a plant has at least one machine, not {self.machines}")
+        if not INTERVAL_S_MIN <= self.interval_s <= INTERVAL_S_MAX:
+            raise ConfigError(f"the interval must lie within {INTERVAL_S_MIN:g} and {INTERVAL_S_MAX:g} seconds, not {self.interval_s:g}")
 
     @property
     def interval_us(self) -> int:

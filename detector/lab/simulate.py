@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -110,6 +111,26 @@ class FaultProgress:
             start, stop = np.searchsorted(time_us[:, machine], [fault.start_us, fault.end_us])
             if start < stop:
                 yield fault, machine, slice(int(start), int(stop))
+
+
+def recording_columns(chunk: SimulatedChunk, streams: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """A chunk as the columns of a recording: `time` (datetime64[us], UTC), `stream`, one per channel, `label`."""
+    named = np.array(streams, dtype=object)[chunk.stream]
+    channels = {name: chunk.value[:, channel] for channel, name in enumerate(CHANNELS)}
+    return {"time": chunk.event_time_us.view("datetime64[us]"), "stream": named, **channels, "label": chunk.label}
+
+
+def label_columns(faults: Iterable[Fault]) -> dict[str, list[Any]]:
+    """Faults as the columns of a table of labels, one row per fault: times in microseconds, channels joined by a space."""
+    rows = list(faults)
+    return {
+        "stream": [fault.stream for fault in rows],
+        "kind": [fault.kind.value for fault in rows],
+        "start_us": [fault.start_us for fault in rows],
+        "end_us": [fault.end_us for fault in rows],
+        "channels": [" ".join(fault.channels) for fault in rows],
+        "magnitude": [fault.magnitude for fault in rows],
+    }
 
 
 class _Row(msgspec.Struct, omit_defaults=True):

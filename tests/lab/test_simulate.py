@@ -15,7 +15,7 @@ from detector.core.readings import Partition, StreamNames
 from detector.errors import ConfigError
 from detector.lab.faults import Fault, FaultKind, faults_without_end, schedule_faults
 from detector.lab.plant import CHANNELS, CURRENT, PRESSURE, SWING, TEMPERATURE, VIBRATION, Plant
-from detector.lab.simulate import SIMULATED_FORMAT, SimulatedChunk, encode, simulate
+from detector.lab.simulate import SIMULATED_FORMAT, SimulatedChunk, encode, label_columns, recording_columns, simulate
 
 HOUR_US = 3_600_000_000
 PLANT = Plant(seed=7, machines=4)
@@ -81,6 +81,21 @@ def test_it_goes_on_without_end() -> None:
     days = (readings.event_time_us[-1] - PLANT.start_us) / (24 * HOUR_US)
     assert days > 2
     assert readings.label[readings.event_time_us > PLANT.start_us + 24 * HOUR_US].any()
+
+
+@pytest.mark.parametrize(("machines", "interval_s"), [(1, 1.0), (3, 60.0), (2, 7.5)])
+def test_other_plants(machines: int, interval_s: float) -> None:
+    plant = Plant(seed=2, machines=machines, interval_s=interval_s)
+    faults = schedule_faults(plant, 10, plant.start_us, plant.start_us + 100 * HOUR_US, seed=1)
+    readings = run(*faults, plant=plant, end_us=plant.start_us + 2 * HOUR_US)
+    assert len(readings) <= machines * 7_200 / interval_s
+    assert (np.diff(readings.event_time_us) > 0).all()
+
+
+@pytest.mark.parametrize(("machines", "interval_s", "says"), [(0, 10.0, "at least one machine"), (1, 0.1, "within 1 and 60 seconds")])
+def test_a_plant_that_cannot_be_is_refused(machines: int, interval_s: float, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Plant(seed=2, machines=machines, interval_s=interval_s)
 
 
 def test_readings_come_in_the_order_of_event_time_at_their_interval() -> None:
@@ -231,6 +246,24 @@ def test_durations_are_those_of_their_kind() -> None:
 def test_faults_that_do_not_fit_are_said_so() -> None:
     with pytest.raises(ConfigError, match=r"500 faults do not fit into 10\.0 hours of 4 machines"):
         schedule_faults(PLANT, 500, PLANT.start_us, PLANT.start_us + 10 * HOUR_US, seed=1)
+
+
+def test_columns_for_files() -> None:
+    of = fault(FaultKind.WRONG_PHASE, 90, ("vibration", "current"), 0.3)
+    columns = recording_columns(run(of), PLANT.streams)
+    assert list(columns) == ["time", "stream", *CHANNELS, "label"]
+    assert {len(column) for column in columns.values()} == {len(CLEAN)}
+    assert str(columns["time"][0]) == "2026-01-01T00:00:00.000000"
+    assert set(columns["stream"][columns["label"]]) == {of.stream}
+    labels = label_columns([of])
+    assert {name: column[0] for name, column in labels.items()} == {
+        "stream": "plant1/pump01",
+        "kind": "wrong_phase",
+        "start_us": of.start_us,
+        "end_us": of.end_us,
+        "channels": "vibration current",
+        "magnitude": 0.3,
+    }
 
 
 def test_messages_are_json_of_about_a_hundred_bytes_and_leave_out_what_is_missing() -> None:
