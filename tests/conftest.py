@@ -68,6 +68,44 @@ def make_topic(kafka: str) -> MakeTopic:
     return make
 
 
+@pytest.fixture(scope="session")
+def plant_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half a day of a simulated plant of four machines with two faults, as Parquet."""
+    from detector.cli import main
+
+    path = tmp_path_factory.mktemp("recording") / "plant.parquet"
+    assert (
+        main(["simulate", "--out", str(path), "--machines", "4", "--interval-s", "10", "--hours", "12", "--faults", "2", "--seed", "5"])
+        == 0
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory, plant_recording: Path) -> Path:
+    """A bundle for the plant's channels whose network was never trained; its score and calibration are measured."""
+    import numpy as np
+    import torch
+
+    from detector.adapters.bundle import Bundle, save_bundle
+    from detector.adapters.recording import read_recording
+    from detector.core.model import Model
+    from detector.core.predictor import Predictor
+    from detector.core.scaling import Scaling
+    from detector.core.scoring import BandScorer
+    from detector.core.threshold import Prior
+
+    recording = read_recording(plant_recording)
+    values = recording.value[:3_000].astype(np.float32)
+    torch.manual_seed(0)
+    scaling = Scaling.fit(values)
+    x = scaling.scaled(values)
+    predictor, scorer = Predictor(len(recording.channels), 8, 1), BandScorer.fit([values], [x], [x])
+    folder = tmp_path_factory.mktemp("models") / "small"
+    save_bundle(folder, Bundle(Model("", "", recording.channels, predictor, scaling, scorer, Prior(3.0, 0.5))))
+    return folder
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say at the end what was skipped for want of a broker: a quiet skip would look like success."""
     reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)}

@@ -15,20 +15,13 @@ import jsonschema
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 import detector.cli
-from detector.adapters.bundle import Bundle, save_bundle
 from detector.adapters.file_log import FileLog
 from detector.cli import main
 from detector.codec.readings import JsonReadings
 from detector.core.detect import Detector, Settings
-from detector.core.model import Model
-from detector.core.predictor import Predictor
 from detector.core.readings import Disposition
-from detector.core.scaling import Scaling
-from detector.core.scoring import BandScorer
-from detector.core.threshold import Prior
 
 COMMANDS = ["run", "check", "replay", "simulate", "schema", "topics create", "topics check"]
 NOBODY = "127.0.0.1:1"  # a port on which nobody listens
@@ -40,31 +33,6 @@ def _away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("DETECTOR_")]:
         monkeypatch.delenv(name)
-
-
-@pytest.fixture(scope="session")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Half a day of a simulated plant of four machines with two faults."""
-    path = tmp_path_factory.mktemp("recording") / "plant.parquet"
-    command = f"simulate --out {path} --machines 4 --interval-s 10 --hours 12 --faults 2 --seed 5"
-    assert main(command.split()) == 0
-    return path
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Path:
-    """A bundle for the plant's channels whose network was never trained; its score and calibration are measured."""
-    table = pq.read_table(recording)
-    channels = tuple(table.column_names[2:])
-    values = np.stack([table[name].to_numpy() for name in channels], axis=1)[:3_000].astype(np.float32)
-    values = np.where(np.isfinite(values), values, np.nanmean(values, axis=0)).astype(np.float32)
-    torch.manual_seed(0)
-    scaling = Scaling.fit(values)
-    x = scaling.scaled(values)
-    model = Model("", "", channels, Predictor(len(channels), 8, 1), scaling, BandScorer.fit([values], [x], [x]), Prior(3.0, 0.5))
-    folder = tmp_path_factory.mktemp("models") / "small"
-    save_bundle(folder, Bundle(model))
-    return folder
 
 
 def failed(capsys: pytest.CaptureFixture[str], command: str, code: int) -> str:
@@ -168,48 +136,48 @@ def test_no_such_model(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_a_model_of_other_channels(
-    channels: list[str], expected: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    channels: list[str], expected: str, small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "detector.yaml").write_text(json.dumps({"input": {"topics": ["t"], "channels": channels}}), encoding="utf-8")
-    told = failed(capsys, f"check --config detector.yaml --model {bundle}", 1)
+    told = failed(capsys, f"check --config detector.yaml --model {small_bundle}", 1)
     assert expected in told
     assert "fix: " in told
 
 
-def test_an_unknown_kafka_property(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_kafka_property(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "detector.yaml").write_text(f"kafka: {{bootstrap.servers: '{NOBODY}', sasl.pasword: hunter2}}", encoding="utf-8")
-    told = failed(capsys, f"run --config detector.yaml --topic t --model {bundle}", 2)
+    told = failed(capsys, f"run --config detector.yaml --topic t --model {small_bundle}", 2)
     assert "sasl.pasword" in told
     assert "hunter2" not in told
 
 
-def test_no_broker(bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_broker(small_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from detector.adapters import kafka_topics
 
     patient = kafka_topics._partitions
     monkeypatch.setattr(kafka_topics, "_partitions", lambda properties, timeout_s, say: patient(properties, 0.3, say))
-    for command in (f"run --topic t --model {bundle}", f"check --topic t --model {bundle}", "topics check", "topics create"):
+    for command in (f"run --topic t --model {small_bundle}", f"check --topic t --model {small_bundle}", "topics check", "topics create"):
         told = failed(capsys, f"{command} --bootstrap-servers {NOBODY}", 1)
         assert f"error: no Kafka broker answered at {NOBODY}" in told
         assert "fix: check that the brokers run" in told
 
 
-def test_no_recording(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "there is no file absent.parquet" in failed(capsys, f"replay absent.parquet --out v.parquet --model {bundle}", 1)
+def test_no_recording(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "there is no file absent.parquet" in failed(capsys, f"replay absent.parquet --out v.parquet --model {small_bundle}", 1)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_recording_of_other_channels(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recording_of_other_channels(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "other.csv").write_text("time,a,b\n2026-01-01T00:00:00Z,1,2\n", encoding="utf-8")
-    told = failed(capsys, f"replay other.csv --out v.parquet --model {bundle}", 1)
+    told = failed(capsys, f"replay other.csv --out v.parquet --model {small_bundle}", 1)
     assert "temperature" in told
     assert "--channels" in told
-    told = failed(capsys, f"replay other.csv --out v.parquet --model {bundle} --channels a,b", 1)
+    told = failed(capsys, f"replay other.csv --out v.parquet --model {small_bundle} --channels a,b", 1)
     assert "the model has 4 channels (temperature, pressure, vibration, current), --channels names 2" in told
 
 
-def test_a_file_that_cannot_be_written(recording: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "cannot write" in failed(capsys, f"replay {recording} --out absent/v.parquet --model {bundle}", 1)
+def test_a_file_that_cannot_be_written(plant_recording: Path, small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "cannot write" in failed(capsys, f"replay {plant_recording} --out absent/v.parquet --model {small_bundle}", 1)
     assert "cannot write" in failed(capsys, "simulate --out absent/x.parquet --hours 1", 1)
 
 
@@ -231,8 +199,8 @@ def test_simulate_refuses(command: str, expected: str, capsys: pytest.CaptureFix
 # -- what the commands do --------------------------------------------------------------------------------------------------
 
 
-def test_schemas(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("schema config", "schema alert", f"schema reading --model {bundle}"):
+def test_schemas(small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("schema config", "schema alert", f"schema reading --model {small_bundle}"):
         assert main(command.split()) == 0
         schema = json.loads(capsys.readouterr().out)
         jsonschema.Draft202012Validator.check_schema(schema)
@@ -241,8 +209,8 @@ def test_schemas(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
         jsonschema.validate({"temperature": [1]}, schema)
 
 
-def test_check_without_a_broker(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(f"check --topic t --model {bundle} --no-broker".split()) == 0
+def test_check_without_a_broker(small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(f"check --topic t --model {small_bundle} --no-broker".split()) == 0
     told = capsys.readouterr().out
     assert re.search(r"^configuration +good", told, re.MULTILINE)
     assert re.search(r"^model +good: small \w{12}, channels temperature, pressure", told, re.MULTILINE)
@@ -268,10 +236,10 @@ def test_simulated_recordings_are_the_same_in_every_format(capsys: pytest.Captur
     assert first["temperature"] == a.value[0, 0]
 
 
-def test_replay_writes_one_row_per_reading(recording: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(f"replay {recording} --model {bundle} --out v.parquet --alerts out/alerts.jsonl".split()) == 0
+def test_replay_writes_one_row_per_reading(plant_recording: Path, small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(f"replay {plant_recording} --model {small_bundle} --out v.parquet --alerts out/alerts.jsonl".split()) == 0
     assert "readings of 4 streams" in capsys.readouterr().out
-    rows, told = pq.read_table("v.parquet"), pq.read_table(recording)
+    rows, told = pq.read_table("v.parquet"), pq.read_table(plant_recording)
     assert rows.column_names == ["stream", "event_time_us", "score", "tail_probability", "disposition", "alert"]
     assert rows["stream"].to_pylist() == told["stream"].to_pylist()
     assert rows["event_time_us"].to_numpy().tolist() == told["time"].to_numpy().astype("datetime64[us]").astype(np.int64).tolist()
@@ -282,11 +250,11 @@ def test_replay_writes_one_row_per_reading(recording: Path, bundle: Path, capsys
     assert {alert["id"] for alert in opened if alert["kind"] == "score"} <= ids
 
 
-def test_replay_gives_what_the_core_gives(recording: Path, bundle: Path) -> None:
+def test_replay_gives_what_the_core_gives(plant_recording: Path, small_bundle: Path) -> None:
     from detector.adapters.bundle import load_bundle
 
-    assert main(f"replay {recording} --model {bundle} --out v.parquet".split()) == 0
-    log, core = FileLog(recording), Detector(load_bundle(bundle), Settings())
+    assert main(f"replay {plant_recording} --model {small_bundle} --out v.parquet".split()) == 0
+    log, core = FileLog(plant_recording), Detector(load_bundle(small_bundle), Settings())
     decoder = JsonReadings(log.format, core.names)
     log.restore(log.poll(1, 0).gained)
     verdicts = core.detect(decoder.decode(log.poll(1_000_000, 0).messages).batch)
@@ -297,7 +265,7 @@ def test_replay_gives_what_the_core_gives(recording: Path, bundle: Path) -> None
     assert rows["alert"].to_pylist() == [verdicts.alert.get(position) for position in range(len(verdicts))]
 
 
-def test_replay_of_json_lines_with_bad_ones(bundle: Path, tmp_path: Path) -> None:
+def test_replay_of_json_lines_with_bad_ones(small_bundle: Path, tmp_path: Path) -> None:
     lines = [
         '{"id": "a", "time": 1790000000, "temperature": 1, "pressure": 2, "vibration": 3, "current": 4}',
         "not JSON",
@@ -307,7 +275,7 @@ def test_replay_of_json_lines_with_bad_ones(bundle: Path, tmp_path: Path) -> Non
     ]
     (tmp_path / "r.jsonl").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "detector.yaml").write_text("input: {stream: id, event_time: {field: time}}", encoding="utf-8")
-    command = f"replay r.jsonl --model {bundle} --config detector.yaml --out v.parquet --dead-letters dead.jsonl"
+    command = f"replay r.jsonl --model {small_bundle} --config detector.yaml --out v.parquet --dead-letters dead.jsonl"
     assert main(command.split()) == 0
     rows = pq.read_table("v.parquet")
     assert rows["disposition"].to_pylist() == ["WARMUP", "INVALID", "LATE", "INVALID", "WARMUP"]
