@@ -6,6 +6,7 @@ process. One formatter renders them all, and no secret passes it.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Collection, MutableMapping
@@ -57,7 +58,8 @@ def say(level: str, line: str) -> None:
 
 def _hide(secrets: Collection[str]) -> Processor:
     """A last step that works on the rendered line."""
-    hidden = sorted((secret for secret in secrets if len(secret) >= SECRET_CHARACTERS_MIN), key=len, reverse=True)
+    long = [secret for secret in secrets if len(secret) >= SECRET_CHARACTERS_MIN]
+    hidden = sorted({*long, *(json.dumps(secret)[1:-1] for secret in long)}, key=len, reverse=True)  # also as JSON escapes it
 
     def hide(logger: Any, name: str, rendered: MutableMapping[str, Any] | str) -> Any:
         for secret in hidden:

@@ -1,0 +1,66 @@
+"""Log lines: JSON or console, one formatter for all, no secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from detector.cli import logs
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "auto")  # standard error is no terminal here
+    logging.getLogger("detector.service.worker").info("partitions lost", extra={"partitions": ["sensors/0"]})
+    logs.say("warning", "%s is no pattern: 100 %")
+    logging.getLogger("numba").info("chatter")
+    logging.getLogger("detector").debug("too fine")
+    captured = capsys.readouterr()
+    first, second = map(json.loads, captured.err.splitlines())
+    assert first.pop("time").endswith("Z")
+    assert first == {
+        "event": "partitions lost", "level": "info", "logger": "detector.service.worker", "partitions": ["sensors/0"]
+    }  # fmt: skip
+    assert (second["event"], second["level"], second["logger"]) == ("%s is no pattern: 100 %", "warning", "librdkafka")
+    assert not captured.out
+
+
+def test_an_exception_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    try:
+        raise ValueError("bad")
+    except ValueError:
+        logging.getLogger("detector").exception("failed")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ValueError: bad" in json.loads(line)["exception"]
+
+
+def test_console(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("warning", "console")
+    logging.getLogger("detector").warning("log unavailable", extra={"attempt": 1})
+    told = capsys.readouterr().err
+    assert "log unavailable" in told
+    assert "attempt=1" in told
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_secrets_are_hidden_wherever_they_stand(format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", format, {"hunter2", "hunter2-longer", 'quo"ted', "ab"})
+    logs.say("error", 'SASL failed for user:hunter2-longer, quo"ted')
+    logging.getLogger("other").error("about %s", "hunter2", extra={"password": "hunter2"})
+    told = capsys.readouterr().err
+    assert "hunter2" not in told
+    assert "longer" not in told
+    assert "ted" not in told
+    assert "about" in told  # two characters are no secret: they would be everywhere
