@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detector.core.cell import cells_of
+from detector.core.scaling import SCALED_MAX
 
 Kind = Literal["prediction", "reconstruction"]
 
@@ -97,7 +98,8 @@ class Predictor(nn.Module):
         memory_h, memory_c, fed = torch.from_numpy(h), torch.from_numpy(c), torch.from_numpy(last)
         seen = torch.from_numpy(x)
         expected = self.read(memory_h[:, -1], fed)  # before advancing: a look ahead is impossible by shape
-        torch.where(torch.isnan(seen), expected, seen, out=fed)
+        # An expectation fed back for long may run away: within the same bounds as scaled readings the memory stays usable.
+        torch.where(torch.isnan(seen), expected.clamp(-SCALED_MAX, SCALED_MAX), seen, out=fed)
         below = fed
         for layer, cell in enumerate(self._cells):
             below, cell_state = cell(below, (memory_h[:, layer].contiguous(), memory_c[:, layer].contiguous()))

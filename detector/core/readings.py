@@ -74,7 +74,9 @@ class StreamNames(dict[bytes, int]):
     def release(self, stream_ids: Iterable[int]) -> None:
         """Forget names; their ids may come back with other names."""
         for stream_id in stream_ids:
-            if self.pop(self._name_of[stream_id].encode("utf-8"), None) is not None:
+            name = self._name_of[stream_id].encode("utf-8")
+            if self.get(name) == stream_id:
+                del self[name]
                 self._free.append(stream_id)
 
 

@@ -180,7 +180,7 @@ def settings_of(**changes: Any) -> Settings:
     """Settings under which a lot happens within a few hundred readings."""
     quick: dict[str, Any] = {
         "budget_period_us": 200 * SECOND_US,
-        "warmup_readings": 20,
+        "warmup_readings": 45,
         "silence_intervals": 8.0,
         "idle_max_us": 120 * SECOND_US,
     }

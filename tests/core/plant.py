@@ -14,7 +14,7 @@ SHARED = "shared"
 """This name is used in every partition: the memories must stay apart."""
 
 
-def eventful_log(seed: int = 0, partitions: int = 3, streams: int = 5, seconds: int = 240, channels: int = 2) -> Log:
+def eventful_log(seed: int = 0, partitions: int = 3, streams: int = 5, seconds: int = 260, channels: int = 2) -> Log:
     """One reading per stream and second, with missing values, late and repeated readings, faults, silences, absences longer than
     the memory lasts, stops of a whole partition, and messages that carry two readings."""
     return joined(
@@ -26,6 +26,7 @@ def _partition(partition: Partition, k: int, rng: np.random.Generator, streams: 
     names = [SHARED, *(f"p{k}/s{i}" for i in range(1, streams))]
     values = [_spoiled(normal_values(seconds, channels, seed=100 * k + i), rng) for i in range(streams)]
     away = [_absences(i, seconds, rng) for i in range(streams)]
+    values[2][np.argmax(away[2]) - 15 :] += 20 * np.nanstd(values[2], axis=0)  # goes away with its alert open
     stop_at = int(rng.integers(seconds // 2, seconds))
     rows: list[tuple[str, int, NDArray[np.float32]]] = []
     for second in range(seconds):
@@ -62,7 +63,7 @@ def _spoiled(value: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     seconds, channels = value.shape
     value[rng.random(value.shape) < 0.02] = np.nan
     value[rng.random(seconds) < 0.005] = np.nan
-    at = int(rng.integers(40, seconds - 80))
+    at = int(rng.integers(60, seconds - 80))
     channel = int(rng.integers(channels))
     match rng.integers(5):
         case 0:
@@ -86,8 +87,8 @@ def _absences(i: int, seconds: int, rng: np.random.Generator) -> NDArray[np.bool
         away[at : at + int(rng.integers(15, 40))] = True
         away[at + 50 : at + 65] = True
     elif i == 2:
-        at = int(rng.integers(40, seconds - 180))
-        away[at : at + 150] = True
+        at = int(rng.integers(75, seconds - 150))
+        away[at : at + 130] = True
     elif i == 3:
         away[: int(rng.integers(10, 100))] = True
     elif i == 4:
