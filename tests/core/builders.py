@@ -146,7 +146,7 @@ def joined(logs: Sequence[Log]) -> Log:
 
 def run(detector: Detector, log: Log, cuts: Iterable[int] = ()) -> list[Verdicts]:
     """Judge a log, cut into batches before the positions in `cuts`."""
-    bounds = [0, *sorted(cuts), len(log)]
+    bounds = [0, *sorted(cut for cut in cuts if cut < len(log)), len(log)]
     return [detector.detect(log.take(range(a, b)).batch(detector)) for a, b in itertools.pairwise(bounds)]
 
 

@@ -1,0 +1,110 @@
+"""Narrow readings joined to whole ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.core.parts import columns, join
+from detector.core.readings import Disposition
+from tests.core.builders import arrays_of
+
+WHOLE, LATE, DUPLICATE, PART = 0, int(Disposition.LATE), int(Disposition.DUPLICATE), int(Disposition.PART)
+D = 3
+Part = tuple[int, int, int, float]
+"""(row, event time, channel, value)"""
+
+
+def fed(parts: list[Part], cuts: tuple[int, ...] = (), channels: int = D) -> list[tuple[int, int, list[float]]]:
+    """Per value: disposition; and event time and values of the reading that it made whole."""
+    states, told = arrays_of(columns(channels), 4), []
+    bounds = [0, *cuts, len(parts)]
+    for start, end in zip(bounds, bounds[1:], strict=False):  # noqa: RUF007  # one name less to read
+        some = parts[start:end]
+        value = np.full((len(some), channels), np.nan, np.float32)
+        for position, (_, _, channel, number) in enumerate(some):
+            value[position, channel] = number
+        disposition, time_us, whole = join(
+            np.array([part[0] for part in some], np.int32),
+            np.array([part[1] for part in some], np.int64),
+            np.array([part[2] for part in some], np.int32),
+            value,
+            states,
+        )
+        told += [(int(d), int(t), w) for d, t, w in zip(disposition, time_us, whole.tolist(), strict=True)]
+    return told
+
+
+def wholes(told: list[tuple[int, int, list[float]]]) -> str:
+    return repr([(time, values) for disposition, time, values in told if disposition == WHOLE])
+
+
+def test_the_last_channel_completes_a_reading() -> None:
+    told = fed([(0, 10, 2, 1.0), (0, 10, 0, 2.0), (0, 10, 1, 3.0)])
+    assert [one[0] for one in told] == [PART, PART, WHOLE]
+    assert told[2][1:] == (10, [2.0, 3.0, 1.0])
+
+
+def test_a_later_time_completes_what_lacks_channels() -> None:
+    told = fed([(0, 10, 2, 1.0), (0, 11, 0, 2.0), (0, 11, 1, 3.0), (0, 13, 1, 4.0)])
+    assert [one[0] for one in told] == [PART, WHOLE, PART, WHOLE]
+    assert wholes(told) == "[(10, [nan, nan, 1.0]), (11, [2.0, 3.0, nan])]"
+
+
+def test_what_comes_after_its_reading_was_whole_is_late_or_a_duplicate() -> None:
+    told = fed([(0, 10, 0, 1.0), (0, 11, 0, 2.0), (0, 10, 1, 9.0), (0, 9, 1, 9.0), (0, 11, 0, 9.0), (0, 11, 1, 3.0), (0, 11, 2, 4.0)])
+    assert [one[0] for one in told] == [PART, WHOLE, LATE, LATE, DUPLICATE, PART, WHOLE]
+    assert told[-1][2] == [2.0, 3.0, 4.0]
+    again = fed([(0, 10, 0, 1.0), (0, 10, 1, 1.0), (0, 10, 2, 1.0), (0, 10, 1, 5.0), (0, 9, 1, 5.0)])
+    assert [one[0] for one in again] == [PART, PART, WHOLE, DUPLICATE, LATE]
+
+
+def test_nothing_of_one_reading_remains_in_the_next() -> None:
+    told = fed([*((0, 10, channel, 1.0) for channel in range(D)), (0, 11, 1, 2.0), (0, 12, 1, 3.0)])
+    assert wholes(told) == "[(10, [1.0, 1.0, 1.0]), (11, [nan, 2.0, nan])]"
+
+
+def test_streams_are_apart() -> None:
+    told = fed([(0, 10, 0, 1.0), (1, 10, 0, 5.0), (0, 10, 1, 1.0), (1, 12, 0, 6.0), (0, 10, 2, 1.0)])
+    assert [one[0] for one in told] == [PART, PART, PART, WHOLE, WHOLE]
+    assert wholes(told) == "[(10, [5.0, nan, nan]), (10, [1.0, 1.0, 1.0])]"
+
+
+def test_with_one_channel_every_value_is_whole() -> None:
+    told = fed([(0, 10, 0, 1.0), (0, 12, 0, 2.0), (0, 12, 0, 2.0), (0, 11, 0, 2.0)], channels=1)
+    assert [one[0] for one in told] == [WHOLE, WHOLE, DUPLICATE, LATE]
+
+
+def test_a_value_that_is_missing_is_a_value_that_came() -> None:
+    told = fed([(0, 10, 0, 1.0), (0, 10, 1, float("nan")), (0, 10, 1, 7.0), (0, 10, 2, 3.0)])
+    assert [one[0] for one in told] == [PART, PART, DUPLICATE, WHOLE]
+    assert np.isnan(told[-1][2][1])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(0, D - 1)), max_size=40),
+    st.tuples(st.integers(0, 40), st.integers(0, 40)),
+)
+@settings(max_examples=200, deadline=None)
+def test_each_value_stands_in_one_reading_at_most_wherever_the_batch_is_cut(
+    story: list[tuple[int, int, int]], cuts: tuple[int, int]
+) -> None:
+    parts: list[Part] = [(row, time, channel, float(number)) for number, (row, time, channel) in enumerate(story)]
+    told = fed(parts)
+    used: list[float] = []
+    last_time: dict[int, int] = {}
+    for (row, _, _, _), (disposition, time, values) in zip(parts, told, strict=True):
+        assert disposition in (WHOLE, LATE, DUPLICATE, PART)
+        if disposition != WHOLE:
+            continue
+        assert time > last_time.get(row, -1)  # readings of a stream come out in order
+        last_time[row] = time
+        for channel, value in enumerate(values):
+            if not np.isnan(value):
+                used.append(value)
+                origin = parts[int(value)]
+                assert origin[:3] == (row, time, channel)
+                assert told[int(value)][0] not in (LATE, DUPLICATE)
+    assert len(used) == len(set(used))
+    assert repr(fed(parts, tuple(sorted(min(cut, len(parts)) for cut in cuts)))) == repr(told)

@@ -1,0 +1,226 @@
+"""Readings and residuals -> a score."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from detector.core.scaling import Scaling
+from detector.core.scoring import BandScorer
+from tests.core.builders import arrays_of, normal_values
+
+F4 = NDArray[np.float32]
+RATES = (0.3, 0.1, 0.03)
+
+
+def fitted(values: list[F4]) -> tuple[Scaling, BandScorer]:
+    """Scaling and score, with residuals of persistence."""
+    scaling = Scaling.fit(np.concatenate(values))
+    xs = [scaling.scaled(value) for value in values]
+    return scaling, BandScorer.fit(values, xs, [persistence(x) for x in xs])
+
+
+def persistence(x: F4) -> F4:
+    """Residuals against the last value that was there."""
+    last, e = np.zeros(x.shape[1], np.float32), np.empty_like(x)
+    for t in range(len(x)):
+        e[t] = x[t] - last
+        last = np.where(np.isnan(x[t]), last, x[t])
+    return e
+
+
+def scores(scaling: Scaling, scorer: BandScorer, value: F4) -> F4:
+    """Of one stream, from its first reading on."""
+    x = scaling.scaled(value)
+    return scorer.score(np.zeros(len(x), np.int32), value, x, persistence(x), arrays_of(scorer.columns()))
+
+
+def shares_at(scaling: Scaling, scorer: BandScorer, value: F4) -> F4:
+    """Of the last reading."""
+    x = scaling.scaled(value)
+    e = persistence(x)
+    states = arrays_of(scorer.columns())
+    scorer.score(np.zeros(len(x), np.int32), value, x, e, states)
+    return scorer.shares(0, x[-1], e[-1], states)
+
+
+def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64]:
+    """The score as its documentation writes it, in float64, one stream."""
+    t_end, d = x.shape
+    means, slow = np.full((3, d), np.nan), np.zeros(d)
+    top_mean = joint_mean = 0.0
+    same, gone, last = np.zeros(d), np.zeros(d), np.full(d, np.nan)
+    out = np.empty(t_end)
+    for t in range(t_end):
+        here = ~np.isnan(x[t])
+        for j, rate in enumerate(RATES):
+            means[j, here] = np.where(np.isnan(means[j]), x[t], means[j] + rate * (x[t] - means[j]))[here]
+        seen = np.where(here, x[t], means[0])
+        bands = np.stack((seen - means[0], means[0] - means[1], means[1] - means[2], means[2])) / scorer.band_scale
+        f = np.nan_to_num(bands).ravel()
+        slow[here] += 0.3 * (e[t] - slow)[here]
+        g = np.where(here, (e[t] - slow) / scorer.error_fast, 0)
+        largest = np.sort(np.log1p(np.where(here, np.abs(e[t]) / scorer.error_scale, 0)))[::-1][:3]
+        top_mean += 0.3 * (largest.sum() / min(d, 3) - top_mean)
+        joint_mean += 0.1 * (np.log1p(((scorer.error_white @ g) ** 2).mean() / scorer.error_q99[0]) - joint_mean)
+        gone = np.where(here, 0, gone + 1)
+        same = np.where(here, np.where(value[t] == last, same + 1, 0), same)
+        last = np.where(here, value[t], last)
+        run = np.where(here, same / scorer.same_max, gone / scorer.gone_max).max()
+        level = np.log1p(((scorer.band_white @ f) ** 2).mean() / scorer.band_q99[0])
+        out[t] = level + top_mean + joint_mean + (np.log1p(run) if run > 1 else 0)
+    return out
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 7])
+def test_the_score_is_what_its_documentation_says(channels: int) -> None:
+    scaling, scorer = fitted([normal_values(800, channels, seed) for seed in range(2)])
+    value = normal_values(400, channels, 7)
+    rng = np.random.default_rng(0)
+    value[rng.random(value.shape) < 0.1] = np.nan
+    value[:20, 0] = value[100:140, -1] = np.nan
+    value[200:230, 0] = value[200, 0]
+    value[300] += 50 * np.nanstd(value, axis=0)
+    value[310] = np.nan
+    x = scaling.scaled(value)
+    e = persistence(x)
+    assert scores(scaling, scorer, value) == pytest.approx(reference(scorer, value, x, e), rel=2e-4, abs=2e-4)
+
+
+def test_each_term_is_near_its_quantile_on_normal_readings() -> None:
+    """A whitened square beyond its 99 % quantile, one reading in a hundred: log1p(1) and more."""
+    values = [normal_values(4_000, 3, seed) for seed in range(2)]
+    scaling, scorer = fitted(values)
+    normal = scores(scaling, scorer, normal_values(4_000, 3, 9))[100:]
+    assert 0 < np.median(normal) < 1.5
+    assert np.quantile(normal, 0.99) < 3
+    assert (scorer.same_max >= 1).all()
+    assert (scorer.gone_max >= 1).all()
+
+
+def worst(score: F4, start: int, end: int) -> float:
+    return float(score[start:end].max())
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("fault", ["spike", "level", "frozen", "gone", "all gone", "noise"])
+def test_a_fault_raises_the_score_and_its_channel_takes_the_blame(fault: str, channels: int) -> None:
+    scaling, scorer = fitted([normal_values(2_000, channels, seed) for seed in range(2)])
+    value = normal_values(1_000, channels, 5)
+    usual = worst(scores(scaling, scorer, value), 100, 1_000)
+    faulty, channel, start, end = value.copy(), channels - 1, 600, 660
+    part, deviation = faulty[start:end], float(value[:, channel].std())
+    match fault:
+        case "spike":
+            end = start + 1
+            part[0, channel] += 10 * deviation
+        case "level":
+            part[:, channel] += 6 * deviation
+        case "frozen":
+            part[:, channel] = part[0, channel]
+        case "gone":
+            part[:, channel] = np.nan
+        case "all gone":
+            part[:] = np.nan
+        case "noise":
+            part[:, channel] += (4 * deviation * np.random.default_rng(0).standard_normal(len(part))).astype(np.float32)
+    score = scores(scaling, scorer, faulty)
+    assert np.array_equal(score[:start], scores(scaling, scorer, value)[:start])
+    assert worst(score, start, end) > 1.3 * usual
+    shares = shares_at(scaling, scorer, faulty[:end])
+    assert shares.sum() == pytest.approx(1)
+    assert (shares >= 0).all()
+    if fault != "all gone":
+        assert shares.argmax() == channel
+
+
+def test_a_broken_correlation_is_strange_though_each_channel_alone_is_not() -> None:
+    """Two channels that move together; then the second repeats what was normal for it at another time."""
+    rng = np.random.default_rng(0)
+
+    def pair(seed: int) -> F4:
+        wave = np.sin(np.arange(2_000) * 0.3 + seed)
+        return (np.stack((wave, 5 * wave), axis=1) + 0.05 * rng.standard_normal((2_000, 2)) * (1, 5)).astype(np.float32)
+
+    scaling, scorer = fitted([pair(0), pair(1)])
+    value = pair(2)
+    broken = value.copy()
+    broken[1_000:1_200, 1] = value[1_010:1_210, 1]
+    alone = [fitted([pair(0)[:, k : k + 1], pair(1)[:, k : k + 1]]) for k in range(2)]
+    for k, (scaling_k, scorer_k) in enumerate(alone):
+        before = scores(scaling_k, scorer_k, value[:, k : k + 1])[1_050:1_200]
+        assert np.median(scores(scaling_k, scorer_k, broken[:, k : k + 1])[1_050:1_200]) < 1.5 * np.median(before)
+    together = scores(scaling, scorer, value)[100:1_000]
+    assert np.median(scores(scaling, scorer, broken)[1_050:1_200]) > np.quantile(together, 0.999)
+
+
+def test_a_missing_value_teaches_its_channel_nothing() -> None:
+    scaling, scorer = fitted([normal_values(500, 3)])
+    value = normal_values(50, 3, 4)
+    states = arrays_of(scorer.columns())
+    row = np.zeros(1, np.int32)
+    x = scaling.scaled(value)
+    for t in range(40):
+        scorer.score(row, value[t : t + 1], x[t : t + 1], x[t : t + 1], states)
+    before = {name: array[0].copy() for name, array in states.items()}
+    value[40, 1] = np.nan
+    x = scaling.scaled(value)
+    scorer.score(row, value[40:41], x[40:41], x[40:41], states)
+    for name in ("bands", "error_band", "value_last", "same"):
+        assert np.array_equal(states[name][0][..., 1], before[name][..., 1])
+    assert not np.array_equal(states["bands"][0][..., 0], before["bands"][..., 0])
+    assert states["gone"][0].tolist() == [0, 1, 0]
+
+
+def test_streams_are_scored_apart() -> None:
+    """Interleaved in any order of rows: the same bits as one stream after the other."""
+    scaling, scorer = fitted([normal_values(500, 2)])
+    values = [normal_values(60, 2, seed) for seed in range(4)]
+    alone = np.stack([scores(scaling, scorer, value) for value in values])
+    states, together = arrays_of(scorer.columns(), 4), np.empty_like(alone)
+    rng, xs = np.random.default_rng(0), [scaling.scaled(value) for value in values]
+    es = [persistence(x) for x in xs]
+    for t in range(60):
+        rows = rng.permutation(4).astype(np.int32)
+        value, x, e = (np.stack([array[row][t] for row in rows]) for array in (values, xs, es))
+        together[rows, t] = scorer.score(rows, value, x, e, states)
+    assert together.tobytes() == alone.tobytes()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 38])
+def test_a_score_is_finite_and_not_negative_whatever_comes(channels: int) -> None:
+    rng = np.random.default_rng(0)
+    constant = normal_values(300, channels)
+    constant[:, 0] = 4.0
+    scaling, scorer = fitted([constant])
+    value = (rng.standard_normal((300, channels)) * 10.0 ** rng.integers(-10, 30, (300, channels))).astype(np.float32)
+    value[rng.random(value.shape) < 0.3] = np.nan
+    value[:10] = np.nan
+    value[200:210] = np.nan
+    score = scores(scaling, scorer, value)
+    assert np.isfinite(score).all()
+    assert (score >= 0).all()
+    for end in (5, 150, 205, 300):
+        shares = shares_at(scaling, scorer, value[:end])
+        assert shares.sum() == pytest.approx(1, abs=1e-5)
+        assert np.isfinite(shares).all()
+
+
+def test_it_can_be_fitted_on_constant_missing_and_copied_channels() -> None:
+    value = normal_values(500, 5)
+    value[:, 1], value[:, 2], value[:, 3] = 3.0, np.nan, value[:, 0]
+    value[100:150, 4] = np.nan
+    scaling, scorer = fitted([value])
+    assert all(np.isfinite(array).all() for array in scorer.arrays().values())
+    assert scorer.gone_max[4] == 50
+    assert scorer.gone_max[2] == 500
+    assert scorer.same_max[1] == 499
+    assert np.isfinite(scores(scaling, scorer, value)).all()
+
+
+def test_arrays_are_all_that_is_needed_to_score_again() -> None:
+    scaling, scorer = fitted([normal_values(500, 3)])
+    other = BandScorer(**{name: array.copy() for name, array in scorer.arrays().items()})
+    value = normal_values(100, 3, 3)
+    assert scores(scaling, scorer, value).tobytes() == scores(scaling, other, value).tobytes()

@@ -1,0 +1,117 @@
+"""Streams that stop, measured by the time that others show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detector.core.alerting import Alert
+from detector.core.detect import Detector
+from tests.core.builders import SECOND_US, START_US, Log, alerts_of, log_of, model_of, normal_values, run, settings_of
+
+MODEL = model_of(1)
+VALUES = normal_values(2_000, 1)
+Reading = tuple[str, float, Any]
+
+
+def ticks(stream: str, start: float, end: float, every: float = 1.0, lag: float = 0.0) -> list[Reading]:
+    """A stream that sends at a regular pace in start <= t < end; `lag`: how far its clock is behind, seconds."""
+    times = np.arange(start, end, every)
+    return [(stream, float(t), (float(t) - lag, VALUES[k])) for k, t in enumerate(times)]
+
+
+def log(*streams: list[Reading]) -> Log:
+    """All of them, in the order in which they were sent."""
+    sent = sorted((reading for stream in streams for reading in stream), key=lambda reading: (reading[1], reading[0]))
+    return log_of([(stream, event_time, value) for stream, _, (event_time, value) in sent])
+
+
+def silences(readings: Log, cuts: Any = (), **changes: Any) -> list[Alert]:
+    detector = Detector(MODEL, settings_of(**changes))
+    return [alert for alert in alerts_of(run(detector, readings, cuts)) if alert.kind == "silence"]
+
+
+@pytest.mark.parametrize("cuts", [(), range(1, 200, 7), range(1, 201)])
+def test_a_stream_that_stops_is_an_alert_of_the_reading_that_shows_it(cuts: Any) -> None:
+    """Last heard when the watermark stood at 59 s; eight intervals later b's reading at 67.5 s is the first beyond."""
+    readings = log(ticks("a", 0, 60), ticks("b", 0.5, 90), ticks("a", 85.2, 90))
+    opened, closed = silences(readings, cuts)
+    shown = readings.stream.index("b", int(np.argmax(readings.event_time_us > START_US + 67 * SECOND_US)))
+    assert (opened.stream, opened.status, opened.reason, opened.offset) == ("a", "opened", "silence", shown)
+    assert opened.event_time_us == opened.opened_at_us == START_US + 67_500_000
+    assert (closed.stream, closed.status, closed.reason) == ("a", "closed", "returned")
+    assert closed.event_time_us == START_US + 85_200_000
+    assert (closed.id, closed.opened_at_us) == (opened.id, opened.opened_at_us)
+
+
+def test_the_alert_stays_open_until_the_stream_is_heard() -> None:
+    detector = Detector(MODEL, settings_of())
+    run(detector, log(ticks("a", 0, 60), ticks("b", 0.5, 100)))
+    assert detector.alerts_open == 1
+    late: Reading = ("a", 105.0, (30.0, VALUES[0]))  # says nothing new
+    assert not alerts_of(run(detector, log(ticks("b", 100.5, 110), [late])))
+    assert detector.alerts_open == 1
+    (closed,) = alerts_of(run(detector, log(ticks("b", 110.5, 112), ticks("a", 111, 112))))
+    assert (closed.stream, closed.reason) == ("a", "returned")
+    assert detector.alerts_open == 0
+
+
+def test_silent_twice_within_a_batch_are_two_alerts() -> None:
+    readings = log(ticks("b", 0.5, 140), ticks("a", 0, 60), ticks("a", 75, 100), ticks("a", 130, 135))
+    first, first_end, second, second_end = silences(readings)
+    assert [alert.reason for alert in (first, first_end, second, second_end)] == ["silence", "returned"] * 2
+    assert first.id == first_end.id != second.id == second_end.id
+
+
+def test_a_sensor_whose_clock_lags_is_not_silent() -> None:
+    assert not silences(log(ticks("a", 0, 300, lag=3_600), ticks("b", 0.5, 300)))
+    assert silences(log(ticks("a", 0, 100, lag=3_600), ticks("b", 0.5, 300)))
+
+
+def test_a_slow_stream_among_fast_ones_has_its_own_patience() -> None:
+    slow = ticks("slow", 0, 500, every=7)
+    assert not silences(log(slow, ticks("fast", 0.5, 500)))
+    opened, *_ = silences(log([reading for reading in slow if reading[1] < 400], ticks("fast", 0.5, 500)))
+    assert opened.event_time_us - START_US == pytest.approx((399 + 8 * 7) * SECOND_US, abs=3 * SECOND_US)
+
+
+def test_a_single_stream_has_nothing_to_measure_by() -> None:
+    assert not silences(log(ticks("a", 0, 100), ticks("a", 160, 170)))
+
+
+def test_streams_that_come_late_or_are_still_warming_up_are_not_missed() -> None:
+    assert not silences(log(ticks("b", 0, 300), ticks("born", 150.2, 200)), warmup_readings=60)
+    assert not silences(log(ticks("b", 0, 300), [("once", 20.2, (20.2, VALUES[0]))]), warmup_readings=0)
+
+
+def test_nobody_is_missed_while_all_are_there() -> None:
+    assert not silences(log(*(ticks(f"s{k}", k / 10, 200) for k in range(8))), range(1, 1_600, 13))
+
+
+def test_0_intervals_turn_it_off() -> None:
+    assert not silences(log(ticks("a", 0, 60), ticks("b", 0.5, 200)), silence_intervals=0.0)
+
+
+def test_a_stream_that_was_missed_and_then_forgotten_closes_its_alert_when_it_comes_back() -> None:
+    readings = log(ticks("a", 0, 60), ticks("b", 0.5, 300), ticks("a", 250, 255))
+    for cuts in ((), (130,), range(1, len(readings))):
+        opened, closed = silences(readings, cuts)
+        assert (opened.reason, closed.reason, opened.id == closed.id) == ("silence", "returned", True)
+
+
+def test_other_partitions_do_not_count() -> None:
+    """A stream is missed by the time of its own partition only."""
+    here, there = log(ticks("a", 0, 60)), log(ticks("b", 0.5, 300))
+    detector = Detector(MODEL, settings_of())
+    elsewhere = there.take(range(len(there)))
+    object.__setattr__(elsewhere, "partitions", (here.partitions[0]._replace(number=1),))
+    assert not [alert for alert in alerts_of([*run(detector, here), *run(detector, elsewhere)]) if alert.kind == "silence"]
+
+
+def test_the_streams_that_one_reading_shows_to_be_silent_come_in_the_order_of_their_names() -> None:
+    found = silences(log(*(ticks(name, 0.1, 60) for name in ("x", "m", "c")), ticks("b", 0, 65), ticks("b", 80, 82)))
+    assert [alert.stream for alert in found] == ["c", "m", "x"]
+    assert len({alert.offset for alert in found}) == 1
+    assert len({alert.id for alert in found}) == 3
