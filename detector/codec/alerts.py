@@ -58,8 +58,8 @@ class AlertEvent(Part):
     id: str = Field(description="of the episode: opened and closed carry the same; the same in every replay")
     status: Literal["opened", "closed"]
     kind: Literal["score", "silence"] = Field(description="score: the stream behaves strangely; silence: it stopped")
-    reason: Literal["evidence", "silence", "quiet", "accepted", "returned"] = Field(
-        description="opened for evidence or silence; closed because quiet again, accepted as the new normal, or returned from silence"
+    reason: Literal["evidence", "silence", "quiet", "accepted", "returned", "forgotten"] = Field(
+        description="opened for evidence or silence; closed because quiet again, accepted as the new normal, returned from silence, or forgotten with its stream"
     )
     severity: Literal["warning", "critical"]
     stream: str

@@ -5,7 +5,7 @@ excess. It opens an alert when it passes a threshold that the stream's account r
 pay back, so that a stated budget, one false alert per N readings, holds while the series drifts.
 
     L = max(1, ln(.05 N));  h0 = max(1, 1.1 L^2)
-    z = (u - q) / b,  q = max(q_fast, q_slow);  C = max(0, C + clip(z, -6, 6))
+    z = (u - q) / b,  q = max(q_fast, q_slow);  C = max(0, C + clip(z, -6, 6) + max(0, z - 18))
     open when C > h0 (1 + account);  close when 30 readings in a row were calm (z <= .5), or when the alert is accepted
     account += .5 at every close, -= .5 / N at every calm reading, within -.9 .. 10
 
@@ -33,6 +33,9 @@ EXCESS_MIN = 0.2
 """Floor of b, in units of this score: keeps a stream that hardly varies from calling every trifle strange."""
 
 TAIL = 0.05
+STRANGE, EXTREME = 6.0, 18.0
+"""One reading counts as evidence up to STRANGE, so that a heavy tail cannot alert alone; what lies beyond EXTREME counts in
+full, so that a single absurd reading can."""
 ACCEPT_READINGS = 2_000
 QUIET_READINGS = 30
 COLD_READINGS = 30
@@ -151,7 +154,7 @@ def _judge(  # type: ignore[no-untyped-def]
         n = max(budget_period_us / interval_us[r], 100.0) if interval_us[r] > 0 else 1e4
 
         if warm:
-            evidence[r] = max(0.0, evidence[r] + min(max(z, -6.0), 6.0))
+            evidence[r] = max(0.0, evidence[r] + min(max(z, -STRANGE), STRANGE) + max(z - EXTREME, 0.0))
         if was_open:
             since[r] += 1
             quiet[r] = 0 if z > 0.5 else quiet[r] + 1

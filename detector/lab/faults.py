@@ -126,11 +126,11 @@ def draw_fault(kind: FaultKind, plant: Plant, machine: int, start_us: int, gener
     magnitude = 0.0
     match kind:
         case FaultKind.SPIKE:
-            duration_s, magnitude = int(generator.integers(1, 4)) * plant.interval_s, uniform(1.0, 2.0)
+            duration_s, magnitude = int(generator.integers(1, 4)) * plant.interval_s, uniform(1.5, 4.0)
         case FaultKind.LEVEL_SHIFT:
             duration_s, magnitude = uniform(2, 5) * cycle_s, either * uniform(0.4, 0.8)
         case FaultKind.SLOW_DRIFT:
-            duration_s, magnitude = uniform(3, 6) * HOUR_S, either * uniform(0.6, 1.0)
+            duration_s, magnitude = uniform(3, 6) * HOUR_S, either * uniform(0.8, 1.5)
         case FaultKind.FROZEN_VALUE:
             duration_s = uniform(1.5, 4) * cycle_s
         case FaultKind.NOISE_BURST:
