@@ -12,6 +12,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_client import (
     COMMON_DEFAULTS,
+    PREFETCH,
     Say,
     kafka_error,
     open_consumer,
@@ -104,6 +105,7 @@ class TopicReader:
         self._topic = topic
         ours = {
             **COMMON_DEFAULTS,
+            **PREFETCH,
             **properties,
             "group.id": "detector-reader",
             "enable.auto.commit": "false",

@@ -23,6 +23,7 @@ from confluent_kafka import Message as KafkaMessage
 from detector.adapters.kafka_client import (
     Say,
     consumer_properties,
+    is_fatal,
     kafka_error,
     named,
     open_consumer,
@@ -164,7 +165,7 @@ class KafkaLog:
         found = remedy(error, what)
         if error.code() in UNSETTLED:
             found = LogUnavailable(str(found), fix=found.fix)
-        if isinstance(found, LogUnavailable) and error.code() not in UNSETTLED and not error.fatal():
+        if isinstance(found, LogUnavailable) and error.code() not in UNSETTLED and not is_fatal(error):
             self._say("warning", str(found))
         elif self._trouble is None or isinstance(self._trouble, LogUnavailable):
             self._trouble = found

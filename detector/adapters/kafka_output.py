@@ -9,8 +9,9 @@ from typing import TypeAlias
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Message as KafkaMessage
 
-from detector.adapters.kafka_client import Say, kafka_error, open_producer, producer_properties, remedy
+from detector.adapters.kafka_client import Say, is_fatal, kafka_error, open_producer, producer_properties, remedy
 from detector.codec.messages import Message
+from detector.errors import LogUnavailable
 
 Failure: TypeAlias = tuple[str, Message, KafkaError]
 
@@ -34,8 +35,8 @@ class KafkaOutput:
     def write(self, alerts: Sequence[Message], dead_letters: Sequence[Message]) -> None:
         """Write and wait until all is acknowledged; `delivery.timeout.ms` bounds the wait.
 
-        A dead letter that the brokers find too large is written again without its value: its headers still say where the
-        original is, and one huge message must not stop the worker.
+        A dead letter that the brokers find too large is written without its value: its headers still say where the original
+        is, and one huge message must not stop the worker.
 
         raises LogUnavailable  the brokers did not take all; some may be written
         raises ConfigError     the brokers refuse it: no permission, no such topic, an alert too large
@@ -43,19 +44,31 @@ class KafkaOutput:
         messages = [(self._alerts_topic, message) for message in alerts] + [(self._dead_letters_topic, message) for message in dead_letters]
         if not messages:
             return
-        failed = self._send(messages)
-        too_large = [failure for failure in failed if self._is_too_large(*failure)]
-        if too_large and len(too_large) == len(failed):
-            self._say("warning", f"{len(too_large)} dead letters are too large for {self._dead_letters_topic}: written without value")
-            failed = self._send([(topic, Message(message.key, None, message.headers)) for topic, message, _ in too_large])
-        if failed:
-            topic, _, error = failed[0]
-            if error.fatal():  # this producer will never write again; another may
-                self._producer = self._open()
-            raise remedy(error, f"writing {len(failed)} of {len(messages)} messages, the first to {topic}")
+        failed = [refused for failure in self._send(messages) for refused in self._send_alone(failure)]
+        if not failed:
+            return
+        topic, _, error = failed[0]
+        what = f"writing {len(failed)} of {len(messages)} messages, the first to {topic}"
+        if is_fatal(error):  # this producer will never write again; another may
+            self._producer = self._open()
+            raise LogUnavailable(f"{what}: {error.str()}", fix="nothing: another producer takes over")
+        raise remedy(error, what)
 
-    def _is_too_large(self, topic: str, message: Message, error: KafkaError) -> bool:
-        return topic == self._dead_letters_topic and error.code() == KafkaError.MSG_SIZE_TOO_LARGE and bool(message.value)
+    def _send_alone(self, failure: Failure) -> list[Failure]:
+        """Try a dead letter that was too large again: alone (it may only have shared a batch with a large one), then without value."""
+        topic, message, error = failure
+        for again in (message, Message(message.key, None, message.headers)):
+            if topic != self._dead_letters_topic or error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                break
+            if again.value is None:
+                self._say(
+                    "warning", f"a dead letter of {len(message.value or b'')} bytes is too large for {topic}: written without its value"
+                )
+            failed = self._send([(topic, again)])
+            if not failed:
+                return []
+            error = failed[0][2]
+        return [(topic, message, error)]
 
     def _send(self, messages: Sequence[tuple[str, Message]]) -> list[Failure]:
         """Write all, wait for all; those that failed."""

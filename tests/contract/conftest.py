@@ -103,6 +103,7 @@ class KafkaWorld:
             "bootstrap.servers": bootstrap_servers,
             "heartbeat.interval.ms": "200",  # a rebalance is noticed with a heartbeat
             "session.timeout.ms": "6000",
+            "auto.commit.interval.ms": "60000",  # longer than any test: offsets must follow at a rebalance and at the end
         }
         self.topic, self._alerts, self._dead_letters = make_topic("readings", 3), make_topic("alerts"), make_topic("dead-letters")
         self.group = f"contract-{uuid.uuid4().hex[:12]}"

@@ -1,0 +1,272 @@
+"""What only a real Kafka can show: brokers that go and come, topics that are missing, members that hang."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from deploy.kafka.local_kafka import LocalKafka, free_port
+from detector.adapters.kafka_io import TopicReader, TopicWriter
+from detector.adapters.kafka_log import KafkaLog
+from detector.adapters.kafka_topics import create_topics, output_topics
+from detector.codec.messages import Message
+from detector.core.readings import Partition
+from detector.errors import ConfigError, DetectorError, Fenced, LogUnavailable
+from detector.ports import Outcome
+
+pytestmark = pytest.mark.broker
+FAST = {"heartbeat.interval.ms": "200", "session.timeout.ms": "6000"}
+MakeTopic = Callable[..., str]
+
+
+def tries(seconds: float) -> Iterator[None]:
+    """Until patience ends."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        yield
+    pytest.fail(f"waited {seconds:g} s in vain")
+
+
+def read(log: KafkaLog, count: int, seconds: float = 30.0) -> list[bytes | None]:
+    """Poll until `count` messages have come, restoring what is gained; a log that cannot be reached is asked again."""
+    values: list[bytes | None] = []
+    for _ in tries(seconds):
+        try:
+            fetched = log.poll(1000, 0.1)
+            log.restore(fetched.gained)
+        except LogUnavailable:
+            continue
+        values += fetched.messages.value
+        if len(values) >= count:
+            break
+    return values
+
+
+def poll_on(*logs: KafkaLog) -> None:
+    """Poll until something is raised."""
+    for _ in tries(30):
+        for log in logs:
+            log.poll(10, 0.05)
+
+
+def values_of(properties: dict[str, str], topic: str) -> list[bytes | None]:
+    with TopicReader(properties, topic) as reader:
+        return [value for messages in reader.batches() for value in messages.value]
+
+
+def new_group() -> str:
+    return f"group-{uuid.uuid4().hex[:12]}"
+
+
+def test_a_broker_that_goes_and_comes_back(own_kafka: LocalKafka) -> None:
+    properties = {"bootstrap.servers": own_kafka.bootstrap_servers, **FAST, "delivery.timeout.ms": "1500"}
+    create_topics(properties, output_topics("alerts", "dead", 1) + output_topics("in", "in-dead", 1))
+    writer = TopicWriter(properties, "in")
+    log = KafkaLog(["in"], "g", "alerts", "dead", properties)
+    try:
+        assert log.check() == {"in": 1, "alerts": 1, "dead": 1}
+        writer.write(b"k", b"before")
+        writer.flush()
+        assert read(log, 1) == [b"before"]
+        log.commit(Outcome(alerts=[Message(b"k", b"first")], offsets={Partition("in", 0): 1}))
+
+        own_kafka.kill()
+        with pytest.raises(LogUnavailable):  # not swallowed
+            poll_on(log)
+        second = Outcome(alerts=[Message(b"k", b"second")], offsets={Partition("in", 0): 1})
+        with pytest.raises(LogUnavailable, match="writing 1 of 1"):
+            log.commit(second)
+
+        own_kafka.start()
+        for _ in tries(20):
+            try:
+                log.commit(second)
+                break
+            except LogUnavailable:
+                continue
+        writer.write(b"k", b"after")
+        writer.flush()
+        come = read(log, 1)
+        if b"after" not in come:  # the group may have lost its memory of the last second: then the first comes again
+            come += read(log, 1)
+        assert come in ([b"after"], [b"before", b"after"])
+    finally:
+        log.close()
+    found = values_of(properties, "alerts")
+    assert found[0] == b"first"
+    assert set(found) == {b"first", b"second"}  # at least once: the second may have been written more often
+
+
+def test_everything_that_is_missing_is_named_at_once(kafka: str, make_topic: MakeTopic) -> None:
+    log = KafkaLog(["no-such-input"], new_group(), make_topic("alerts"), "no-such-dead-letters", {"bootstrap.servers": kafka})
+    try:
+        with pytest.raises(ConfigError, match=r"input topic no-such-input and output topic no-such-dead-letters") as caught:
+            log.check()
+        assert "detector topics create" in caught.value.fix
+    finally:
+        log.close()
+
+
+def test_no_broker_is_one_clear_message_in_bounded_time() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    log = KafkaLog(["in"], "g", "alerts", "dead", {"bootstrap.servers": address})
+    try:
+        start = time.monotonic()
+        with pytest.raises(LogUnavailable, match=f"no Kafka broker answered at {address} within 1 s: .*refused") as caught:
+            log.check(timeout_s=1.0)
+        assert "bootstrap.servers" in caught.value.fix
+        assert time.monotonic() - start < 5
+    finally:
+        log.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("no.such.property", "1", "no.such.property"),
+        ("security.protocol", "carrier pigeon", "security.protocol"),
+        ("enable.auto.offset.store", "true", "enable.auto.offset.store cannot be 'true'"),
+        ("enable.auto.commit", "false", "enable.auto.commit cannot be 'false'"),
+        ("enable.idempotence", "false", "enable.idempotence cannot be 'false'"),
+        ("partition.assignment.strategy", "range", "partition.assignment.strategy cannot be 'range'"),
+        ("group.id", "another", "group.id 'another' is not the configured group"),
+        ("delivery.report.only.error", "yes", "delivery.report.only.error"),
+    ],
+)
+def test_properties_that_cannot_be(name: str, value: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        KafkaLog(["in"], "g", "alerts", "dead", {"bootstrap.servers": "127.0.0.1:1", name: value})
+
+
+def test_wrong_credentials_are_told_at_once_and_kept_secret(kafka: str) -> None:
+    lines: list[str] = []
+    properties = {
+        "bootstrap.servers": kafka,
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "detector",
+        "sasl.password": "correct-horse-battery",
+        "debug": "conf,security",
+    }
+    log = KafkaLog(["in"], "g", "alerts", "dead", properties, say=lambda level, line: lines.append(line))
+    try:
+        with pytest.raises(DetectorError) as caught:  # a broker without SASL: it hangs up, or says so
+            log.check(timeout_s=2.0)
+        assert "correct-horse-battery" not in "".join([str(caught.value), caught.value.fix, *lines])
+    finally:
+        log.close()
+
+
+def test_a_dead_letter_that_is_too_large_goes_without_its_value(kafka: str, make_topic: MakeTopic) -> None:
+    topic, alerts, dead = make_topic("in"), make_topic("alerts"), make_topic("dead", settings={"max.message.bytes": "20000"})
+    properties = {"bootstrap.servers": kafka}
+    log = KafkaLog([topic], new_group(), alerts, dead, properties)
+    try:
+        large = Message(b"large", bytes(50_000), [("__connect.errors.offset", b"7")])
+        log.commit(Outcome(dead_letters=[Message(b"small", b"no json"), large]))
+        with pytest.raises(ConfigError, match=dead):
+            log.commit(Outcome(dead_letters=[Message(bytes(50_000), b"small")]))
+    finally:
+        log.close()
+    with TopicReader(properties, dead) as reader:
+        rows = [
+            (messages.key[at], messages.value[at], list(messages.headers(at)))
+            for messages in reader.batches()
+            for at in range(len(messages))
+        ]
+    assert rows == [(b"small", b"no json", []), (b"large", None, [("__connect.errors.offset", b"7")])]
+
+
+def test_offsets_beyond_the_log_fall_back_to_what_it_holds(kafka: str, make_topic: MakeTopic) -> None:
+    topic, alerts, dead = make_topic("in"), make_topic("alerts"), make_topic("dead")
+    properties, group = {"bootstrap.servers": kafka, **FAST}, new_group()
+    with TopicWriter(properties, topic) as writer:
+        writer.write(b"k", b"only")
+    lines: list[str] = []
+    for committed in (99, None):
+        log = KafkaLog([topic], group, alerts, dead, properties, say=lambda level, line: lines.append(line))
+        try:
+            assert read(log, 1) == [b"only"]
+            if committed is not None:
+                log.commit(Outcome(offsets={Partition(topic, 0): committed}))
+        finally:
+            log.close()
+    assert any("offset 99 is committed, but the log holds 0 to 1; earliest applies" in line for line in lines)
+
+
+def test_a_new_group_with_latest_begins_at_the_end(kafka: str, make_topic: MakeTopic) -> None:
+    topic, alerts, dead = make_topic("in"), make_topic("alerts"), make_topic("dead")
+    properties = {"bootstrap.servers": kafka, "auto.offset.reset": "latest"}
+    with TopicWriter(properties, topic) as writer:
+        writer.write(b"k", b"old")
+    log = KafkaLog([topic], new_group(), alerts, dead, properties)
+    try:
+        for _ in tries(30):
+            if gained := log.poll(10, 0.1).gained:
+                break
+        assert log.restore(gained)[Partition(topic, 0)].offset == 1
+        with TopicWriter(properties, topic) as writer:
+            writer.write(b"k", b"new")
+        assert read(log, 1) == [b"new"]
+    finally:
+        log.close()
+
+
+def test_two_static_members_of_one_name(kafka: str, make_topic: MakeTopic) -> None:
+    topic, alerts, dead = make_topic("in"), make_topic("alerts"), make_topic("dead")
+    properties, group = {"bootstrap.servers": kafka, **FAST, "group.instance.id": "worker-0"}, new_group()
+    first = KafkaLog([topic], group, alerts, dead, properties)
+    second: KafkaLog | None = None
+    try:
+        for _ in tries(30):
+            if first.poll(10, 0.1).gained:
+                break
+        second = KafkaLog([topic], group, alerts, dead, properties)
+        with pytest.raises(Fenced, match=r"group.instance.id"):
+            poll_on(second, first)
+    finally:
+        first.close()
+        if second is not None:
+            second.close()
+
+
+def test_several_topics_are_one_log(kafka: str, make_topic: MakeTopic) -> None:
+    topics, alerts, dead = [make_topic("a", 2), make_topic("b", 3)], make_topic("alerts"), make_topic("dead")
+    properties = {"bootstrap.servers": kafka}
+    expected = {}
+    for topic in topics:
+        with TopicWriter(properties, topic) as writer:
+            for number in range(50):
+                writer.write(b"%d" % number, b"%s %d" % (topic.encode(), number), event_time_us=1_700_000_000_123_456)
+                expected[b"%s %d" % (topic.encode(), number)] = topic
+    log = KafkaLog(topics, new_group(), alerts, dead, properties)
+    found = {}
+    try:
+        for _ in tries(30):
+            fetched = log.poll(1000, 0.1)
+            log.restore(fetched.gained)
+            messages = fetched.messages
+            assert set(messages.log_time_us.tolist()) <= {1_700_000_000_123_000}
+            found.update({messages.value[at]: messages.partitions[messages.partition[at]].topic for at in range(len(messages))})
+            if len(found) == 100:
+                break
+    finally:
+        log.close()
+    assert found == expected
+
+
+def test_reading_between_two_times(kafka: str, make_topic: MakeTopic) -> None:
+    topic, properties = make_topic("in", 2), {"bootstrap.servers": kafka}
+    with TopicWriter(properties, topic) as writer:
+        for number in range(100):
+            writer.write(b"%d" % number, b"%d" % number, event_time_us=1_700_000_000_000_000 + number * 1_000_000)
+    with TopicReader(properties, topic, from_us=1_700_000_020_000_000, to_us=1_700_000_070_000_000) as reader:
+        values = [value for messages in reader.batches() for value in messages.value]
+    assert sorted(int(value or 0) for value in values) == list(range(20, 70))
+    with TopicReader(properties, topic, from_us=1_800_000_000_000_000) as reader:
+        assert list(reader.batches()) == []
+    with pytest.raises(ConfigError, match="no-such-topic"):
+        TopicReader(properties, "no-such-topic")

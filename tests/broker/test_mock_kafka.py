@@ -1,0 +1,47 @@
+"""The demo's embedded broker serves what the demo needs of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from detector.adapters.kafka_io import TopicReader, TopicWriter
+from detector.adapters.kafka_log import KafkaLog
+from detector.adapters.mock_kafka import MockKafka
+from detector.codec.messages import Message
+from detector.ports import Outcome
+
+
+def test_a_worker_reads_and_writes_on_the_mock_broker() -> None:
+    with MockKafka(["in", "alerts", "dead"]) as broker:
+        properties = {"bootstrap.servers": broker.bootstrap_servers}
+        log = KafkaLog(["in"], "demo", "alerts", "dead", properties)
+        assert log.check() == {"in": 4, "alerts": 4, "dead": 4}
+        with TopicWriter(properties, "in") as writer:
+            for number in range(1000):
+                writer.write(b"stream %d" % (number % 20), b"%d" % number)
+        values: list[bytes | None] = []
+        deadline = time.monotonic() + 30
+        while len(values) < 1000:
+            assert time.monotonic() < deadline
+            fetched = log.poll(500, 0.1)
+            log.restore(fetched.gained)
+            values += fetched.messages.value
+        log.commit(Outcome([Message(b"stream 1", b"alert", [("ce_id", b"1")])], [Message(b"stream 2", b"dead")]))
+        with TopicReader(properties, "alerts") as reader:
+            (alerts,) = list(reader.batches())
+        log.close()
+    assert sorted(int(value or -1) for value in values) == list(range(1000))
+    assert alerts.value == [b"alert"]
+    assert list(alerts.headers(0)) == [("ce_id", b"1")]
+
+
+def test_its_process_ends_with_its_standard_input() -> None:
+    command = [sys.executable, "-m", "detector.adapters.mock_kafka"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("127.0.0.1:")
+        process.stdin.close()
+        assert process.wait(10) == 0
