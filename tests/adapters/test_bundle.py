@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from detector.adapters import bundle as bundles
 from detector.adapters.bundle import Bundle, load_bundle, read_bundle, save_bundle
@@ -23,7 +24,7 @@ def small_model(seed: int = 0) -> Model:
     torch.manual_seed(seed)
     x = np.random.default_rng(seed).standard_normal((300, 3)).astype(np.float32)
     return Model(
-        "small", "", ("a", "b.c", "d e"), Predictor(3, 8, 2), Scaling.fit(x), BandScorer.fit([x], [x], [x / 2]), Prior(1.5, 0.25)
+        "small", "", ("a", "b.c", "d e"), Predictor(3, 8, 2), Scaling.fit(x), BandScorer.fit([x], [x], [x / np.float32(2)]), Prior(1.5, 0.25)
     )  # fmt: skip
 
 
@@ -39,11 +40,12 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     for name, array in saved.scorer.arrays().items():
         assert np.array_equal(model.scorer.arrays()[name], array)
     x = np.random.default_rng(1).standard_normal((32, 3)).astype(np.float32)
-    steps = [
-        m.predictor.eval().step(x, np.zeros((32, 2, 8), np.float32), np.zeros((32, 2, 8), np.float32), np.zeros((32, 3), np.float32))
-        for m in (saved, model)
-    ]
-    assert np.array_equal(*steps)
+
+    def step(predictor: Predictor) -> NDArray[np.float32]:
+        memory = [np.zeros((32, 2, 8), np.float32) for _ in range(2)]
+        return predictor.eval().step(x, *memory, np.zeros((32, 3), np.float32))
+
+    assert np.array_equal(step(saved.predictor), step(model.predictor))
 
 
 def test_the_fingerprint_covers_what_judging_depends_on(tmp_path: Path) -> None:
