@@ -42,8 +42,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     x = np.random.default_rng(1).standard_normal((32, 3)).astype(np.float32)
 
     def step(predictor: Predictor) -> NDArray[np.float32]:
-        memory = [np.zeros((32, 2, 8), np.float32) for _ in range(2)]
-        return predictor.eval().step(x, *memory, np.zeros((32, 3), np.float32))
+        memory = np.zeros((32, 2, 8), np.float32)
+        return predictor.eval().step(x, memory, memory.copy(), np.zeros((32, 3), np.float32))
 
     assert np.array_equal(step(saved.predictor), step(model.predictor))
 
