@@ -1,0 +1,53 @@
+"""`detector explain`: what the memory of one stream did, gate by gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detector.cli.options import ModelName
+from detector.errors import ConfigError, DataError
+
+
+def explain(
+    recording: Annotated[Path, typer.Argument(help="Recorded readings: .parquet, .csv or .tsv.", show_default=False)],
+    name: Annotated[str | None, typer.Option("--name", help="The stream to explain; without it the recording's first.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Parquet file: one row per reading, each gate a list of its units.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="PNG of the gates over time (needs matplotlib).")] = None,
+    model: ModelName = None,
+    time: Annotated[str | None, typer.Option(help="Time column, if its name does not tell.")] = None,
+    stream: Annotated[str | None, typer.Option(help="Stream column, if its name does not tell.")] = None,
+    channels: Annotated[str | None, typer.Option(help="Columns of the model's channels, in its order, as a,b,c.")] = None,
+) -> None:
+    """Show the input, forget and output gates, candidate and cell state of one stream over time, by name.
+
+    Example: [bold]detector explain week.parquet --name plant1/pump07 --picture gates.png[/bold]
+    """
+    if out is None and picture is None:
+        raise ConfigError("say what to make", fix="give --out, --picture, or both")
+    import numpy as np
+
+    from detector.adapters.bundle import load_bundle
+    from detector.adapters.gate_file import write_gates
+    from detector.adapters.recording import read_recording
+    from detector.cli import wiring
+    from detector.config import Config
+    from detector.lab.explain import explain as gates_over_time
+    from detector.lab.explain import gates_png
+
+    bundle = load_bundle(model or Config().model)
+    recorded = read_recording(recording, time=time, stream=stream, channels=wiring.columns(channels, bundle.channels) or bundle.channels)
+    name = name or recorded.streams[0]
+    if name not in recorded.streams:
+        raise DataError(f"{recording.name} has no stream {name!r}", fix=f"it has {', '.join(recorded.streams[:10])}")
+    at = np.flatnonzero(recorded.stream == recorded.streams.index(name))
+    at = at[np.argsort(recorded.event_time_us[at], kind="stable")]
+    event_time_us, value = recorded.event_time_us[at], recorded.value[at].astype(np.float32)
+    found = gates_over_time(bundle, value)
+    if out is not None:
+        write_gates(out, event_time_us, found)
+    if picture is not None:
+        picture.write_bytes(gates_png(bundle, event_time_us, value, found))
+    typer.echo(f"{len(at)} readings of {name}, {bundle.predictor.layers} x {bundle.predictor.hidden} units -> {out or picture}")

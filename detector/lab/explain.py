@@ -1,0 +1,74 @@
+"""The memory of one stream, gate by gate: what it let in, kept, and showed at every reading."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detector.core.cell import Gates, gates_of
+from detector.core.model import Model
+from detector.errors import ConfigError
+
+F4 = NDArray[np.float32]
+NAMES = Gates._fields
+
+
+@torch.inference_mode()
+def explain(model: Model, value: F4) -> dict[str, F4]:
+    """Run one stream from an empty memory.
+
+    value    f4[T, D] engineering units, NaN where missing
+    returns  per name: `expected` f4[T, D] engineering units; `input`, `forget`, `candidate`, `output`, `cell`, `hidden`
+             f4[T, L, H]
+    """
+    predictor = model.predictor.eval()
+    x = torch.from_numpy(model.scaling.scaled(value))
+    h, c, last = predictor.state(1)
+    expected, layers = [], []
+    for seen in x:
+        prior = predictor.read(h[-1], last)
+        fed = torch.where(torch.isnan(seen), prior, seen)  # missing values are fed their own expectation
+        step = gates_of(predictor.lstm, fed, h, c)
+        h, c, last = torch.stack([layer.hidden for layer in step]), torch.stack([layer.cell for layer in step]), fed
+        expected.append(prior if predictor.kind == "prediction" else predictor.read(h[-1], last))
+        layers.append(step)
+    found: dict[str, F4] = {"expected": model.scaling.unscaled(torch.cat(expected).numpy())}
+    for name in NAMES:
+        found[name] = np.stack([[getattr(layer, name)[0].numpy() for layer in step] for step in layers])
+    return found
+
+
+def gates_png(model: Model, event_time_us: NDArray[np.int64], value: F4, found: dict[str, F4]) -> bytes:
+    """Draw it: the channels on top, then each gate of the last layer, one line per unit, units sorted by how long they remember.
+
+    raises ConfigError  matplotlib is not installed (extra `train`)
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ConfigError("a picture of the gates needs matplotlib", fix="pip install 'detector[train]', or leave out --picture") from None
+    shown = ("input", "forget", "output", "candidate", "cell")
+    figure = Figure(figsize=(12, 2 * (1 + len(shown))), layout="constrained")
+    axes = figure.subplots(1 + len(shown), 1, sharex=True)
+    at = (event_time_us - event_time_us[0]) / 3.6e9
+    for k, channel in enumerate(model.channels):
+        axes[0].plot(at, model.scaling.scaled(value)[:, k], lw=0.8, label=channel)
+        axes[0].plot(at, model.scaling.scaled(found["expected"])[:, k], lw=0.6, ls=":", color="black")
+    axes[0].set(ylabel="scaled, expected dotted")
+    axes[0].legend(frameon=False, ncols=6, fontsize=7)
+    order = np.argsort(-found["forget"][:, -1].mean(axis=0))
+    for axis, name in zip(axes[1:], shown, strict=True):
+        low = 0.0 if name in ("input", "forget", "output") else -1.0
+        image = axis.imshow(
+            found[name][:, -1, order].T, aspect="auto", vmin=low, vmax=1, cmap="viridis" if low == 0 else "RdBu_r",
+            extent=(at[0], at[-1], len(order), 0), interpolation="nearest",
+        )  # fmt: skip
+        axis.set(ylabel=name)
+        figure.colorbar(image, ax=axis)
+    axes[-1].set(xlabel="hours")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
+    return drawn.getvalue()

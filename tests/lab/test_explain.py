@@ -1,0 +1,62 @@
+"""The gates that are shown are those that judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from detector.adapters.bundle import load_bundle
+from detector.cli import main
+from detector.core.detect import Detector
+from detector.core.readings import Partition, ReadingBatch
+from detector.lab.explain import NAMES, explain
+from detector.lab.plant import Plant
+from detector.lab.simulate import simulate
+
+N = 300
+
+
+@pytest.fixture(scope="module")
+def value() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    plant = Plant(seed=3, machines=1)
+    chunk = next(simulate(plant, end_us=plant.start_us + N * plant.interval_us, chunk_readings_max=N))
+    found = chunk.value.astype(np.float32)
+    found[40:50, 2] = np.nan
+    return found
+
+
+def test_the_gates_lead_to_what_the_detector_expected(value: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+    model = load_bundle("plant")
+    found = explain(model, value)
+    detector = Detector(model)
+    n = len(value)
+    batch = ReadingBatch(
+        np.full(n, detector.names[b"m"], np.int32),
+        np.arange(1, n + 1) * 1_000_000,
+        value,
+        np.zeros(n, np.int32),
+        np.arange(n),
+        np.zeros(n, np.int32),
+        (Partition("t", 0),),
+    )
+    assert np.allclose(found["expected"], detector.detect(batch).expected, rtol=1e-4, atol=1e-3)
+    assert np.allclose(found["cell"][-1], detector.states["c"][0], atol=1e-4)
+    for name in NAMES:
+        assert found[name].shape == (n, 1, 64)
+    for name in ("input", "forget", "output"):
+        assert found[name].min() >= 0
+        assert found[name].max() <= 1
+
+
+def test_the_command_writes_rows_and_a_picture(plant_recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, picture = tmp_path / "gates.parquet", tmp_path / "gates.png"
+    assert main(["explain", str(plant_recording), "--name", "plant1/pump02", "--out", str(out), "--picture", str(picture)]) == 0
+    table = pq.read_table(out)
+    assert table.column_names == ["event_time_us", "expected", *NAMES]
+    assert len(table["forget"][0]) == 64
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["explain", str(plant_recording), "--name", "nobody", "--out", str(out)]) == 1
+    assert "has no stream 'nobody'" in capsys.readouterr().err
