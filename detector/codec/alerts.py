@@ -9,6 +9,7 @@ import math
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from detector.codec.event_time import rfc3339
@@ -111,8 +112,8 @@ class AlertEncoder:
             "stream": alert.stream,
             "opened_at": rfc3339(alert.opened_at_us),
             "event_time": rfc3339(alert.event_time_us),
-            "score": _finite(alert.score),
-            "tail_probability": _finite(alert.tail_probability),
+            "score": _short(alert.score),
+            "tail_probability": alert.tail_probability if math.isfinite(alert.tail_probability) else None,
             "channels": [_channel(channel) for channel in alert.channels[:CHANNELS_MAX]],
             "model": self._model,
             "input": {"topic": alert.partition.topic, "partition": int(alert.partition.number), "offset": int(alert.offset)},
@@ -135,14 +136,17 @@ def alert_schema() -> dict[str, Any]:
 def _channel(channel: ChannelReason) -> dict[str, Any]:
     return {
         "name": channel.name,
-        "observed": _finite(channel.observed),
-        "expected": _finite(channel.expected),
-        "low": _finite(channel.low),
-        "high": _finite(channel.high),
-        "share": _finite(channel.share),
+        "observed": _short(channel.observed),
+        "expected": _short(channel.expected),
+        "low": _short(channel.low),
+        "high": _short(channel.high),
+        "share": _short(channel.share),
     }
 
 
-def _finite(number: float) -> float | None:
-    """JSON has no NaN and no infinity."""
-    return float(number) if math.isfinite(number) else None
+def _short(number: float) -> float | None:
+    """A float32 as people write it: the shortest decimal that reads back as the same, 79.97 and not 79.97000122070312.
+
+    JSON has no NaN and no infinity: they are null.
+    """
+    return float(str(np.float32(number))) if math.isfinite(number) else None
