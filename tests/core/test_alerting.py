@@ -1,0 +1,128 @@
+"""Alerts: what they say, and that they say it the same in every replay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detector.core.alerting import CRITICAL_BELOW, alert_id
+from detector.core.detect import Detector, Verdicts
+from detector.core.readings import Partition
+from tests.core.builders import P0, SECOND_US, Log, alerts_of, log_of, model_of, normal_values, run, settings_of
+
+MODEL = model_of(3)
+FAULTY = 1
+
+
+def story(size: float, fault: range = range(150, 190), readings: int = 400) -> Log:
+    """Two streams; the second channel of `pump` is off by `size` standard deviations for a while."""
+    healthy, pump = normal_values(readings, 3, 7), normal_values(readings, 3, 8)
+    pump[fault, FAULTY] += size * pump[:, FAULTY].std()
+    rows: list[Any] = []
+    for t in range(readings):
+        rows += [("healthy", t, healthy[t]), ("pump", t + 0.5, pump[t])]
+    return log_of(rows, 3)
+
+
+def judged(log: Log, **changes: Any) -> Verdicts:
+    limits: Any = {"silence_intervals": 0.0, "budget_period_us": 10_000 * SECOND_US} | changes
+    return run(Detector(MODEL, settings_of(**limits)), log)[0]
+
+
+def test_ids_never_change() -> None:
+    """Consumers recognise an alert by its id, also one written by an older release."""
+    assert alert_id("score", "plant1/pump7", P0, 42, 0) == "b67f2698-1947-5f5a-a1c5-2148b3808bd5"
+    assert alert_id("silence", "plant1/pump7", P0, 42, 0) == "5b1178e0-4894-56f7-9fe7-55c7a80e4a1e"
+
+
+def test_ids_differ_by_all_that_they_depend_on() -> None:
+    one: tuple[Any, ...] = ("score", "a", P0, 1, 0)
+    others: list[tuple[Any, ...]] = [
+        ("silence", "a", P0, 1, 0),
+        ("score", "b", P0, 1, 0),
+        ("score", "a", Partition("readings", 1), 1, 0),
+        ("score", "a", Partition("reading", 0), 1, 0),
+        ("score", "a", P0, 2, 0),
+        ("score", "a", P0, 1, 1),
+        ("score", "a", P0, 11, 0),
+    ]
+    assert len({alert_id(*arguments) for arguments in [one, *others]}) == 1 + len(others)
+
+
+def test_an_episode_is_opened_and_closed_under_one_id() -> None:
+    log = story(12)
+    verdicts = judged(log)
+    opened, closed = verdicts.alerts
+    assert (opened.status, opened.reason, closed.status, closed.reason) == ("opened", "evidence", "closed", "quiet")
+    assert opened.id == closed.id == alert_id("score", "pump", P0, opened.offset, 0)
+    assert opened.stream == closed.stream == "pump"
+    assert opened.kind == closed.kind == "score"
+    assert opened.opened_at_us == closed.opened_at_us == opened.event_time_us == log.event_time_us[opened.position]
+    assert closed.event_time_us == log.event_time_us[closed.position]
+    assert opened.score == verdicts.score[opened.position]
+    assert opened.tail_probability == verdicts.tail_probability[opened.position]
+    open_at = [k for k, name in enumerate(log.stream) if name == "pump" and opened.position <= k < closed.position]
+    assert verdicts.alert == dict.fromkeys(open_at, opened.id)
+
+
+def test_its_channels_say_what_was_seen_and_what_was_expected_worst_first() -> None:
+    log = story(12)
+    verdicts = judged(log)
+    opened = verdicts.alerts[0]
+    assert opened.channels[0].name == f"channel{FAULTY}"
+    assert sorted(channel.name for channel in opened.channels) == list(MODEL.channels)
+    assert sum(channel.share for channel in opened.channels) == pytest.approx(1, abs=1e-5)
+    assert [channel.share for channel in opened.channels] == sorted((channel.share for channel in opened.channels), reverse=True)
+    for channel in opened.channels:
+        k = MODEL.channels.index(channel.name)
+        assert channel.observed == log.value[opened.position, k]
+        assert channel.expected == verdicts.expected[opened.position, k]
+        assert channel.low < channel.expected < channel.high
+
+
+def test_the_band_holds_nearly_all_normal_readings() -> None:
+    """low and high are where 99 % of the residuals of training would leave a reading."""
+    values = normal_values(1_000, 3, 3)
+    verdicts = judged(log_of([("a", t, value) for t, value in enumerate(values)], 3))
+    width = MODEL.scorer.error_scale * MODEL.scaling.scale
+    inside = np.abs(values - verdicts.expected)[50:] <= width
+    assert (inside.mean(axis=0) > 0.97).all()
+
+
+def test_severity_follows_from_the_opening_score() -> None:
+    mild, absurd = judged(story(4)).alerts, judged(story(200), budget_period_us=SECOND_US).alerts
+    assert {alert.severity for alert in mild} == {"warning"}
+    assert mild[0].tail_probability > CRITICAL_BELOW
+    pump = [alert for alert in absurd if alert.opened_at_us >= mild[0].opened_at_us - 20 * SECOND_US and alert.stream == "pump"]
+    assert pump[0].tail_probability < CRITICAL_BELOW < pump[1].tail_probability
+    assert [alert.severity for alert in pump[:2]] == ["critical", "critical"]  # it stays so when it closes
+
+
+def test_a_missing_channel_is_nan_in_the_reason() -> None:
+    log = story(12)
+    log.value[300:, 2] = np.nan
+    channel = next(channel for channel in judged(log).alerts[0].channels if channel.name == "channel2")
+    assert np.isnan(channel.observed)
+    assert np.isfinite(channel.expected)
+
+
+def test_messages_that_share_an_offset_open_different_alerts() -> None:
+    log = story(12)
+    twice = replace(log, offset=log.offset // 50 * 50, item=(log.offset % 50).astype(np.int32))
+    opened = judged(twice).alerts[0]
+    assert opened.id == alert_id("score", "pump", P0, opened.offset, int(twice.item[opened.position]))
+
+
+def test_alerts_stand_in_log_order() -> None:
+    rng = np.random.default_rng(0)
+    values = {f"s{k}": normal_values(200, 3, k) for k in range(6)}
+    for value in values.values():
+        at = int(rng.integers(80, 150))
+        value[at : at + 20] *= 5
+    log = log_of([(name, t + k / 10, values[name][t]) for t in range(200) for k, name in enumerate(values)], 3)
+    alerts = alerts_of([judged(log)])
+    assert len(alerts) > 5
+    assert [alert.position for alert in alerts] == sorted(alert.position for alert in alerts)

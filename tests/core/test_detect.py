@@ -1,0 +1,269 @@
+"""The single walk: every reading one disposition, judged before it is learned from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.core.detect import Detector
+from detector.core.predictor import Predictor
+from detector.core.readings import Disposition, Partition
+from detector.core.threshold import TAIL
+from tests.core.builders import (
+    P0,
+    SECOND_US,
+    arrays_of,
+    log_of,
+    memory_of,
+    model_of,
+    normal_values,
+    predictor_of,
+    rows_of,
+    run,
+    settings_of,
+    state_of,
+)
+from tests.core.plant import SHARED, eventful_log, narrow
+
+MODEL = model_of(2)
+SCORED, WARMUP, LATE, DUPLICATE, INVALID, PART = Disposition
+JUDGED = (SCORED, WARMUP)
+P1 = Partition("readings", 1)
+
+
+def one_stream(readings: int, seed: int = 5) -> Any:
+    values = normal_values(readings, 2, seed)
+    return log_of([("a", t, value) for t, value in enumerate(values)], 2)
+
+
+def test_an_empty_batch() -> None:
+    verdicts = Detector(MODEL).detect(one_stream(3).take([]).batch(Detector(MODEL)))
+    assert len(verdicts) == 0
+    assert verdicts.expected.shape == (0, 2)
+    assert verdicts.alerts == ()
+
+
+@given(seed=st.integers(0, 10**6), is_narrow=st.booleans(), streams_max=st.sampled_from([1, 3, 100]), batches=st.integers(1, 5))
+@settings(max_examples=10, deadline=None)
+def test_every_reading_gets_exactly_one_disposition(seed: int, is_narrow: bool, streams_max: int, batches: int) -> None:
+    """Only a judged reading has a score, a probability, an expectation."""
+    log = eventful_log(seed, partitions=2)
+    log = narrow(log, seed) if is_narrow else log
+    detector = Detector(MODEL, settings_of(streams_max=streams_max))
+    cuts = np.random.default_rng(seed).integers(0, len(log), batches)
+    count: Counter[int] = Counter()
+    for verdicts in run(detector, log, cuts.tolist()):
+        count.update(verdicts.disposition.tolist())
+        judged = np.isin(verdicts.disposition, JUDGED)
+        assert (np.isfinite(verdicts.score) == judged).all()
+        assert (np.isfinite(verdicts.tail_probability) == judged).all()
+        assert (np.isfinite(verdicts.expected).all(axis=1) == judged).all()
+        assert np.isnan(verdicts.expected[~judged]).all()
+        assert (verdicts.score[judged] >= 0).all()
+        assert ((verdicts.tail_probability[judged] > 0) & (verdicts.tail_probability[judged] <= 1)).all()
+        assert set(verdicts.alert) <= set(np.flatnonzero(verdicts.disposition == SCORED).tolist())
+    assert sum(count.values()) == len(log)
+    assert set(count) <= set(Disposition)
+    assert (count[PART] > 0) == is_narrow
+
+
+def test_readings_of_streams_beyond_the_limit_are_invalid_and_leave_no_name() -> None:
+    log = log_of([(name, t, (1.0, 2.0)) for t in range(3) for name in ("a", "b", "c", "d")], 2)
+    detector = Detector(MODEL, settings_of(streams_max=2))
+    for verdicts in run(detector, log, range(1, 12)):
+        assert len(verdicts) == 1
+    assert set(detector.names) == {b"a", b"b"}
+    assert detector.streams == 2
+    assert detector.names.ids_end <= 3
+    dispositions = np.concatenate([verdicts.disposition for verdicts in run(Detector(MODEL, settings_of(streams_max=2)), log)])
+    assert dispositions.tolist() == [WARMUP, WARMUP, INVALID, INVALID] * 3
+
+
+def test_a_name_refused_in_one_partition_may_live_in_another() -> None:
+    log = log_of([("a", 0, (1.0, 2.0)), ("b", 0, (1.0, 2.0)), ("b", 1, (1.0, 2.0)), ("b", 2, (3.0, 2.0))], 2)
+    log = replace(log, partition=np.array([0, 0, 1, 1], np.int32), partitions=(P0, P1))
+    detector = Detector(MODEL, settings_of(streams_max=1))
+    assert run(detector, log)[0].disposition.tolist() == [WARMUP, INVALID, WARMUP, WARMUP]
+    assert set(rows_of(detector)) == {(P0, "a"), (P1, "b")}
+    assert set(detector.names) == {b"a", b"b"}
+
+
+def test_the_verdict_is_that_of_predictor_score_and_alarm_one_after_the_other() -> None:
+    """One stream, by hand: expected from the memory before the reading, residual, score."""
+    log = one_stream(80)
+    log.value[30:33, 1] = np.nan
+    (verdicts,) = run(Detector(MODEL, settings_of()), log)
+    x = MODEL.scaling.scaled(log.value)
+    h, c, last = (array.numpy() for array in MODEL.predictor.state(32))
+    memory = np.ascontiguousarray(h.swapaxes(0, 1)), np.ascontiguousarray(c.swapaxes(0, 1)), last
+    states = arrays_of(MODEL.scorer.columns())
+    for t in range(80):
+        expected = MODEL.predictor.step(x[t].repeat(32).reshape(2, 32).T.copy(), *memory)[:1]
+        score = MODEL.scorer.score(np.zeros(1, np.int32), log.value[t : t + 1], x[t : t + 1], x[t : t + 1] - expected, states)
+        assert verdicts.expected[t].tobytes() == MODEL.scaling.unscaled(expected)[0].tobytes()
+        assert verdicts.score[t] == score[0]
+
+
+def test_calibration_is_judged_with_before_it_learns() -> None:
+    """p follows from the columns as they were before the reading, for every reading, alerts included."""
+    log = one_stream(400)
+    log.value[150:170] *= 4
+    detector = Detector(MODEL, settings_of())
+    fresh = MODEL.prior
+    before = {"q_fast": fresh.quantile, "q_slow": fresh.quantile, "excess": fresh.excess}
+    events = 0
+    for t in range(400):
+        verdicts = detector.detect(log.take([t]).batch(detector))
+        score, quantile = float(verdicts.score[0]), max(before["q_fast"], before["q_slow"])
+        expected = TAIL * np.exp(-(score - quantile) / before["excess"]) if score > quantile else TAIL ** (score / quantile)
+        assert verdicts.tail_probability[0] == pytest.approx(expected, rel=1e-9)
+        before = state_of(detector, "a")
+        events += len(verdicts.alerts)
+    assert events >= 2
+
+
+LEARNED = ("q_fast", "q_slow", "excess", "mean", "variance", "interval_us", "account")
+
+
+def test_nothing_is_learned_while_an_alert_is_open() -> None:
+    log = one_stream(400)
+    log.value[150:170] *= 4
+    detector = Detector(MODEL, settings_of(budget_period_us=5_000 * SECOND_US))
+    before: dict[str, Any] = {}
+    open_readings = 0
+    for t in range(400):
+        verdicts = detector.detect(log.take([t]).batch(detector))
+        after = {name: state_of(detector, "a")[name].item() for name in LEARNED}
+        reasons = [alert.reason for alert in verdicts.alerts]
+        if 0 in verdicts.alert:
+            assert after == before
+            open_readings += 1
+        elif reasons == ["quiet"]:
+            assert after == before | {"account": before["account"] + 0.5}
+        elif t >= 45:  # no longer warming up
+            assert after != before
+        before = after
+    assert open_readings > 40
+
+
+@pytest.mark.parametrize("warmup", [0, 30, 120])
+def test_the_warm_up_never_alerts(warmup: int) -> None:
+    log = one_stream(160)
+    log.value[::7] *= 100
+    log.value[20:] *= 50
+    (verdicts,) = run(Detector(MODEL, settings_of(warmup_readings=warmup)), log)
+    assert verdicts.disposition.tolist() == [WARMUP] * warmup + [SCORED] * (160 - warmup)
+    assert all(alert.position >= warmup for alert in verdicts.alerts)
+    assert verdicts.alerts or warmup == 120
+
+
+def test_a_missing_value_is_neither_zero_nor_seen() -> None:
+    """Its channel has no residual: a reading that lacks a channel scores no higher than the same reading without the gap."""
+    log = one_stream(200)
+    whole = run(Detector(MODEL, settings_of()), log)[0]
+    log.value[100, 1] = np.nan
+    gap = run(Detector(MODEL, settings_of()), log)[0]
+    assert gap.score[:100].tobytes() == whole.score[:100].tobytes()
+    assert gap.score[100] < whole.score[100] + 0.5
+    assert np.isfinite(gap.score).all()
+    assert gap.expected[100].tobytes() == whole.expected[100].tobytes()
+
+
+def test_late_readings_and_duplicates_leave_no_trace() -> None:
+    log = one_stream(120)
+    disturbed = [*range(60), 59, 30, *range(60, 120), 119]
+    plain, other = Detector(MODEL, settings_of()), Detector(MODEL, settings_of())
+    (expected,), (found,) = run(plain, log), run(other, log.take(disturbed))
+    assert found.disposition[[60, 61, 122]].tolist() == [DUPLICATE, LATE, DUPLICATE]
+    assert np.delete(found.score, [60, 61, 122]).tobytes() == expected.score.tobytes()
+    assert memory_of(plain) == memory_of(other)
+
+
+def test_a_forgotten_partition_begins_anew_and_the_others_do_not_notice() -> None:
+    log = eventful_log(3)
+    partition = log.partitions[1]
+    half = len(log) // 2
+    mixed = log.take(np.argsort(log.event_time_us, kind="stable").tolist())
+    kept, forgetting = Detector(MODEL, settings_of()), Detector(MODEL, settings_of())
+    for detector in (kept, forgetting):
+        detector.detect(mixed.take(range(half)).batch(detector))
+    forgetting.forget([partition])
+    assert not [key for key in rows_of(forgetting) if key[0] == partition]
+    assert SHARED.encode() in forgetting.names
+    assert not [name for name in forgetting.names if name.startswith(b"p1/")]
+    rest = mixed.take(range(half, len(mixed)))
+    new = Detector(MODEL, settings_of())
+    expected, found, alone = (one.detect(rest.batch(one)) for one in (kept, forgetting, new))
+    is_forgotten = rest.partition == 1
+    assert found.score[~is_forgotten].tobytes() == expected.score[~is_forgotten].tobytes()
+    assert found.score[is_forgotten].tobytes() == alone.score[is_forgotten].tobytes()
+    assert found.disposition[is_forgotten].tobytes() == alone.disposition[is_forgotten].tobytes()
+    memory = memory_of(new)
+    assert all(columns == memory[key] for key, columns in memory_of(forgetting).items() if key[0] == partition)
+
+
+def test_recycled_rows_and_ids_carry_nothing_over() -> None:
+    """A thousand streams come and go; a stream that takes over their rows is judged as in an empty memory."""
+    detector, empty = Detector(MODEL, settings_of()), Detector(MODEL, settings_of())
+    other = replace(one_stream(60), partitions=(P1,))
+    for generation in range(3):
+        crowd = log_of([(f"{generation}/{k}", t, (k, t)) for t in range(3) for k in range(300)], 2)
+        detector.detect(crowd.batch(detector))
+        assert detector.streams == 300
+        detector.forget([P0])
+        assert detector.streams == 0
+    assert detector.names.ids_end == 300
+    assert len(detector.states["h"]) == 1_024
+    (found,), (expected,) = run(detector, other), run(empty, other)
+    assert found.score.tobytes() == expected.score.tobytes()
+    assert memory_of(detector) == memory_of(empty)
+
+
+def test_alerts_open_counts_both_kinds() -> None:
+    values = normal_values(100, 2, 1)
+    story: list[Any] = [(name, t + k / 10, values[t]) for t in range(60) for k, name in enumerate("abc")]
+    story += [(name, t + k / 10, values[t] * (20 if name == "b" else 1)) for t in range(60, 85) for k, name in enumerate("bc")]
+    detector = Detector(MODEL, settings_of())
+    run(detector, log_of(story, 2))
+    assert detector.alerts_open == 2
+    detector.forget([P0])
+    assert detector.alerts_open == 0
+
+
+def test_the_self_test_passes_here() -> None:
+    assert Detector(model_of(4, hidden=64)).self_test()
+    assert Detector(model_of(1, layers=2, kind="reconstruction")).self_test()
+
+
+class Neighbourly(Predictor):
+    """A predictor whose rows depend, in the last bit, on how many there are."""
+
+    spoiled = "expected"
+
+    def step(self, x: Any, h: Any, c: Any, last: Any) -> Any:
+        expected = super().step(x, h, c, last)
+        touched = {"expected": expected, "h": h, "c": c, "last": last}[self.spoiled]
+        if len(x) > 512:
+            touched[0] = np.nextafter(touched[0], np.float32(np.inf))
+        return expected
+
+
+@pytest.mark.parametrize("spoiled", ["expected", "h", "c", "last"])
+def test_the_self_test_fails_where_a_row_depends_on_its_neighbours(spoiled: str) -> None:
+    predictor = Neighbourly(2, 32)
+    predictor.load_state_dict(predictor_of(2, 32).state_dict())
+    predictor.spoiled = spoiled
+    assert not Detector(replace(MODEL, predictor=predictor)).self_test()
+
+
+def test_torch_runs_on_one_thread() -> None:
+    torch.set_num_threads(2)
+    Detector(MODEL)
+    assert torch.get_num_threads() == 1
