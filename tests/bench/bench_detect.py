@@ -1,0 +1,68 @@
+"""Readings per second of judging, CPU time of one thread: `python tests/bench/bench_detect.py`."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from detector.core.detect import Detector, Settings
+from detector.core.model import Model
+from detector.core.predictor import Predictor
+from detector.core.readings import Disposition, Partition, ReadingBatch
+from detector.core.scaling import Scaling
+from detector.core.scoring import BandScorer
+from detector.core.threshold import Prior
+
+BATCH, RUNS, WARM_UP = 10_000, 15, 5
+
+
+def model_of(channels: int, hidden: int) -> Model:
+    """Random weights: judging costs the same whatever they are."""
+    torch.manual_seed(0)
+    x = np.random.default_rng(0).standard_normal((2_000, channels), np.float32)
+    scorer = BandScorer.fit([x], [x], [x])
+    names = tuple(f"channel{k}" for k in range(channels))
+    # A prior so high that no alert opens: a benchmark of white noise is none of alerts.
+    return Model("bench", "0" * 64, names, Predictor(channels, hidden), Scaling.fit(x), scorer, Prior(5.0, 1.0))
+
+
+def measure(channels: int, hidden: int, streams: int, readings: int = BATCH) -> None:
+    """Print the median over the runs."""
+    detector = Detector(model_of(channels, hidden), Settings(warmup_readings=5))
+    rng, ids = np.random.default_rng(1), [detector.names[f"plant{k % 10}/pump{k}".encode()] for k in range(streams)]
+    stream_id = np.array(ids, np.int32)[np.arange(readings) % streams]
+    seconds = []
+    for run in range(WARM_UP + RUNS):
+        number = run * readings + np.arange(readings)
+        batch = ReadingBatch(
+            stream_id,
+            1_790_000_000_000_000 + number // streams * 1_000_000 + number % streams,
+            rng.standard_normal((readings, channels), np.float32),
+            np.zeros(readings, np.int32),
+            number,
+            np.zeros(readings, np.int32),
+            (Partition("readings", 0),),
+        )
+        before = time.process_time()
+        verdicts = detector.detect(batch)
+        seconds.append(time.process_time() - before)
+        assert (verdicts.disposition <= Disposition.WARMUP).all()
+    median = statistics.median(seconds[WARM_UP:])
+    what = f"{streams:,} streams, {channels} channels, H = {hidden}, batches of {readings:,}"
+    print(f"{what:<62}{readings / median / 1e3:>10,.1f} k readings/s{median / readings * 1e6:>9.2f} us")
+
+
+def main() -> None:
+    """Many streams, few and many channels; one stream, which cannot be made wide."""
+    measure(channels=4, hidden=64, streams=5_000)
+    measure(channels=4, hidden=32, streams=5_000)
+    measure(channels=38, hidden=64, streams=5_000)
+    measure(channels=4, hidden=64, streams=1, readings=1_000)
+    measure(channels=4, hidden=64, streams=5_000, readings=100)
+
+
+if __name__ == "__main__":
+    main()
