@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
@@ -40,6 +42,8 @@ PRODUCER_REQUIRED = {"enable.idempotence": "true"}  # acks=all, and retries writ
 DELIVERY_TIMEOUT_MS = "10000"  # far below max.poll.interval.ms: a commit that waits must not cost the worker its partitions
 
 SECRET_WORDS = ("password", "secret", "pem", "jaas", "token", "sasl.oauthbearer.config")
+SAME_LINE_S = 30.0
+LINES_REMEMBERED_MAX = 1_000
 UNREACHABLE_FIX = "check that the brokers run and that `kafka: bootstrap.servers` and `security.protocol` fit their listeners"
 
 FENCED = {
@@ -129,10 +133,14 @@ def producer_properties(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 class LogLines:
-    """librdkafka's log lines, handed to a `Say`, without what must stay secret. Has the one method of `logging.Logger` needed."""
+    """librdkafka's log lines, handed to a `Say`, without what must stay secret. Has the one method of `logging.Logger` needed.
+
+    The same line comes at most once per 30 s: librdkafka tries a broker that is away 20 times a second, and says so each time.
+    """
 
     def __init__(self, say: Say, properties: Mapping[str, str]) -> None:
         self._say = say
+        self._said: dict[str, float] = {}
         self._secrets = [
             value for name, value in properties.items() if len(value) >= 4 and any(word in name.lower() for word in SECRET_WORDS)
         ]
@@ -141,6 +149,12 @@ class LogLines:
         line = pattern % values if values else pattern
         if "will be ignored by this" in line:
             return  # the user's properties serve consumer and producer alike: half of them are always "ignored"
+        gist, now = line.partition(" (after ")[0], time.monotonic()
+        if now - self._said.get(gist, -math.inf) < SAME_LINE_S:
+            return
+        if len(self._said) >= LINES_REMEMBERED_MAX:
+            self._said.clear()
+        self._said[gist] = now
         for secret in self._secrets:
             line = line.replace(secret, "***")
         # What librdkafka calls an error is a broken connection, which it mends by itself; true errors are raised.
@@ -172,6 +186,17 @@ def open_producer(properties: Mapping[str, str], on_error: Callable[[KafkaError]
 def named(partitions: Sequence[TopicPartition]) -> list[Partition]:
     """Our names for librdkafka's partitions."""
     return [Partition(each.topic, each.partition) for each in partitions]
+
+
+def offsets_of(partitions: Sequence[TopicPartition]) -> dict[Partition, int]:
+    """Their offsets, by our names.
+
+    raises KafkaException  if one of them carries an error
+    """
+    for each in partitions:
+        if each.error is not None:
+            raise KafkaException(each.error)
+    return {Partition(each.topic, each.partition): each.offset for each in partitions}
 
 
 def to_messages(batch: list[KafkaMessage], topics: Sequence[str], *, with_log_time: bool) -> Messages:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_client import (
@@ -26,6 +26,7 @@ from detector.adapters.kafka_client import (
     is_fatal,
     kafka_error,
     named,
+    offsets_of,
     open_consumer,
     quiet,
     remedy,
@@ -155,20 +156,23 @@ class KafkaLog:
 
     def _on_message_error(self, message: KafkaMessage, error: KafkaError) -> None:
         if error.code() != KafkaError._PARTITION_EOF:
-            self._note(error, f"reading {message.topic() or ', '.join(self._topics)}")
+            what = f"reading {message.topic() or ', '.join(self._topics)}"
+            if not self._note(error, what):
+                self._say("warning", f"{what}: {error.str()}")
 
     def _on_error(self, error: KafkaError) -> None:
-        self._note(error, "Kafka")
+        self._note(error, "Kafka")  # a broken connection is in librdkafka's own log lines already
 
-    def _note(self, error: KafkaError, what: str) -> None:
-        """Keep what a person or the worker must hear of; the rest librdkafka mends by itself."""
+    def _note(self, error: KafkaError, what: str) -> bool:
+        """Keep what a person or the worker must hear of, for the next poll; the rest librdkafka mends by itself."""
         found = remedy(error, what)
         if error.code() in UNSETTLED:
             found = LogUnavailable(str(found), fix=found.fix)
-        if isinstance(found, LogUnavailable) and error.code() not in UNSETTLED and not is_fatal(error):
-            self._say("warning", str(found))
-        elif self._trouble is None or isinstance(self._trouble, LogUnavailable):
+        elif isinstance(found, LogUnavailable) and not is_fatal(error):
+            return False
+        if self._trouble is None or isinstance(self._trouble, LogUnavailable):
             self._trouble = found
+        return True
 
     # -- commit -----------------------------------------------------------------------------------------------------
 
@@ -203,37 +207,38 @@ class KafkaLog:
         asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
         what = f"restoring {len(partitions)} partitions"
         deadline = time.monotonic() + RESTORE_S_MAX
+        for partition in partitions:
+            self._restored.pop(partition, None)  # nothing is read of it until all is well
         try:
-            self._consumer.pause(asked)
-            committed = {
-                Partition(each.topic, each.partition): each.offset for each in self._consumer.committed(asked, timeout=RESTORE_S_MAX)
-            }
+            committed = offsets_of(self._consumer.committed(asked, timeout=RESTORE_S_MAX))
             committed.update({each: self._committed[each] for each in partitions if each in self._committed})
-            restored = {each: self._start(each, committed[each], deadline) for each in partitions}
+            first, end = self._ends(partitions, OFFSET_BEGINNING), self._ends(partitions, OFFSET_END)
+            restored = {each: self._start(each, committed[each], first[each], end[each]) for each in partitions}
+            self._consumer.resume(asked)
             for partition, offset in restored.items():
                 self._seek(partition, offset, deadline)
-                self._restored[partition] = offset
-            self._consumer.resume(asked)
+            self._ends(partitions, OFFSET_END)  # any request wakes the connections, which would notice up to a second later
         except KafkaException as exception:
             raise remedy(kafka_error(exception), what) from None
+        self._restored.update(restored)
         return {partition: Restored(offset) for partition, offset in restored.items()}
 
-    def _start(self, partition: Partition, committed: int, deadline: float) -> int:
-        """The offset to continue at: the committed one if the log still holds it."""
-        where = TopicPartition(partition.topic, partition.number)
-        bounds = self._consumer.get_watermark_offsets(where, timeout=max(0.1, deadline - time.monotonic()))
-        if bounds is None:
-            raise LogUnavailable(f"the ends of {partition.topic} {partition.number} are not known in time")
-        low, high = bounds
-        if low <= committed <= high:
+    def _ends(self, partitions: Sequence[Partition], end: int) -> dict[Partition, int]:
+        """Per partition the offset at OFFSET_BEGINNING or OFFSET_END: one request per broker, where watermarks take one per partition."""
+        asked = [TopicPartition(partition.topic, partition.number, end) for partition in partitions]
+        return offsets_of(self._consumer.offsets_for_times(asked, timeout=RESTORE_S_MAX))
+
+    def _start(self, partition: Partition, committed: int, first: int, end: int) -> int:
+        """The offset to continue at: the committed one if the log, [first, end), still holds it."""
+        if first <= committed <= end:
             return committed
         name = f"{partition.topic} {partition.number}"
         if committed != OFFSET_INVALID:
-            self._say("warning", f"{name}: offset {committed} is committed, but the log holds {low} to {high}; {self._reset} applies")
+            self._say("warning", f"{name}: offset {committed} is committed, but the log holds {first} to {end}; {self._reset} applies")
         if self._reset in EARLIEST:
-            return low
+            return first
         if self._reset in LATEST:
-            return high
+            return end
         raise ConfigError(f"{name}: no usable offset is committed and auto.offset.reset is {self._reset!r}", fix="set it to earliest")
 
     def _seek(self, partition: Partition, offset: int, deadline: float) -> None:

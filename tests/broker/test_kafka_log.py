@@ -73,7 +73,7 @@ def test_a_broker_that_goes_and_comes_back(own_kafka: LocalKafka) -> None:
         assert read(log, 1) == [b"before"]
         log.commit(Outcome(alerts=[Message(b"k", b"first")], offsets={Partition("in", 0): 1}))
 
-        own_kafka.kill()
+        own_kafka.stop()
         with pytest.raises(LogUnavailable):  # not swallowed
             poll_on(log)
         second = Outcome(alerts=[Message(b"k", b"second")], offsets={Partition("in", 0): 1})
