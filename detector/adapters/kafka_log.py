@@ -21,6 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, Consum
 from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_client import (
+    UNREACHABLE_FIX,
     Say,
     consumer_properties,
     is_fatal,
@@ -40,6 +41,7 @@ from detector.errors import ConfigError, DetectorError, LogUnavailable
 from detector.ports import Fetched, Outcome, Restored
 
 RESTORE_S_MAX = 10.0
+ASK_S_MAX = 1.0
 # Refused credentials are a ConfigError at the start. Later they worked before: whoever changed something may change it back.
 UNSETTLED = {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}
 EARLIEST = {"earliest", "smallest", "beginning"}
@@ -80,6 +82,7 @@ class KafkaLog:
         self._restored: dict[Partition, int] = {}  # where each partition that may be read was restored to
         self._committed: dict[Partition, int] = {}  # what commit() made true; Kafka hears of it within the commit interval
         self._trouble: DetectorError | None = None  # heard in a callback; raised by the next poll
+        self._is_away = False  # no broker answered when last heard of
         self._closed = False
         group_properties = consumer_properties(properties, group)
         self._reset = group_properties["auto.offset.reset"]
@@ -102,11 +105,22 @@ class KafkaLog:
         self._output.serve()
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
+            self._is_away = isinstance(trouble, LogUnavailable)
             raise trouble
+        if self._is_away:
+            self._ask()
         messages = self._readable(self._consume(messages_max, timeout_s))
         gained, lost = tuple(self._gained), tuple(self._lost)
         self._gained, self._lost = {}, {}
         return Fetched(messages, gained, lost)
+
+    def _ask(self) -> None:
+        """See whether the brokers are back: librdkafka tells of an outage once, and of its end not at all."""
+        try:
+            self._consumer.list_topics(self._topics[0], timeout=ASK_S_MAX)
+        except KafkaException as exception:
+            raise LogUnavailable(f"no Kafka broker answers: {kafka_error(exception).str()}", fix=UNREACHABLE_FIX) from None
+        self._is_away = False
 
     def _consume(self, messages_max: int, timeout_s: float) -> list[KafkaMessage]:
         """What is there; if nothing is, the first that comes and what came with it. `consume` alone would wait for a full batch."""

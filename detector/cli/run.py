@@ -75,6 +75,7 @@ def serve(config: Config) -> None:
         decoder = JsonReadings(written, detector.names)
         encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}")
         worker = Worker(log, decoder, detector, encoder, settings=config.service, observers=[telemetry], vitals=vitals)
+        wiring.relax_garbage_collection()
         with stop_on_signals(stop, config.service.drain_timeout_s):
             worker.run(stop)
     finally:
