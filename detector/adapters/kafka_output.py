@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_client import Say, is_fatal, kafka_error, open_producer, producer_properties, remedy
+from detector.codec.dead_letters import OMITTED, reason_only
 from detector.codec.messages import Message
 from detector.errors import LogUnavailable
 
@@ -35,8 +36,8 @@ class KafkaOutput:
     def write(self, alerts: Sequence[Message], dead_letters: Sequence[Message]) -> None:
         """Write and wait until all is acknowledged; `delivery.timeout.ms` bounds the wait.
 
-        A dead letter that the brokers find too large is written without its value: its headers still say where the original
-        is, and one huge message must not stop the worker.
+        A dead letter that the brokers find too large is written with its reason only, which says where the original is: one huge
+        message must not stop the worker.
 
         raises LogUnavailable  the brokers did not take all; some may be written
         raises ConfigError     the brokers refuse it: no permission, no such topic, an alert too large
@@ -55,20 +56,17 @@ class KafkaOutput:
         raise remedy(error, what)
 
     def _send_alone(self, failure: Failure) -> list[Failure]:
-        """Try a dead letter that was too large again: alone (it may only have shared a batch with a large one), then without value."""
+        """Try what was too large again: alone (it may only have shared a batch with others), and a dead letter then with its reason only."""
         topic, message, error = failure
-        for again in (message, Message(message.key, None, message.headers)):
-            if topic != self._dead_letters_topic or error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
-                break
-            if again.value is None:
-                self._say(
-                    "warning", f"a dead letter of {len(message.value or b'')} bytes is too large for {topic}: written without its value"
-                )
-            failed = self._send([(topic, again)])
-            if not failed:
-                return []
-            error = failed[0][2]
-        return [(topic, message, error)]
+        if error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+            return [failure]
+        failed = self._send([(topic, message)])
+        if failed and topic == self._dead_letters_topic and failed[0][2].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            short = reason_only(message)
+            left_out = (dict(short.headers)[OMITTED] or b"").decode()
+            self._say("warning", f"a dead letter is too large for {topic}: written without {left_out}")
+            failed = self._send([(topic, short)])
+        return failed
 
     def _send(self, messages: Sequence[tuple[str, Message]]) -> list[Failure]:
         """Write all, wait for all; those that failed."""

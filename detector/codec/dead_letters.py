@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from detector.codec.formats import Reject
+from detector.codec.formats import STREAM_BYTES_MAX, Reject
 from detector.codec.messages import Message, Messages
 
 REASON_CHARACTERS_MAX = 1_000
 PREFIX = "__connect.errors."
+REASON = tuple(PREFIX + name for name in ("topic", "partition", "offset", "exception.class.name", "exception.message"))
+OMITTED = PREFIX + "omitted"
 
 
 def dead_letter(messages: Messages, reject: Reject) -> Message:
@@ -27,17 +29,27 @@ def dead_letters(messages: Messages, rejects: Iterable[Reject]) -> list[Message]
     return [_dead_letter(messages, by_position[position]) for position in sorted(by_position)]
 
 
+def reason_only(letter: Message) -> Message:
+    """A dead letter that is too large, cut down to some kilobytes: where the original is, and why it was refused.
+
+    Left out are its value, its own headers, and a key too long for a stream's name; the header OMITTED says so.
+    """
+    key = letter.key if len(letter.key or b"") <= STREAM_BYTES_MAX else None
+    left_out = []
+    if letter.value is not None:
+        left_out.append(f"value ({len(letter.value)} bytes)")
+    if key != letter.key:
+        left_out.append(f"key ({len(letter.key or b'')} bytes)")
+    if len(letter.headers) > len(REASON):
+        left_out.append(f"headers ({len(letter.headers) - len(REASON)})")
+    return Message(key, None, (*letter.headers[-len(REASON) :], (OMITTED, ", ".join(left_out).encode())))
+
+
 def _dead_letter(messages: Messages, rejects: list[Reject]) -> Message:
     position = rejects[0].position
     partition = messages.partitions[int(messages.partition[position])]
-    errors = {
-        "topic": partition.topic,
-        "partition": str(partition.number),
-        "offset": str(int(messages.offset[position])),
-        "exception.class.name": rejects[0].error,
-        "exception.message": _reason(rejects),
-    }
-    headers = [(PREFIX + name, text.encode("utf-8", "replace")) for name, text in errors.items()]
+    texts = (partition.topic, str(partition.number), str(int(messages.offset[position])), rejects[0].error, _reason(rejects))
+    headers = [(name, text.encode("utf-8", "replace")) for name, text in zip(REASON, texts, strict=True)]
     return Message(messages.key[position], messages.value[position], (*messages.headers(position), *headers))
 
 

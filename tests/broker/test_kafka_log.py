@@ -12,6 +12,7 @@ from deploy.kafka.local_kafka import LocalKafka, free_port
 from detector.adapters.kafka_io import TopicReader, TopicWriter
 from detector.adapters.kafka_log import KafkaLog
 from detector.adapters.kafka_topics import create_topics, output_topics
+from detector.codec.dead_letters import OMITTED, REASON
 from detector.codec.messages import Message
 from detector.core.readings import Partition
 from detector.errors import ConfigError, DetectorError, Fenced, LogUnavailable
@@ -160,15 +161,20 @@ def test_wrong_credentials_are_told_at_once_and_kept_secret(kafka: str) -> None:
         log.close()
 
 
-def test_a_dead_letter_that_is_too_large_goes_without_its_value(kafka: str, make_topic: MakeTopic) -> None:
-    topic, alerts, dead = make_topic("in"), make_topic("alerts"), make_topic("dead", settings={"max.message.bytes": "20000"})
+def test_a_dead_letter_that_is_too_large_goes_with_its_reason_only(kafka: str, make_topic: MakeTopic) -> None:
+    topic, alerts = make_topic("in"), make_topic("alerts", settings={"max.message.bytes": "20000"})
+    dead = make_topic("dead", settings={"max.message.bytes": "20000"})
+    lines: list[str] = []
     properties = {"bootstrap.servers": kafka}
-    log = KafkaLog([topic], new_group(), alerts, dead, properties)
+    log = KafkaLog([topic], new_group(), alerts, dead, properties, say=lambda level, line: lines.append(line))
+    reason = [(name, b"7") for name in REASON]
+    small = Message(b"small", b"no json", reason)
+    large = Message(b"large", bytes(50_000), reason)
+    unwieldy = Message(bytes(50_000), None, [("trace", bytes(50_000)), *reason])
     try:
-        large = Message(b"large", bytes(50_000), [("__connect.errors.offset", b"7")])
-        log.commit(Outcome(dead_letters=[Message(b"small", b"no json"), large]))
-        with pytest.raises(ConfigError, match=dead):
-            log.commit(Outcome(dead_letters=[Message(bytes(50_000), b"small")]))
+        log.commit(Outcome(dead_letters=[small, large, unwieldy], alerts=[Message(b"pump", bytes(9_000))] * 5))
+        with pytest.raises(ConfigError, match=f"the first to {alerts}"):
+            log.commit(Outcome(alerts=[Message(b"pump", bytes(50_000))]))
     finally:
         log.close()
     with TopicReader(properties, dead) as reader:
@@ -177,7 +183,13 @@ def test_a_dead_letter_that_is_too_large_goes_without_its_value(kafka: str, make
             for messages in reader.batches()
             for at in range(len(messages))
         ]
-    assert rows == [(b"small", b"no json", []), (b"large", None, [("__connect.errors.offset", b"7")])]
+    assert rows == [
+        (b"small", b"no json", reason),
+        (b"large", None, [*reason, (OMITTED, b"value (50000 bytes)")]),
+        (None, None, [*reason, (OMITTED, b"key (50000 bytes), headers (1)")]),
+    ]
+    assert values_of(properties, alerts) == [bytes(9_000)] * 5  # too large together, not alone
+    assert f"a dead letter is too large for {dead}: written without value (50000 bytes)" in lines
 
 
 def test_offsets_beyond_the_log_fall_back_to_what_it_holds(kafka: str, make_topic: MakeTopic) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.codec.dead_letters import REASON_CHARACTERS_MAX, dead_letter, dead_letters
+from detector.codec.dead_letters import OMITTED, REASON_CHARACTERS_MAX, dead_letter, dead_letters, reason_only
 from detector.codec.formats import Reject
-from detector.codec.messages import Headers, Messages
+from detector.codec.messages import Headers, Message, Messages
 from detector.core.readings import Partition
 
 
@@ -56,3 +56,13 @@ def test_reason_is_bounded() -> None:
     reason = dict(dead_letter(MESSAGES, Reject(0, "WrongType", "x" * 5_000)).headers)["__connect.errors.exception.message"]
     assert reason is not None
     assert len(reason) == REASON_CHARACTERS_MAX
+
+
+def test_a_letter_that_is_too_large_keeps_its_reason() -> None:
+    letter = dead_letter(MESSAGES, Reject(1, "NotUtf8", "value: expected UTF-8"))
+    short = reason_only(letter)
+    assert (short.key, short.value) == (letter.key, None)
+    assert list(short.headers) == [*letter.headers[2:], (OMITTED, b"value (10 bytes), headers (2)")]
+    unwieldy = reason_only(Message(b"k" * 2_000, None, letter.headers[2:]))
+    assert unwieldy.key is None
+    assert unwieldy.headers[-1] == (OMITTED, b"key (2000 bytes)")
