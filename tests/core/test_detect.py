@@ -209,6 +209,19 @@ def test_a_forgotten_partition_begins_anew_and_the_others_do_not_notice() -> Non
     assert all(columns == memory[key] for key, columns in memory_of(forgetting).items() if key[0] == partition)
 
 
+def test_a_forgotten_partition_can_be_judged_again_from_its_start() -> None:
+    """As a restore does: nothing of its time or of its silences is left."""
+    log = eventful_log(4, partitions=1)
+    detector = Detector(MODEL, settings_of())
+    first = run(detector, log, [len(log) // 2])
+    memory = memory_of(detector)
+    detector.forget(log.partitions)
+    again = run(detector, log, [len(log) // 2])
+    assert repr([verdicts.alerts for verdicts in again]) == repr([verdicts.alerts for verdicts in first])
+    assert any(alert.kind == "silence" for verdicts in first for alert in verdicts.alerts)
+    assert memory_of(detector) == memory
+
+
 def test_recycled_rows_and_ids_carry_nothing_over() -> None:
     """A thousand streams come and go; a stream that takes over their rows is judged as in an empty memory."""
     detector, empty = Detector(MODEL, settings_of()), Detector(MODEL, settings_of())
