@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from detector.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "DETECTOR_"
-# Not settings: the switch of the command line, and what Kubernetes puts into every pod beside a Service named detector[-...].
+# Not settings: the switch of the command line, where tests find data, and what Kubernetes puts into every pod beside a Service named detector[-...].
 ENVIRONMENT_FOREIGN = re.compile(
-    r"^DETECTOR_(DEBUG|([A-Z0-9]+_)*?(SERVICE_(HOST|PORT(_[A-Z0-9]+)*)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?))$"
+    r"^DETECTOR_(DEBUG|BENCHMARK_DATA|([A-Z0-9]+_)*?(SERVICE_(HOST|PORT(_[A-Z0-9]+)*)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?))$"
 )
 DAY_US = 86_400_000_000
 PERIODS_US = {"hour": DAY_US // 24, "day": DAY_US, "week": 7 * DAY_US, "month": 30 * DAY_US, "year": 365 * DAY_US}

@@ -183,6 +183,7 @@ def test_what_kubernetes_puts_into_a_pod_is_not_a_setting(tmp_path: Path) -> Non
         DETECTOR_METRICS_SERVICE_HOST="10.0.0.2",
         DETECTOR_METRICS_PORT_80_TCP_ADDR="10.0.0.2",
         DETECTOR_DEBUG="1",
+        DETECTOR_BENCHMARK_DATA="/data",
     )
     assert config == load_config(None, environment={})
 
