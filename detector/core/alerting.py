@@ -18,7 +18,7 @@ from detector.core.threshold import Event
 NAMESPACE = uuid.UUID("5f0c3a52-6d3e-5b0e-9a57-6f0d3c1a7b42")
 
 CRITICAL_BELOW = 1e-9
-"""An alert whose opening score is less probable than this is critical, otherwise a warning."""
+"""An alert whose evidence holds a score less probable than this is critical, otherwise a warning."""
 
 Kind = Literal["score", "silence"]
 Reason = Literal["evidence", "silence", "quiet", "accepted", "returned", "forgotten"]
@@ -117,11 +117,11 @@ class Alerting:
         states = self._states
         if event == Event.OPENED:
             states["opened_offset"][row], states["opened_item"][row] = batch.offset[position], batch.item[position]
-            states["is_critical"][row] = judged.tail_probability < CRITICAL_BELOW
+            states["is_critical"][row] = states["worst_p"][row] < CRITICAL_BELOW
         return self._alert(batch, position, row, event_time_us, REASON_OF[event], judged)
 
     def forgotten(self, batch: ReadingBatch, position: int, row: int, event_time_us: int) -> Alert:
-        """The end of an alert whose stream was away for so long that it begins anew."""
+        """The end of an alert whose stream was away for so long that it is forgotten. event_time_us: of the reading that shows it."""
         return self._alert(batch, position, row, event_time_us, "forgotten", None)
 
     def _alert(self, batch: ReadingBatch, position: int, row: int, event_time_us: int, reason: Reason, judged: Judged | None) -> Alert:
@@ -159,21 +159,26 @@ class Alerting:
             for k in np.argsort(-share, kind="stable")
         )
 
-    def silent(self, batch: ReadingBatch, position: int, row: int, event_time_us: int, is_over: bool) -> Alert:
-        """The alert of a stream that fell silent, or was heard again. event_time_us: of the reading that shows it."""
+    def silent(
+        self, batch: ReadingBatch, position: int, row: int, event_time_us: int, reason: Literal["silence", "returned", "forgotten"]
+    ) -> Alert:
+        """The alert of a stream that fell silent, was heard again, or was forgotten. event_time_us: of the reading that shows it."""
         states, partition = self._states, batch.partitions[batch.partition[position]]
-        if not is_over:
+        if reason == "silence":
             states["silent_offset"][row], states["silent_item"][row] = batch.offset[position], batch.item[position]
             states["silent_at_us"][row] = event_time_us
-        offset, item = int(states["silent_offset"][row]), int(states["silent_item"][row])
+        offset, item, opened_at_us = (int(states[name][row]) for name in ("silent_offset", "silent_item", "silent_at_us"))
+        if reason != "silence":
+            for name in ("silent_offset", "silent_item", "silent_at_us"):
+                states[name][row] = 0  # as in a row that was freed meanwhile
         return Alert(
             id=alert_id("silence", states.stream(row), partition, offset, item),
-            status="closed" if is_over else "opened",
+            status="opened" if reason == "silence" else "closed",
             kind="silence",
-            reason="returned" if is_over else "silence",
+            reason=reason,
             severity="warning",
             stream=states.stream(row),
-            opened_at_us=int(states["silent_at_us"][row]),
+            opened_at_us=opened_at_us,
             event_time_us=event_time_us,
             score=np.nan,
             tail_probability=np.nan,

@@ -2,7 +2,7 @@
 
     rows_for -> join (narrow readings) -> put_in_order -> plan_steps
     per step: gather -> expect -> residual -> advance -> scatter -> score -> judge -> alert
-    silence
+    look for streams that stay away
 
 Steps are cut to STEP_ROWS_MAX rows and padded to STEP_ROWS_MULTIPLE, so that no reading's bits depend on its neighbours.
 """
@@ -69,6 +69,24 @@ class Settings:
     streams_max: int = 1_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A batch on its way through the detector. What is "among the whole ones" is indexed by W, its readings that can be judged.
+
+    rows     i4[W] of the streams
+    placed   i8[W] positions in the batch
+    alerts   what opened and closed so far
+    """
+
+    batch: ReadingBatch
+    rows: NDArray[np.int32]
+    placed: NDArray[np.int64]
+    order: event_time.Order
+    passing: event_time.Passing
+    verdicts: Verdicts
+    alerts: list[Alert]
+
+
 class Detector:
     """Judges readings, one batch after another, and remembers every stream.
 
@@ -98,8 +116,9 @@ class Detector:
             self.names,
             self.settings.streams_max,
         )
-        self._watermark_us = np.empty(0, np.int64)
-        self._silence = silence.Silence(self.settings.silence_intervals, self.settings.warmup_readings)
+        self._clocks = event_time.Clocks()
+        self._patience = event_time.Patience(self.settings.silence_intervals, self.settings.warmup_readings, self.settings.idle_max_us)
+        self._silence = silence.Silence(self._patience)
         self._alerting = Alerting(model, self.states)
 
     @property
@@ -115,8 +134,8 @@ class Detector:
     def forget(self, partitions: Iterable[Partition]) -> None:
         """Drop the memories of partitions that another worker has now."""
         slots = self.states.forget_partitions(partitions)
-        self._grow_watermark()
-        self._watermark_us[slots] = event_time.NEVER
+        self._clocks.grow(self.states.slots)
+        self._clocks.forget(slots)
         self._silence.forget(slots)
 
     def detect(self, batch: ReadingBatch) -> Verdicts:
@@ -152,55 +171,35 @@ class Detector:
         return whole
 
     def _judge(self, batch: ReadingBatch, rows: NDArray[np.int32], placed: NDArray[np.int64], verdicts: Verdicts) -> tuple[Alert, ...]:
-        """Judge the whole readings at `placed`, in steps, then look for silent streams; returns what opened and closed."""
+        """Judge the whole readings at `placed`, in steps, then look for streams that stay away; returns what opened and closed."""
         if len(placed) == 0:
             return ()
         slots = self.states.slots_for(batch.partitions)[batch.partition[placed]]
-        self._grow_watermark()
-        order = event_time.put_in_order(
-            rows[placed], slots, batch.event_time_us[placed], self._watermark_us, self.settings.idle_max_us, self.states
-        )
+        self._clocks.grow(self.states.slots)
+        order = event_time.put_in_order(rows[placed], slots, batch.event_time_us[placed], self._clocks, self._patience, self.states)
         verdicts.disposition[placed] = order.disposition
-        deadline_us = np.full(len(placed), np.inf)
-        alerts: list[Alert] = []
+        walk = Walk(batch, rows[placed], placed, order, event_time.Passing(slots, order), verdicts, [])
         to_judge = np.flatnonzero(order.disposition == 0)
-        for step in plan_steps(rows[placed[to_judge]]):
+        for step in plan_steps(walk.rows[to_judge]):
             for start in range(0, len(step), STEP_ROWS_MAX):
-                at = to_judge[step[start : start + STEP_ROWS_MAX]]
-                deadline_us[at] = self._step(batch, rows, placed[at], order, at, verdicts, alerts)
-        for silent in self._silence.find(self.states, rows[placed], slots, order, deadline_us):
-            position = int(placed[silent.position])
-            shown_at_us = int(batch.event_time_us[position])
-            alerts.append(self._alerting.silent(batch, position, silent.row, shown_at_us, silent.is_over))
-        return tuple(sorted(alerts, key=lambda alert: (alert.position, alert.kind, alert.stream, alert.status == "opened")))
+                self._step(walk, to_judge[step[start : start + STEP_ROWS_MAX]])
+        self._look_for_absent(walk)
+        return tuple(sorted(walk.alerts, key=lambda alert: (alert.position, alert.kind, alert.stream, alert.status == "opened")))
 
-    def _step(
-        self,
-        batch: ReadingBatch,
-        all_rows: NDArray[np.int32],
-        position: NDArray[np.int64],
-        order: event_time.Order,
-        at: NDArray[np.int64],
-        verdicts: Verdicts,
-        alerts: list[Alert],
-    ) -> NDArray[np.float64]:
-        """Judge and advance one step.
-
-        position, at   places of its readings in the batch, and in `order`
-        returns        f8[B] deadline of each stream's silence as it was before the reading
-        """
-        states, settings, rows = self.states, self.settings, all_rows[position]
-        time_us, value = batch.event_time_us[position], batch.value[position]
-        deadline_us = self._silence.deadline_us(states, rows, order.heard_at_us[at])  # before a stream begins anew: it may have been missed
-        if order.is_first[at].any():
-            alerts += self._begin_anew(batch, position[order.is_first[at]], all_rows)
+    def _step(self, walk: Walk, at: NDArray[np.int64]) -> None:
+        """Judge and advance one step. at: places of its readings among the whole ones."""
+        states, settings, verdicts = self.states, self.settings, walk.verdicts
+        rows, position = walk.rows[at], walk.placed[at]
+        time_us, value = walk.batch.event_time_us[position], walk.batch.value[position]
+        if walk.order.is_first[at].any():
+            self._begin_anew(walk, at[walk.order.is_first[at]])
         is_settled = states["seen"][rows] >= settings.warmup_readings
         x = self.model.scaling.scaled(value)
         expected = self._advance(rows, x)
         e = x - expected
         score = self.model.scorer.score(rows, value, x, e, states)
         p, event = judge(
-            rows, score, time_us, order.elapsed_us[at], states,
+            rows, score, time_us, walk.order.interval_us[at], states,
             settings.budget_period_us, settings.warmup_readings, settings.accept_after_us or 0.0, self.model.prior,
         )  # fmt: skip
         verdicts.disposition[position] = np.where(is_settled, Disposition.SCORED, Disposition.WARMUP)
@@ -209,11 +208,11 @@ class Detector:
         verdicts.expected[position] = expected = self.model.scaling.unscaled(expected)
         for i in np.flatnonzero(event).tolist():
             judged = Judged(value[i], expected[i], x[i], e[i], float(score[i]), float(p[i]))
-            alerts.append(self._alerting.scored(batch, int(position[i]), int(rows[i]), int(event[i]), int(time_us[i]), judged))
+            alert = self._alerting.scored(walk.batch, int(position[i]), int(rows[i]), int(event[i]), int(time_us[i]), judged)
+            walk.alerts.append(alert)
         for i in np.flatnonzero(states["is_open"][rows]).tolist():
-            partition = batch.partitions[batch.partition[position[i]]]
+            partition = walk.batch.partitions[walk.batch.partition[position[i]]]
             verdicts.alert[int(position[i])] = self._alerting.open_id(int(rows[i]), partition)
-        return deadline_us
 
     def _advance(self, rows: NDArray[np.int32], x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gather the memory of a step's streams, expect, advance, scatter; returns the expected values, scaled, f4[B, D]."""
@@ -225,21 +224,30 @@ class Detector:
         states["h"][rows], states["c"][rows], states["last"][rows] = h[:n], c[:n], last[:n]
         return expected[:n]
 
-    def _begin_anew(self, batch: ReadingBatch, position: NDArray[np.int64], all_rows: NDArray[np.int32]) -> list[Alert]:
-        """Streams that come back after they were forgotten start from nothing; an alert that was open for them ends."""
-        states = self.states
-        known = position[states["seen"][all_rows[position]] > 0]
-        ended = [
-            self._alerting.forgotten(batch, at, int(all_rows[at]), int(batch.event_time_us[at]))
-            for at in known[states["is_open"][all_rows[known]] == 1].tolist()
-        ]
-        states.reset(all_rows[known], but=(*event_time.COLUMNS, *silence.COLUMNS, *parts.columns(len(self.channels))))
-        return ended
+    def _begin_anew(self, walk: Walk, at: NDArray[np.int64]) -> None:
+        """Streams that come back after they were forgotten start from nothing. at: places of their first readings."""
+        back = at[np.isfinite(walk.order.expired_us[at])]
+        for place in back.tolist():
+            slot = int(walk.passing.slots[place])
+            self._end_forgotten(walk, int(walk.rows[place]), walk.passing.watermark(slot, float(walk.order.expired_us[place])))
+        self.states.reset(walk.rows[back], but=(*event_time.COLUMNS, *silence.COLUMNS, *parts.columns(len(self.channels))))
 
-    def _grow_watermark(self) -> None:
-        missing = self.states.slots - len(self._watermark_us)
-        if missing > 0:
-            self._watermark_us = np.concatenate((self._watermark_us, np.full(missing, event_time.NEVER, np.int64)))
+    def _look_for_absent(self, walk: Walk) -> None:
+        """Streams that stay away are missed, which is an alert, and forgotten in the end, which frees their rows."""
+        silent, expired = self._silence.find(self.states, walk.rows, walk.order, walk.passing)
+        for each in silent:
+            position = int(walk.placed[each.position])
+            shown_at_us = int(walk.batch.event_time_us[position])
+            walk.alerts.append(self._alerting.silent(walk.batch, position, each.row, shown_at_us, each.reason))
+        for gone in expired:
+            self._end_forgotten(walk, gone.row, gone.position)
+        self.states.forget(np.array([gone.row for gone in expired], np.int64))
+
+    def _end_forgotten(self, walk: Walk, row: int, place: int) -> None:
+        """A forgotten stream's alert ends with the reading that shows it, at `place` among the whole ones."""
+        if self.states["is_open"][row]:
+            position = int(walk.placed[place])
+            walk.alerts.append(self._alerting.forgotten(walk.batch, position, row, int(walk.batch.event_time_us[position])))
 
     def _release_names(self, stream_ids: NDArray[np.int32]) -> None:
         """Names of refused streams must not fill the memory."""

@@ -1,7 +1,9 @@
-"""What event time decides: late and duplicate readings, forgotten streams. All in log order.
+"""What event time decides: late and duplicate readings, pauses, forgotten streams. All in log order.
 
-A partition's **watermark** is the latest event time read from it. Everything here depends on the log alone, never on how
-it was cut into batches: what the watermark decides is attributed to the reading that moved it.
+A partition's **watermark** is the latest event time read from it. Its **clock** moves with the watermark, but by one reading
+no further than PAUSE_INTERVALS of that stream's usual intervals: a pause of the whole partition does not pass on it.
+Everything here depends on the log alone, never on how it was cut into batches: what watermark and clock decide is
+attributed to the reading that moved them.
 """
 
 from __future__ import annotations
@@ -18,11 +20,50 @@ from detector.core.states import Column
 
 NEVER = np.iinfo(np.int64).min
 LATE, DUPLICATE = int(Disposition.LATE), int(Disposition.DUPLICATE)
+PAUSE_INTERVALS = 2.0
+INTERVAL_RATE, INTERVAL_FACTOR_MAX = 0.05, 10.0
+"""The usual interval is an EWMA of this rate; one gap counts as so many intervals at most."""
 
 COLUMNS = {
     "event_time_us": Column("i8", fill=NEVER),  # of the newest reading
-    "heard_at_us": Column("i8", fill=NEVER),  # the partition's watermark when that reading came
+    "heard_at_us": Column("i8", fill=NEVER),  # the partition's watermark when it came
+    "heard_clock_us": Column("i8"),  # the partition's clock then
+    "heard": Column("i4"),  # readings in order, since the stream began
+    "interval_us": Column("f8"),  # usual time between two of them; 0 until it is known
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When a stream is missed, and when forgotten.
+
+    silence_intervals  usual intervals by the clock without a reading, after which it is missed; 0: never
+    warmup_readings    a stream with fewer is not missed: its usual interval is not known well
+    idle_max_us        time by the watermark without a reading, after which it is forgotten; it is new if it comes back
+    """
+
+    silence_intervals: float
+    warmup_readings: int
+    idle_max_us: int
+
+
+class Clocks:
+    """Watermark and clock of every partition, i8[slots], microseconds; NEVER until a reading has come."""
+
+    def __init__(self) -> None:
+        self.watermark_us = np.empty(0, np.int64)
+        self.clock_us = np.empty(0, np.int64)
+
+    def grow(self, slots: int) -> None:
+        """Make room for so many partitions."""
+        missing = slots - len(self.watermark_us)
+        if missing > 0:
+            self.watermark_us = np.concatenate((self.watermark_us, np.full(missing, NEVER, np.int64)))
+            self.clock_us = np.concatenate((self.clock_us, np.zeros(missing, np.int64)))
+
+    def forget(self, slots: NDArray[np.int32]) -> None:
+        """Partitions that left begin anew if they come back."""
+        self.watermark_us[slots], self.clock_us[slots] = NEVER, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,59 +72,108 @@ class Order:
 
     disposition   u1[N]  LATE, DUPLICATE, or 0: to be judged
     is_first      b1[N]  the stream's first reading, or its first after it was forgotten
-    elapsed_us    i8[N]  since the stream's reading before; -1 for its first
-    heard_at_us   i8[N]  watermark when the stream's reading before came, forgotten since or not; NEVER where there was none
+    interval_us   f8[N]  the stream's usual interval, this reading included; 0 while it is not known
     watermark_us  i8[N]  watermark of the partition, this reading included
+    clock_us      i8[N]  its clock, likewise
+    missed_us     f8[N]  clock beyond which the stream was missed before this reading; infinite: not at all
+    expired_us    f8[N]  watermark beyond which the stream was forgotten before this reading; infinite: it was not
     """
 
     disposition: NDArray[np.uint8]
     is_first: NDArray[np.bool_]
-    elapsed_us: NDArray[np.int64]
-    heard_at_us: NDArray[np.int64]
+    interval_us: NDArray[np.float64]
     watermark_us: NDArray[np.int64]
+    clock_us: NDArray[np.int64]
+    missed_us: NDArray[np.float64]
+    expired_us: NDArray[np.float64]
 
 
 def put_in_order(
-    rows: NDArray[np.int32],
-    slots: NDArray[np.int32],
-    event_time_us: NDArray[np.int64],
-    watermark_us: NDArray[np.int64],
-    idle_max_us: int,
-    states: Any,
+    rows: NDArray[np.int32], slots: NDArray[np.int32], event_time_us: NDArray[np.int64], clocks: Clocks, patience: Patience, states: Any
 ) -> Order:
     """Classify readings and advance the streams' and partitions' clocks.
 
-    rows, slots    i4[N] row of each reading's stream, and slot of its partition
-    watermark_us   i8[slots], advanced
-    idle_max_us    a stream unheard for longer, by the watermark, is new when it comes back
+    rows, slots   i4[N] row of each reading's stream, and slot of its partition
     """
     n = len(rows)
-    order = Order(np.zeros(n, np.uint8), np.zeros(n, np.bool_), np.full(n, -1, np.int64), np.empty(n, np.int64), np.empty(n, np.int64))
+    order = Order(
+        disposition=np.zeros(n, np.uint8),
+        is_first=np.zeros(n, np.bool_),
+        interval_us=np.zeros(n),
+        watermark_us=np.empty(n, np.int64),
+        clock_us=np.empty(n, np.int64),
+        missed_us=np.full(n, np.inf),
+        expired_us=np.full(n, np.inf),
+    )
     _put_in_order(
-        rows, slots, event_time_us, watermark_us, idle_max_us, states["event_time_us"], states["heard_at_us"],
-        order.disposition, order.is_first, order.elapsed_us, order.heard_at_us, order.watermark_us,
+        rows, slots, event_time_us, clocks.watermark_us, clocks.clock_us,
+        patience.silence_intervals, patience.warmup_readings, patience.idle_max_us, *(states[name] for name in COLUMNS),
+        order.disposition, order.is_first, order.interval_us, order.watermark_us, order.clock_us, order.missed_us, order.expired_us,
     )  # fmt: skip
     return order
 
 
 @njit(cache=True)
 def _put_in_order(  # type: ignore[no-untyped-def]
-    rows, slots, event_time_us, watermark, idle_max_us, newest, heard_at, disposition, is_first, elapsed, heard_before, watermark_at
+    rows, slots, event_time_us, watermark, clock, silence_intervals, warmup_readings, idle_max_us,
+    newest, heard_at, heard_clock, heard, interval,
+    disposition, is_first, interval_out, watermark_out, clock_out, missed, expired,
 ):  # fmt: skip
     for i in range(rows.shape[0]):
-        r, t = rows[i], event_time_us[i]
-        w = watermark[slots[i]] = max(watermark[slots[i]], t)
-        watermark_at[i] = w
-        heard_before[i] = heard_at[r]
-        if newest[r] == NEVER or w - heard_at[r] > idle_max_us:
+        r, s, t = rows[i], slots[i], event_time_us[i]
+        before = watermark[s]
+        watermark[s] = max(before, t)
+        is_new = newest[r] == NEVER
+        is_forgotten = not is_new and watermark[s] - heard_at[r] > idle_max_us
+        if not is_new and not is_forgotten:  # so before != NEVER
+            clock[s] += min(watermark[s] - before, np.int64(PAUSE_INTERVALS * interval[r]))
+        watermark_out[i], clock_out[i] = watermark[s], clock[s]
+        if not is_new and not is_forgotten and t <= newest[r]:
+            disposition[i] = DUPLICATE if t == newest[r] else LATE
+            continue
+        if silence_intervals > 0 and interval[r] > 0 and heard[r] >= warmup_readings:
+            missed[i] = heard_clock[r] + silence_intervals * interval[r]
+        if is_new or is_forgotten:
             is_first[i] = True
-        elif t < newest[r]:
-            disposition[i] = LATE
-            continue
-        elif t == newest[r]:
-            disposition[i] = DUPLICATE
-            continue
+            if is_forgotten:
+                expired[i] = heard_at[r] + idle_max_us
+            heard[r] = 0
+            interval[r] = 0.0
+        elif interval[r] == 0:
+            interval[r] = t - newest[r]
         else:
-            elapsed[i] = t - newest[r]
+            interval[r] += INTERVAL_RATE * (min(t - newest[r], INTERVAL_FACTOR_MAX * interval[r]) - interval[r])
         newest[r] = t
-        heard_at[r] = w
+        heard_at[r] = watermark[s]
+        heard_clock[r] = clock[s]
+        heard[r] = min(heard[r] + 1, 2_000_000_000)
+        interval_out[i] = interval[r]
+
+
+class Passing:
+    """At which reading of a batch a partition's watermark, or its clock, passed a time."""
+
+    def __init__(self, slots: NDArray[np.int32], order: Order) -> None:
+        self.beyond = len(slots)  # the position of what did not happen in this batch
+        self.slots = slots
+        self._order = order
+        self._positions: dict[int, NDArray[np.int64]] = {}
+
+    def positions(self, slot: int) -> NDArray[np.int64]:
+        """The readings of one partition."""
+        if slot not in self._positions:
+            self._positions[slot] = np.flatnonzero(self.slots == slot)
+        return self._positions[slot]
+
+    def watermark(self, slot: int, time_us: float) -> int:
+        """The first reading with a later watermark."""
+        return self._first(slot, self._order.watermark_us, time_us)
+
+    def clock(self, slot: int, time_us: float) -> int:
+        """The first reading with a later clock."""
+        return self._first(slot, self._order.clock_us, time_us)
+
+    def _first(self, slot: int, column: NDArray[np.int64], time_us: float) -> int:
+        positions = self.positions(slot)
+        place = int(np.searchsorted(column[positions], time_us, side="right"))
+        return int(positions[place]) if place < len(positions) else self.beyond

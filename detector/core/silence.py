@@ -1,25 +1,27 @@
-"""Streams that stop: an alert of its own kind, decided by event time, so that a replay decides the same.
+"""Streams that stop: missed first, which is an alert, and forgotten in the end. Decided by event time: a replay decides the same.
 
-A stream is silent once its partition's watermark has passed its deadline: the watermark at which it was last heard, plus
-so many of its usual intervals. The alert belongs to the reading of another stream that moved the watermark; the stream's
-own next reading closes it. Measured by the watermark, not by the stream's clock, a sensor whose clock lags is not silent;
-and a partition with a single stream has nothing to measure by (its lag and delay are metrics).
+A stream is missed once its partition's clock has passed its deadline: the clock at which it was last heard, plus so many of
+its usual intervals. The alert belongs to the reading of another stream that moved the clock; the stream's own next reading
+closes it. Measured by the partition's clock, a sensor whose own clock lags is not missed, nor is anybody when the whole partition
+pauses; and a partition with a single stream has nothing to measure by (its lag and delay are metrics). A stream that stays away
+beyond `idle_max_us` is forgotten: its row is free for others, and what was open for it is closed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.event_time import NEVER, Order
+from detector.core.event_time import NEVER, Order, Passing, Patience
 from detector.core.states import Column, StreamStates
 
 COLUMNS = {
     "is_silent": Column("u1"),
-    "silent_offset": Column("i8"),  # of the reading that moved the watermark past the deadline
+    "silent_offset": Column("i8"),  # of the reading that moved the clock past the deadline
     "silent_item": Column("i4"),
     "silent_at_us": Column("i8"),
 }
@@ -27,86 +29,92 @@ COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """A stream fell silent, or was heard again. position: of the reading that shows it."""
+    """A stream was missed, was heard again, or was forgotten while it was missed. position: of the reading that shows it."""
 
     row: int
     position: int
-    is_over: bool
+    reason: Literal["silence", "returned", "forgotten"]
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A stream that stayed away for too long: its row can be freed. position: of the reading that shows it."""
+
+    row: int
+    position: int
 
 
 class Silence:
-    """Finds silent streams. Partitions whose watermark has not passed any deadline are not scanned."""
+    """Finds streams that stay away. A partition is scanned only when its time has passed the earliest deadline of its rows."""
 
-    def __init__(self, intervals: float, warmup_readings: int) -> None:
-        """intervals: usual intervals without a reading that make an alert; 0: never."""
-        self._intervals = intervals
-        self._warmup_readings = warmup_readings
-        self._earliest: dict[int, float] = {}  # slot -> no deadline of its rows is earlier
-
-    def deadline_us(self, states: StreamStates, rows: NDArray[Any], heard_at_us: NDArray[np.int64]) -> NDArray[np.float64]:
-        """f8[B] watermark after which each row is silent; infinite while its usual interval is not known."""
-        usual = states["interval_us"][rows] * self._intervals
-        known = (usual > 0) & (states["seen"][rows] >= self._warmup_readings) & (heard_at_us != NEVER)
-        return np.where(known, heard_at_us + usual, np.inf)
-
-    def find(
-        self,
-        states: StreamStates,
-        rows: NDArray[np.int32],
-        slots: NDArray[np.int32],
-        order: Order,
-        deadline_us: NDArray[np.float64],
-    ) -> list[Silent]:
-        """What began and ended in a batch, in the order of its readings; marks the rows.
-
-        rows, slots   i4[N] of the batch
-        deadline_us   f8[N] of each judged reading's stream, as it was before the reading; infinite for the others
-        """
-        if self._intervals == 0:
-            return []
-        found: list[Silent] = []
-        heard = np.isfinite(deadline_us) | order.is_first
-        overdue = np.flatnonzero(heard & ((order.watermark_us > deadline_us) | (states["is_silent"][rows] == 1)))
-        for slot in np.unique(slots).tolist():
-            positions = np.flatnonzero(slots == slot)
-            watermarks = order.watermark_us[positions]
-            for position in overdue[slots[overdue] == slot].tolist():
-                row = int(rows[position])
-                if not states["is_silent"][row]:
-                    if order.watermark_us[position] <= deadline_us[position]:
-                        continue  # an earlier reading of this batch has ended its silence
-                    passed = int(positions[np.searchsorted(watermarks, deadline_us[position], side="right")])
-                    if passed == position:
-                        continue  # it was heard before anyone could miss it
-                    found.append(Silent(row, passed, is_over=False))
-                states["is_silent"][row] = 0
-                found.append(Silent(row, position, is_over=True))
-            found += self._missing(states, slot, positions, watermarks, rows)
-        return sorted(found, key=lambda silent: (silent.position, silent.row, silent.is_over))
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._missed_us: dict[int, float] = {}  # slot -> no row is missed before this clock
+        self._expired_us: dict[int, float] = {}  # slot -> no row is forgotten before this watermark
 
     def forget(self, slots: NDArray[np.int32]) -> None:
         """Partitions that left: their deadlines left with their rows."""
         for slot in slots.tolist():
-            self._earliest.pop(slot, None)
+            self._missed_us.pop(slot, None)
+            self._expired_us.pop(slot, None)
 
-    def _missing(
-        self, states: StreamStates, slot: int, positions: NDArray[np.int64], watermarks: NDArray[np.int64], touched: NDArray[np.int32]
-    ) -> list[Silent]:
-        """Rows that the end of the batch finds silent."""
-        now = int(watermarks[-1])
-        touched = touched[positions]
-        heard = self.deadline_us(states, touched, states["heard_at_us"][touched])
-        earliest = min(self._earliest.get(slot, np.inf), float(heard.min(initial=np.inf)))
-        if now > earliest:
-            rows = states.rows_in(slot)
-            rows = rows[states["is_silent"][rows] == 0]
-            deadline = self.deadline_us(states, rows, states["heard_at_us"][rows])
-            is_late = deadline < now
-            earliest = float(deadline[~is_late].min(initial=np.inf))
-            rows, deadline = rows[is_late], deadline[is_late]
-        else:
-            rows, deadline = np.empty(0, np.int64), np.empty(0)
-        self._earliest[slot] = earliest
-        states["is_silent"][rows] = 1
-        passed = positions[np.searchsorted(watermarks, deadline, side="right")]
-        return [Silent(row, position, is_over=False) for row, position in zip(rows.tolist(), passed.tolist(), strict=True)]
+    def find(self, states: StreamStates, rows: NDArray[np.int32], order: Order, passing: Passing) -> tuple[list[Silent], list[Expired]]:
+        """What a batch shows, in the order of its readings; marks the rows that are missed.
+
+        rows   i4[N] of the batch
+        """
+        slots = passing.slots
+        is_back = (order.disposition == 0) & (
+            (order.clock_us > order.missed_us) | np.isfinite(order.expired_us) | (states["is_silent"][rows] == 1)
+        )
+        silent: list[Silent] = []
+        for position in np.flatnonzero(is_back).tolist():
+            due = float(order.missed_us[position]), float(order.expired_us[position])
+            silent += self._absence(states, int(rows[position]), int(slots[position]), *due, position, passing)
+        expired: list[Expired] = []
+        for slot in np.unique(slots).tolist():
+            at = passing.positions(slot)
+            away, missed_us, expired_us = self._away(states, slot, rows[at], int(order.clock_us[at[-1]]), int(order.watermark_us[at[-1]]))
+            for k, row in enumerate(away.tolist()):
+                silent += self._absence(states, row, slot, float(missed_us[k]), float(expired_us[k]), passing.beyond, passing)
+                gone = passing.watermark(slot, float(expired_us[k]))
+                if gone < passing.beyond:
+                    expired.append(Expired(row, gone))
+        return sorted(silent, key=lambda each: (each.position, each.row)), expired
+
+    @staticmethod
+    def _absence(
+        states: StreamStates, row: int, slot: int, missed_us: float, expired_us: float, back: int, passing: Passing
+    ) -> Iterator[Silent]:
+        """One absence: missed, then forgotten or back. back: position of the reading that ends it, if one does."""
+        missed, gone = passing.clock(slot, missed_us), passing.watermark(slot, expired_us)
+        if not states["is_silent"][row] and missed < min(gone, back):
+            states["is_silent"][row] = 1
+            yield Silent(row, missed, "silence")
+        if states["is_silent"][row] and min(gone, back) < passing.beyond:
+            states["is_silent"][row] = 0
+            yield Silent(row, min(gone, back), "forgotten" if gone < passing.beyond else "returned")
+
+    def _away(
+        self, states: StreamStates, slot: int, touched: NDArray[np.int32], clock_us: int, watermark_us: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Rows that the end of a batch finds missed or forgotten, with the clock and the watermark that decide it."""
+        heard_us, _ = self._deadlines(states, touched)
+        self._missed_us[slot] = min(self._missed_us.get(slot, np.inf), float(heard_us.min(initial=np.inf)))
+        if clock_us <= self._missed_us[slot] and watermark_us <= self._expired_us.get(slot, NEVER):
+            return np.empty(0, np.int64), np.empty(0), np.empty(0)
+        rows = states.rows_in(slot)
+        missed_us, expired_us = self._deadlines(states, rows)
+        self._missed_us[slot] = float(missed_us[missed_us >= clock_us].min(initial=np.inf))
+        self._expired_us[slot] = float(expired_us[expired_us >= watermark_us].min(initial=watermark_us + self._patience.idle_max_us))
+        is_away = (missed_us < clock_us) | (expired_us < watermark_us)
+        return rows[is_away], missed_us[is_away], expired_us[is_away]
+
+    def _deadlines(self, states: StreamStates, rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """f8[B] each: the clock beyond which a row is missed (infinite if it is already), the watermark beyond which it is forgotten."""
+        patience, interval_us = self._patience, states["interval_us"][rows]
+        can_be_missed = (interval_us > 0) & (states["heard"][rows] >= patience.warmup_readings) & (states["is_silent"][rows] == 0)
+        missed_us = states["heard_clock_us"][rows] + patience.silence_intervals * interval_us
+        heard_at_us = states["heard_at_us"][rows].astype(np.float64)
+        expired_us = np.where(states["heard_at_us"][rows] == NEVER, np.inf, heard_at_us + patience.idle_max_us)
+        return np.where(can_be_missed & (patience.silence_intervals > 0), missed_us, np.inf), expired_us

@@ -83,7 +83,7 @@ class Prior:
             "regime": Column("f8"),
             "since": Column("i4"),
             "quiet": Column("i4"),
-            "interval_us": Column("f8"),
+            "worst_p": Column("f8", fill=1.0),
             "opened_at_us": Column("i8"),
             "is_open": Column("u1"),
         }
@@ -96,7 +96,7 @@ def judge(
     rows: NDArray[np.int32],
     score: NDArray[np.float32],
     event_time_us: NDArray[np.int64],
-    elapsed_us: NDArray[np.int64],
+    interval_us: NDArray[np.float64],
     states: Any,
     budget_period_us: float,
     warmup_readings: int,
@@ -105,7 +105,7 @@ def judge(
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """Judge one step, then learn from it; no stream occurs twice in it.
 
-    elapsed_us       i8[B] since the stream's reading before; < 0 for its first
+    interval_us      f8[B] usual time between two readings of the stream; 0 while it is not known
     accept_after_us  age at which an open alert's level becomes normal; <= 0: after ACCEPT_READINGS
     returns          tail probability f8[B], Event u1[B]
     """
@@ -116,7 +116,7 @@ def judge(
         rows,
         score,
         event_time_us,
-        elapsed_us,
+        interval_us,
         budget_period_us,
         warmup_readings,
         accept_after_us,
@@ -138,8 +138,8 @@ def _tail_probability(u, q, b):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _judge(  # type: ignore[no-untyped-def]
-    rows, score, event_time_us, elapsed_us, budget_period_us, warmup_readings, accept_after_us, prior,
-    seen, q_fast, q_slow, excess, mean, variance, evidence, account, regime, since, quiet, interval_us, opened_at_us, is_open,
+    rows, score, event_time_us, interval_us, budget_period_us, warmup_readings, accept_after_us, prior,
+    seen, q_fast, q_slow, excess, mean, variance, evidence, account, regime, since, quiet, worst_p, opened_at_us, is_open,
     p_out, event_out,
 ):  # fmt: skip
     for i in range(rows.shape[0]):
@@ -151,10 +151,11 @@ def _judge(  # type: ignore[no-untyped-def]
         p_out[i] = _tail_probability(u, q, b)
         warm = seen[r] >= warmup_readings
         was_open = is_open[r] == 1
-        n = max(budget_period_us / interval_us[r], 100.0) if interval_us[r] > 0 else 1e4
+        n = max(budget_period_us / interval_us[i], 100.0) if interval_us[i] > 0 else 1e4
 
         if warm:
             evidence[r] = max(0.0, evidence[r] + min(max(z, -STRANGE), STRANGE) + max(z - EXTREME, 0.0))
+            worst_p[r] = min(worst_p[r], p_out[i]) if evidence[r] > 0 else 1.0
         if was_open:
             since[r] += 1
             quiet[r] = 0 if z > 0.5 else quiet[r] + 1
@@ -193,10 +194,5 @@ def _judge(  # type: ignore[no-untyped-def]
                 q_slow[r] += 0.005 * b * ((1.0 if u > q_slow[r] else 0.0) - TAIL)
             if warm and u > q:
                 excess[r] = max(b + 0.02 * (min(u - q, 6.0 * b) - b), EXCESS_MIN)
-            if elapsed_us[i] > 0:
-                if interval_us[r] == 0:
-                    interval_us[r] = elapsed_us[i]
-                else:
-                    interval_us[r] += 0.05 * (min(elapsed_us[i], 10.0 * interval_us[r]) - interval_us[r])
             account[r] = max(account[r] - 0.5 / n, -0.9) if z <= 0.5 else account[r]
         seen[r] = min(seen[r] + 1, 2_000_000_000)

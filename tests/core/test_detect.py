@@ -129,7 +129,7 @@ def test_calibration_is_judged_with_before_it_learns() -> None:
     assert events >= 2
 
 
-LEARNED = ("q_fast", "q_slow", "excess", "mean", "variance", "interval_us", "account")
+LEARNED = ("q_fast", "q_slow", "excess", "mean", "variance", "account")
 
 
 def test_nothing_is_learned_while_an_alert_is_open() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from detector.core.alerting import Alert
 from detector.core.detect import Detector
+from detector.core.readings import Disposition
 from tests.core.builders import SECOND_US, START_US, Log, alerts_of, log_of, model_of, normal_values, run, settings_of
 
 MODEL = model_of(1)
@@ -94,11 +95,40 @@ def test_0_intervals_turn_it_off() -> None:
     assert not silences(log(ticks("a", 0, 60), ticks("b", 0.5, 200)), silence_intervals=0.0)
 
 
-def test_a_stream_that_was_missed_and_then_forgotten_closes_its_alert_when_it_comes_back() -> None:
-    readings = log(ticks("a", 0, 60), ticks("b", 0.5, 300), ticks("a", 250, 255))
-    for cuts in ((), (130,), range(1, len(readings))):
-        opened, closed = silences(readings, cuts)
-        assert (opened.reason, closed.reason, opened.id == closed.id) == ("silence", "returned", True)
+def test_a_stream_that_was_missed_and_then_forgotten_closes_its_alert_and_frees_its_row() -> None:
+    """Last heard at 59 s; forgotten 120 s later, by b's reading at 179.5 s."""
+    gone = log(ticks("a", 0, 60), ticks("b", 0.5, 300))
+    back = log(ticks("a", 0, 60), ticks("b", 0.5, 300), ticks("a", 250, 255))
+    for readings in (gone, back):
+        for cuts in ((), (130,), range(1, len(readings))):
+            opened, closed = silences(readings, cuts)
+            assert (opened.reason, closed.reason, opened.id == closed.id) == ("silence", "forgotten", True)
+            assert closed.event_time_us == START_US + 179_500_000
+    detector = Detector(MODEL, settings_of())
+    run(detector, gone)
+    assert (detector.streams, detector.alerts_open) == (1, 0)
+    assert b"a" not in detector.names
+    run(detector, log(ticks("c", 300, 301)))
+    assert len(detector.states["seen"]) == 1_024
+    assert (detector.states["seen"] > 0).sum() == 2
+
+
+def test_streams_that_come_and_go_for_ever_do_not_fill_the_memory() -> None:
+    detector = Detector(MODEL, settings_of(streams_max=20))
+    for k in range(60):
+        start = 40 * k
+        verdicts = run(
+            detector, log(ticks("stays", start, start + 40), *(ticks(f"guest{k}-{i}", start + i + 0.5, start + i + 3) for i in range(4)))
+        )
+        assert not any((each.disposition == Disposition.INVALID).any() for each in verdicts)
+    assert detector.streams <= 20
+    assert len(detector.names) <= 20
+
+
+def test_nobody_is_missed_when_the_whole_partition_pauses() -> None:
+    streams = [ticks(f"s{k}", k / 10, 100) + ticks(f"s{k}", 190 + k / 10, 250) for k in range(6)]
+    assert not silences(log(*streams))
+    assert not silences(log(*streams), range(1, 900, 7))
 
 
 def test_other_partitions_do_not_count() -> None:
@@ -111,7 +141,7 @@ def test_other_partitions_do_not_count() -> None:
 
 
 def test_the_streams_that_one_reading_shows_to_be_silent_come_in_the_order_of_their_names() -> None:
-    found = silences(log(*(ticks(name, 0.1, 60) for name in ("x", "m", "c")), ticks("b", 0, 65), ticks("b", 80, 82)))
+    found = silences(log(*(ticks(name, 0.1, 60) for name in ("x", "m", "c")), ticks("b", 0, 82)))
     assert [alert.stream for alert in found] == ["c", "m", "x"]
     assert len({alert.offset for alert in found}) == 1
     assert len({alert.id for alert in found}) == 3

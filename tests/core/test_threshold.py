@@ -17,7 +17,7 @@ from tests.core.builders import SECOND_US, arrays_of
 F8 = NDArray[np.float64]
 EXPONENTIAL = Prior(float(np.log(20)), 1.0)
 WARMUP = 100
-LEARNED = ("q_fast", "q_slow", "excess", "mean", "variance", "interval_us", "account")
+LEARNED = ("q_fast", "q_slow", "excess", "mean", "variance", "account")
 
 
 class Stream:
@@ -32,10 +32,10 @@ class Stream:
         """Tail probabilities and events; the rows of one call are judged one after the other."""
         score = np.asarray(scores, np.float32)
         time_us = (self._seconds + np.arange(len(score), dtype=np.int64)) * SECOND_US
-        elapsed_us = np.where(time_us == 0, -1, SECOND_US)
+        interval_us = np.full(len(score), 1e6)
         self._seconds += len(score)
         limits = (self._readings * SECOND_US, self._warmup, self._accept_after_s * SECOND_US, self._prior)
-        p, event = judge(np.zeros(len(score), np.int32), score, time_us, elapsed_us, self.columns, *limits)
+        p, event = judge(np.zeros(len(score), np.int32), score, time_us, interval_us, self.columns, *limits)
         return p, event.tolist()
 
     def __getitem__(self, name: str) -> float:
@@ -238,22 +238,6 @@ def test_the_warm_up_moves_the_calibration_to_the_streams_own_level() -> None:
     assert not any(event)
 
 
-def test_the_usual_interval_is_learned_and_hardly_moved_by_one_gap() -> None:
-    prior = EXPONENTIAL
-    columns = arrays_of(prior.columns())
-
-    def feed(elapsed_us: list[int]) -> float:
-        n = len(elapsed_us)
-        score, time_us = np.full(n, 0.5, np.float32), np.arange(n, dtype=np.int64)
-        judge(np.zeros(n, np.int32), score, time_us, np.array(elapsed_us), columns, 1e12, 10, 0.0, prior)
-        return float(columns["interval_us"][0])
-
-    assert feed([-1]) == 0
-    assert feed([2_000_000] * 50) == pytest.approx(2e6)
-    assert feed([10**15]) == pytest.approx(2e6 * 1.45)
-    assert feed([3_000_000] * 300) == pytest.approx(3e6, rel=1e-3)
-
-
 def test_a_rarer_budget_asks_for_more_evidence() -> None:
     needed = [readings_to_open(Stream(readings=n).settled(200)) for n in (1_000, 10_000, 1_000_000)]
     assert needed == sorted(set(needed))
@@ -266,8 +250,8 @@ def test_streams_of_one_step_are_judged_apart() -> None:
     for t in range(300):
         scores = rng.exponential(1 if t < 250 else 30, 5).astype(np.float32)
         rows = rng.permutation(5).astype(np.int32)
-        time_us, elapsed_us = np.full(5, t * SECOND_US, np.int64), np.full(5, SECOND_US if t else -1, np.int64)
-        p, event = judge(rows, scores[rows], time_us, elapsed_us, together, 1e4 * SECOND_US, WARMUP, 0.0, EXPONENTIAL)
+        time_us, interval_us = np.full(5, t * SECOND_US, np.int64), np.full(5, 1e6)
+        p, event = judge(rows, scores[rows], time_us, interval_us, together, 1e4 * SECOND_US, WARMUP, 0.0, EXPONENTIAL)
         for k, row in enumerate(rows.tolist()):
             p_alone, event_alone = alone[row].judge(scores[row : row + 1])
             assert (p[k], event[k]) == (p_alone[0], event_alone[0])
