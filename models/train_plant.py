@@ -35,7 +35,10 @@ def recorded() -> list[Recorded]:
 
 def tell(epoch: Epoch) -> None:
     """One line per epoch."""
-    print(f"epoch {epoch.number:3d}  train {epoch.train_loss:.4f}  held out {epoch.held_out_loss:.4f}  left {epoch.seconds_left:.0f} s", flush=True)
+    print(
+        f"epoch {epoch.number:3d}  train {epoch.train_loss:.4f}  held out {epoch.held_out_loss:.4f}  left {epoch.seconds_left:.0f} s",
+        flush=True,
+    )
 
 
 def about(trained: Trained) -> dict[str, object]:
