@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from detector.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "DETECTOR_"
-# Not settings: the switch of the command line, where tests find data, and what Kubernetes puts into every pod beside a Service named detector[-...].
+# Not settings: the switch of the command line, where tests find data, and what Kubernetes puts into every pod beside a Service
+# named detector[-...].
 ENVIRONMENT_FOREIGN = re.compile(
     r"^DETECTOR_(DEBUG|BENCHMARK_DATA|([A-Z0-9]+_)*?(SERVICE_(HOST|PORT(_[A-Z0-9]+)*)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?))$"
 )
