@@ -56,7 +56,7 @@ class KafkaOutput:
         raise remedy(error, what)
 
     def _send_alone(self, failure: Failure) -> list[Failure]:
-        """Try what was too large again: alone (it may only have shared a batch with others), and a dead letter then with its reason only."""
+        """Try what was too large again: alone (it may only have shared a batch with others); a dead letter then with its reason only."""
         topic, message, error = failure
         if error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
             return [failure]

@@ -1,4 +1,4 @@
-"""Bad messages on a real Kafka: each becomes one dead letter, as it came, and the service goes on; even one as large as the broker takes."""
+"""Bad messages on a real Kafka: each becomes one dead letter, as it came, and the service goes on, whatever the letter's size."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def data() -> Path:
 
 
 def skab(data: Path, folder: Path) -> Recorded:
-    """Runs of a water rig, 8 channels, in each of which valve 1 is closed for a while; a run is a stream, its first 400 readings are normal."""
+    """Runs of a water rig, 8 channels; valve 1 is closed for a while. A run is a stream, its first 400 readings are normal."""
     runs = []
     for number in range(16):
         run = pyarrow.csv.read_csv(data / "SKAB" / "valve1" / f"{number}.csv", parse_options=pyarrow.csv.ParseOptions(delimiter=";"))
@@ -127,7 +127,7 @@ def replayed(config: Path, folder: Path, recording: Path) -> Told:
 
 
 def per_stream(table: pa.Table) -> list[tuple[Any, ...]]:
-    """Verdicts stream by stream, each in its own order; numbers as their bits; the names of alerts replaced by their number in the stream."""
+    """Verdicts stream by stream, each in its own order; numbers as their bits; alerts as their number in the stream."""
     rows: dict[str, list[tuple[Any, ...]]] = {}
     named: dict[str, dict[str | None, int]] = {}
     score, tail = (table[name].to_numpy().view(f"i{size}").tolist() for name, size in (("score", 4), ("tail_probability", 8)))
