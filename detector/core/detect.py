@@ -230,7 +230,7 @@ class Detector:
         for place in back.tolist():
             slot = int(walk.passing.slots[place])
             self._end_forgotten(walk, int(walk.rows[place]), walk.passing.watermark(slot, float(walk.order.expired_us[place])))
-        self.states.reset(walk.rows[back], but=(*event_time.COLUMNS, *silence.COLUMNS, *parts.columns(len(self.channels))))
+        self.states.reset(walk.rows[back], but=(*event_time.COLUMNS, *silence.COLUMNS, *parts.COLUMNS))
 
     def _look_for_absent(self, walk: Walk) -> None:
         """Streams that stay away are missed, which is an alert, and forgotten in the end, which frees their rows."""
@@ -241,7 +241,9 @@ class Detector:
             walk.alerts.append(self._alerting.silent(walk.batch, position, each.row, shown_at_us, each.reason))
         for gone in expired:
             self._end_forgotten(walk, gone.row, gone.position)
-        self.states.forget(np.array([gone.row for gone in expired], np.int64))
+        rows = np.array([gone.row for gone in expired], np.int64)
+        self.states.reset(rows, but=parts.COLUMNS)
+        self.states.forget(rows[self.states["part_time_us"][rows] == event_time.NEVER])  # a row that holds a part must wait for the rest
 
     def _end_forgotten(self, walk: Walk, row: int, place: int) -> None:
         """A forgotten stream's alert ends with the reading that shows it, at `place` among the whole ones."""

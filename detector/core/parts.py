@@ -2,6 +2,7 @@
 
 Values of one stream with the same event time are one reading. It is whole when every channel has come, or when a value
 with a later time shows that no more will. It then takes the place of the message that completed it; the others are PART.
+A value that comes again, or late, after its reading was whole begins another, which is found to be duplicate or late in its turn.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from detector.core.states import Column
 LATE, DUPLICATE, PART = int(Disposition.LATE), int(Disposition.DUPLICATE), int(Disposition.PART)
 
 
+COLUMNS = ("part_time_us", "part_value", "part_has")
+
+
 def columns(channels: int) -> dict[str, Column]:
     """What is held per stream: the reading that is not whole yet."""
     return {
         "part_time_us": Column("i8", fill=NEVER),
         "part_value": Column("f4", (channels,), np.nan),
-        "part_whole_us": Column("i8", fill=NEVER),  # event time of the newest whole reading
         "part_has": Column("u1", (channels,)),
     }
 
@@ -40,37 +43,46 @@ def join(
     """
     disposition = np.full(len(rows), PART, np.uint8)
     whole_time, whole = event_time_us.copy(), np.full_like(value, np.nan)
-    held = states["part_time_us"], states["part_value"], states["part_has"], states["part_whole_us"]
-    _join(rows, event_time_us, channel, value, *held, disposition, whole_time, whole)
+    _join(
+        rows,
+        event_time_us,
+        channel,
+        value,
+        states["part_time_us"],
+        states["part_value"],
+        states["part_has"],
+        disposition,
+        whole_time,
+        whole,
+    )
     return disposition, whole_time, whole
 
 
 @njit(cache=True)
 def _join(  # type: ignore[no-untyped-def]
-    rows, event_time_us, channel, value, part_time, part_value, part_has, whole_last, disposition, whole_time, whole
+    rows, event_time_us, channel, value, part_time, part_value, part_has, disposition, whole_time, whole
 ):  # fmt: skip
     d = value.shape[1]
     for i in range(rows.shape[0]):
         r, t, k = rows[i], event_time_us[i], channel[i]
-        if t < part_time[r] or t < whole_last[r]:
+        if t < part_time[r]:
             disposition[i] = LATE
             continue
-        if t == whole_last[r] or (t == part_time[r] and part_has[r, k] == 1):
+        if t == part_time[r] and part_has[r, k] == 1:
             disposition[i] = DUPLICATE
             continue
         if part_time[r] != NEVER and t > part_time[r]:  # no more will come of the reading that is held
             disposition[i] = 0
-            whole_time[i] = whole_last[r] = part_time[r]
+            whole_time[i] = part_time[r]
             whole[i] = part_value[r]
-            part_time[r] = NEVER
-        if part_time[r] == NEVER:
-            part_time[r] = t
             part_value[r] = np.nan
             part_has[r] = 0
+        part_time[r] = t
         part_value[r, k] = value[i, k]
         part_has[r, k] = 1
         if part_has[r].sum() == d and disposition[i] == PART:
             disposition[i] = 0
-            whole_last[r] = t
             whole[i] = part_value[r]
             part_time[r] = NEVER
+            part_value[r] = np.nan
+            part_has[r] = 0

@@ -30,6 +30,10 @@ BURN_IN = 50
 """Readings at the start of a sequence that calibration leaves out: the memory is still empty there."""
 PATIENCE_EPOCHS = 6
 LEARNING_RATE_MIN = 1e-4
+TYPICAL_MIN = 0.01
+"""The loss is in units of persistence's error per channel, but of no smaller one: a constant channel must not drown the others."""
+ERROR_MIN = 1e-3
+"""A baseline whose mean error is smaller, in standard deviations, stands for a channel that hardly varies."""
 MEMORY_READINGS_MAX = 200
 """Longest time constant that the forget gates start with (log-uniform from 1; Tallec and Ollivier 2018, "chrono")."""
 
@@ -102,7 +106,7 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     torch.manual_seed(options.seed)
     predictor = Predictor(len(channels), options.hidden, options.layers, options.kind, options.dropout)
     remember_long(predictor)
-    typical = np.maximum(mean_error(persistence(xs["train"]), 0), 1e-3).astype(np.float32)
+    typical = np.maximum(mean_error(persistence(xs["train"]), 0), TYPICAL_MIN).astype(np.float32)
     epochs = fit(predictor.to(device), xs["train"], xs["held_out"], typical, options, on_epoch)
     predictor.to("cpu").eval()
     es = residuals(predictor, xs["calibrate"])
@@ -238,10 +242,10 @@ def score_all(scorer: BandScorer, values: Sequence[F4], xs: Sequence[F4], es: Se
 
 def verdict(errors: dict[str, NDArray[np.float64]], kind: Kind, readings: int) -> str:
     """How much better than the baselines, in plain words, or that it is not."""
-    network = errors["network"]
+    ratio_to = {name: _ratio(errors["network"], errors[name]) for name in ("persistence", "linear")}
 
     def against(name: str) -> str:
-        ratio = float(np.mean(network / np.maximum(errors[name], 1e-9)))
+        ratio = ratio_to[name]
         if ratio < 0.98:
             return f"{100 * (1 - ratio):.0f} % smaller than {name}'s"
         return f"no smaller than {name}'s" if ratio < 1.02 else f"{100 * (ratio - 1):.0f} % larger than {name}'s"
@@ -249,7 +253,13 @@ def verdict(errors: dict[str, NDArray[np.float64]], kind: Kind, readings: int) -
     said = f"On {readings:,} readings that no weight saw, its mean error is {against('persistence')} and {against('linear')}."
     if kind == "reconstruction":
         return said + " A reconstruction sees the reading itself, the baselines do not: compare it with other reconstructions."
-    worse = [name for name in ("persistence", "linear") if float(np.mean(network / np.maximum(errors[name], 1e-9))) >= 0.98]
+    worse = [name for name, ratio in ratio_to.items() if ratio >= 0.98]
     if not worse:
         return said + " The memory earns its place."
     return said + f" It does not beat {' or '.join(worse)}: more data, more time or another interval may help; the score still works."
+
+
+def _ratio(error: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:
+    """Mean ratio over the channels that vary: where the baseline makes no error there is nothing to compare."""
+    varies = baseline > ERROR_MIN
+    return float(np.mean(error[varies] / baseline[varies])) if varies.any() else 1.0

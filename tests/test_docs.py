@@ -1,0 +1,35 @@
+"""What is written for people holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from detector.cli import app
+from detector.config import load_config
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_configuration_to_start_from_loads() -> None:
+    config = load_config(ROOT / "deploy" / "detector.yaml", environment={})
+    assert config.input.topics == ("sensors",)
+    assert config.alerts_topic == "plant1.alerts"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_files_that_are_named_exist(page: Path) -> None:
+    text = page.read_text()
+    commands = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    assert set(re.findall(r"`detector ([a-z]+)|^detector ([a-z]+)", text, re.MULTILINE)) <= {
+        pair for command in commands if command for pair in ((command, ""), ("", command))
+    }
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z]+)|^make ([a-z]+)", text, re.MULTILINE)) <= {pair for t in targets for pair in ((t, ""), ("", t))}
+    for link in re.findall(r"\]\(([^)h#][^)]*)\)", text):
+        assert (page.parent / link).exists(), link
+    for test in re.findall(r"`(tests/[a-z_/]+(?:\.py)?)`", text):
+        assert (ROOT / test).exists(), test
