@@ -13,6 +13,9 @@ Judge first, learn after; an open alert teaches nothing. Learning:
 
     q += rate b ([u > q] - .05), rate .05 (fast) and .005 (slow);  b += .02 (min(u - q, 6 b) - b) when u > q
 
+A stream starts from the bundle's prior. Until it has settled (its warm-up is over) it cannot alert, and q and b follow from mean and
+variance of its scores, weighed against the prior.
+
 Relatives with proofs: adaptive conformal inference (Gibbs and Candes 2021), conformal PID control (Angelopoulos, Candes and
 Tibshirani 2023), CUSUM (Page 1954).
 """
@@ -36,12 +39,19 @@ TAIL = 0.05
 STRANGE, EXTREME = 6.0, 18.0
 """One reading counts as evidence up to STRANGE, so that a heavy tail cannot alert alone; what lies beyond EXTREME counts in
 full, so that a single absurd reading can."""
-ACCEPT_READINGS = 2_000
+CALM = 0.5
+"""A reading with a smaller z is calm: it pays the account back, and QUIET_READINGS of them in a row close an alert."""
 QUIET_READINGS = 30
+ACCEPT_READINGS = 2_000
+PRICE, ACCOUNT_MIN, ACCOUNT_MAX = 0.5, -0.9, 10.0
+"""What an alert adds to the account, and N calm readings pay back; and the account's bounds."""
+RATE_FAST, RATE_SLOW, RATE_EXCESS = 0.05, 0.005, 0.02
 COLD_READINGS = 30
 """The first readings of a stream teach nothing: its memory is still empty, and every score is high."""
 PRIOR_READINGS = 50
 """So many readings of the stream's own weigh as much as the prior."""
+READINGS_MIN, READINGS_UNKNOWN = 100.0, 1e4
+"""A budget is of at least so many readings; and of so many while a stream's usual interval is not known."""
 NORMAL_Q95, NORMAL_EXCESS = 1.645, 0.418
 """95 % quantile and mean excess over it of a normal distribution: in the warm-up, mean and variance stand for both."""
 
@@ -53,6 +63,9 @@ class Event(IntEnum):
     OPENED = 1
     QUIET = 2
     ACCEPTED = 3
+
+
+OPENED, QUIET, ACCEPTED = int(Event.OPENED), int(Event.QUIET), int(Event.ACCEPTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +150,13 @@ def _tail_probability(u, q, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _threshold(n, account):  # type: ignore[no-untyped-def]
+    """Evidence that opens an alert, for a budget of one in n readings."""
+    level = max(1.0, np.log(TAIL * n))
+    return max(1.0, max(1.0, 1.1 * level * level) * (1.0 + account))
+
+
+@njit(cache=True)
 def _judge(  # type: ignore[no-untyped-def]
     rows, score, event_time_us, interval_us, budget_period_us, warmup_readings, accept_after_us, prior,
     seen, q_fast, q_slow, excess, mean, variance, evidence, account, regime, since, quiet, worst_p, opened_at_us, is_open,
@@ -149,50 +169,49 @@ def _judge(  # type: ignore[no-untyped-def]
         q = max(q_fast[r], q_slow[r])
         z = (u - q) / b
         p_out[i] = _tail_probability(u, q, b)
-        warm = seen[r] >= warmup_readings
+        n = max(budget_period_us / interval_us[i], READINGS_MIN) if interval_us[i] > 0 else READINGS_UNKNOWN
+        is_settled = seen[r] >= warmup_readings
         was_open = is_open[r] == 1
-        n = max(budget_period_us / interval_us[i], 100.0) if interval_us[i] > 0 else 1e4
 
-        if warm:
+        if is_settled:
             evidence[r] = max(0.0, evidence[r] + min(max(z, -STRANGE), STRANGE) + max(z - EXTREME, 0.0))
             worst_p[r] = min(worst_p[r], p_out[i]) if evidence[r] > 0 else 1.0
         if was_open:
             since[r] += 1
-            quiet[r] = 0 if z > 0.5 else quiet[r] + 1
-            regime[r] += 0.05 * b * ((1.0 if u > regime[r] else 0.0) - TAIL)
+            quiet[r] = 0 if z > CALM else quiet[r] + 1
+            regime[r] += RATE_FAST * b * ((1.0 if u > regime[r] else 0.0) - TAIL)
             age_us = event_time_us[i] - opened_at_us[r]
-            accepted = age_us >= accept_after_us if accept_after_us > 0 else since[r] >= ACCEPT_READINGS
-            if quiet[r] >= QUIET_READINGS or accepted:
-                event_out[i] = 2 if quiet[r] >= QUIET_READINGS else 3
-                if event_out[i] == 3:
-                    q_fast[r] = q_slow[r] = max(regime[r], q_slow[r])
+            if quiet[r] >= QUIET_READINGS:
+                event_out[i] = QUIET
+            elif (age_us >= accept_after_us) if accept_after_us > 0 else (since[r] >= ACCEPT_READINGS):
+                event_out[i] = ACCEPTED
+                q_fast[r] = q_slow[r] = max(regime[r], q_slow[r])
+            if event_out[i] != 0:
                 is_open[r] = 0
                 evidence[r] = 0.0
-                account[r] = min(account[r] + 0.5, 10.0)
-        elif warm:
-            level = max(1.0, np.log(0.05 * n))
-            if evidence[r] > max(1.0, max(1.0, 1.1 * level * level) * (1.0 + account[r])):
-                event_out[i] = 1
-                is_open[r] = 1
-                opened_at_us[r] = event_time_us[i]
-                since[r] = quiet[r] = 0
-                regime[r] = u
+                account[r] = min(account[r] + PRICE, ACCOUNT_MAX)
+        elif is_settled and evidence[r] > _threshold(n, account[r]):
+            event_out[i] = OPENED
+            is_open[r] = 1
+            opened_at_us[r] = event_time_us[i]
+            since[r] = quiet[r] = 0
+            regime[r] = u
 
         # Learning comes last, and never from an open alert: neither the reading that opened it nor the one that closed it.
         if not was_open and event_out[i] == 0:
-            if not warm:
-                if seen[r] >= COLD_READINGS:
-                    k = seen[r] - COLD_READINGS + 1
-                    step = u - mean[r]
-                    mean[r] += step / k
-                    variance[r] += (step * (u - mean[r]) - variance[r]) / k
-                    spread = np.sqrt(variance[r])
-                    q_fast[r] = q_slow[r] = (PRIOR_READINGS * prior[0] + k * (mean[r] + NORMAL_Q95 * spread)) / (PRIOR_READINGS + k)
-                    excess[r] = max((PRIOR_READINGS * prior[1] + k * NORMAL_EXCESS * spread) / (PRIOR_READINGS + k), EXCESS_MIN)
-            else:
-                q_fast[r] += 0.05 * b * ((1.0 if u > q_fast[r] else 0.0) - TAIL)
-                q_slow[r] += 0.005 * b * ((1.0 if u > q_slow[r] else 0.0) - TAIL)
-            if warm and u > q:
-                excess[r] = max(b + 0.02 * (min(u - q, 6.0 * b) - b), EXCESS_MIN)
-            account[r] = max(account[r] - 0.5 / n, -0.9) if z <= 0.5 else account[r]
+            if is_settled:
+                q_fast[r] += RATE_FAST * b * ((1.0 if u > q_fast[r] else 0.0) - TAIL)
+                q_slow[r] += RATE_SLOW * b * ((1.0 if u > q_slow[r] else 0.0) - TAIL)
+                if u > q:
+                    excess[r] = max(b + RATE_EXCESS * (min(u - q, STRANGE * b) - b), EXCESS_MIN)
+            elif seen[r] >= COLD_READINGS:
+                k = seen[r] - COLD_READINGS + 1
+                step = u - mean[r]
+                mean[r] += step / k
+                variance[r] += (step * (u - mean[r]) - variance[r]) / k
+                spread = np.sqrt(variance[r])
+                q_fast[r] = q_slow[r] = (PRIOR_READINGS * prior[0] + k * (mean[r] + NORMAL_Q95 * spread)) / (PRIOR_READINGS + k)
+                excess[r] = max((PRIOR_READINGS * prior[1] + k * NORMAL_EXCESS * spread) / (PRIOR_READINGS + k), EXCESS_MIN)
+            if z <= CALM:
+                account[r] = max(account[r] - PRICE / n, ACCOUNT_MIN)
         seen[r] = min(seen[r] + 1, 2_000_000_000)
