@@ -35,7 +35,10 @@ def demo(
     budget: Annotated[str, typer.Option(help="False alerts that are acceptable.")] = "2 per stream per day",
     forever: Annotated[bool, typer.Option("--forever", help="Go on until Ctrl-C, with new faults every simulated day.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the summary for machines to this file.")] = None,
-    bootstrap_servers: Annotated[str | None, typer.Option(help="A real Kafka to run on, instead of the embedded mock broker.")] = None,
+    bootstrap_servers: Annotated[
+        str | None,
+        typer.Option(help="A real Kafka to run on, instead of the embedded mock broker; three topics named detector-demo-... stay there."),
+    ] = None,
 ) -> None:
     """See it work: faults are injected into a simulated plant, the real service finds them over the real protocol.
 
