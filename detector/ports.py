@@ -94,7 +94,7 @@ class Observer(Protocol):
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
         """See what became of a batch.
 
-        seconds   time spent per room: poll, decode, detect, commit
+        seconds   time spent per room: poll, decode, detect, encode, commit
         """
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from detector.errors import DataError
+from detector.adapters.whole_file import WholeFile
 
 
 def write_gates(path: Path, event_time_us: NDArray[np.int64], found: Mapping[str, NDArray[np.float32]]) -> None:
@@ -22,7 +22,9 @@ def write_gates(path: Path, event_time_us: NDArray[np.int64], found: Mapping[str
     for name, values in found.items():
         flat = values.reshape(len(values), -1)
         columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
+    file = WholeFile(path)
     try:
-        pq.write_table(pa.table(columns), path)
+        pq.write_table(pa.table(columns), file.partial)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}", fix="choose another file with --out") from None
+        raise file.refusal(error) from None
+    file.end(is_whole=True)

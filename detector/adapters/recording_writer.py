@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,8 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from detector.errors import ConfigError, DataError
+from detector.adapters.whole_file import WholeFile
+from detector.errors import ConfigError
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
@@ -38,16 +38,15 @@ class RecordingWriter:
     def __init__(self, path: Path, streams: Sequence[str], channels: Sequence[str]) -> None:
         if path.suffix not in SUFFIXES:
             raise ConfigError(f"{path}: unknown kind of recording", fix=f"name a file that ends in {', '.join(SUFFIXES)}")
-        self._path = path
-        self._partial = path.with_name(path.name + ".partial")
+        self._file = WholeFile(path)
         self._streams = pa.array(streams, pa.string())
         self._schema = pa.schema(
             [("time", pa.timestamp("us", "UTC")), ("stream", pa.string()), *((channel, pa.float64()) for channel in channels)]
         )
         try:
-            self._tables = _open(self._partial, path.suffix, self._schema)
+            self._tables = _open(self._file.partial, path.suffix, self._schema)
         except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror or error}", fix="choose another file with --out") from None
+            raise self._file.refusal(error) from None
 
     def write(self, stream: NDArray[np.int32], event_time_us: NDArray[np.int64], value: NDArray[np.float64]) -> None:
         """Append readings.
@@ -66,11 +65,7 @@ class RecordingWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._tables.close()
-        if kind is None:
-            self._partial.replace(self._path)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                self._partial.unlink()
+        self._file.end(is_whole=kind is None)
 
 
 def _open(path: Path, suffix: str, schema: Any) -> _Tables:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from detector.adapters.whole_file import WholeFile
 from detector.codec.readings import Decoded
 from detector.core.detect import Verdicts
 from detector.core.readings import Disposition, StreamNames
-from detector.errors import DataError
 
 SCHEMA = pa.schema(
     [
@@ -45,13 +44,12 @@ class VerdictFile:
     """
 
     def __init__(self, path: Path, names: StreamNames) -> None:
-        self._path = path
-        self._partial = path.with_name(path.name + ".partial")
+        self._file = WholeFile(path)
         self._names = names
         try:
-            self._writer = pq.ParquetWriter(self._partial, SCHEMA)
+            self._writer = pq.ParquetWriter(self._file.partial, SCHEMA)
         except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror or error}", fix="choose another file with --out") from None
+            raise self._file.refusal(error) from None
 
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
         """Write the rows of a batch."""
@@ -82,11 +80,7 @@ class VerdictFile:
     def close(self, *, is_whole: bool = True) -> None:
         """Finish the file; without `is_whole` remove what was written."""
         self._writer.close()
-        if is_whole:
-            self._partial.replace(self._path)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                self._partial.unlink()
+        self._file.end(is_whole=is_whole)
 
     def __enter__(self) -> VerdictFile:
         return self

@@ -36,11 +36,8 @@ def replay(
     from detector.adapters.file_log import FileLog
     from detector.adapters.verdict_file import VerdictFile
     from detector.cli import logs, wiring
-    from detector.codec.alerts import AlertEncoder
-    from detector.codec.readings import JsonReadings
     from detector.config import load_config
     from detector.core.detect import Detector
-    from detector.service.worker import Worker
 
     settings = load_config(config, overrides=overrides(model))
     logs.configure("warning", settings.log.format)
@@ -50,9 +47,7 @@ def replay(
     log = FileLog(recording, time=time, stream=stream, channels=columns, format=written, alerts=alerts, dead_letters=dead_letters)
     detector = Detector(bundle, wiring.settings(settings))
     with VerdictFile(out, detector.names) as verdicts:
-        decoder = JsonReadings(log.format, detector.names)
-        encoder = AlertEncoder(bundle.name, bundle.fingerprint, f"/detector/{settings.group}")
-        worker = Worker(log, decoder, detector, encoder, settings=settings.service, observers=[verdicts])
+        worker = wiring.worker(log, log.format, detector, settings, [verdicts])
         _step_to_the_end(worker, log, recording.name)
         _summarise(worker, detector, out)
 

@@ -40,12 +40,9 @@ def serve(config: Config) -> None:
     from detector.adapters.kafka_log import KafkaLog
     from detector.adapters.telemetry import Telemetry
     from detector.cli import logs, wiring
-    from detector.codec.alerts import AlertEncoder
-    from detector.codec.readings import JsonReadings
     from detector.core.detect import Detector
     from detector.ports import Vitals
     from detector.service.signals import stop_on_signals
-    from detector.service.worker import Worker
 
     model = load_bundle(config.model)
     written = wiring.reading_format(config.input, model.channels)
@@ -72,9 +69,7 @@ def serve(config: Config) -> None:
         raise
     try:
         _introduce(config, model, http.port)
-        decoder = JsonReadings(written, detector.names)
-        encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}")
-        worker = Worker(log, decoder, detector, encoder, settings=config.service, observers=[telemetry], vitals=vitals)
+        worker = wiring.worker(log, written, detector, config, [telemetry], vitals)
         wiring.relax_garbage_collection()
         with stop_on_signals(stop, config.service.drain_timeout_s):
             worker.run(stop)

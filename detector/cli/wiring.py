@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from collections.abc import Sequence
 
 from detector.adapters.telemetry import About
-from detector.codec.readings import ReadingFormat
+from detector.codec.alerts import AlertEncoder
+from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.config import Config, Input
-from detector.core.detect import Settings
+from detector.core.detect import Detector, Settings
 from detector.core.model import Model
 from detector.errors import BundleError
+from detector.ports import Log, Observer, Vitals
+from detector.service.worker import Worker
 
 SECOND_US = 1_000_000
 YOUNG_OBJECTS_MAX = 200_000
@@ -59,6 +63,16 @@ def reading_format(input: Input, channels: tuple[str, ...]) -> ReadingFormat:
         narrow_value=input.narrow.value if input.narrow else None,
         message_bytes_max=input.message_bytes_max,
     )
+
+
+def worker(
+    log: Log, written: ReadingFormat, detector: Detector, config: Config, observers: Sequence[Observer], vitals: Vitals | None = None
+) -> Worker:
+    """The worker between a log whose readings are `written` so and a detector."""
+    model = detector.model
+    decoder = JsonReadings(written, detector.names)
+    encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}")
+    return Worker(log, decoder, detector, encoder, settings=config.service, observers=observers, vitals=vitals)
 
 
 def about(config: Config, model: Model, version: str) -> About:

@@ -16,13 +16,11 @@ REASON = tuple(PREFIX + name for name in ("topic", "partition", "offset", "excep
 OMITTED = PREFIX + "omitted"
 
 
-def dead_letter(messages: Messages, reject: Reject) -> Message:
-    """The message of `reject` with its reason: key, value and headers unchanged, headers of our own behind them."""
-    return _dead_letter(messages, [reject])
-
-
 def dead_letters(messages: Messages, rejects: Iterable[Reject]) -> list[Message]:
-    """One dead letter per message, in log order, however many of its readings are lost."""
+    """The refused messages, key, value and headers unchanged, each with its reason in headers of our own behind them.
+
+    One dead letter per message, in log order, however many of its readings are lost.
+    """
     by_position: dict[int, list[Reject]] = {}
     for reject in rejects:
         by_position.setdefault(reject.position, []).append(reject)

@@ -155,10 +155,8 @@ class Detector:
         self._release_names(batch.stream_id[~known])
         if batch.channel is not None:
             batch = self._join(batch, rows, known, verdicts)
-        placed = np.flatnonzero(known & (verdicts.disposition != Disposition.PART))
-        if len(placed) == 0:
-            return verdicts
-        return replace(verdicts, alerts=self._judge(batch, rows, placed[verdicts.disposition[placed] == 0], verdicts))
+        placed = np.flatnonzero(verdicts.disposition == 0)
+        return replace(verdicts, alerts=self._judge(batch, rows, placed, verdicts))
 
     def _join(self, batch: ReadingBatch, rows: NDArray[np.int32], known: NDArray[np.bool_], verdicts: Verdicts) -> ReadingBatch:
         """Narrow readings -> the same batch with whole readings where a message completed one."""

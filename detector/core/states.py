@@ -28,6 +28,12 @@ class Column:
     shape: tuple[int, ...] = ()
     fill: float | NDArray[Any] = 0
 
+    def array(self, rows: int) -> NDArray[Any]:
+        """So many rows as a new stream has them."""
+        array = np.empty((rows, *self.shape), self.dtype)
+        array[...] = self.fill
+        return array
+
 
 class StreamStates:
     """Arrays with one row per stream and partition. They grow by doubling; freed rows are used again.
@@ -40,7 +46,7 @@ class StreamStates:
         self.columns = dict(columns)
         self._names = names
         self._streams_max = streams_max
-        self._arrays = {name: self._new(column, ROWS_AT_FIRST) for name, column in self.columns.items()}
+        self._arrays = {name: column.array(ROWS_AT_FIRST) for name, column in self.columns.items()}
         self._capacity = ROWS_AT_FIRST
         self._row_of: dict[tuple[int, int], int] = {}  # (slot, stream id) -> row: the truth; the arrays below make it fast
         self._row_of_id = np.full(ROWS_AT_FIRST, FREE, np.int32)
@@ -105,18 +111,12 @@ class StreamStates:
 
     def _grow(self) -> None:
         for name, column in self.columns.items():
-            grown = self._new(column, 2 * self._capacity)
+            grown = column.array(2 * self._capacity)
             grown[: self._capacity] = self._arrays[name]
             self._arrays[name] = grown
         self._capacity *= 2
         self._slot_of_row = _grown(self._slot_of_row, self._capacity, FREE)
         self._id_of_row = _grown(self._id_of_row, self._capacity, FREE)
-
-    @staticmethod
-    def _new(column: Column, rows: int) -> NDArray[Any]:
-        array = np.empty((rows, *column.shape), column.dtype)
-        array[...] = column.fill
-        return array
 
     def reset(self, rows: NDArray[Any], but: Container[str] = ()) -> None:
         """Make rows as a new stream has them, but for some columns; they keep their streams."""
@@ -135,7 +135,7 @@ class StreamStates:
             self._slot_of_row[row] = self._id_of_row[row] = FREE
             if self._row_of_id[stream_id] == row:
                 self._row_of_id[stream_id] = FREE
-            if not any((other, stream_id) in self._row_of for other in range(len(self._streams_of_slot))):
+            if not self.is_known(stream_id):
                 unused.append(stream_id)
             self._free.append(row)
         self._names.release(unused)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from detector.core.cell import Gates, gates_of
 from detector.core.model import Model
-from detector.errors import ConfigError
+from detector.lab.drawing import new_figure, png
 
 F4 = NDArray[np.float32]
 NAMES = Gates._fields
@@ -46,12 +44,8 @@ def gates_png(model: Model, event_time_us: NDArray[np.int64], value: F4, found: 
 
     raises ConfigError  matplotlib is not installed (extra `train`)
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError("a picture of the gates needs matplotlib", fix="pip install 'detector[train]', or leave out --picture") from None
     shown = ("input", "forget", "output", "candidate", "cell")
-    figure = Figure(figsize=(12, 2 * (1 + len(shown))), layout="constrained")
+    figure = new_figure(12, 2 * (1 + len(shown)), without="leave out --picture")
     axes = figure.subplots(1 + len(shown), 1, sharex=True)
     at = (event_time_us - event_time_us[0]) / 3.6e9
     for k, channel in enumerate(model.channels):
@@ -69,6 +63,4 @@ def gates_png(model: Model, event_time_us: NDArray[np.int64], value: F4, found: 
         axis.set(ylabel=name)
         figure.colorbar(image, ax=axis)
     axes[-1].set(xlabel="hours")
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=110)
-    return drawn.getvalue()
+    return png(figure)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 
-from detector.errors import ConfigError
+from detector.lab.drawing import new_figure, png
 from detector.lab.train import Trained
 
 
@@ -15,11 +13,7 @@ def training_png(trained: Trained) -> bytes:
 
     raises ConfigError  matplotlib is not installed (extra `train`)
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError("the picture of a training needs matplotlib", fix="pip install 'detector[train]', or pass --no-picture") from None
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    figure = new_figure(12, 3.6, without="pass --no-picture")
     losses, errors, scores = figure.subplots(1, 3)
 
     numbers = [epoch.number for epoch in trained.epochs]
@@ -44,6 +38,4 @@ def training_png(trained: Trained) -> bytes:
     scores.axvline(trained.model.prior.quantile, color="C3", lw=1, label="95 % quantile")
     scores.set(title="scores of normal readings", xlabel="score", ylabel="readings")
     scores.legend(frameon=False)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=110)
-    return drawn.getvalue()
+    return png(figure)

@@ -234,7 +234,7 @@ def score_all(scorer: BandScorer, values: Sequence[F4], xs: Sequence[F4], es: Se
     """The scores of whole sequences, as the service would compute them, without each sequence's start."""
     scores = []
     for value, x, e in zip(values, xs, es, strict=True):
-        state = {name: np.full((1, *column.shape), column.fill, column.dtype) for name, column in scorer.columns().items()}
+        state = {name: column.array(1) for name, column in scorer.columns().items()}
         score = scorer.score(np.zeros(len(x), np.int32), value, x, e, state)  # one stream, reading after reading
         scores.append(score[BURN_IN:] if len(score) > 2 * BURN_IN else score)
     return np.concatenate(scores)

@@ -25,14 +25,12 @@ from detector.adapters.kafka_log import KafkaLog
 from detector.adapters.kafka_topics import Topic, create_topics, output_topics
 from detector.adapters.telemetry import Telemetry
 from detector.cli import wiring
-from detector.codec.alerts import AlertEncoder
-from detector.codec.readings import Decoded, JsonReadings
+from detector.codec.readings import Decoded
 from detector.config import load_config
 from detector.core.detect import Detector, Verdicts
 from detector.lab.plant import Plant
 from detector.lab.simulate import encode, simulate
 from detector.ports import Vitals
-from detector.service.worker import Worker
 
 STREAMS, PARTITIONS = 5_000, 4
 TOPIC, GROUP = "bench", "bench"
@@ -80,9 +78,7 @@ def run(properties: Mapping[str, str], messages: int) -> None:
     log = KafkaLog([TOPIC], GROUP, config.alerts_topic, config.dead_letters_topic, properties, with_log_time=True)
     vitals, rooms = Vitals(), Rooms()
     telemetry = Telemetry(wiring.about(config, model, "bench"), vitals, detector.names)
-    decoder = JsonReadings(wiring.reading_format(config.input, model.channels), detector.names)
-    encoder = AlertEncoder(model.name, model.fingerprint, "/bench")
-    worker = Worker(log, decoder, detector, encoder, settings=config.service, observers=[telemetry, rooms], vitals=vitals)
+    worker = wiring.worker(log, wiring.reading_format(config.input, model.channels), detector, config, [telemetry, rooms], vitals)
     wiring.relax_garbage_collection()
     while vitals.messages < messages // 5:  # compile, join, warm up
         worker.step()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.codec.dead_letters import OMITTED, REASON_CHARACTERS_MAX, dead_letter, dead_letters, reason_only
+from detector.codec.dead_letters import OMITTED, REASON_CHARACTERS_MAX, dead_letters, reason_only
 from detector.codec.formats import Reject
 from detector.codec.messages import Headers, Message, Messages
 from detector.core.readings import Partition
@@ -26,7 +26,7 @@ MESSAGES = Messages(
 
 
 def test_message_is_unchanged_and_the_reason_is_in_the_headers() -> None:
-    letter = dead_letter(MESSAGES, Reject(1, "NotUtf8", "value: expected UTF-8, found 'ü'"))
+    letter = dead_letters(MESSAGES, [Reject(1, "NotUtf8", "value: expected UTF-8, found 'ü'")])[0]
     assert (letter.key, letter.value) == (b"\xff\x00", b"\xfe not json")
     assert list(letter.headers) == [
         ("trace", b"\xff"),
@@ -40,7 +40,7 @@ def test_message_is_unchanged_and_the_reason_is_in_the_headers() -> None:
 
 
 def test_null_stays_null() -> None:
-    letter = dead_letter(MESSAGES, Reject(2, "NullValue", "value: null"))
+    letter = dead_letters(MESSAGES, [Reject(2, "NullValue", "value: null")])[0]
     assert (letter.key, letter.value) == (None, None)
 
 
@@ -53,13 +53,13 @@ def test_one_dead_letter_per_message_in_log_order() -> None:
 
 
 def test_reason_is_bounded() -> None:
-    reason = dict(dead_letter(MESSAGES, Reject(0, "WrongType", "x" * 5_000)).headers)["__connect.errors.exception.message"]
+    reason = dict(dead_letters(MESSAGES, [Reject(0, "WrongType", "x" * 5_000)])[0].headers)["__connect.errors.exception.message"]
     assert reason is not None
     assert len(reason) == REASON_CHARACTERS_MAX
 
 
 def test_a_letter_that_is_too_large_keeps_its_reason() -> None:
-    letter = dead_letter(MESSAGES, Reject(1, "NotUtf8", "value: expected UTF-8"))
+    letter = dead_letters(MESSAGES, [Reject(1, "NotUtf8", "value: expected UTF-8")])[0]
     short = reason_only(letter)
     assert (short.key, short.value) == (letter.key, None)
     assert list(short.headers) == [*letter.headers[2:], (OMITTED, b"value (10 bytes), headers (2)")]

@@ -48,11 +48,7 @@ def predictor_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kin
 
 def arrays_of(columns: Mapping[str, Column], rows: int = 1) -> dict[str, NDArray[Any]]:
     """An arena without streams: the columns of `rows` new rows."""
-    arrays = {}
-    for name, column in columns.items():
-        arrays[name] = np.empty((rows, *column.shape), column.dtype)
-        arrays[name][...] = column.fill
-    return arrays
+    return {name: column.array(rows) for name, column in columns.items()}
 
 
 def model_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = "prediction", seed: int = 0) -> Model:

@@ -11,10 +11,10 @@ import pytest
 from detector.adapters.bundle import load_bundle
 from detector.cli import main
 from detector.core.detect import Detector
-from detector.core.readings import Partition, ReadingBatch
 from detector.lab.explain import NAMES, explain
 from detector.lab.plant import Plant
 from detector.lab.simulate import simulate
+from tests.core.builders import log_of
 
 N = 300
 
@@ -32,20 +32,11 @@ def test_the_gates_lead_to_what_the_detector_expected(value: np.ndarray[tuple[in
     model = load_bundle("plant")
     found = explain(model, value)
     detector = Detector(model)
-    n = len(value)
-    batch = ReadingBatch(
-        np.full(n, detector.names[b"m"], np.int32),
-        np.arange(1, n + 1) * 1_000_000,
-        value,
-        np.zeros(n, np.int32),
-        np.arange(n),
-        np.zeros(n, np.int32),
-        (Partition("t", 0),),
-    )
+    batch = log_of([("m", t, values) for t, values in enumerate(value)], value.shape[1]).batch(detector)
     assert np.allclose(found["expected"], detector.detect(batch).expected, rtol=1e-4, atol=1e-3)
     assert np.allclose(found["cell"][-1], detector.states["c"][0], atol=1e-4)
     for name in NAMES:
-        assert found[name].shape == (n, 1, 64)
+        assert found[name].shape == (len(value), 1, 64)
     for name in ("input", "forget", "output"):
         assert found[name].min() >= 0
         assert found[name].max() <= 1

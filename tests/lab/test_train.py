@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 
 from detector.core.detect import Detector
-from detector.core.readings import Partition, ReadingBatch
 from detector.errors import DataError
 from detector.lab.baselines import LinearForecast, mean_error, persistence
 from detector.lab.picture import training_png
 from detector.lab.sequences import Recorded, filled, sequences_of, split, windows
 from detector.lab.train import Epoch, Options, Trained, residuals, train
+from tests.core.builders import log_of
 
 
 def waves(streams: int, readings: int, seed: int = 0) -> list[Recorded]:
@@ -63,16 +63,7 @@ def test_the_service_computes_the_residuals_that_calibrated_it(trained: Trained)
     recorded = trained.split.calibrate[0].value[:200]
     model = trained.model
     detector = Detector(model)
-    n = len(recorded)
-    batch = ReadingBatch(
-        np.full(n, detector.names[b"m"], np.int32),
-        np.arange(1, n + 1) * 1_000_000,
-        recorded,
-        np.zeros(n, np.int32),
-        np.arange(n),
-        np.zeros(n, np.int32),
-        (Partition("t", 0),),
-    )
+    batch = log_of([("m", t, values) for t, values in enumerate(recorded)], recorded.shape[1]).batch(detector)
     expected = detector.detect(batch).expected
     e = residuals(model.predictor, [model.scaling.scaled(recorded)])[0]
     assert np.allclose(model.scaling.scaled(recorded) - model.scaling.scaled(expected), e, atol=1e-4)
