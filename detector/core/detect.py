@@ -26,6 +26,9 @@ from detector.core.steps import plan_steps
 from detector.core.threshold import judge
 
 
+SELF_TEST_TRIALS = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Verdicts:
     """What became of each reading of a batch, as columns, in the batch's order.
@@ -255,13 +258,25 @@ class Detector:
             self.names.release(stream_id for stream_id in np.unique(stream_ids).tolist() if not self.states.is_known(stream_id))
 
     def self_test(self) -> bool:
-        """Whether this machine gives a row the same bits alone and among others: what bit-identical replay rests on."""
+        """Whether this machine gives a row the same bits among others, among others in another order, and elsewhere in memory: what
+        bit-identical replay rests on."""
         predictor, generator = self.model.predictor, np.random.default_rng(0)
-        d, width = len(self.channels), STEP_ROWS_MAX
-        whole = [generator.standard_normal(shape, np.float32) for shape in (
-            (width, d), (width, predictor.layers, predictor.hidden), (width, predictor.layers, predictor.hidden), (width, d))]  # fmt: skip
-        alone = [array[:STEP_ROWS_MULTIPLE].copy() for array in whole]
-        expected = predictor.step(*whole)
-        return bool(np.array_equal(predictor.step(*alone), expected[:STEP_ROWS_MULTIPLE])) and all(
-            np.array_equal(few, many[:STEP_ROWS_MULTIPLE]) for few, many in zip(alone, whole, strict=True)
-        )
+        d, width, few = len(self.channels), STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
+        memory = (width, predictor.layers, predictor.hidden)
+        before = [generator.standard_normal(shape, np.float32) for shape in ((width, d), memory, memory, (width, d))]
+        after = [array.copy() for array in before]
+        after.append(predictor.step(*after))
+        for trial in range(SELF_TEST_TRIALS):
+            chosen = generator.permutation(width)[:few]
+            again = [_displaced(array[chosen], trial) for array in before]
+            again.append(predictor.step(*again))
+            if not all(np.array_equal(a, b[chosen]) for a, b in zip(again[1:], after[1:], strict=True)):
+                return False
+        return True
+
+
+def _displaced(array: NDArray[np.float32], floats: int) -> NDArray[np.float32]:
+    """A copy that begins so many floats further into its memory."""
+    copy = np.empty(array.size + floats, np.float32)[floats:].reshape(array.shape)
+    copy[...] = array
+    return copy

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from detector.core.cell import cells_of
 from detector.core.scaling import SCALED_MAX
@@ -26,8 +27,10 @@ STEP_ROWS_MAX = 1_024
 """Rows advanced at once. Wider is slower: the gates no longer fit the cache."""
 
 STEP_ROWS_MULTIPLE = 32
-"""Steps are padded to a multiple of this. torch's matrix products give a row the same bits whatever its neighbours only if
-the number of rows is a multiple of the kernel's block; `tests/core/test_cut_invariance.py` and `Detector.self_test` check it."""
+HEAD_OUTPUTS_MULTIPLE = 16
+"""A step's matrix products are padded to these, and begin at a multiple of 64 bytes (torch's own allocations do, NumPy's do not).
+Only then does torch give a row the same bits whatever its neighbours and wherever it stands: seen on Intel for the number of rows,
+on an AMD EPYC for the place in memory and for 2 or 3 outputs. `tests/core/test_cut_invariance.py` and `Detector.self_test` check it."""
 
 
 class Predictor(nn.Module):
@@ -56,7 +59,10 @@ class Predictor(nn.Module):
 
     def read(self, h: Tensor, last: Tensor) -> Tensor:
         """The head: top hidden state [..., H] and last value [..., D] -> expected [..., D]."""
-        return self.head(torch.cat((h, last), dim=-1) if self.kind == "prediction" else h)  # type: ignore[no-any-return]
+        seen = torch.cat((h, last), dim=-1) if self.kind == "prediction" else h
+        padding = -self.channels % HEAD_OUTPUTS_MULTIPLE
+        weight, bias = F.pad(self.head.weight, (0, 0, 0, padding)), F.pad(self.head.bias, (0, padding))
+        return F.linear(seen, weight, bias)[..., : self.channels]
 
     def unroll(
         self, x: Tensor, state: tuple[Tensor, Tensor, Tensor] | None = None, noise: Tensor | None = None
@@ -95,16 +101,15 @@ class Predictor(nn.Module):
         last     f4[B, D], overwritten with what the network was fed
         returns  f4[B, D] expected
         """
-        memory_h, memory_c, fed = torch.from_numpy(h), torch.from_numpy(c), torch.from_numpy(last)
-        seen = torch.from_numpy(x)
-        expected = self.read(memory_h[:, -1], fed)  # before advancing: a look ahead is impossible by shape
+        seen, memory_h, memory_c, fed = (torch.from_numpy(array) for array in (x, h, c, last))
+        expected = self.read(memory_h[:, -1].clone(), fed.clone())  # before advancing: a look ahead is impossible by shape
         # An expectation fed back for long may run away: within the same bounds as scaled readings the memory stays usable.
-        torch.where(torch.isnan(seen), expected.clamp(-SCALED_MAX, SCALED_MAX), seen, out=fed)
-        below = fed
+        below = torch.where(torch.isnan(seen), expected.clamp(-SCALED_MAX, SCALED_MAX), seen)
+        fed.copy_(below)
         for layer, cell in enumerate(self._cells):
-            below, cell_state = cell(below, (memory_h[:, layer].contiguous(), memory_c[:, layer].contiguous()))
+            below, cell_state = cell(below, (memory_h[:, layer].clone(), memory_c[:, layer].clone()))
             memory_h[:, layer], memory_c[:, layer] = below, cell_state
         if self.kind == "reconstruction":
-            expected = self.read(below, fed)
+            expected = self.read(below, fed.clone())
         result: NDArray[np.float32] = expected.numpy()
         return result

@@ -58,7 +58,7 @@ def test_a_missing_value_is_fed_its_own_expectation(kind: Kind, layers: int) -> 
     predictor = predictor_of(3, 16, layers, kind)
     memory = random_memory(predictor)
     with torch.inference_mode():
-        expectation = predictor.read(torch.from_numpy(memory[0][:, -1].copy()), torch.from_numpy(memory[2])).numpy()
+        expectation = predictor.read(torch.from_numpy(memory[0][:, -1]).clone(), torch.from_numpy(memory[2]).clone()).numpy()
     x = np.random.default_rng(2).standard_normal((ROWS, 3), np.float32)
     gone = np.random.default_rng(3).random((ROWS, 3)) < 0.4
     gone[0], gone[1] = True, False
