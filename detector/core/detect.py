@@ -25,7 +25,6 @@ from detector.core.states import Column, StreamStates
 from detector.core.steps import plan_steps
 from detector.core.threshold import judge
 
-
 SELF_TEST_TRIALS = 8
 
 

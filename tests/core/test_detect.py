@@ -264,7 +264,7 @@ class Neighbourly(Predictor):
         expected = super().step(x, h, c, last)
         touched = {"expected": expected, "h": h, "c": c, "last": last}[self.spoiled]
         if len(x) > 512:
-            touched[0] = np.nextafter(touched[0], np.float32(np.inf))
+            touched[...] = np.nextafter(touched, np.float32(np.inf))
         return expected
 
 
