@@ -5,10 +5,10 @@ A log brings messages, and makes what was decided about them true. `adapters` ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded
@@ -46,17 +46,41 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Where a partition stands: the next offset that is not yet judged, and its saved state rows."""
+    """Where a partition stands.
+
+    offset        the next offset that is not yet judged: the group's committed one, or, where there is none that the log still
+                  holds, where a new group begins
+    is_committed  whether it is the group's committed one
+    first         the earliest offset that the log still holds
+    state         saved state, by key
+    """
 
     offset: int
+    is_committed: bool = True
+    first: int = 0
     state: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
-class Log(Protocol):
-    """A log of readings that also takes what was decided about them. Used from one thread."""
+Release: TypeAlias = Callable[[tuple[Partition, ...]], None]
+"""Called inside `Log.poll` when partitions are about to be given up while they still are this worker's: the last chance to commit
+what belongs to them. It may call `commit`; it raises nothing but what must end the worker."""
 
-    def poll(self, messages_max: int, timeout_s: float) -> Fetched:
+
+def keep_nothing(partitions: tuple[Partition, ...]) -> None:
+    """A `Release` that lets go at once."""
+
+
+class Log(Protocol):
+    """A log of readings that also takes what was decided about them.
+
+    Used from one thread, but for `commit`: one call of it at a time may run on another thread, beside `poll`.
+    """
+
+    def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
         """Fetch at most `messages_max` messages, waiting at most `timeout_s` for the first.
+
+        A partition that is taken away without warning (the session ended) is in `lost` without `release` having been called.
+        Neither way does a commit that is on its way outlast it: it ends, or is refused, before another worker can have the partition.
 
         raises LogUnavailable  back off and poll again
         raises Fenced          another worker owns these partitions; exit
@@ -65,10 +89,10 @@ class Log(Protocol):
     def commit(self, outcome: Outcome) -> None:
         """Make alerts, dead letters, state and offsets true together, or not at all.
 
-        No transaction outlives this call. A log without transactions writes in the order alerts, dead letters, state,
-        offsets (at least once): what was written twice is recognisable by its id.
+        No transaction outlives this call. A log without transactions writes in the order alerts, dead letters, offsets,
+        state (at least once): what was written twice is recognisable by its id, and state is never ahead of the offsets.
 
-        raises LogUnavailable  nothing is promised; the same outcome may be committed again
+        raises LogUnavailable  nothing became true; the same outcome may be committed again
         raises CommitAborted   assume nothing, even after a timeout: discard state and restore;
                                the log alone knows what became true
         raises Fenced          another worker owns these partitions; exit
@@ -76,16 +100,24 @@ class Log(Protocol):
         """
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
-        """Go back to what is true for `partitions`: the next polls continue at the offsets returned.
+        """What is true for `partitions`. Nothing more of them is polled until `resume`.
 
-        The one door for start-up, rebalance and a failed commit.
+        The one door for start-up, rebalance and a failed commit. Waits until no earlier commit is undecided.
+
+        raises LogUnavailable  restore again
+        """
+
+    def resume(self, offsets: Mapping[Partition, int]) -> None:
+        """Read on from these offsets: the next polls bring these partitions' messages from there.
+
+        raises LogUnavailable  resume again
         """
 
     def lag(self) -> Mapping[Partition, int]:
         """Per assigned partition: messages between the read position and the end, as last heard. Never blocks."""
 
     def close(self) -> None:
-        """Leave the group and free what is held. Idempotent."""
+        """Leave the group and free what is held. What is to be kept was committed before. Idempotent."""
 
 
 class Observer(Protocol):
@@ -127,6 +159,13 @@ class Vitals:
     lag                 per partition, messages behind the end
     streams             memories kept
     alerts_open         alerts open now
+    messages_replayed   read again after a start or a rebalance, to bring memories up to date; nothing is told of them
+    messages_missed     gone from the log before they were judged, or before a memory had them (retention passed)
+    rows_unsaved        memories that changed since they were saved
+    unsaved_s           age of the oldest such change
+    rows_saved          in all
+    state_bytes         written for them, in all
+    restored_s          how long the latest restore took, from gaining partitions until they were live again
     """
 
     state: WorkerState = WorkerState.STARTING
@@ -144,3 +183,10 @@ class Vitals:
     lag: Mapping[Partition, int] = field(default_factory=dict)
     streams: int = 0
     alerts_open: int = 0
+    messages_replayed: int = 0
+    messages_missed: int = 0
+    rows_unsaved: int = 0
+    unsaved_s: float = 0.0
+    rows_saved: int = 0
+    state_bytes: int = 0
+    restored_s: float = 0.0
