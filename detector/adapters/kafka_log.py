@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
@@ -55,6 +57,8 @@ class KafkaLog:
     group          consumer group
     alerts_topic, dead_letters_topic   where decisions go
     properties     librdkafka's, under their own names; they win over our defaults, never over what delivery depends on
+    delivery       exactly_once needs brokers with transactions; at_least_once may write alerts again after a crash
+    state_topics   per input topic, its state topic: compacted, with as many partitions; empty: no state is kept
     with_log_time  whether messages carry Kafka's own time
     say            takes log lines
 
@@ -69,12 +73,16 @@ class KafkaLog:
         dead_letters_topic: str,
         properties: Mapping[str, str],
         *,
+        delivery: Literal["exactly_once", "at_least_once"] = "exactly_once",
+        state_topics: Mapping[str, str] = MappingProxyType({}),
         with_log_time: bool = True,
         say: Say = quiet,
     ) -> None:
         self._topics = tuple(topics)
         self._writes = (alerts_topic, dead_letters_topic)
         self._properties = dict(properties)
+        self._delivery = delivery
+        self._state_topics = dict(state_topics)
         self._with_log_time = with_log_time
         self._say = say
         self._gained: dict[Partition, None] = {}
