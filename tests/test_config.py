@@ -40,6 +40,19 @@ def test_defaults_need_no_file() -> None:
     assert config.alerts.budget_period_us == 7 * 86_400e6
 
 
+def test_memories_have_a_topic_per_input_unless_they_are_not_kept(tmp_path: Path) -> None:
+    config = load(tmp_path, "group: plant\ninput: {topics: [sensors, more, more]}")
+    assert (config.delivery, config.snapshot.interval_s) == ("exactly_once", 10)
+    assert config.state_topics == {"sensors": "plant.sensors.state", "more": "plant.more.state"}
+    config = load(tmp_path, "delivery: at_least_once\nsnapshot: {interval_s: 0}\ninput: {topics: [sensors]}")
+    assert config.state_topics == {}
+
+
+def test_the_longest_name_that_kafka_takes(tmp_path: Path) -> None:
+    config = load(tmp_path, f"group: {'g' * 200}\ninput: {{topics: [{'t' * 42}]}}")
+    assert len(config.state_topics["t" * 42]) == 249
+
+
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert load(tmp_path, "") == load_config(None, environment={})
 
@@ -103,6 +116,13 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("- a\n- b", "must be a mapping of sections"),
         ("a: [", "is not YAML: line 1"),
         ("log: {level: loud}", "log.level: Input should be 'debug'"),
+        ("delivery: twice", "delivery: Input should be 'exactly_once' or 'at_least_once'"),
+        ("snapshot: {interval_s: -1}", "snapshot.interval_s: Input should be greater than or equal to 0"),
+        ("snapshot: {interval_s: .nan}", "snapshot.interval_s"),
+        ("snapshot: {interval_s: 0}", "set snapshot.interval_s above 0, or delivery: at_least_once"),
+        ("output: {alerts: a, dead_letters: a}", "topic a is named for 2 purposes"),
+        ("group: g\ninput: {topics: [t]}\noutput: {alerts: g.t.state}", "topic g.t.state is named for 2 purposes"),
+        (f"group: {'g' * 200}\ninput: {{topics: [{'t' * 43}]}}", "has a name of 250 characters, Kafka allows 249: shorten it, or `group`"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, text: str, expected: str) -> None:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "codec": {"core", "codec"},
     "ports": {"core", "codec", "errors"},
     "errors": set[str](),
-    "config": {"errors"},
+    "config": {"errors", "config"},
     "adapters": {"core", "codec", "ports", "errors", "config", "adapters"},
     "service": {"core", "codec", "ports", "errors", "config", "service"},
     "lab": {"core", "codec", "ports", "errors", "config", "lab"},

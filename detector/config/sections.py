@@ -1,29 +1,14 @@
-"""The configuration: one YAML file, overridden by the environment, as a few frozen models.
-
-`DETECTOR_SECTION__FIELD` in the environment replaces `section: field:` of the file. Every field says its unit, its
-bounds and why it is there. `kafka:` takes librdkafka's own properties under their dotted names.
-"""
+"""What can be configured: a few frozen models. Every field says its unit, its bounds and why it is there."""
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections import Counter
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from detector.errors import ConfigError
-
-ENVIRONMENT_PREFIX = "DETECTOR_"
-# Not settings: the switch of the command line, where tests find data, and what Kubernetes puts into every pod beside a Service
-# named detector[-...].
-ENVIRONMENT_FOREIGN = re.compile(
-    r"^DETECTOR_(DEBUG|BENCHMARK_DATA|([A-Z0-9]+_)*?(SERVICE_(HOST|PORT(_[A-Z0-9]+)*)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?))$"
-)
+TOPIC_NAME_MAX = 249  # characters; source: org.apache.kafka.common.internals.Topic
 DAY_US = 86_400_000_000
 PERIODS_US = {"hour": DAY_US // 24, "day": DAY_US, "week": 7 * DAY_US, "month": 30 * DAY_US, "year": 365 * DAY_US}
 SECRET_NAME = re.compile(r"password|secret|token|jaas|pem|oauthbearer\.config")  # of librdkafka's properties
@@ -143,6 +128,18 @@ class Streams(Section):
     )
 
 
+class Snapshot(Section):
+    """How memories outlive the process."""
+
+    interval_s: float = Field(
+        10,
+        ge=0,
+        le=3_600,
+        description="every memory that changed is saved within about so many seconds; shorter writes more and has less to read again "
+        "after a crash; 0: memories are not kept, a restart begins cold",
+    )
+
+
 class Service(Section):
     """The process itself."""
 
@@ -179,18 +176,23 @@ class Logging(Section):
 class Config(Section):
     """All of it. `detector schema config` prints the JSON Schema."""
 
-    group: str = Field("detector", pattern=r"^[A-Za-z0-9._-]{1,200}$", description="consumer group; output topics are named after it")
+    group: str = Field(
+        "detector", pattern=r"^[A-Za-z0-9._-]{1,200}$", description="consumer group; topics of output and state are named after it"
+    )
     model: str = Field("plant", description="a bundle's folder, or the name of one that ships")
     input: Input = Input()
     output: Output = Output()
     alerts: Alerts = Alerts()
     streams: Streams = Streams()
+    snapshot: Snapshot = Snapshot()
     service: Service = Service()
     http: Http = Http()
     metrics: Metrics = Metrics()
     log: Logging = Logging()
-    delivery: Literal["at_least_once"] = Field(
-        "at_least_once", description="alerts are written before offsets: none is lost, a crash may repeat some, with the same id"
+    delivery: Literal["exactly_once", "at_least_once"] = Field(
+        "exactly_once",
+        description="exactly_once: alerts, state and offsets become true together, in a Kafka transaction; at_least_once, for brokers "
+        "without transactions: alerts are written before offsets, none is lost, a crash may repeat some, with the same id",
     )
     kafka: dict[str, SecretStr] = Field(
         default_factory=lambda: {"bootstrap.servers": SecretStr("localhost:9092")},
@@ -209,6 +211,28 @@ class Config(Section):
             raise ValueError("bootstrap.servers is missing: write 'bootstrap.servers: host:9092'")
         return {name: entry if isinstance(entry, SecretStr) else librdkafka_text(entry) for name, entry in value.items()}
 
+    @model_validator(mode="after")
+    def _restart_changes_nothing(self) -> Config:
+        if self.delivery == "exactly_once" and not self.snapshot.interval_s:
+            raise ValueError(
+                "delivery exactly_once needs memories that are kept, or alerts after a restart would differ: "
+                "set snapshot.interval_s above 0, or delivery: at_least_once"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _topics(self) -> Config:
+        names = Counter([*dict.fromkeys(self.input.topics), self.alerts_topic, self.dead_letters_topic, *self.state_topics.values()])
+        for name, purposes in names.items():
+            if purposes > 1:
+                raise ValueError(f"topic {name} is named for {purposes} purposes: input, alerts, dead letters and state need one each")
+            if len(name) > TOPIC_NAME_MAX:
+                raise ValueError(
+                    f"topic {name} has a name of {len(name)} characters, Kafka allows {TOPIC_NAME_MAX}: shorten it, or `group` if it "
+                    "begins with that"
+                )
+        return self
+
     @property
     def alerts_topic(self) -> str:
         return self.output.alerts or f"{self.group}.alerts"
@@ -216,6 +240,11 @@ class Config(Section):
     @property
     def dead_letters_topic(self) -> str:
         return self.output.dead_letters or f"{self.group}.dead-letters"
+
+    @property
+    def state_topics(self) -> dict[str, str]:
+        """Per input topic the topic that keeps its streams' memories; none where memories are not kept."""
+        return {topic: f"{self.group}.{topic}.state" for topic in self.input.topics} if self.snapshot.interval_s else {}
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -232,90 +261,3 @@ def librdkafka_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
-
-
-def load_config(path: Path | None, *, overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Config:
-    """Read the file, lay the environment over it, then `overrides` (the command line's).
-
-    raises ConfigError  one message that names every wrong key, and what to write instead
-    """
-    raw: dict[str, Any] = _read_yaml(path) if path is not None else {}
-    for name, text in sorted((os.environ if environment is None else environment).items()):
-        if name.startswith(ENVIRONMENT_PREFIX) and not ENVIRONMENT_FOREIGN.match(name):
-            _put(raw, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), text, name)
-    for dotted, value in (overrides or {}).items():
-        _put(raw, dotted.split("/"), value, dotted)
-    try:
-        return Config.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, path), fix="`detector schema config` lists every key with its unit and bounds") from None
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"there is no configuration file {path}", fix="name one with --config, or leave it out to use the defaults"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration file {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {_yaml_problem(error)}") from None
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path} must be a mapping of sections, such as 'input:' and 'kafka:'")
-    return loaded
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    """What is wrong and where, without the text itself: it may be a password."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
-    return "not valid"
-
-
-def _put(raw: dict[str, Any], path: list[str], value: Any, name: str) -> None:
-    """Lay one value over the nested mapping. Text from the environment is read as YAML; under `kafka` `_` stands for '.'."""
-    if path[0] == "kafka" and len(path) == 2 and name.startswith(ENVIRONMENT_PREFIX):
-        path = ["kafka", path[1].replace("_", ".")]
-    inner = raw
-    for part in path[:-1]:
-        below = inner.setdefault(part, {})
-        if not isinstance(below, dict):
-            raise ConfigError(f"{name}: '{part}' is a single value, not a section")
-        inner = below
-    if isinstance(value, str) and name.startswith(ENVIRONMENT_PREFIX) and path[0] != "kafka":
-        try:
-            value = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"{name} is not a YAML value") from None
-    inner[path[-1]] = value
-
-
-def _explain(error: ValidationError, path: Path | None) -> str:
-    lines = []
-    for detail in error.errors(include_url=False, include_context=False, include_input=False):
-        location = ".".join(str(part) for part in detail["loc"])
-        if detail["type"] == "extra_forbidden":
-            known = _fields_at(detail["loc"][:-1])
-            near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(sorted(known))}"
-            lines.append(f"{location}: unknown key; {hint}")
-        else:
-            lines.append(f"{location}: {detail['msg'].removeprefix('Value error, ')}")
-    where = str(path) if path else "the configuration"
-    return f"{where}: " + "; ".join(lines)
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    section: type[BaseModel] = Config
-    for part in location:
-        annotation = section.model_fields[str(part)].annotation if str(part) in section.model_fields else None
-        choices = [annotation, *getattr(annotation, "__args__", ())]
-        inner = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
-        if not inner:
-            return []
-        section = inner[0]
-    return list(section.model_fields)

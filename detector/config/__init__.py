@@ -1,0 +1,10 @@
+"""The configuration: one YAML file, overridden by the environment, as a few frozen models.
+
+`DETECTOR_SECTION__FIELD` in the environment replaces `section: field:` of the file. `kafka:` takes librdkafka's own properties under
+their dotted names.
+"""
+
+from detector.config.loading import load_config
+from detector.config.sections import Config, Input, Service
+
+__all__ = ["Config", "Input", "Service", "load_config"]
