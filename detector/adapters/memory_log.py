@@ -11,86 +11,36 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
 
-from detector.codec.messages import Headers, Message, Messages
+from detector.adapters.memory_faults import NO_FAULTS, Faults, Stored, Truth
+from detector.codec.messages import Headers, Messages
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable
-from detector.ports import Fetched, Outcome, Restored
-
-
-@dataclass(frozen=True, slots=True)
-class Faults:
-    """How often things go wrong: probabilities, 0..1, per call.
-
-    seed                   the same seed, the same faults
-    cut_poll               a poll brings a random part of what it could, of partitions in random order
-    poll_unavailable       a poll raises LogUnavailable
-    commit_unavailable     a commit raises LogUnavailable; nothing became true
-    commit_aborted         a commit raises CommitAborted; nothing became true
-    commit_unacknowledged  a commit raises CommitAborted; all of it became true
-    rebalance              before a poll the partitions are dealt anew, at random
-    """
-
-    seed: int = 0
-    cut_poll: float = 0.0
-    poll_unavailable: float = 0.0
-    commit_unavailable: float = 0.0
-    commit_aborted: float = 0.0
-    commit_unacknowledged: float = 0.0
-    rebalance: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A message in a partition; its offset is its place."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    log_time_us: int
-
-
-@dataclass(slots=True)
-class Truth:
-    """What is committed, and so what every reader sees: all of a commit or nothing of it."""
-
-    alerts: list[Message] = field(default_factory=list)
-    dead_letters: list[Message] = field(default_factory=list)
-    state: dict[Partition, dict[bytes, bytes]] = field(default_factory=dict)
-    offsets: dict[Partition, int] = field(default_factory=dict)
-
-    def add(self, outcome: Outcome) -> None:
-        self.alerts += outcome.alerts
-        self.dead_letters += outcome.dead_letters
-        for partition, rows in outcome.state.items():
-            saved = self.state.setdefault(partition, {})
-            for key, row in rows.items():
-                if row is None:
-                    saved.pop(key, None)
-                else:
-                    saved[key] = row
-        self.offsets.update(outcome.offsets)
+from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
 
 
 class MemoryBroker:
     """One topic with its consumer group and what the group has committed (`truth`).
 
     A partition has at most one owner. `_dealt` says who should have it: a worker gives up what is no longer dealt to it, and
-    takes what is and has no owner, at its next poll (as cooperative rebalancing does it).
+    takes what is and has no owner, at its next poll (as cooperative rebalancing does it). `_committer` says whose commits count:
+    the owner's, once it has restored; a worker's whose session ended no later than that.
     """
 
-    def __init__(self, partitions: int = 1, *, topic: str = "readings", faults: Faults = Faults()) -> None:
+    def __init__(self, partitions: int = 1, *, topic: str = "readings", faults: Faults = NO_FAULTS) -> None:
         self.partitions = tuple(Partition(topic, number) for number in range(partitions))
         self.truth = Truth()
         self.faults = faults
         self._random = random.Random(faults.seed)  # noqa: S311 - faults, not secrets
         self._stored: dict[Partition, list[Stored]] = {partition: [] for partition in self.partitions}
+        self._first = dict.fromkeys(self.partitions, 0)
         self._members: list[MemoryLog] = []
         self._dealt: dict[Partition, MemoryLog] = {}
         self._owner: dict[Partition, MemoryLog] = {}
+        self._committer: dict[Partition, MemoryLog] = {}
         self._expired: set[tuple[MemoryLog, Partition]] = set()  # taken from a worker that has not heard of it yet
 
     def append(self, partition: int, key: bytes | None, value: bytes | None, *, headers: Headers = (), log_time_us: int = -1) -> int:
@@ -98,6 +48,10 @@ class MemoryBroker:
         stored = self._stored[self.partitions[partition]]
         stored.append(Stored(key, value, headers, log_time_us))
         return len(stored) - 1
+
+    def drop(self, partition: Partition, first: int) -> None:
+        """Let retention pass: the log no longer holds what comes before `first`."""
+        self._first[partition] = max(self._first[partition], first)
 
     def join(self) -> MemoryLog:
         """A new worker of the group."""
@@ -115,10 +69,13 @@ class MemoryBroker:
             self._deal()
 
     def expire(self, member: MemoryLog) -> None:
-        """Take a worker's partitions away without its knowing, as after a long silence. It hears of it at its next poll."""
+        """Take a worker's partitions away without its knowing, as after a long silence. It hears of it at a later poll."""
+        outlives = self.happens(self.faults.commit_outlives)
         for partition in self.owned(member):
             del self._owner[partition]
             self._expired.add((member, partition))
+            if not outlives:
+                self._committer.pop(partition, None)
 
     def happens(self, probability: float) -> bool:
         """Whether a fault happens now."""
@@ -133,17 +90,25 @@ class MemoryBroker:
 
     # -- what members ask ---------------------------------------------------------------------------------------------
 
-    def rebalance(self, member: MemoryLog) -> tuple[list[Partition], list[Partition]]:
+    def rebalance(self, member: MemoryLog, release: Release) -> tuple[list[Partition], list[Partition]]:
         """Let a member give up and take; what it gained and lost."""
         if self.happens(self.faults.rebalance):
             self._deal(self._random.sample(self.partitions, len(self.partitions)))
         lost = [partition for partition in self.owned(member) if self._dealt.get(partition) is not member]
+        if lost:
+            release(tuple(lost))
         for partition in lost:
             del self._owner[partition]
-        lost += [partition for owner, partition in self._expired if owner is member]
-        self._expired = {(owner, partition) for owner, partition in self._expired if owner is not member}
-        gained = [partition for partition, due in self._dealt.items() if due is member and partition not in self._owner]
+        expired = {partition for owner, partition in self._expired if owner is member}
+        if not self.happens(self.faults.expiry_unheard):
+            self._expired -= {(member, partition) for partition in expired}
+            lost += expired
+            expired = set()
+        gained = [each for each, due in self._dealt.items() if due is member and each not in self._owner and each not in expired]
         self._owner.update(dict.fromkeys(gained, member))
+        for partition in lost:
+            if self._committer.get(partition) is member:
+                del self._committer[partition]
         return sorted(gained), sorted(lost)
 
     def owned(self, member: MemoryLog) -> list[Partition]:
@@ -153,6 +118,10 @@ class MemoryBroker:
     def is_member(self, member: MemoryLog) -> bool:
         """Whether the group still counts this worker."""
         return member in self._members
+
+    def first(self, partition: Partition) -> int:
+        """The earliest offset that the log still holds."""
+        return self._first[partition]
 
     def end(self, partition: Partition) -> int:
         """The offset after a partition's last message."""
@@ -177,26 +146,60 @@ class MemoryBroker:
                 cuts.append((partition, count))
         return cuts
 
+    def commit(self, member: MemoryLog, outcome: Outcome) -> None:
+        """Make an outcome true, unless one of its partitions is not the member's to commit, or a fault happens."""
+        faults = self.faults
+        for partition in sorted({*outcome.offsets, *outcome.state}):
+            if self._committer.get(partition) is not member:
+                refused = CommitAborted if self.is_member(member) else Fenced
+                raise refused(f"{partition.topic} {partition.number} is not this worker's to commit")
+        if self.happens(faults.commit_unavailable):
+            raise LogUnavailable("a fault: the log cannot be reached")
+        if self.happens(faults.commit_aborted):
+            raise CommitAborted("a fault: the transaction was aborted")
+        if self.happens(faults.torn_commit):
+            if faults.torn_half == "rest":
+                self.truth.add(replace(outcome, state={}))
+                return
+            self.truth.add(Outcome(state=outcome.state))
+            raise CommitAborted("a fault: only the state became true")
+        self.truth.add(outcome)
+        if self.happens(faults.commit_unacknowledged):
+            raise CommitAborted("a fault: the acknowledgement was lost")
+
+    def restore(self, member: MemoryLog, partition: Partition) -> Restored:
+        """What is true of a partition. Nobody else's commits count from now on, if the member owns it."""
+        if self._owner.get(partition) is member:
+            self._committer[partition] = member
+        first, committed = self._first[partition], self.truth.offsets.get(partition, -1)
+        is_committed = first <= committed <= self.end(partition)
+        return Restored(committed if is_committed else first, is_committed, first, dict(self.truth.state.get(partition, {})))
+
 
 class MemoryLog:
     """One worker's view of a MemoryBroker. Made by `MemoryBroker.join`."""
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
-        self._position: dict[Partition, int] = {}  # of restored partitions: the next offset to read
+        self._position: dict[Partition, int] = {}  # of resumed partitions: the next offset to read
 
-    def poll(self, messages_max: int, timeout_s: float) -> Fetched:
-        """See `ports.Log`; never waits. A partition in both `lost` and `gained` was lost first."""
+    def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
+        """See `ports.Log`; never waits. A partition in both `lost` and `gained` was lost first.
+
+        What retention took before it was read is skipped: the next message is the first that the log still holds.
+        """
         broker = self._broker
         if not broker.is_member(self):
             raise Fenced("this worker is no longer a member of the group", fix="start another")
-        if broker.happens(broker.faults.poll_unavailable):
-            raise LogUnavailable("a fault: the log cannot be reached")
-        gained, lost = broker.rebalance(self)
+        self._fail(broker.faults.poll_unavailable)
+        gained, lost = broker.rebalance(self, release)
         for partition in lost:
             self._position.pop(partition, None)
-        cuts = broker.cut(messages_max, {each: broker.end(each) - position for each, position in self._position.items()})
-        return Fetched(self._read(cuts), tuple(gained), tuple(lost))
+        ready = {}
+        for partition, position in self._position.items():
+            self._position[partition] = position = max(position, broker.first(partition))
+            ready[partition] = broker.end(partition) - position
+        return Fetched(self._read(broker.cut(messages_max, ready)), tuple(gained), tuple(lost))
 
     def _read(self, cuts: list[tuple[Partition, int]]) -> Messages:
         partitions = tuple(sorted({partition for partition, _ in cuts}))
@@ -220,26 +223,25 @@ class MemoryLog:
         )
 
     def commit(self, outcome: Outcome) -> None:
-        """See `ports.Log`. Transactional: refused as a whole if the worker has lost a partition of the outcome."""
-        broker, faults = self._broker, self._broker.faults
-        owned = broker.owned(self)
-        if foreign := sorted({*outcome.offsets, *outcome.state}.difference(owned)):
-            raise CommitAborted(f"{foreign[0].topic} {foreign[0].number} belongs to another worker now")
-        if broker.happens(faults.commit_unavailable):
-            raise LogUnavailable("a fault: the log cannot be reached")
-        if broker.happens(faults.commit_aborted):
-            raise CommitAborted("a fault: the transaction was aborted")
-        broker.truth.add(outcome)
-        if broker.happens(faults.commit_unacknowledged):
-            raise CommitAborted("a fault: the acknowledgement was lost")
+        """See `ports.Log`. Transactional: refused as a whole if a partition of the outcome was lost, or not restored since it was
+        gained: a commit that was long on its way must not count for a partition that came back in the meantime."""
+        self._broker.commit(self, outcome)
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
-        """See `ports.Log`. A partition that was taken away unheard is not read; the next poll says that it is lost."""
-        truth = self._broker.truth
-        restored = {each: Restored(truth.offsets.get(each, 0), dict(truth.state.get(each, {}))) for each in partitions}
-        owned = self._broker.owned(self)
-        self._position.update({partition: at.offset for partition, at in restored.items() if partition in owned})
-        return restored
+        """See `ports.Log`."""
+        for partition in partitions:
+            self._position.pop(partition, None)
+        self._fail(self._broker.faults.restore_unavailable)
+        return {partition: self._broker.restore(self, partition) for partition in partitions}
+
+    def resume(self, offsets: Mapping[Partition, int]) -> None:
+        """See `ports.Log`. A partition that was taken away unheard is read as well, until a poll says that it is lost."""
+        self._fail(self._broker.faults.resume_unavailable)
+        self._position.update(offsets)
+
+    def _fail(self, probability: float) -> None:
+        if self._broker.happens(probability):
+            raise LogUnavailable("a fault: the log cannot be reached")
 
     def lag(self) -> Mapping[Partition, int]:
         """See `ports.Log`."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from detector.adapters.memory_log import Faults, MemoryBroker, MemoryLog
+from detector.adapters.memory_faults import NO_FAULTS, Faults
+from detector.adapters.memory_log import MemoryBroker, MemoryLog
 from detector.codec.messages import Message
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable
-from detector.ports import Outcome
+from detector.ports import Outcome, Restored
 
-NO_FAULTS = Faults()
+P0, P1 = Partition("readings", 0), Partition("readings", 1)
 
 
 def filled(partitions: int, each: int, faults: Faults = NO_FAULTS) -> MemoryBroker:
@@ -21,6 +24,23 @@ def filled(partitions: int, each: int, faults: Faults = NO_FAULTS) -> MemoryBrok
     return broker
 
 
+def restore(log: MemoryLog, partitions: Sequence[Partition]) -> None:
+    """Go on where the log says, however often it takes."""
+    while True:
+        try:
+            log.resume({partition: at.offset for partition, at in log.restore(partitions).items()})
+        except LogUnavailable:
+            continue
+        return
+
+
+def joined(broker: MemoryBroker) -> MemoryLog:
+    """A worker that reads what it was dealt."""
+    log = broker.join()
+    restore(log, log.poll(10, 0).gained)
+    return log
+
+
 def copy_all(broker: MemoryBroker, workers: int, total: int, polls_max: int = 5_000) -> list[tuple[int, ...]]:
     """Workers that write each message to the alerts, restoring as the contract says; the cuts they saw."""
     logs = [broker.join() for _ in range(workers)]
@@ -28,13 +48,15 @@ def copy_all(broker: MemoryBroker, workers: int, total: int, polls_max: int = 5_
     cuts = []
     for turn in range(polls_max):
         log, mine = logs[turn % workers], held[turn % workers]
+        if turn % 17 == 0:
+            broker.expire(log)
         try:
             fetched = log.poll(7, 0)
         except LogUnavailable:
             continue
         mine.difference_update(fetched.lost)
         mine.update(fetched.gained)
-        log.restore(fetched.gained)
+        restore(log, fetched.gained)
         messages = fetched.messages
         cuts.append(tuple(messages.offset.tolist()))
         offsets = {messages.partitions[index]: int(offset) + 1 for index, offset in zip(messages.partition, messages.offset, strict=True)}
@@ -45,7 +67,7 @@ def copy_all(broker: MemoryBroker, workers: int, total: int, polls_max: int = 5_
             except LogUnavailable:
                 continue
             except CommitAborted:
-                log.restore(sorted(mine))
+                restore(log, sorted(mine))
             break
         if sum(broker.truth.offsets.values()) == total:
             return cuts
@@ -59,9 +81,13 @@ def test_every_message_once_and_in_order_whatever_goes_wrong(workers: int, seed:
         seed,
         cut_poll=0.5,
         poll_unavailable=0.1,
+        restore_unavailable=0.2,
+        resume_unavailable=0.2,
         commit_unavailable=0.1,
         commit_aborted=0.1,
         commit_unacknowledged=0.1,
+        commit_outlives=0.5,
+        expiry_unheard=0.5,
         rebalance=0.1,
     )
     broker = filled(4, 30, faults)
@@ -72,7 +98,7 @@ def test_every_message_once_and_in_order_whatever_goes_wrong(workers: int, seed:
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
-    faults = [Faults(seed, cut_poll=0.5, commit_aborted=0.2, rebalance=0.2) for seed in (1, 1, 2)]
+    faults = [Faults(seed, cut_poll=0.5, commit_aborted=0.2, expiry_unheard=0.5, rebalance=0.2) for seed in (1, 1, 2)]
     first, again, other = (copy_all(filled(3, 20, each), 2, 60) for each in faults)
     assert first == again != other
 
@@ -81,54 +107,138 @@ def test_the_same_seed_gives_the_same_run() -> None:
 def test_an_aborted_commit_is_all_or_nothing(acknowledged: bool, alerts: int) -> None:
     faults = Faults(commit_aborted=1.0) if acknowledged else Faults(commit_unacknowledged=1.0)
     broker = filled(1, 3, faults)
-    log = broker.join()
-    (partition,) = log.poll(10, 0).gained
-    log.restore([partition])
-    outcome = Outcome([Message(None, b"alert")], [Message(None, b"dead")], {partition: {b"row": b"1"}}, {partition: 3})
+    log = joined(broker)
+    outcome = Outcome([Message(None, b"alert")], [Message(None, b"dead")], {P0: {b"row": b"1"}}, {P0: 3})
     with pytest.raises(CommitAborted):
         log.commit(outcome)
     truth = broker.truth
     assert [len(truth.alerts), len(truth.dead_letters), len(truth.state), len(truth.offsets)] == [alerts] * 4
-    assert log.restore([partition])[partition].offset == 3 * alerts
+    assert log.restore([P0])[P0].offset == 3 * alerts
+
+
+def test_a_torn_commit_is_half_of_one() -> None:
+    """What the tests of the tests rest on."""
+    outcome = Outcome([Message(None, b"alert")], [], {P0: {b"row": b"1"}}, {P0: 3})
+    broker = filled(1, 3, Faults(torn_commit=1.0, torn_half="state"))
+    with pytest.raises(CommitAborted):
+        joined(broker).commit(outcome)
+    assert (broker.truth.alerts, broker.truth.offsets, broker.truth.state) == ([], {}, {P0: {b"row": b"1"}})
+    broker = filled(1, 3, Faults(torn_commit=1.0, torn_half="rest"))
+    joined(broker).commit(outcome)
+    assert (broker.truth.alerts, broker.truth.offsets, broker.truth.state) == (outcome.alerts, {P0: 3}, {})
 
 
 def test_a_tombstone_removes_a_row_and_restored_rows_are_a_copy() -> None:
     broker = filled(1, 1)
-    log = broker.join()
-    (partition,) = log.poll(10, 0).gained
-    log.commit(Outcome(state={partition: {b"a": b"1", b"b": b"2"}}))
-    log.commit(Outcome(state={partition: {b"a": None}}))
-    rows = log.restore([partition])[partition].state
+    log = joined(broker)
+    log.commit(Outcome(state={P0: {b"a": b"1", b"b": b"2"}}))
+    log.commit(Outcome(state={P0: {b"a": None}}))
+    rows = log.restore([P0])[P0].state
     assert rows == {b"b": b"2"}
-    log.commit(Outcome(state={partition: {b"b": b"3"}}))
+    log.commit(Outcome(state={P0: {b"b": b"3"}}))
     assert rows == {b"b": b"2"}
+
+
+def test_what_is_given_up_can_be_committed_until_it_is_gone() -> None:
+    broker = filled(2, 3)
+    first = joined(broker)
+    assert len(first.poll(10, 0).messages) == 6
+    second = broker.join()
+    released = []
+
+    def release(partitions: tuple[Partition, ...]) -> None:
+        released.append(partitions)
+        assert second.poll(10, 0).gained == ()
+        first.commit(Outcome(offsets=dict.fromkeys(partitions, 2)))
+
+    assert first.poll(10, 0, release).lost == (P1,)
+    assert released == [(P1,)]
+    with pytest.raises(CommitAborted):
+        first.commit(Outcome(offsets={P1: 3}))
+    gained = second.poll(10, 0).gained
+    assert (gained, second.restore(gained)[P1].offset) == ((P1,), 2)
 
 
 def test_an_expired_worker_hears_of_it_and_writes_nothing_more() -> None:
     broker = filled(2, 3)
     first, second = broker.join(), broker.join()
-    first.restore(first.poll(10, 0).gained)
+    restore(first, first.poll(10, 0).gained)
     assert len(first.poll(10, 0).messages) == 3
     broker.expire(first)
-    mine = Partition("readings", 0)
+    late = Outcome(alerts=[Message(None, b"late")], offsets={P0: 3})
     with pytest.raises(CommitAborted):
-        first.commit(Outcome(alerts=[Message(None, b"late")], offsets={mine: 3}))
-    fetched = first.poll(10, 0)
-    assert fetched.lost == fetched.gained == (mine,)
+        first.commit(late)
+    fetched = first.poll(10, 0, lambda _: pytest.fail("there is nothing to release"))
+    assert fetched.lost == fetched.gained == (P0,)
     assert not len(fetched.messages)
+    with pytest.raises(CommitAborted):  # gained again, but this was decided before
+        first.commit(late)
     assert broker.truth.alerts == []
-    assert second.poll(10, 0).gained == (Partition("readings", 1),)
+    assert second.poll(10, 0).gained == (P1,)
+
+
+def test_a_commit_on_its_way_outlives_its_session_until_another_restores() -> None:
+    broker = filled(1, 5, Faults(commit_outlives=1.0, expiry_unheard=1.0))
+    first = joined(broker)
+    second = broker.join()
+    broker.remove(first)
+    gained = second.poll(10, 0).gained
+    first.commit(Outcome(offsets={P0: 2}))
+    assert second.restore(gained)[P0].offset == 2
+    with pytest.raises(Fenced):
+        first.commit(Outcome(offsets={P0: 4}))
+
+
+def test_a_worker_that_has_not_heard_reads_on() -> None:
+    broker = filled(1, 3, Faults(expiry_unheard=1.0))
+    log = joined(broker)
+    broker.expire(log)
+    fetched = log.poll(2, 0)
+    assert (len(fetched.messages), fetched.lost, fetched.gained) == (2, (), ())
+    with pytest.raises(CommitAborted):
+        log.commit(Outcome(offsets={P0: 2}))
+
+
+def test_nothing_is_read_between_restore_and_resume() -> None:
+    log = joined(filled(2, 3))
+    assert len(log.poll(2, 0).messages) == 2
+    log.restore([P0])
+    fetched = log.poll(10, 0).messages
+    assert fetched.partitions == (P1,)
+    log.resume({P0: 1})
+    assert log.poll(10, 0).messages.offset.tolist() == [1, 2]
+
+
+def test_retention_takes_what_is_committed_and_what_was_not_read() -> None:
+    broker = filled(1, 9)
+    log = joined(broker)
+    log.commit(Outcome(offsets={P0: 4}))
+    broker.drop(P0, 3)
+    assert log.restore([P0])[P0] == Restored(4, is_committed=True, first=3)
+    broker.drop(P0, 6)
+    assert log.restore([P0])[P0] == Restored(6, is_committed=False, first=6)
+    log.resume({P0: 2})
+    assert log.poll(10, 0).messages.offset.tolist() == [6, 7, 8]
+
+
+def test_an_offset_that_was_deleted_is_not_committed() -> None:
+    broker = filled(1, 3)
+    log = joined(broker)
+    log.commit(Outcome(offsets={P0: 2}))
+    del broker.truth.offsets[P0]
+    assert log.restore([P0])[P0] == Restored(0, is_committed=False)
 
 
 def test_a_worker_that_is_out_is_fenced_and_its_partitions_go_on() -> None:
     broker = filled(2, 3)
-    first, second = broker.join(), broker.join()
-    first.poll(10, 0)
+    first, second = joined(broker), broker.join()
     second.poll(10, 0)
     broker.remove(first)
     with pytest.raises(Fenced):
         first.poll(10, 0)
-    assert second.poll(10, 0).gained == (Partition("readings", 0),)
+    with pytest.raises(Fenced):
+        first.commit(Outcome(offsets={P0: 1}))
+    assert second.poll(10, 0).gained == (P0, P1)
 
 
 def test_without_members_nothing_is_dealt_and_a_new_one_gets_all() -> None:

@@ -1,0 +1,80 @@
+"""What a log in memory holds, what can go wrong with it, and what is true whatever goes wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from detector.codec.messages import Headers, Message
+from detector.core.readings import Partition
+from detector.ports import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How often things go wrong: probabilities, 0..1, per call.
+
+    seed                   the same seed, the same faults
+    cut_poll               a poll brings a random part of what it could, of partitions in random order
+    poll_unavailable       a poll raises LogUnavailable
+    restore_unavailable    a restore raises LogUnavailable
+    resume_unavailable     a resume raises LogUnavailable
+    commit_unavailable     a commit raises LogUnavailable; nothing became true
+    commit_aborted         a commit raises CommitAborted; nothing became true
+    commit_unacknowledged  a commit raises CommitAborted; all of it became true
+    commit_outlives        a session that ends, ends with a commit on its way that can still become true, until another restores
+    expiry_unheard         a poll does not yet tell a worker that its session ended: it reads on
+    rebalance              before a poll the partitions are dealt anew, at random
+    torn_commit            half of a commit becomes true: what no log may do, for tests of tests
+    torn_half              which half. "state": its state alone, and CommitAborted is raised, as by a crash between two
+                           transactions; "rest": all but its state, as if it were the whole
+    """
+
+    seed: int = 0
+    cut_poll: float = 0.0
+    poll_unavailable: float = 0.0
+    restore_unavailable: float = 0.0
+    resume_unavailable: float = 0.0
+    commit_unavailable: float = 0.0
+    commit_aborted: float = 0.0
+    commit_unacknowledged: float = 0.0
+    commit_outlives: float = 0.0
+    expiry_unheard: float = 0.0
+    rebalance: float = 0.0
+    torn_commit: float = 0.0
+    torn_half: Literal["state", "rest"] = "state"
+
+
+NO_FAULTS = Faults()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message in a partition; its offset is its place."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    log_time_us: int
+
+
+@dataclass(slots=True)
+class Truth:
+    """What is committed, and so what every reader sees: all of a commit or nothing of it."""
+
+    alerts: list[Message] = field(default_factory=list)
+    dead_letters: list[Message] = field(default_factory=list)
+    state: dict[Partition, dict[bytes, bytes]] = field(default_factory=dict)
+    offsets: dict[Partition, int] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        self.alerts += outcome.alerts
+        self.dead_letters += outcome.dead_letters
+        for partition, rows in outcome.state.items():
+            saved = self.state.setdefault(partition, {})
+            for key, row in rows.items():
+                if row is None:
+                    saved.pop(key, None)
+                else:
+                    saved[key] = row
+        self.offsets.update(outcome.offsets)
