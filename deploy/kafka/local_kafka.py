@@ -4,7 +4,7 @@
 
 The jars come from Maven Central by the pom.xml beside this file, once, into `.cache/kafka` (or the folder that the
 environment variable LOCAL_KAFKA_CACHE names). Needs Java 17 and Maven. Listens on 127.0.0.1 only. Not for production:
-one node, no replication, no authentication.
+one node, no replication, and a listener without authentication, beside which tests open others.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -32,10 +34,10 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={listeners}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,{protocols}
 log.dirs={data}/logs
 
 # One node: nothing can be replicated.
@@ -70,17 +72,46 @@ class LocalKafkaError(Exception):
     """The broker cannot be fetched or started; the message says why and what to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A door of the broker.
+
+    protocol  PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL
+    settings  the listener's own, under Kafka's names
+    """
+
+    protocol: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
 class LocalKafka:
     """One KRaft node with a data folder and ports of its own, which it keeps when it is stopped and started again.
 
-    data   folder for logs and settings; created if need be, and left behind
-    port   of the broker; None takes a free one
+    data         folder for logs and settings; created if need be, and left behind
+    port         of the broker; None takes a free one
+    listeners    further ones by name (capital letters), each on a free port, beside PLAINTEXT
+    scram_users  passwords by name, for SCRAM-SHA-512; known to the broker from its first start
+    settings     the broker's further settings, under Kafka's names
+
+    servers      bootstrap servers by the listener's name; `bootstrap_servers` are PLAINTEXT's
     """
 
-    def __init__(self, data: Path, port: int | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        port: int | None = None,
+        *,
+        listeners: Mapping[str, Listener] | None = None,
+        scram_users: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.data = data.resolve()
         self.port = port or free_port()
-        self.bootstrap_servers = f"127.0.0.1:{self.port}"
+        self._listeners = {"PLAINTEXT": Listener("PLAINTEXT"), **(listeners or {})}
+        self.servers = {name: f"127.0.0.1:{self.port if name == 'PLAINTEXT' else free_port()}" for name in self._listeners}
+        self.bootstrap_servers = self.servers["PLAINTEXT"]
+        self._scram_users = dict(scram_users or {})
+        self._further = dict(settings or {})
         self.server_log = self.data / "server.log"
         self._settings = self.data / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
@@ -94,7 +125,7 @@ class LocalKafka:
             raise LocalKafkaError(f"port {self.port} is taken on 127.0.0.1: choose another with --port")
         libs = fetch_jars()
         self.data.mkdir(parents=True, exist_ok=True)
-        self._settings.write_text(PROPERTIES.format(port=self.port, controller_port=free_port(), data=self.data))
+        self._settings.write_text(self._properties())
         if not (self.data / "logs" / "meta.properties").exists():
             self._format(libs)
         log_start = self.server_log.stat().st_size if self.server_log.exists() else 0
@@ -145,10 +176,27 @@ class LocalKafka:
             log.seek(start)
             return log.read()
 
+    def _properties(self) -> str:
+        """The text of server.properties."""
+        text = PROPERTIES.format(
+            listeners=",".join(f"{name}://{server}" for name, server in self.servers.items()),
+            protocols=",".join(f"{name}:{listener.protocol}" for name, listener in self._listeners.items()),
+            controller_port=free_port(),
+            data=self.data,
+        )
+        further = dict(self._further)
+        for name, listener in self._listeners.items():
+            further |= {f"listener.name.{name.lower()}.{setting}": value for setting, value in listener.settings.items()}
+        lines = [f"{setting}={value}".replace("\n", "\\n") for setting, value in further.items()]  # keys in PEM have several lines
+        return "\n".join([text, *lines, ""])
+
     def _format(self, libs: Path) -> None:
         # A cluster id is 16 random bytes in base64 that must not start with a dash.
         cluster_id = "A" + base64.urlsafe_b64encode(os.urandom(16)).decode()[1:22]
-        command = java(libs, main="kafka.tools.StorageTool", arguments=["format", "-t", cluster_id, "-c", str(self._settings)])
+        arguments = ["format", "-t", cluster_id, "-c", str(self._settings)]
+        for name, password in self._scram_users.items():
+            arguments += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
+        command = java(libs, main="kafka.tools.StorageTool", arguments=arguments)
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode != 0:
             raise LocalKafkaError(f"Kafka's data folder {self.data} could not be formatted:\n{done.stdout}{done.stderr}")
