@@ -1,30 +1,40 @@
-"""Topics: checked before a start, created by `detector topics create`."""
+"""Topics: checked before a start, created by `detector topics create`; the service itself creates none."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined] # its documented place
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
-from detector.adapters.kafka_client import (
-    COMMON_DEFAULTS,
-    FOR_THE_PERSON,
-    UNREACHABLE_FIX,
-    LogLines,
-    Say,
-    kafka_error,
-    open_producer,
-    producer_properties,
-    quiet,
-    remedy,
-)
+from detector.adapters.kafka_admin import Cluster, ask_cluster, open_admin, servers_of
+from detector.adapters.kafka_client import Say, kafka_error, quiet, remedy
 from detector.errors import ConfigError, LogUnavailable
 
 DAY_MS = 86_400_000
+LARGE_BYTES = "10485760"  # as much as our producers send in one message (`PRODUCER_DEFAULTS`)
+NOTHING: Mapping[str, str] = MappingProxyType({})
+CREATE = "`detector topics create` makes what is written: output and state topics"
+
+# A restore reads the whole topic: what counts is how much lies there beside the last row of each stream.
+STATE_SETTINGS = {
+    "cleanup.policy": "compact",  # as Kafka Streams sets its changelogs; `compact,delete` would forget streams that are quiet for long
+    "retention.ms": "-1",
+    # The segment that is being written is never compacted. With the brokers' 1 GiB a partition would hold a million outdated rows.
+    "segment.bytes": str(16 * 2**20),
+    # The rest is compacted when half of it is outdated: it is at most twice as long as it must be. Less would copy rows more often.
+    "min.cleanable.dirty.ratio": "0.5",
+    # A tombstone must outlast any restore that began before it was written; those take seconds, not the brokers' default of a day.
+    "delete.retention.ms": str(DAY_MS // 24),
+    "max.message.bytes": LARGE_BYTES,  # rows of large models, with many channels
+}
+MOCK_CLUSTER = "mockCluster"  # how the id of librdkafka's mock broker begins
+MAY_NOT_SEE = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,103 +63,183 @@ def output_topics(alerts: str, dead_letters: str, partitions: int = 4) -> tuple[
         Topic(
             dead_letters,
             partitions,
-            {"cleanup.policy": "delete", "retention.ms": str(14 * DAY_MS), "max.message.bytes": "10485760"},
+            {"cleanup.policy": "delete", "retention.ms": str(14 * DAY_MS), "max.message.bytes": LARGE_BYTES},
         ),
     )
 
 
+def state_topic(name: str, partitions: int) -> Topic:
+    """The topic of an input topic's state: row by row, in the partition that has its input's number."""
+    return Topic(name, partitions, STATE_SETTINGS)
+
+
 def check_topics(
-    properties: Mapping[str, str], reads: Sequence[str], writes: Sequence[str], *, timeout_s: float = 10.0, say: Say = quiet
+    properties: Mapping[str, str],
+    reads: Sequence[str],
+    writes: Sequence[str],
+    *,
+    state: Mapping[str, str] = NOTHING,
+    exactly_once: bool = False,
+    timeout_s: float = 10.0,
+    say: Say = quiet,
 ) -> dict[str, int]:
-    """See that the brokers answer and that every topic is there; the number of partitions of each.
+    """See that the brokers answer and that every topic is there as it should be; the number of partitions of each.
+
+    state         per input topic its state topic: must be compacted and have as many partitions
+    exactly_once  the brokers must be able to do transactions; librdkafka's mock broker answers as if it were, and is refused
 
     raises LogUnavailable  no broker answered within `timeout_s`
-    raises ConfigError     credentials refused, or topics missing: all that are missing, with the command that creates them
+    raises ConfigError     credentials refused, the mock broker, or topics missing or wrong: all of them, with the commands that mend it
     """
-    found = _partitions(properties, timeout_s, say)
-    missing_reads = [topic for topic in reads if topic not in found]
-    missing_writes = [topic for topic in writes if topic not in found]
-    if missing_reads or missing_writes:
-        parts = []
-        if missing_reads:
-            parts.append(f"input {_listed(missing_reads)}")
-        if missing_writes:
-            parts.append(f"output {_listed(missing_writes)}")
-        fixes = []
-        if missing_reads:
-            fixes.append("correct `input.topics`, or create the input topic (its partitions are yours to choose)")
-        if missing_writes:
-            fixes.append("`detector topics create` makes the output topics")
+    cluster = ask_cluster(properties, timeout_s, say)
+    if exactly_once or state:
+        _refuse_mock(cluster)
+    found = cluster.partitions
+    wrong = _missing(properties, found, {"input": reads, "output": writes, "state": list(state.values())})
+    wrong += _differing(found, state)
+    wrong += _not_compacted(properties, [topic for topic in state.values() if topic in found], timeout_s, say)
+    if wrong:
+        raise ConfigError("; ".join(problem for problem, _ in wrong), fix="; ".join(dict.fromkeys(fix for _, fix in wrong)))
+    return {topic: found[topic] for topic in (*reads, *writes, *state.values())}
+
+
+Finding: TypeAlias = tuple[str, str]
+"""A problem, and what a person does about it."""
+
+
+def _refuse_mock(cluster: Cluster) -> None:
+    if cluster.id.startswith(MOCK_CLUSTER):
         raise ConfigError(
-            f"missing on {properties.get('bootstrap.servers', 'the brokers')}, or not visible to this user: {' and '.join(parts)}",
-            fix="; ".join(fixes),
+            "this is librdkafka's mock broker: it has no transactions and compacts nothing",
+            fix="set `delivery: at_least_once` and `snapshot: interval_s: 0`",
         )
-    return {topic: found[topic] for topic in (*reads, *writes)}
+
+
+def _missing(properties: Mapping[str, str], found: Mapping[str, int], roles: Mapping[str, Sequence[str]]) -> list[Finding]:
+    missing = {role: [topic for topic in topics if topic not in found] for role, topics in roles.items()}
+    parts = [f"{role} {_listed(topics)}" for role, topics in missing.items() if topics]
+    if not parts:
+        return []
+    fixes = []
+    if missing["input"]:
+        fixes.append("correct `input.topics`, or create the input topic (its partitions are yours to choose)")
+    if missing["output"] or missing["state"]:
+        fixes.append(CREATE)
+    return [(f"missing on {servers_of(properties)}, or not visible to this user: {' and '.join(parts)}", "; ".join(fixes))]
+
+
+def _differing(found: Mapping[str, int], state: Mapping[str, str]) -> list[Finding]:
+    """State topics that have not as many partitions as their inputs."""
+    findings = []
+    for source, topic in state.items():
+        if source in found and topic in found and found[source] != found[topic]:
+            problem = f"state topic {topic} has {found[topic]} partitions, its input {source} has {found[source]}"
+            fewer = found[topic] < found[source]
+            fix = "`detector topics create` adds partitions" if fewer else f"delete {topic} and create it again: memories begin anew"
+            findings.append((problem, fix))
+    return findings
+
+
+def _not_compacted(properties: Mapping[str, str], topics: Sequence[str], timeout_s: float, say: Say) -> list[Finding]:
+    """State topics that would not keep the last row of every stream, as far as this user may see that."""
+    if not topics:
+        return []
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
+    findings, unseen = [], []
+    admin = open_admin(properties, say)  # has to outlive the answers
+    for resource, future in admin.describe_configs(resources, request_timeout=timeout_s).items():
+        try:
+            policy = future.result()["cleanup.policy"].value
+        except KafkaException as exception:
+            error = kafka_error(exception)
+            if error.code() not in MAY_NOT_SEE:
+                raise remedy(error, f"looking at the configuration of {resource.name}") from None
+            unseen.append(resource.name)
+            continue
+        if policy != "compact":
+            command = f"kafka-configs.sh --bootstrap-server {servers_of(properties)} --alter --topic {resource.name}"
+            findings.append(
+                (
+                    f"state topic {resource.name} has cleanup.policy {policy}, not compact: memories would be lost",
+                    f"`{command} --add-config cleanup.policy=compact`",
+                )
+            )
+    if unseen:
+        what = f"whether {_listed(unseen)} {'is' if len(unseen) == 1 else 'are'} compacted is not known"
+        say("warning", f"{what}: this user may not describe configurations (DESCRIBE_CONFIGS)")
+    return findings
 
 
 def _listed(topics: Sequence[str]) -> str:
     return ("topic " if len(topics) == 1 else "topics ") + ", ".join(topics)
 
 
-def _partitions(properties: Mapping[str, str], timeout_s: float, say: Say) -> dict[str, int]:
-    """Partitions per topic that the brokers tell of."""
-    heard: list[KafkaError] = []
-    client = open_producer(producer_properties(properties), heard.append, say)
-    servers = properties.get("bootstrap.servers", "the brokers")
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            metadata = client.list_topics(timeout=max(0.1, min(1.0, deadline - time.monotonic())))
-            return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
-        except KafkaException as exception:
-            client.poll(0)  # brings what went wrong on the connections into `heard`
-            for error in heard:
-                if error.code() in FOR_THE_PERSON:
-                    raise remedy(error, f"connecting to {servers}") from None
-            if time.monotonic() >= deadline:
-                causes = [error.str() for error in heard if error.code() != KafkaError._ALL_BROKERS_DOWN]
-                last = causes[-1] if causes else kafka_error(exception).str()
-                message = f"no Kafka broker answered at {servers} within {timeout_s:g} s: {last}"
-                raise LogUnavailable(message, fix=UNREACHABLE_FIX) from None
-            time.sleep(0.05)
+def create_topics(
+    properties: Mapping[str, str],
+    topics: Sequence[Topic],
+    *,
+    state: Mapping[str, str] = NOTHING,
+    timeout_s: float = 30.0,
+    say: Say = quiet,
+) -> dict[str, str]:
+    """Create topics; those that exist are left as they are, but that a state topic gets as many partitions as its input.
 
+    state   per input topic, its state topic; the input is there already, or among `topics`
 
-def create_topics(properties: Mapping[str, str], topics: Sequence[Topic], *, timeout_s: float = 30.0, say: Say = quiet) -> dict[str, bool]:
-    """Create topics; per topic: True if it is new, False if it was there already (and is left as it was).
+    Returns, when the brokers show all of them, in words what became of each: created, is there already, partitions added.
 
-    Returns when the brokers show all of them.
-
-    raises ConfigError     the brokers refuse: no permission, bad name, more copies than brokers
+    raises ConfigError     an input is missing; or the brokers refuse: no permission, bad name, more copies than brokers
     raises LogUnavailable  no broker answered within `timeout_s`
     """
-    there = _partitions(properties, min(timeout_s, 10.0), say)
-    wanted = [topic for topic in topics if topic.name not in there]
-    created = {topic.name: False for topic in topics}
-    if not wanted:
-        return created
-    admin = AdminClient({**COMMON_DEFAULTS, **properties}, logger=LogLines(say, properties))
+    there = ask_cluster(properties, min(timeout_s, 10.0), say).partitions
+    sizes = {**{topic.name: topic.partitions for topic in topics}, **there}
+    if missing := [source for source in state if source not in sizes]:
+        raise ConfigError(
+            f"a state topic has as many partitions as its input; missing on {servers_of(properties)}: input {_listed(missing)}",
+            fix="create the input topic first (its partitions are yours to choose), or give --with-input",
+        )
+    wanted = [*topics, *(state_topic(name, sizes[source]) for source, name in state.items())]
+    new = [topic for topic in wanted if topic.name not in there]
+    short = [topic for topic in wanted if topic.name in state.values() and there.get(topic.name, topic.partitions) < topic.partitions]
+    became = dict.fromkeys((topic.name for topic in wanted), "is there already")
+    if new or short:
+        became.update(_make(properties, new, short, timeout_s, say))
+        _wait_until_shown(properties, (*new, *short), timeout_s, say)
+    return became
+
+
+def _make(properties: Mapping[str, str], new: Sequence[Topic], short: Sequence[Topic], timeout_s: float, say: Say) -> dict[str, str]:
+    """Create the new topics and lengthen those that are short of partitions; what became of them."""
+    admin = open_admin(properties, say)
     plans = [
         NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=topic.replication, config=dict(topic.settings))
-        for topic in wanted
+        for topic in new
     ]
-    for name, future in admin.create_topics(plans, operation_timeout=timeout_s, request_timeout=timeout_s).items():
+    limits = {"operation_timeout": timeout_s, "request_timeout": timeout_s}
+    created = admin.create_topics(plans, **limits) if plans else {}
+    added = admin.create_partitions([NewPartitions(topic.name, topic.partitions) for topic in short], **limits) if short else {}
+    became = dict.fromkeys(created, "created") | dict.fromkeys(added, "partitions added")
+    for name, future in (created | added).items():
         try:
             future.result()
-            created[name] = True
         except KafkaException as exception:
             error = kafka_error(exception)
             if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                continue
-            if error.retriable() or error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+                del became[name]
+            elif error.retriable() or error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
                 raise remedy(error, f"creating topic {name}") from None
-            raise ConfigError(f"the brokers refuse to create topic {name}: {error.str()}") from None
-    _wait_until_shown(properties, [topic.name for topic in wanted], timeout_s, say)
-    return created
+            else:
+                raise ConfigError(f"the brokers refuse to create topic {name} or to add partitions: {error.str()}") from None
+    return became
 
 
-def _wait_until_shown(properties: Mapping[str, str], names: Sequence[str], timeout_s: float, say: Say) -> None:
+def _wait_until_shown(properties: Mapping[str, str], topics: Sequence[Topic], timeout_s: float, say: Say) -> None:
     deadline = time.monotonic() + timeout_s
-    while not set(names) <= _partitions(properties, timeout_s, say).keys():
+    while True:
+        shown = ask_cluster(properties, timeout_s, say).partitions
+        late = [topic.name for topic in topics if shown.get(topic.name, 0) < topic.partitions]
+        if not late:
+            return
         if time.monotonic() >= deadline:
-            raise LogUnavailable(f"the brokers do not show {', '.join(names)} {timeout_s:g} s after creating them", fix="try again")
+            raise LogUnavailable(f"the brokers do not show {', '.join(late)} {timeout_s:g} s after creating them", fix="try again")
         time.sleep(0.1)
