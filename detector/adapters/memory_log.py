@@ -10,6 +10,7 @@ Nothing here waits or looks at a clock: the same seed and the same calls give th
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -23,7 +24,8 @@ from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
 
 
 class MemoryBroker:
-    """One topic with its consumer group and what the group has committed (`truth`).
+    """One topic with its consumer group and what the group has committed (`truth`); `happened` counts faults by their names, and
+    "rebalances" that moved a partition, "restores" of one, "refused" commits.
 
     A partition has at most one owner. `_dealt` says who should have it: a worker gives up what is no longer dealt to it, and
     takes what is and has no owner, at its next poll (as cooperative rebalancing does it). `_committer` says whose commits count:
@@ -34,6 +36,7 @@ class MemoryBroker:
         self.partitions = tuple(Partition(topic, number) for number in range(partitions))
         self.truth = Truth()
         self.faults = faults
+        self.happened: Counter[str] = Counter()
         self._random = random.Random(faults.seed)  # noqa: S311 - faults, not secrets
         self._stored: dict[Partition, list[Stored]] = {partition: [] for partition in self.partitions}
         self._first = dict.fromkeys(self.partitions, 0)
@@ -70,16 +73,19 @@ class MemoryBroker:
 
     def expire(self, member: MemoryLog) -> None:
         """Take a worker's partitions away without its knowing, as after a long silence. It hears of it at a later poll."""
-        outlives = self.happens(self.faults.commit_outlives)
+        outlives = self.happens("commit_outlives")
         for partition in self.owned(member):
             del self._owner[partition]
             self._expired.add((member, partition))
             if not outlives:
                 self._committer.pop(partition, None)
 
-    def happens(self, probability: float) -> bool:
-        """Whether a fault happens now."""
-        return probability > 0 and self._random.random() < probability
+    def happens(self, fault: str) -> bool:
+        """Whether this one of `Faults` happens now."""
+        probability: float = getattr(self.faults, fault)
+        happens = probability > 0 and self._random.random() < probability
+        self.happened[fault] += happens
+        return happens
 
     def _deal(self, order: Sequence[Partition] | None = None) -> None:
         """Deal the partitions to the members in turn."""
@@ -92,7 +98,7 @@ class MemoryBroker:
 
     def rebalance(self, member: MemoryLog, release: Release) -> tuple[list[Partition], list[Partition]]:
         """Let a member give up and take; what it gained and lost."""
-        if self.happens(self.faults.rebalance):
+        if self.happens("rebalance"):
             self._deal(self._random.sample(self.partitions, len(self.partitions)))
         lost = [partition for partition in self.owned(member) if self._dealt.get(partition) is not member]
         if lost:
@@ -100,12 +106,13 @@ class MemoryBroker:
         for partition in lost:
             del self._owner[partition]
         expired = {partition for owner, partition in self._expired if owner is member}
-        if not self.happens(self.faults.expiry_unheard):
+        if expired and not self.happens("expiry_unheard"):
             self._expired -= {(member, partition) for partition in expired}
             lost += expired
             expired = set()
         gained = [each for each, due in self._dealt.items() if due is member and each not in self._owner and each not in expired]
         self._owner.update(dict.fromkeys(gained, member))
+        self.happened["rebalances"] += bool(gained or lost)
         for partition in lost:
             if self._committer.get(partition) is member:
                 del self._committer[partition]
@@ -134,7 +141,7 @@ class MemoryBroker:
     def cut(self, messages_max: int, ready: Mapping[Partition, int]) -> list[tuple[Partition, int]]:
         """How many messages of which partition the next poll brings, in order; `ready` says how many there are of each."""
         order = list(ready)
-        if self.happens(self.faults.cut_poll):
+        if self.happens("cut_poll"):
             self._random.shuffle(order)
             messages_max = self._random.randint(0, messages_max)
             ready = {partition: self._random.randint(0, count) for partition, count in ready.items()}
@@ -151,26 +158,28 @@ class MemoryBroker:
         faults = self.faults
         for partition in sorted({*outcome.offsets, *outcome.state}):
             if self._committer.get(partition) is not member:
+                self.happened["refused"] += 1
                 refused = CommitAborted if self.is_member(member) else Fenced
                 raise refused(f"{partition.topic} {partition.number} is not this worker's to commit")
-        if self.happens(faults.commit_unavailable):
+        if self.happens("commit_unavailable"):
             raise LogUnavailable("a fault: the log cannot be reached")
-        if self.happens(faults.commit_aborted):
+        if self.happens("commit_aborted"):
             raise CommitAborted("a fault: the transaction was aborted")
-        if self.happens(faults.torn_commit):
+        if self.happens("torn_commit"):
             if faults.torn_half == "rest":
                 self.truth.add(replace(outcome, state={}))
                 return
             self.truth.add(Outcome(state=outcome.state))
             raise CommitAborted("a fault: only the state became true")
         self.truth.add(outcome)
-        if self.happens(faults.commit_unacknowledged):
+        if self.happens("commit_unacknowledged"):
             raise CommitAborted("a fault: the acknowledgement was lost")
 
     def restore(self, member: MemoryLog, partition: Partition) -> Restored:
         """What is true of a partition. Nobody else's commits count from now on, if the member owns it."""
         if self._owner.get(partition) is member:
             self._committer[partition] = member
+        self.happened["restores"] += 1
         first, committed = self._first[partition], self.truth.offsets.get(partition, -1)
         is_committed = first <= committed <= self.end(partition)
         return Restored(committed if is_committed else first, is_committed, first, dict(self.truth.state.get(partition, {})))
@@ -191,7 +200,7 @@ class MemoryLog:
         broker = self._broker
         if not broker.is_member(self):
             raise Fenced("this worker is no longer a member of the group", fix="start another")
-        self._fail(broker.faults.poll_unavailable)
+        self._fail("poll_unavailable")
         gained, lost = broker.rebalance(self, release)
         for partition in lost:
             self._position.pop(partition, None)
@@ -231,16 +240,16 @@ class MemoryLog:
         """See `ports.Log`."""
         for partition in partitions:
             self._position.pop(partition, None)
-        self._fail(self._broker.faults.restore_unavailable)
+        self._fail("restore_unavailable")
         return {partition: self._broker.restore(self, partition) for partition in partitions}
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         """See `ports.Log`. A partition that was taken away unheard is read as well, until a poll says that it is lost."""
-        self._fail(self._broker.faults.resume_unavailable)
+        self._fail("resume_unavailable")
         self._position.update(offsets)
 
-    def _fail(self, probability: float) -> None:
-        if self._broker.happens(probability):
+    def _fail(self, fault: str) -> None:
+        if self._broker.happens(fault):
             raise LogUnavailable("a fault: the log cannot be reached")
 
     def lag(self) -> Mapping[Partition, int]:
