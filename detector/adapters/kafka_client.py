@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from detector.codec.messages import Headers, Messages
+from detector.config.secrets import hider, secrets_in
 from detector.core.readings import Partition
 from detector.errors import ConfigError, DetectorError, Fenced, LogUnavailable
 
 Say: TypeAlias = Callable[[str, str], None]
 """Takes the level (debug, info, warning, error) and one line; where librdkafka's own log lines go."""
+Client = TypeVar("Client")
 
 COMMON_DEFAULTS = {
     "client.id": "detector",
@@ -41,7 +43,6 @@ PRODUCER_DEFAULTS = {
 PRODUCER_REQUIRED = {"enable.idempotence": "true"}  # acks=all, and retries write nothing twice
 DELIVERY_TIMEOUT_MS = "10000"  # far below max.poll.interval.ms: a commit that waits must not cost the worker its partitions
 
-SECRET_WORDS = ("password", "secret", "pem", "jaas", "token", "sasl.oauthbearer.config")
 SAME_LINE_S = 30.0
 LINES_REMEMBERED_MAX = 1_000
 UNREACHABLE_FIX = "check that the brokers run and that `kafka: bootstrap.servers` and `security.protocol` fit their listeners"
@@ -62,16 +63,37 @@ FOR_THE_PERSON = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "grant this user what the message names",
     KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topic, or correct its name; `detector topics create` makes the output topics",
     KafkaError._UNKNOWN_TOPIC: "create the topic, or correct its name; `detector topics create` makes the output topics",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "grant this user WRITE on the transactional ids that begin with the name in `group:`",
     KafkaError.TOPIC_EXCEPTION: "correct the topic's name: letters, digits, '.', '_' and '-'",
     KafkaError.MSG_SIZE_TOO_LARGE: "raise the topic's `max.message.bytes`",
     KafkaError.POLICY_VIOLATION: "ask who runs the brokers which policy this breaks",
     KafkaError.UNRELEASED_INSTANCE_ID: "with `group.protocol: consumer` leave `group.instance.id` out, or wait for the session to end",
     KafkaError._INVALID_ARG: "correct the property under `kafka:`",
 }
+REFUSED = "SSL alert number"  # what a broker answers to a client's certificate, or for want of one; librdkafka takes it for an outage
+# What librdkafka's text tells more precisely than its code: the first that occurs counts.
+MORE_PRECISE = {
+    "Unsupported SASL mechanism": "set `kafka: sasl.mechanism` to one that the brokers offer",
+    "not valid in current SASL state": "this listener asks for no SASL: set `kafka: security.protocol` to what it speaks, or use another port",
+    "OAUTHBEARER token": "check the properties `kafka: sasl.oauthbearer...`",
+    "certificate verify failed": "`kafka: ssl.ca.location` must hold the authority that signed the brokers' certificate, which must not have "
+    "expired and must be made out to the host that `bootstrap.servers` and `advertised.listeners` name "
+    "(`openssl s_client -connect HOST:PORT` shows it)",
+    REFUSED: "the brokers ask for a certificate of a client that they know: set `kafka: ssl.certificate.location` and `ssl.key.location`",
+    "ssl.key": "see that the file or text is a private key in PEM, and that `kafka: ssl.key.password` opens it",
+    "location failed": "see that the file exists, may be read, and is PEM",
+    "JAAS": "set `kafka: sasl.mechanism`, `sasl.username` and `sasl.password` instead",
+}
 
 
 def quiet(level: str, line: str) -> None:
     """A `Say` that drops everything."""
+
+
+def fix_for(error: KafkaError) -> str:
+    """What a person does about an error."""
+    precise = (fix for text, fix in MORE_PRECISE.items() if text in error.str())
+    return next(precise, FOR_THE_PERSON.get(error.code(), UNREACHABLE_FIX))
 
 
 def remedy(error: KafkaError, what: str) -> DetectorError:
@@ -87,8 +109,8 @@ def remedy(error: KafkaError, what: str) -> DetectorError:
     if error.code() in FENCED:
         return Fenced(f"{message} ({FENCED[error.code()]})", fix="give each worker a `kafka: group.instance.id` of its own")
     if error.code() in FOR_THE_PERSON:
-        return ConfigError(message, fix=FOR_THE_PERSON[error.code()])
-    return LogUnavailable(message, fix=UNREACHABLE_FIX)
+        return ConfigError(message, fix=fix_for(error))
+    return LogUnavailable(message, fix=fix_for(error))
 
 
 def is_fatal(error: KafkaError) -> bool:
@@ -141,9 +163,7 @@ class LogLines:
     def __init__(self, say: Say, properties: Mapping[str, str]) -> None:
         self._say = say
         self._said: dict[str, float] = {}
-        self._secrets = [
-            value for name, value in properties.items() if len(value) >= 4 and any(word in name.lower() for word in SECRET_WORDS)
-        ]
+        self._hide = hider(secrets_in(properties))
 
     def log(self, level: int, pattern: str, *values: Any) -> None:
         line = pattern % values if values else pattern
@@ -155,10 +175,8 @@ class LogLines:
         if len(self._said) >= LINES_REMEMBERED_MAX:
             self._said.clear()
         self._said[gist] = now
-        for secret in self._secrets:
-            line = line.replace(secret, "***")
         # What librdkafka calls an error is a broken connection, which it mends by itself; true errors are raised.
-        self._say("warning" if level >= 30 else "info" if level >= 20 else "debug", line)
+        self._say("warning" if level >= 30 else "info" if level >= 20 else "debug", self._hide(line))
 
 
 def open_consumer(properties: Mapping[str, str], on_error: Callable[[KafkaError], None], say: Say) -> Consumer:
@@ -166,10 +184,7 @@ def open_consumer(properties: Mapping[str, str], on_error: Callable[[KafkaError]
 
     raises ConfigError  where librdkafka does not know a property or its value
     """
-    try:
-        return Consumer({**properties, "error_cb": on_error}, logger=LogLines(say, properties))
-    except KafkaException as error:
-        raise remedy(kafka_error(error), "kafka") from None
+    return _open(Consumer, properties, {}, on_error, say)
 
 
 def open_producer(properties: Mapping[str, str], on_error: Callable[[KafkaError], None], say: Say) -> Producer:
@@ -177,10 +192,25 @@ def open_producer(properties: Mapping[str, str], on_error: Callable[[KafkaError]
 
     raises ConfigError  where librdkafka does not know a property or its value
     """
+    return _open(Producer, properties, {"delivery.report.only.error": True}, on_error, say)
+
+
+def _open(
+    make: Callable[..., Client], properties: Mapping[str, str], further: Mapping[str, Any], on_error: Callable[[KafkaError], None], say: Say
+) -> Client:
+    """A client whose errors and log lines tell no secret."""
+    hide = hider(secrets_in(properties))
+
+    def discreet(error: KafkaError) -> KafkaError:
+        return KafkaError(error.code(), hide(error.str()), error.fatal(), error.retriable(), error.txn_requires_abort())
+
     try:
-        return Producer({**properties, "error_cb": on_error, "delivery.report.only.error": True}, logger=LogLines(say, properties))
-    except KafkaException as error:
-        raise remedy(kafka_error(error), "kafka") from None
+        return make(
+            {**properties, **further, "error_cb": lambda error: on_error(discreet(error))},
+            logger=LogLines(say, properties),
+        )
+    except KafkaException as exception:
+        raise remedy(discreet(kafka_error(exception)), "kafka") from None
 
 
 def named(partitions: Sequence[TopicPartition]) -> list[Partition]:

@@ -6,7 +6,6 @@ process. One formatter renders them all, and no secret passes it.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Collection, MutableMapping
@@ -15,9 +14,9 @@ from typing import Any
 import structlog
 from structlog.types import Processor
 
+from detector.config.secrets import hider
+
 LOUD = ("numba", "asyncio", "matplotlib")  # at debug level these would drown everything else
-HIDDEN = "**********"
-SECRET_CHARACTERS_MIN = 4  # shorter ones occur in ordinary words
 
 
 def configure(level: str, format: str, secrets: Collection[str] = ()) -> None:
@@ -58,12 +57,9 @@ def say(level: str, line: str) -> None:
 
 def _hide(secrets: Collection[str]) -> Processor:
     """A last step that works on the rendered line."""
-    long = [secret for secret in secrets if len(secret) >= SECRET_CHARACTERS_MIN]
-    hidden = sorted({*long, *(json.dumps(secret)[1:-1] for secret in long)}, key=len, reverse=True)  # also as JSON escapes it
+    hide = hider(secrets)
 
-    def hide(logger: Any, name: str, rendered: MutableMapping[str, Any] | str) -> Any:
-        for secret in hidden:
-            rendered = str(rendered).replace(secret, HIDDEN)
-        return rendered
+    def hide_in(logger: Any, name: str, rendered: MutableMapping[str, Any] | str) -> Any:
+        return hide(str(rendered))
 
-    return hide
+    return hide_in

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from detector.config.secrets import SECRET_NAME, secrets_in
+
 TOPIC_NAME_MAX = 249  # characters; source: org.apache.kafka.common.internals.Topic
 DAY_US = 86_400_000_000
 PERIODS_US = {"hour": DAY_US // 24, "day": DAY_US, "week": 7 * DAY_US, "month": 30 * DAY_US, "year": 365 * DAY_US}
-SECRET_NAME = re.compile(r"password|secret|token|jaas|pem|oauthbearer\.config")  # of librdkafka's properties
 BUDGET = re.compile(r"^\s*(\d+(?:\.\d+)?)\s+per\s+stream\s+per\s+(hour|day|week|month|year)\s*$")
 
 
@@ -207,6 +208,8 @@ class Config(Section):
         for name, entry in value.items():
             if isinstance(entry, dict | list):
                 raise ValueError(f"{name}: properties are written under their dotted names, such as 'bootstrap.servers: host:9092'")
+            if SECRET_NAME.search(str(name)) and not isinstance(entry, str | SecretStr):
+                raise ValueError(f"{name}: put it in quotes; without them YAML reads it as a number, a date or a truth value")
         if not {"bootstrap.servers", "metadata.broker.list"} & value.keys():
             raise ValueError("bootstrap.servers is missing: write 'bootstrap.servers: host:9092'")
         return {name: entry if isinstance(entry, SecretStr) else librdkafka_text(entry) for name, entry in value.items()}
@@ -249,7 +252,7 @@ class Config(Section):
     @property
     def secrets(self) -> frozenset[str]:
         """Values that no line of a log may show."""
-        return frozenset(entry.get_secret_value() for name, entry in self.kafka.items() if SECRET_NAME.search(name))
+        return secrets_in(self.kafka_properties())
 
     def kafka_properties(self) -> dict[str, str]:
         """librdkafka's properties in clear: hand them to librdkafka, never to a log."""
