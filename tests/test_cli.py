@@ -152,10 +152,9 @@ def test_an_unknown_kafka_property(small_bundle: Path, tmp_path: Path, capsys: p
 
 
 def test_no_broker(small_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from detector.adapters import kafka_topics
+    from detector.adapters.kafka_admin import ask_cluster
 
-    patient = kafka_topics._partitions
-    monkeypatch.setattr(kafka_topics, "_partitions", lambda properties, timeout_s, say: patient(properties, 0.3, say))
+    monkeypatch.setattr("detector.adapters.kafka_topics.ask_cluster", lambda properties, timeout_s, say: ask_cluster(properties, 0.3, say))
     for command in (f"run --topic t --model {small_bundle}", f"check --topic t --model {small_bundle}", "topics check", "topics create"):
         told = failed(capsys, f"{command} --bootstrap-servers {NOBODY}", 1)
         assert f"error: no Kafka broker answered at {NOBODY}" in told

@@ -209,10 +209,24 @@ class _VitalsCollector(Collector):
         yield lag
         yield GaugeMetricFamily("detector_streams", "Streams in memory.", vitals.streams)
         yield GaugeMetricFamily("detector_alerts_open", "Alerts open now.", vitals.alerts_open)
+        yield from self._memories()
         state = GaugeMetricFamily("detector_worker_state", "1 for the state that the worker is in, 0 for the others.", labels=["state"])
         for each in WorkerState:
             state.add_metric([each.value], float(vitals.state is each))
         yield state
+
+    def _memories(self) -> Iterable[Metric]:
+        """What it takes that memories outlive the process."""
+        vitals = self._vitals
+        yield GaugeMetricFamily("detector_snapshot_memories_unsaved", "Memories that changed since they were saved.", vitals.rows_unsaved)
+        yield GaugeMetricFamily("detector_snapshot_unsaved_age_seconds", "Age of the oldest unsaved change; 0 if none.", vitals.unsaved_s)
+        yield CounterMetricFamily("detector_snapshot_memories_saved", "Memories saved.", vitals.rows_saved)
+        yield CounterMetricFamily("detector_snapshot_bytes", "Bytes of state written.", vitals.state_bytes)
+        yield GaugeMetricFamily("detector_restore_seconds", "How long the latest restore took.", vitals.restored_s)
+        yield CounterMetricFamily("detector_messages_replayed", "Messages read again to restore memories.", vitals.messages_replayed)
+        yield CounterMetricFamily(
+            "detector_messages_missed", "Messages gone before they were judged or remembered.", vitals.messages_missed
+        )
 
 
 class _AboutCollector(Collector):

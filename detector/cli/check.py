@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from detector.cli import topics
 from detector.cli.options import ConfigFile, Group, ModelName, Servers, Topics, overrides, require_topics
 
 
@@ -36,8 +37,5 @@ def check(
     if not broker:
         return
 
-    from detector.adapters.kafka_topics import check_topics
-
-    writes = (settings.alerts_topic, settings.dead_letters_topic)
-    for name, partitions in check_topics(settings.kafka_properties(), settings.input.topics, writes).items():
+    for name, partitions in topics.checked(settings).items():
         typer.echo(f"topic          good: {name}, {partitions} partitions")

@@ -37,7 +37,7 @@ def demo(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the summary for machines to this file.")] = None,
     bootstrap_servers: Annotated[
         str | None,
-        typer.Option(help="A real Kafka to run on, instead of the embedded mock broker; three topics named detector-demo-... stay there."),
+        typer.Option(help="A real Kafka to run on, instead of the embedded mock broker; four topics named detector-demo-... stay there."),
     ] = None,
 ) -> None:
     """See it work: faults are injected into a simulated plant, the real service finds them over the real protocol.

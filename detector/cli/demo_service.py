@@ -48,6 +48,11 @@ class Topics:
         """What could not be read."""
         return f"{self.group}.dead-letters"
 
+    @property
+    def state(self) -> str:
+        """What the service remembers of the machines; not on the mock broker, which could not keep it."""
+        return f"{self.group}.{self.readings}.state"
+
 
 def broker(stack: ExitStack, bootstrap_servers: str | None) -> Topics:
     """The embedded mock broker, for as long as `stack`; or topics of the demo's own on a real Kafka."""
@@ -60,7 +65,8 @@ def broker(stack: ExitStack, bootstrap_servers: str | None) -> Topics:
         return Topics(mock.bootstrap_servers, names.group, is_mock=True)
     # Each run has topics of its own: an earlier run's alerts are not this one's.
     names = Topics(bootstrap_servers, f"detector-demo-{uuid.uuid4().hex[:8]}", is_mock=False)
-    create_topics({"bootstrap.servers": bootstrap_servers}, (Topic(names.readings, 4), *output_topics(names.alerts, names.dead_letters)))
+    topics = (Topic(names.readings, 4), *output_topics(names.alerts, names.dead_letters))
+    create_topics({"bootstrap.servers": bootstrap_servers}, topics, state={names.readings: names.state})
     return names
 
 
@@ -79,6 +85,8 @@ class Service:
             "http": {"host": "127.0.0.1", "port": self._port},
             "kafka": {"bootstrap.servers": topics.servers},
         }
+        if topics.is_mock:
+            config |= {"delivery": "at_least_once", "snapshot": {"interval_s": 0}}
         (self._path / "detector.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     @property

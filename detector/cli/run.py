@@ -55,6 +55,8 @@ def serve(config: Config) -> None:
         config.alerts_topic,
         config.dead_letters_topic,
         config.kafka_properties(),
+        delivery=config.delivery,
+        state_topics=config.state_topics,
         with_log_time=True,
         say=logs.say,
     )
@@ -89,10 +91,15 @@ def _introduce(config: Config, model: Model, port: int) -> None:
     facts.add_column(style="bold")
     facts.add_column(overflow="fold")
     host = "localhost" if config.http.host in ("0.0.0.0", "::") else config.http.host  # noqa: S104 - compared, not bound
+    interval_s = config.snapshot.interval_s
     for name, fact in (
         ("reads", f"{', '.join(config.input.topics)}  at {servers.get('bootstrap.servers') or servers.get('metadata.broker.list')}"),
         ("as group", config.group),
         ("writes", f"{config.alerts_topic}, {config.dead_letters_topic}  ({config.delivery.replace('_', ' ')})"),
+        (
+            "keeps",
+            f"{', '.join(config.state_topics.values())}  (every {interval_s:g} s)" if interval_s else "no memories: a restart begins cold",
+        ),
         ("model", f"{model.name}  {model.fingerprint[:12]}"),
         ("channels", ", ".join(config.input.channels or model.channels)),
         ("budget", f"{config.alerts.budget} (false alerts)"),

@@ -151,6 +151,19 @@ def test_vitals_are_read_at_each_scrape(scene: Scene) -> None:
     assert scene.value("detector_worker_state", state="backing_off") == 1
 
 
+def test_what_it_takes_to_keep_memories(scene: Scene) -> None:
+    vitals = scene.vitals
+    vitals.messages_replayed, vitals.messages_missed, vitals.restored_s = 1, 2, 0.7
+    vitals.rows_unsaved, vitals.unsaved_s, vitals.rows_saved, vitals.state_bytes = 3, 4.5, 5, 6
+    assert scene.value("detector_messages_replayed_total") == 1
+    assert scene.value("detector_messages_missed_total") == 2
+    assert scene.value("detector_restore_seconds") == 0.7
+    assert scene.value("detector_snapshot_memories_unsaved") == 3
+    assert scene.value("detector_snapshot_unsaved_age_seconds") == 4.5
+    assert scene.value("detector_snapshot_memories_saved_total") == 5
+    assert scene.value("detector_snapshot_bytes_total") == 6
+
+
 def test_an_empty_batch_is_no_trouble(scene: Scene) -> None:
     scene.telemetry.observe(decoded([], []), verdicts([]), SECONDS)
     assert scene.value("detector_batch_readings_count") == 1
