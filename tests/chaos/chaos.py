@@ -1,0 +1,198 @@
+"""Rounds of readings with one disturbance in the middle of each, and the comparison with an undisturbed run.
+
+    python -m tests.chaos.chaos [--rounds 200] [--seed 1]        or: make chaos ROUNDS=200 SEED=1
+
+The disturbances, their victims and the readings follow from the seed; the moments of real processes do not repeat exactly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.kafka.local_kafka import LocalKafkaError
+from tests.chaos.disturbances import KINDS, kinds
+from tests.chaos.oracle import Difference, Ledger, Undisturbed, alert_name, dead_letter_name
+from tests.chaos.site import GROUP, Site
+from tests.chaos.source import Sent, Source
+from tests.chaos.witness import Trouble, Witness, Writer, wait_until
+
+WORKERS = 2
+ROUND_S_MAX = 60.0
+BURST_S = 1.2
+
+
+@dataclass(slots=True)
+class Round:
+    """What a round was, and what it brought."""
+
+    number: int
+    kind: str
+    moment_s: float
+    seconds: float = 0.0
+    messages: int = 0
+    alerts: int = 0
+    dead_letters: int = 0
+    restarts: int = 0
+
+    def __str__(self) -> str:
+        restarts = f", {self.restarts} ended and started again" if self.restarts else ""
+        return (
+            f"round {self.number}: {self.kind} at {self.moment_s:.2f} s, {self.seconds:.1f} s, messages {self.messages}, "
+            f"alerts {self.alerts}, dead letters {self.dead_letters}{restarts}"
+        )
+
+
+class Chaos:
+    """A run over a site: the same readings go to the site and to the oracle, and what they tell is compared.
+
+    folder   for the broker's data, configurations and logs
+    rounds   at most
+    """
+
+    def __init__(self, folder: Path, seed: int, rounds: int, delivery: str = "exactly_once") -> None:
+        self.seed = seed
+        self.alerts = 0
+        self.difference = Difference()
+        self.site = Site(folder, delivery)
+        self._source = Source(seed, rounds)
+        self._undisturbed = Undisturbed(self.site.model, self.site.config)
+        self._alerts, self._dead_letters = Ledger("alert", alert_name), Ledger("dead letter", dead_letter_name)
+
+    def open(self, workers: int = WORKERS) -> None:
+        """Start everything, and let every stream settle."""
+        self.site.open(workers)
+        servers, config = self.site.broker.bootstrap_servers, self.site.config
+        self._writer = Writer(servers)
+        self._witness = Witness(servers, GROUP, {config.alerts_topic: self._alerts, config.dead_letters_topic: self._dead_letters})
+        burst = self._source.warm_up()
+        self.expect(burst)
+        self.write(burst, 0.0)
+        self.compare()
+
+    def round(self, number: int, kind: str) -> Round:
+        """One burst, one disturbance.
+
+        raises Trouble  the site did not come to rest, or something ended that must not
+        """
+        rng = random.Random(f"round/{self.seed}/{number}")
+        self.site.stock(WORKERS)
+        done = Round(number, kind, rng.uniform(0.0, BURST_S))
+        begun_s, restarts = time.monotonic(), self.site.restarts
+        burst = self._source.burst()
+        done.messages = sum(map(len, burst))
+        done.alerts, done.dead_letters = self.expect(burst)
+        with ThreadPoolExecutor() as beside:
+            writing = beside.submit(self.write, burst, BURST_S)
+            time.sleep(done.moment_s)
+            KINDS[kind](self.site, rng)
+            writing.result()
+        self.compare()
+        done.seconds, done.restarts = time.monotonic() - begun_s, self.site.restarts - restarts
+        return done
+
+    def expect(self, burst: list[list[Sent]]) -> tuple[int, int]:
+        """Let the oracle judge; how many alerts and dead letters must come."""
+        alerts, dead_letters = self._undisturbed.judge([message for tick in burst for message in tick])
+        self._alerts.expect(alerts)
+        self._dead_letters.expect(dead_letters)
+        self.alerts += len(alerts)
+        return len(alerts), len(dead_letters)
+
+    def write(self, burst: list[list[Sent]], seconds: float) -> None:
+        """Write the burst, spread over so many seconds."""
+        begun_s = time.monotonic()
+        for number, tick in enumerate(burst):
+            time.sleep(max(0.0, begun_s + seconds * number / len(burst) - time.monotonic()))
+            self._writer.write(tick)
+        self._writer.flush()
+
+    def compare(self) -> None:
+        """Wait until all is committed, then compare what is new."""
+        deadline = time.monotonic() + ROUND_S_MAX
+        wait_until(self._is_committed, f"offsets {self._undisturbed.ends}", deadline)
+        self._witness.read(self.difference, deadline)
+        for ledger in (self._alerts, self._dead_letters):
+            ledger.settle(self.difference)
+        if unaccounted := self.site.unaccounted():
+            raise Trouble(f"{unaccounted:g} readings have no disposition")
+
+    def finish(self) -> None:
+        """All workers leave in order; what they leave behind is compared."""
+        for worker in list(self.site.workers):
+            self.site.remove(worker)
+        self.compare()
+
+    def close(self) -> None:
+        """End everything at once."""
+        self.site.close()
+
+    def _is_committed(self) -> bool:
+        self.site.supervise()
+        committed, ends = self._witness.committed(), self._undisturbed.ends
+        if any(offset > end for offset, end in zip(committed, ends, strict=True)):
+            raise Trouble(f"offsets beyond the input are committed: {committed}, it ends at {ends}")
+        return committed == ends
+
+
+def run(folder: Path, seed: int, rounds: int, delivery: str = "exactly_once") -> Iterator[str]:
+    """The run as lines; the last one is the sum.
+
+    raises Trouble  with what is known of a failure, and how to repeat it
+    """
+    chaos = Chaos(folder, seed, rounds, delivery)
+    number = 0
+    try:
+        chaos.open()
+        for number, kind in enumerate(itertools.islice(kinds(seed), rounds), 1):
+            yield str(chaos.round(number, kind))
+            if chaos.difference:
+                break
+        else:
+            chaos.finish()
+    except Exception as error:
+        tails = chaos.site.log_tails()
+        raise Trouble(f"round {number} failed: {error}\n{tails}\n{_advice(folder, seed, rounds)}") from error
+    finally:
+        chaos.close()
+    found = chaos.difference
+    yield f"rounds {number}, alerts {chaos.alerts}, lost {found.lost}, repeated {found.repeated}, differing {found.differing}"
+    if found:
+        raise Trouble("\n".join((*found.examples, _advice(folder, seed, rounds))))
+
+
+def _advice(folder: Path, seed: int, rounds: int) -> str:
+    return f"repeat it: make chaos ROUNDS={rounds} SEED={seed}; logs and data: {folder}"
+
+
+def main() -> int:
+    """Run, print, and remove the data if all went well."""
+    parser = argparse.ArgumentParser(description="Break a real Kafka, its network and the workers, and compare what they tell.")
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--delivery", default="exactly_once", choices=["exactly_once", "at_least_once"])
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    try:
+        for line in run(folder, options.seed, options.rounds, options.delivery):
+            print(line, flush=True)
+    except (Trouble, LocalKafkaError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""A real broker whose workers reach it through proxies only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deploy.kafka.local_kafka import Listener, LocalKafka
+from tests.chaos.proxy import HOST, Proxies
+
+# A transaction whose worker is gone is ended within its own time-out and this interval, instead of 10 s.
+ABORT_INTERVAL_MS = "250"
+
+
+class ProxiedKafka(LocalKafka):
+    """One node with a listener per proxy: whoever asks through a proxy is told the proxy's address.
+
+    data   folder for logs and settings
+    count  how many proxies
+    """
+
+    def __init__(self, data: Path, count: int) -> None:
+        self.proxies = Proxies(count)
+        names = [f"WORKER{number}" for number in range(count)]
+        advertised = ",".join(f"{name}://{HOST}:{port}" for name, port in zip(names, self.proxies.ports, strict=True))
+        super().__init__(
+            data,
+            listeners={name: Listener("PLAINTEXT") for name in names},
+            settings={"transaction.abort.timed.out.transaction.cleanup.interval.ms": ABORT_INTERVAL_MS},
+        )
+        self._further["advertised.listeners"] = f"PLAINTEXT://{self.bootstrap_servers},{advertised}"
+        self.proxies.lead_to([int(self.servers[name].rpartition(":")[2]) for name in names])
+
+    def close(self) -> None:
+        """End the broker and its proxies."""
+        self.kill()
+        self.proxies.close()

@@ -1,0 +1,89 @@
+"""What is done to workers, broker and network in the middle of a round. Kind, victim and lengths follow from the seed."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from tests.chaos.proxy import Mode
+from tests.chaos.site import SESSION_S, Site
+
+Disturbance: TypeAlias = Callable[[Site, random.Random], None]
+
+
+def worker_killed(site: Site, rng: random.Random) -> None:
+    site.kill(rng.choice(site.workers))
+    site.add_worker()
+
+
+def all_workers_killed(site: Site, rng: random.Random) -> None:
+    count = len(site.workers)
+    for worker in list(site.workers):
+        site.kill(worker)
+    for _ in range(count):
+        site.add_worker()
+
+
+def worker_added(site: Site, rng: random.Random) -> None:
+    site.add_worker()
+
+
+def worker_removed(site: Site, rng: random.Random) -> None:
+    site.remove(rng.choice(site.workers))
+
+
+def worker_replaced(site: Site, rng: random.Random) -> None:
+    """A rolling restart: the new one joins while the old one leaves."""
+    leaving = rng.choice(site.workers)
+    site.add_worker()
+    site.remove(leaving)
+
+
+def worker_paused(site: Site, rng: random.Random) -> None:
+    """Beyond its session: the others have its partitions when it goes on."""
+    worker = rng.choice(site.workers)
+    worker.pause()
+    time.sleep(SESSION_S + rng.uniform(0.3, 1.5))
+    worker.go_on()
+
+
+def broker_killed(site: Site, rng: random.Random) -> None:
+    site.broker.kill()
+    site.broker.start()
+
+
+def broker_restarted(site: Site, rng: random.Random) -> None:
+    site.broker.stop()
+    site.broker.start()
+
+
+def _network(mode: Mode) -> Disturbance:
+    def disturb(site: Site, rng: random.Random) -> None:
+        worker = rng.choice(site.workers)
+        site.broker.proxies.set(worker.proxy, mode)
+        time.sleep(rng.uniform(0.2, 2 * SESSION_S))
+        site.broker.proxies.set(worker.proxy, Mode.PASS)
+
+    return disturb
+
+
+KINDS: dict[str, Disturbance] = {
+    "worker killed": worker_killed,
+    "all workers killed": all_workers_killed,
+    "worker added": worker_added,
+    "worker removed": worker_removed,
+    "worker replaced": worker_replaced,
+    "worker paused": worker_paused,
+    "broker killed": broker_killed,
+    "broker restarted": broker_restarted,
+    **{f"network {mode.value}": _network(mode) for mode in Mode if mode is not Mode.PASS},
+}
+
+
+def kinds(seed: int) -> Iterator[str]:
+    """Every kind in turn, in an order of its own each time."""
+    rng = random.Random(f"kinds/{seed}")
+    while True:
+        yield from rng.sample(sorted(KINDS), len(KINDS))

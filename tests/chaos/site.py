@@ -1,0 +1,140 @@
+"""Broker, workers and what they run on: set up, kept alive, taken down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from detector.adapters.bundle import Bundle, load_bundle, save_bundle
+from detector.cli import main
+from detector.config import load_config
+from tests.chaos.cluster import ProxiedKafka
+from tests.chaos.source import IDLE_TICKS, PARTITIONS, TICK_US, TOPIC
+from tests.chaos.witness import Trouble
+from tests.chaos.workers import Worker
+from tests.core.builders import model_of
+
+GROUP = "chaos"
+PLACES = 6  # workers that can be alive at once
+SESSION_S = 1.5
+TRANSACTION_S = 2.0
+
+
+class Site:
+    """A broker with topics, a bundle, and workers that come and go.
+
+    folder    for all of it, and for logs
+    delivery  the workers' setting
+    """
+
+    def __init__(self, folder: Path, delivery: str = "exactly_once") -> None:
+        self.folder = folder
+        self.workers: list[Worker] = []
+        self.restarts = 0
+        self._spares: list[Worker] = []
+        self._started = 0
+        self.broker = ProxiedKafka(folder / "kafka", PLACES)
+        model = model_of(channels=2, hidden=8)
+        save_bundle(folder / "model", Bundle(model))
+        self.model = load_bundle(str(folder / "model"))
+        self._settings = settings(folder / "model", delivery)
+        self._file = folder / "site.yaml"
+        self._file.write_text(json.dumps(self._with_servers(self.broker.bootstrap_servers)))
+        self.config = load_config(self._file, environment={})
+
+    def open(self, workers: int) -> None:
+        """Start the broker, make the topics, start workers."""
+        self._spares = [self._spare() for _ in range(workers)]
+        self.broker.start()
+        if main(["topics", "create", "--config", str(self._file), "--with-input", "--partitions", str(PARTITIONS)]) != 0:
+            raise Trouble("the topics could not be made")
+        for _ in range(workers):
+            self.add_worker()
+
+    def add_worker(self, kind: str = "") -> Worker:
+        """One more worker, at a free proxy; the spare one, unless it is to be broken."""
+        worker = self._spares.pop(0) if self._spares and not kind else self._spare(kind)
+        free = set(range(PLACES)) - {other.proxy for other in self.workers}
+        proxy = min(free)
+        worker.begin(self._with_servers(f"127.0.0.1:{self.broker.proxies.ports[proxy]}"), proxy)
+        self.workers.append(worker)
+        return worker
+
+    def stock(self, spares: int) -> None:
+        """See that so many processes wait with their imports done."""
+        while len(self._spares) < spares:
+            self._spares.append(self._spare())
+
+    def kill(self, worker: Worker) -> None:
+        """SIGKILL."""
+        self.workers.remove(worker)
+        worker.kill()
+
+    def remove(self, worker: Worker) -> None:
+        """SIGTERM.
+
+        raises Trouble  it did not leave in order
+        """
+        self.workers.remove(worker)
+        code = worker.leave()
+        if code != 0:
+            raise Trouble(f"{worker.name} left with {code} instead of 0:\n{worker.log_tail()}")
+
+    def supervise(self) -> None:
+        """Replace workers that ended with an error that says so, as whoever runs the service would.
+
+        raises Trouble  one ended in a way that it must not
+        """
+        for worker in list(self.workers):
+            code = worker.exit_code
+            if code is None:
+                continue
+            said = worker.log_tail()
+            if code != 1 or "error: " not in said or "this is a bug" in said:
+                raise Trouble(f"{worker.name} ended by itself with {code}:\n{said}")
+            self.workers.remove(worker)
+            self.restarts += 1
+            self.add_worker()
+
+    def unaccounted(self) -> float:
+        """Readings without a disposition, over all workers that answer."""
+        return sum(worker.metric("detector_readings_unaccounted_total") or 0.0 for worker in self.workers)
+
+    def log_tails(self) -> str:
+        """What every worker said last."""
+        return "\n".join(f"-- {worker.name}\n{worker.log_tail()}" for worker in self.workers)
+
+    def close(self) -> None:
+        """End everything at once."""
+        for worker in (*self.workers, *self._spares):
+            worker.kill()
+        self.broker.close()
+
+    def _spare(self, kind: str = "") -> Worker:
+        self._started += 1
+        return Worker(self.folder, f"worker-{self._started:03}", kind)
+
+    def _with_servers(self, servers: str) -> dict[str, Any]:
+        return {**self._settings, "kafka": {**self._settings["kafka"], "bootstrap.servers": servers}}
+
+
+def settings(model: Path, delivery: str) -> dict[str, Any]:
+    """The workers' configuration: small batches, and everything that waits waits briefly."""
+    return {
+        "group": GROUP,
+        "model": str(model),
+        "delivery": delivery,
+        "input": {"topics": [TOPIC], "event_time": {"field": "t"}},
+        "alerts": {"budget": "30 per stream per hour", "warmup_readings": 45, "silence_intervals": 6},
+        "streams": {"idle_max_s": IDLE_TICKS * TICK_US / 1e6},
+        "snapshot": {"interval_s": 1},
+        "service": {"batch_readings_max": 150, "poll_timeout_ms": 20, "backoff_ms_max": 300},
+        "log": {"level": "info", "format": "json"},
+        "kafka": {
+            "session.timeout.ms": int(SESSION_S * 1000),
+            "heartbeat.interval.ms": 300,
+            "transaction.timeout.ms": int(TRANSACTION_S * 1000),
+            "reconnect.backoff.max.ms": 200,
+        },
+    }

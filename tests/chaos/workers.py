@@ -1,0 +1,100 @@
+"""Workers as processes: started ahead, let loose, killed, stopped and continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.kafka.local_kafka import free_port
+from tests.chaos.proxy import HOST
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LEAVE_S_MAX = 30.0
+
+
+class Worker:
+    """`detector run` in a process of its own; until `begin` it only has its imports done.
+
+    folder   for its configuration and its log
+    name     of both
+    kind     how it is broken on purpose; empty: not at all
+    """
+
+    def __init__(self, folder: Path, name: str, kind: str = "") -> None:
+        self.name = name
+        self.proxy = -1
+        self.log = folder / f"{name}.log"
+        self._config = folder / f"{name}.yaml"
+        self._port = 0
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
+        with self.log.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.warm_worker", *filter(None, [kind])],
+                cwd=REPOSITORY,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for the harness, which then stops this one
+            )
+
+    def begin(self, config: dict[str, Any], proxy: int) -> None:
+        """Run with this configuration, which connects through this proxy."""
+        self.proxy, self._port = proxy, free_port()
+        self._config.write_text(json.dumps({**config, "http": {"host": HOST, "port": self._port}}))
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(["run", "--config", str(self._config)]) + "\n")
+        self._process.stdin.flush()
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative if a signal ended it."""
+        return self._process.poll()
+
+    def kill(self) -> None:
+        """SIGKILL, also to one that is stopped."""
+        self._process.kill()
+        self._process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def ask_to_leave(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+
+    def leave(self) -> int:
+        """SIGTERM, and wait; its exit code.
+
+        raises subprocess.TimeoutExpired  it did not leave
+        """
+        self.ask_to_leave()
+        return self._process.wait(LEAVE_S_MAX)
+
+    def metric(self, name: str) -> float | None:
+        """The sum of a metric over its labels; None if it cannot be asked now."""
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{self._port}/metrics", timeout=5) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return None
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return sum(sample.value for sample in samples if sample.name == name)
+
+    def log_tail(self, lines: int = 8) -> str:
+        """What it said last."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
