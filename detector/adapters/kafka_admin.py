@@ -12,15 +12,20 @@ from confluent_kafka.admin import AdminClient
 from detector.adapters.kafka_client import (
     COMMON_DEFAULTS,
     FOR_THE_PERSON,
+    REFUSED,
     UNREACHABLE_FIX,
     LogLines,
     Say,
+    fix_for,
     kafka_error,
     open_producer,
     producer_properties,
-    remedy,
 )
-from detector.errors import LogUnavailable
+from detector.errors import ConfigError, LogUnavailable
+
+HANG_UP = "Disconnected"
+HANG_UP_S_MAX = 3.0  # a broker that stops drops connections, too, but refuses the next
+HANG_UP_FIX = "see that `kafka: security.protocol` is what this port's listener speaks: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +53,34 @@ def open_admin(properties: Mapping[str, str], say: Say) -> AdminClient:
 def ask_cluster(properties: Mapping[str, str], timeout_s: float, say: Say) -> Cluster:
     """Ask until a broker answers.
 
-    raises LogUnavailable  none did within `timeout_s`
+    raises LogUnavailable  none did within `timeout_s`; or, within 3 s, all that was heard is that connections are dropped
     raises ConfigError     credentials refused; properties that librdkafka does not know
     """
     heard: list[KafkaError] = []
-    client = open_producer(producer_properties(properties), heard.append, say)
+    broken: list[str] = []  # librdkafka tells of some connections in its log only
+
+    def listen(level: str, line: str) -> None:
+        if line.startswith("FAIL "):
+            broken.append(line.rpartition("]: ")[2])
+            level = "debug"  # one message is enough: the error that is raised
+        say(level, line)
+
+    client = open_producer(producer_properties(properties), heard.append, listen)
     servers = servers_of(properties)
-    deadline = time.monotonic() + timeout_s
+    begin = time.monotonic()
     while True:
         try:
-            found = client.list_topics(timeout=max(0.1, min(1.0, deadline - time.monotonic())))
+            found = client.list_topics(timeout=max(0.1, min(1.0, begin + timeout_s - time.monotonic())))
         except KafkaException as exception:
-            client.poll(0)  # brings what went wrong on the connections into `heard`
+            client.poll(0)  # brings what went wrong on the connections into `heard` and `broken`
             for error in heard:
-                if error.code() in FOR_THE_PERSON:
-                    raise remedy(error, f"connecting to {servers}") from None
-            if time.monotonic() >= deadline:
-                causes = [error.str() for error in heard if error.code() != KafkaError._ALL_BROKERS_DOWN]
+                if error.code() in FOR_THE_PERSON or REFUSED in error.str():
+                    raise ConfigError(f"connecting to {servers}: {error.str()}", fix=fix_for(error)) from None
+            causes = [*broken, *(error.str() for error in heard if error.code() != KafkaError._ALL_BROKERS_DOWN)]
+            waited_s = time.monotonic() - begin
+            if waited_s >= HANG_UP_S_MAX and causes and all(HANG_UP in cause for cause in causes):
+                raise LogUnavailable(f"{servers} takes connections and drops them: {causes[-1]}", fix=HANG_UP_FIX) from None
+            if waited_s >= timeout_s:
                 last = causes[-1] if causes else kafka_error(exception).str()
                 message = f"no Kafka broker answered at {servers} within {timeout_s:g} s: {last}"
                 raise LogUnavailable(message, fix=UNREACHABLE_FIX) from None
