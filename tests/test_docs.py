@@ -18,6 +18,7 @@ def test_the_configuration_to_start_from_loads() -> None:
     config = load_config(ROOT / "deploy" / "detector.yaml", environment={})
     assert config.input.topics == ("sensors",)
     assert config.alerts_topic == "plant1.alerts"
+    assert config.state_topics == {"sensors": "plant1.sensors.state"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
