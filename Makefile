@@ -6,11 +6,13 @@ VENV   ?= .venv
 # An index of torch's CPU builds, if you have one: without it torch comes with its CUDA libraries (5 GB).
 TORCH_INDEX ?=
 ARGS   ?=
+SEEDS  ?= 100000
+WORKERS ?= 1
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test check format bench kafka models wheel clean
+.PHONY: help demo test simulate check format bench kafka models wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -34,6 +36,9 @@ demo: $(VENV)/installed  ## see it work, without Kafka: an embedded broker, a si
 
 test: check  ## everything: format, lint, types, layers, all tests, with a real Kafka
 	$(BIN)/python -m pytest $(ARGS)
+
+simulate: $(VENV)/installed-dev  ## what a seed can do to workers and their log, 100,000 times (SEEDS=2000 WORKERS=2), or one again (SEED=7)
+	@$(BIN)/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --workers $(WORKERS))
 
 check: $(VENV)/installed-dev  ## format, lint and types only
 	$(BIN)/ruff format --check

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 import numpy as np
 
-from detector.adapters.memory_log import Faults, MemoryBroker
+from detector.adapters.memory_faults import NO_FAULTS, Faults
+from detector.adapters.memory_log import MemoryBroker
 from detector.codec.alerts import AlertEncoder
 from detector.codec.messages import Headers, Message
 from detector.codec.readings import Decoded, JsonReadings, ReadingFormat
 from detector.config import Service
 from detector.core.detect import Detector, Settings, Verdicts
 from detector.core.model import Model
-from detector.core.readings import Disposition, Partition, ReadingBatch
+from detector.core.readings import Disposition, Partition
+from detector.errors import Fenced
 from detector.service.worker import Worker
+from tests.simulation.mishaps import Commits, Killed, Mortal
 
 STEPS_MAX = 100_000
-NO_FAULTS = Faults()
 
 
 @dataclass(frozen=True)
@@ -40,18 +43,6 @@ class Unhurried(random.Random):
 
     def uniform(self, a: float, b: float) -> float:
         return 0.0
-
-
-class Watched(Detector):
-    """A detector that remembers which messages it was given."""
-
-    def __init__(self, model: Model, settings: Settings) -> None:
-        super().__init__(model, settings)
-        self.judged: set[tuple[Partition, int]] = set()
-
-    def detect(self, batch: ReadingBatch) -> Verdicts:
-        self.judged.update((batch.partitions[k], offset) for k, offset in zip(batch.partition.tolist(), batch.offset.tolist(), strict=True))
-        return super().detect(batch)
 
 
 @dataclass
@@ -80,21 +71,44 @@ class Book:
 
 
 @dataclass
+class Clock:
+    """Seconds, as a schedule lets them pass."""
+
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass
 class Member:
-    """One worker of the group, with its parts."""
+    """One worker of the group, with its parts. asleep: turns in which it takes no step."""
 
     worker: Worker
-    detector: Watched
+    detector: Detector
     book: Book
+    log: Mortal
+    commits: Commits
+    asleep: int = 0
 
     @property
     def is_conserved(self) -> bool:
         """Whether readings polled = sum over dispositions."""
         return self.worker.vitals.unaccounted == 0 and self.worker.vitals.readings == self.book.dispositions.total()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has read and committed all there is."""
+        on_its_way = self.commits.on_its_way
+        return (on_its_way is None or on_its_way.done()) and not any(self.log.lag().values())
+
 
 class Plant:
-    """A group of workers on one topic in memory."""
+    """A group of workers on one topic in memory.
+
+    ghosts   workers that were killed, as long as the group has not noticed
+    gone     workers that left, were fenced, or were killed
+    """
 
     def __init__(
         self, model: Model, settings: Settings, format: ReadingFormat, sent: Sequence[Sent], partitions: int, faults: Faults = NO_FAULTS
@@ -103,15 +117,19 @@ class Plant:
         self.broker = MemoryBroker(partitions, faults=faults)
         for message in sent:
             self.broker.append(message.partition, message.key, message.value, headers=message.headers)
+        self.clock = Clock()
         self.members: list[Member] = []
+        self.ghosts: list[Member] = []
         self.gone: list[Member] = []
+        self.happened: Counter[str] = Counter()
 
-    def join(self, batch_readings_max: int = 10_000) -> Member:
-        """One more worker."""
+    def join(self, batch_readings_max: int = 10_000, late: float = 0.0) -> Member:
+        """One more worker. late: how many of its commits begin only when they are waited for, 0..1."""
         model = self._model
-        detector, book = Watched(model, self._settings), Book()
+        detector, book, log = Detector(model, self._settings), Book(), Mortal(self.broker.join())
+        commits = Commits(random.Random(self.broker.happened.total()), late)
         worker = Worker(
-            self.broker.join(),
+            log,
             JsonReadings(self._format, detector.names),
             detector,
             AlertEncoder(model.name, model.fingerprint, "/detector/simulation"),
@@ -119,14 +137,43 @@ class Plant:
             observers=[book],
             jitter=Unhurried(),
         )
-        self.members.append(Member(worker, detector, book))
+        self.members.append(Member(worker, detector, book, log, commits))
         return self.members[-1]
 
-    def crash(self, member: Member) -> None:
-        """A worker ends without a word, and the group notices."""
+    def step(self, member: Member) -> None:
+        """One step of a worker, in which it may be killed, or hear that it is fenced."""
+        self.let(member, member.worker.step)
+
+    def leave(self, member: Member) -> None:
+        """A worker leaves in order, as after SIGTERM."""
+        stop = Event()
+        stop.set()
+        self.happened["leaves"] += 1
+        if self.let(member, lambda: member.worker.run(stop)):
+            self._part(member)
+
+    def let(self, member: Member, call: Callable[[], object]) -> bool:
+        """Let a worker do something. False: it did not live to the end of it."""
+        try:
+            call()
+        except Killed:
+            self.happened["kills"] += 1
+            self.ghosts.append(member)
+        except Fenced:
+            self.happened["fenced"] += 1
+        else:
+            return True
+        self._part(member)
+        return False
+
+    def _part(self, member: Member) -> None:
         self.members.remove(member)
         self.gone.append(member)
-        member.worker.log.close()
+
+    def notice(self, ghost: Member) -> None:
+        """The group finds that a worker was killed."""
+        self.ghosts.remove(ghost)
+        self.broker.remove(ghost.log.log)
 
     @property
     def is_done(self) -> bool:
@@ -134,13 +181,17 @@ class Plant:
         broker = self.broker
         return all(broker.truth.offsets.get(partition, 0) == broker.end(partition) for partition in broker.partitions)
 
-    def run(self, rng: random.Random) -> None:
-        """Let the workers take steps, in any order, until everything is committed."""
-        for _ in range(STEPS_MAX):
-            if self.is_done:
-                return
-            rng.choice(self.members).worker.step()
-        raise AssertionError(f"not done after {STEPS_MAX} steps")
+    def run(self, rng: random.Random, steps_max: int = STEPS_MAX) -> None:
+        """Let the workers take steps, in any order, until everything is committed, and a few more: what was gained is restored."""
+        for _ in range(steps_max):
+            self.clock.now_s += 0.5
+            self.step(rng.choice(self.members))
+            if self.is_done and all(member.is_idle for member in self.members):
+                break
+        else:
+            raise AssertionError(f"not done after {steps_max} steps")
+        for member in 2 * self.members:
+            self.step(member)
 
     def verdicts(self) -> dict[Partition, list[tuple[Any, ...]]]:
         """Per partition; each partition must have been judged by one worker alone."""

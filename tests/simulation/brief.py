@@ -1,0 +1,90 @@
+"""Short logs in which everything happens, for thousands of runs: a hundred and some readings per partition.
+
+A stream's life is over in seconds here: it settles after 6 readings, is missed after 3 intervals and forgotten after 8 s.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.readings import Partition
+from tests.core.builders import SECOND_US, START_US, Log, joined, model_of, normal_values, settings_of
+from tests.core.plant import SHARED
+from tests.simulation.messages import FORMATS, written
+from tests.simulation.service import Plant, Sent, undisturbed
+
+MODEL = model_of(channels=2, hidden=8)
+SETTINGS = settings_of(
+    budget_period_us=50 * SECOND_US,
+    warmup_readings=6,
+    silence_intervals=3.0,
+    idle_max_us=8 * SECOND_US,
+    accept_after_us=5 * SECOND_US,
+)
+PARTITIONS = 3
+SECONDS = 26
+LOGS = 9
+
+
+@cache
+def brief(number: int) -> tuple[str, list[Sent], Plant]:
+    """Shape and messages of one of `LOGS` logs, and what an undisturbed worker makes of them."""
+    shape = tuple(FORMATS)[number % len(FORMATS)]
+    log = joined([_partition(Partition("readings", k), k, np.random.default_rng((number, k))) for k in range(PARTITIONS)])
+    sent = written(log, shape, random.Random(number))
+    return shape, sent, undisturbed(MODEL, SETTINGS, FORMATS[shape], sent, PARTITIONS)
+
+
+def _partition(partition: Partition, k: int, rng: np.random.Generator) -> Log:
+    """Four streams, a reading per second each: one that is always there, one that is missed and comes back, one that goes
+    away with its alert open, is forgotten and comes back, and one that comes late or goes for good."""
+    names = (SHARED, f"p{k}/s1", f"p{k}/s2", f"p{k}/s3")
+    here = np.ones((len(names), SECONDS), np.bool_)
+    missed_s, gone_s, change_s = (int(rng.integers(*bounds)) for bounds in ((8, 18), (9, 12), (7, 11)))
+    here[1, missed_s : missed_s + 6] = False
+    here[2, gone_s : gone_s + 11] = False
+    here[3] = np.arange(SECONDS) < change_s if rng.random() < 0.5 else np.arange(SECONDS) > change_s
+    values = [_spoiled(normal_values(SECONDS, 2, seed=100 * k + i), rng) for i in range(len(names))]
+    values[2][gone_s - 2 : gone_s] += 60 * np.nanstd(values[2], axis=0)
+    rows: list[tuple[str, int, NDArray[np.float32]]] = []
+    for second in range(SECONDS):
+        for i in rng.permutation(np.flatnonzero(here[:, second])).tolist():
+            time_us = START_US + second * SECOND_US + i * 1_000 + int(rng.integers(300_000))
+            rows.append((names[i], time_us, values[i][second]))
+            chance = rng.random()
+            if chance < 0.03:
+                rows.append(rows[-1])  # the same again
+            elif chance < 0.06:
+                rows.append((names[i], time_us - int(rng.integers(1, 6 * SECOND_US)), values[i][second]))  # late
+    shares_offset = rng.random(len(rows)) < 0.3  # with the reading before it: a gateway's message
+    shares_offset[0] = False
+    offset = np.cumsum(~shares_offset) - 1
+    item = np.arange(len(rows)) - np.flatnonzero(~shares_offset)[offset]
+    return Log(
+        tuple(row[0] for row in rows),
+        np.array([row[1] for row in rows], np.int64),
+        np.stack([row[2] for row in rows]),
+        np.zeros(len(rows), np.int32),
+        offset.astype(np.int64),
+        item.astype(np.int32),
+        (partition,),
+    )
+
+
+def _spoiled(value: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """With values missing, and with faults that come and go."""
+    value = value.copy()
+    value[rng.random(value.shape) < 0.03] = np.nan
+    at = int(rng.integers(7, SECONDS - 7))
+    match rng.integers(3):
+        case 0:
+            value[at : at + 4] += 60 * np.nanstd(value, axis=0)
+        case 1:
+            value[at:] += 40 * np.nanstd(value, axis=0)  # a new level that stays
+        case _:
+            value[at, int(rng.integers(2))] += 300 * np.nanstd(value)
+    return value

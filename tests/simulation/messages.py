@@ -1,0 +1,59 @@
+"""Logs as messages, in each of the shapes that readings come in, some of them bad."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from detector.codec.readings import ReadingFormat
+from tests.core.builders import Log
+from tests.core.plant import narrow
+from tests.simulation.service import Sent, json_of
+
+CHANNELS = ("channel0", "channel1")
+FORMATS = {
+    "whole": ReadingFormat(CHANNELS, event_time="t"),
+    "gateway": ReadingFormat(CHANNELS, stream=("s",), event_time="t", items="."),
+    "narrow": ReadingFormat(CHANNELS, event_time="t", narrow_channel="c", narrow_value="v"),
+}
+SHAPES = tuple(FORMATS)
+BAD = (None, b"", b"no json", b'{"t": "yesterday"}', b'[{"t": 1}, 7]', b'{"t": 1790000000000000, "channel0": "warm"}', b"\xff")
+
+
+def written(log: Log, shape: str, rng: random.Random) -> list[Sent]:
+    """A log as messages; one in fifty is a bad one, put in before."""
+    sent: list[Sent] = []
+    for message in WRITERS[shape](log):
+        if rng.random() < 0.02:
+            sent.append(Sent(message.partition, b"p0/s1", rng.choice(BAD), [("from", b"gateway 7")]))
+        sent.append(message)
+    return sent
+
+
+def _whole(log: Log) -> Iterator[Sent]:
+    for at, stream in enumerate(log.stream):
+        values = dict(zip(CHANNELS, log.value[at].tolist(), strict=True))
+        yield Sent(int(log.partition[at]), stream.encode(), json_of({"t": int(log.event_time_us[at]), **values}))
+
+
+def _narrow(log: Log) -> Iterator[Sent]:
+    log = narrow(log)
+    assert log.channel is not None
+    for at, stream in enumerate(log.stream):
+        channel = int(log.channel[at])
+        value = {"t": int(log.event_time_us[at]), "c": CHANNELS[channel], "v": float(log.value[at, channel])}
+        yield Sent(int(log.partition[at]), stream.encode(), json_of(value))
+
+
+def _gateway(log: Log) -> Iterator[Sent]:
+    """Readings of one offset are one message."""
+    items: list[bytes] = []
+    for at, stream in enumerate(log.stream):
+        values = dict(zip(CHANNELS, log.value[at].tolist(), strict=True))
+        items.append(json_of({"s": stream, "t": int(log.event_time_us[at]), **values}))
+        if at + 1 == len(log) or log.item[at + 1] == 0:
+            yield Sent(int(log.partition[at]), None, b"[" + b",".join(items) + b"]")
+            items = []
+
+
+WRITERS = {"whole": _whole, "gateway": _gateway, "narrow": _narrow}

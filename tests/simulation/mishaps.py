@@ -1,0 +1,110 @@
+"""What happens to a worker from outside: it is killed between any two calls, and its commits end when a seed says so, or never."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+
+from detector.adapters.memory_log import MemoryLog
+from detector.core.readings import Partition
+from detector.errors import DetectorError
+from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
+
+T = TypeVar("T")
+
+
+class Killed(BaseException):
+    """SIGKILL: nothing of the worker may run after this."""
+
+
+class Mortal:
+    """A worker's log, in one of whose next calls the worker is killed if it is doomed: before the call does anything, or after."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log = log
+        self._calls_left: float = float("inf")
+        self._dies_before = False
+
+    def doom(self, rng: random.Random, calls_max: int) -> None:
+        """Die in one of the next calls."""
+        self._calls_left, self._dies_before = rng.randint(1, calls_max), rng.random() < 0.5
+
+    def spare(self) -> None:
+        """Live on, after all."""
+        self._calls_left = float("inf")
+
+    def _call(self, call: Callable[[], T]) -> T:
+        self._calls_left -= 1
+        is_last = self._calls_left <= 0
+        if is_last and self._dies_before:
+            raise Killed
+        result = call()
+        if is_last:
+            raise Killed
+        return result
+
+    def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
+        return self._call(lambda: self.log.poll(messages_max, timeout_s, release))
+
+    def commit(self, outcome: Outcome) -> None:
+        self._call(lambda: self.log.commit(outcome))
+
+    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
+        return self._call(lambda: self.log.restore(partitions))
+
+    def resume(self, offsets: Mapping[Partition, int]) -> None:
+        self._call(lambda: self.log.resume(offsets))
+
+    def lag(self) -> Mapping[Partition, int]:
+        return self.log.lag()
+
+    def close(self) -> None:
+        self.log.close()
+
+
+class OnItsWay(Future[T]):
+    """A call that begins late: when somebody waits for it, or when `end` is called; or never."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        super().__init__()
+        self._call: Callable[[], T] | None = call
+
+    def end(self) -> None:
+        """Call, unless that was done before."""
+        call, self._call = self._call, None
+        if call:
+            try:
+                self.set_result(call())
+            except DetectorError as error:
+                self.set_exception(error)
+
+    def result(self, timeout: float | None = None) -> T:
+        self.end()
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self.end()
+        return super().exception(0)
+
+
+class Commits:
+    """Runs commits beside the next batch: at once, or when they are waited for. One at a time."""
+
+    def __init__(self, rng: random.Random, late: float) -> None:
+        self._rng = rng
+        self._late = late
+        self.on_its_way: OnItsWay[None] | None = None
+
+    def submit(self, call: Callable[[], None]) -> Future[None]:
+        assert self.on_its_way is None or self.on_its_way.done(), "two commits on their way"
+        self.on_its_way = OnItsWay(call)
+        if self._rng.random() >= self._late:
+            self.on_its_way.end()
+        return self.on_its_way
+
+    def end(self) -> None:
+        """Let the commit on its way come to its end."""
+        if self.on_its_way:
+            self.on_its_way.end()

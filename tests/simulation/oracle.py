@@ -1,0 +1,98 @@
+"""One seed: a plant to which things happen, held against the same messages in an undisturbed one."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from detector.codec.messages import Message
+from tests.core.builders import memory_of
+from tests.simulation.brief import LOGS, MODEL, PARTITIONS, SETTINGS, brief
+from tests.simulation.messages import FORMATS
+from tests.simulation.schedule import Schedule, faults_of, mishaps_of
+from tests.simulation.service import Plant
+
+
+class Differs(AssertionError):
+    """Something is not as in the undisturbed run."""
+
+
+def run_seed(seed: int, **changes: Any) -> Counter[str]:
+    """Play a seed and compare. changes: of its `Faults`.
+
+    returns  how often what happened
+    raises Differs  and whatever the service raises: both are failures of the service
+    """
+    rng = random.Random(seed)
+    shape, sent, expected = brief(seed % LOGS)
+    mishaps = mishaps_of(rng)
+    faults = replace(faults_of(rng, seed), **changes)
+    plant = Plant(MODEL, SETTINGS, FORMATS[shape], sent, PARTITIONS, faults)
+    Schedule(plant, rng, mishaps).play()
+    for difference in differences(plant, expected):
+        raise Differs(difference)
+    return happened(plant)
+
+
+def differences(plant: Plant, expected: Plant) -> Iterator[str]:
+    """What is not as it should be, most telling first."""
+    yield from _of_messages("alerts", plant.alerts(), expected.alerts())
+    yield from _of_messages("dead letters", plant.dead_letters(), expected.dead_letters())
+    ends = {partition: plant.broker.end(partition) for partition in plant.broker.partitions}
+    if plant.broker.truth.offsets != ends:
+        yield f"committed offsets are {plant.broker.truth.offsets}, the ends {ends}"
+    for member in (*plant.members, *plant.gone):
+        if not member.is_conserved:
+            yield f"readings polled {member.worker.vitals.readings}, dispositions {dict(member.book.dispositions)}"
+    yield from _of_memories("memory of the last owner", _memories(plant), _memories(expected))
+    for member in list(plant.members):
+        plant.leave(member)
+    plant.join()
+    plant.run(random.Random(0))
+    yield from _of_memories("memory restored at the end", _memories(plant), _memories(expected))
+    yield from _of_messages("alerts after the last restore", plant.alerts(), expected.alerts())
+
+
+def _of_messages(what: str, found: Mapping[int, Sequence[Message]], wanted: Mapping[int, Sequence[Message]]) -> Iterator[str]:
+    for number in sorted({*found, *wanted}):
+        ours, theirs = found.get(number, ()), wanted.get(number, ())
+        if list(ours) != list(theirs):
+            at = next((at for at, (our, their) in enumerate(zip(ours, theirs, strict=False)) if our != their), min(len(ours), len(theirs)))
+            yield f"{what} of partition {number}: {len(ours)} for {len(theirs)}; number {at} is the first that differs"
+
+
+def _of_memories(what: str, found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> Iterator[str]:
+    for key in sorted({*found, *wanted}, key=str):
+        ours, theirs = found.get(key), wanted.get(key)
+        if ours is None or theirs is None:
+            yield f"{what}: {key} is {'missing' if ours is None else 'too much'}"
+        elif ours != theirs:
+            yield f"{what}: {key} differs in {[name for name in theirs if ours[name] != theirs[name]]}"
+
+
+def _memories(plant: Plant) -> dict[Any, Any]:
+    """Every column of every stream, and every partition's time."""
+    found: dict[Any, Any] = {}
+    for member in plant.members:
+        states, owned = member.detector.states, plant.broker.owned(member.log.log)
+        memory = memory_of(member.detector)
+        if strangers := {partition for partition, _ in memory} - {*owned}:
+            raise Differs(f"a worker remembers streams of {strangers}, which it does not own")
+        found |= memory
+        slots = states.slots_for(tuple(owned)).tolist()
+        member.detector.clocks.grow(states.slots)
+        found |= {partition: member.detector.clocks[slot]._asdict() for partition, slot in zip(owned, slots, strict=True)}
+    return found
+
+
+def happened(plant: Plant) -> Counter[str]:
+    """How often what happened in a plant."""
+    everyone = [*plant.members, *plant.gone]
+    counts = plant.broker.happened + plant.happened
+    counts["alerts"] = len(plant.broker.truth.alerts)
+    counts["replayed"] = sum(member.worker.vitals.messages_replayed for member in everyone)
+    counts["missed"] = sum(member.worker.vitals.messages_missed for member in everyone)
+    return counts
