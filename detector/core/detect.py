@@ -10,7 +10,7 @@ Steps are cut to STEP_ROWS_MAX rows and padded to STEP_ROWS_MULTIPLE, so that no
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,15 @@ SELF_TEST_TRIALS = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A stream whose row was freed. changed_in: as `StreamStates` knew it."""
+
+    slot: int
+    name: bytes
+    changed_in: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verdicts:
     """What became of each reading of a batch, as columns, in the batch's order.
 
@@ -38,6 +47,8 @@ class Verdicts:
     expected          f4[N, D]  what the model expected, engineering units; NaN where not judged
     alert             position -> id of the alert that is open after this reading; absent where none is
     alerts            what opened and closed, in log order
+    changed           i8[R]     rows whose memory the batch changed, repeatedly; some are free meanwhile
+    forgotten         streams whose rows the batch freed
     """
 
     disposition: NDArray[np.uint8]
@@ -46,6 +57,8 @@ class Verdicts:
     expected: NDArray[np.float32]
     alert: dict[int, str]
     alerts: tuple[Alert, ...]
+    changed: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    forgotten: tuple[Forgotten, ...] = ()
 
     def __len__(self) -> int:
         return len(self.disposition)
@@ -75,9 +88,10 @@ class Settings:
 class Walk:
     """A batch on its way through the detector. What is "among the whole ones" is indexed by W, its readings that can be judged.
 
-    rows     i4[W] of the streams
-    placed   i8[W] positions in the batch
-    alerts   what opened and closed so far
+    rows       i4[W] of the streams
+    placed     i8[W] positions in the batch
+    passing    when the partitions' time passed what; over all readings of the batch
+    alerts     what opened and closed so far
     """
 
     batch: ReadingBatch
@@ -118,7 +132,7 @@ class Detector:
             self.names,
             self.settings.streams_max,
         )
-        self._clocks = event_time.Clocks()
+        self.clocks = event_time.Clocks()
         self._patience = event_time.Patience(self.settings.silence_intervals, self.settings.warmup_readings, self.settings.idle_max_us)
         self._silence = silence.Silence(self._patience)
         self._alerting = Alerting(model, self.states)
@@ -136,12 +150,17 @@ class Detector:
     def forget(self, partitions: Iterable[Partition]) -> None:
         """Drop the memories of partitions that another worker has now."""
         slots = self.states.forget_partitions(partitions)
-        self._clocks.grow(self.states.slots)
-        self._clocks.forget(slots)
+        self.clocks.grow(self.states.slots)
+        for slot in slots.tolist():
+            self.clocks[slot] = event_time.Time()
         self._silence.forget(slots)
 
     def detect(self, batch: ReadingBatch) -> Verdicts:
-        """Judge a batch and advance the memory of its streams."""
+        """Judge a batch and advance the memory of its streams.
+
+        A reading whose offset is before the one that its stream's row stands for moves its partition's time, and is otherwise a
+        duplicate: its effect is in the row already.
+        """
         n = len(batch)
         rows = self.states.rows_for(batch)
         verdicts = Verdicts(
@@ -152,13 +171,31 @@ class Detector:
             alert={},
             alerts=(),
         )
+        if n == 0:
+            return verdicts
+        slots = self.states.slots_for(batch.partitions)[batch.partition]
+        self.clocks.grow(self.states.slots)
+        passing = event_time.Passing(slots, *self.clocks.advance(slots, batch.event_time_us))
         known = rows >= 0
         verdicts.disposition[~known] = Disposition.INVALID
         self._release_names(batch.stream_id[~known])
+        known &= batch.offset >= self.states.stands_for[rows]
+        verdicts.disposition[~known & (rows >= 0)] = Disposition.DUPLICATE
         if batch.channel is not None:
             batch = self._join(batch, rows, known, verdicts)
         placed = np.flatnonzero(verdicts.disposition == 0)
-        return replace(verdicts, alerts=self._judge(batch, rows, placed, verdicts))
+        order = event_time.put_in_order(
+            rows[placed], batch.event_time_us[placed], passing.watermark_us[placed], passing.clock_us[placed], self._patience, self.states
+        )
+        verdicts.disposition[placed] = order.disposition
+        walk = Walk(batch, rows[placed], placed, order, passing, verdicts, [])
+        to_judge = np.flatnonzero(order.disposition == 0)
+        for step in plan_steps(walk.rows[to_judge]):
+            for start in range(0, len(step), STEP_ROWS_MAX):
+                self._step(walk, to_judge[step[start : start + STEP_ROWS_MAX]])
+        missed, forgotten = self._look_for_absent(walk)
+        alerts = sorted(walk.alerts, key=lambda alert: (alert.position, alert.kind, alert.stream, alert.status == "opened"))
+        return replace(verdicts, alerts=tuple(alerts), changed=np.concatenate((rows[known], missed)), forgotten=forgotten)
 
     def _join(self, batch: ReadingBatch, rows: NDArray[np.int32], known: NDArray[np.bool_], verdicts: Verdicts) -> ReadingBatch:
         """Narrow readings -> the same batch with whole readings where a message completed one."""
@@ -169,22 +206,6 @@ class Detector:
         whole = replace(batch, event_time_us=batch.event_time_us.copy(), value=batch.value.copy(), channel=None)
         whole.event_time_us[at], whole.value[at] = time_us, value
         return whole
-
-    def _judge(self, batch: ReadingBatch, rows: NDArray[np.int32], placed: NDArray[np.int64], verdicts: Verdicts) -> tuple[Alert, ...]:
-        """Judge the whole readings at `placed`, in steps, then look for streams that stay away; returns what opened and closed."""
-        if len(placed) == 0:
-            return ()
-        slots = self.states.slots_for(batch.partitions)[batch.partition[placed]]
-        self._clocks.grow(self.states.slots)
-        order = event_time.put_in_order(rows[placed], slots, batch.event_time_us[placed], self._clocks, self._patience, self.states)
-        verdicts.disposition[placed] = order.disposition
-        walk = Walk(batch, rows[placed], placed, order, event_time.Passing(slots, order), verdicts, [])
-        to_judge = np.flatnonzero(order.disposition == 0)
-        for step in plan_steps(walk.rows[to_judge]):
-            for start in range(0, len(step), STEP_ROWS_MAX):
-                self._step(walk, to_judge[step[start : start + STEP_ROWS_MAX]])
-        self._look_for_absent(walk)
-        return tuple(sorted(walk.alerts, key=lambda alert: (alert.position, alert.kind, alert.stream, alert.status == "opened")))
 
     def _step(self, walk: Walk, at: NDArray[np.int64]) -> None:
         """Judge and advance one step. at: places of its readings among the whole ones."""
@@ -228,28 +249,36 @@ class Detector:
         """Streams that come back after they were forgotten start from nothing. at: places of their first readings."""
         back = at[np.isfinite(walk.order.expired_us[at])]
         for place in back.tolist():
-            slot = int(walk.passing.slots[place])
+            slot = int(walk.passing.slots[walk.placed[place]])
             self._end_forgotten(walk, int(walk.rows[place]), walk.passing.watermark(slot, float(walk.order.expired_us[place])))
         self.states.reset(walk.rows[back], but=(*event_time.COLUMNS, *silence.COLUMNS, *parts.COLUMNS))
 
-    def _look_for_absent(self, walk: Walk) -> None:
-        """Streams that stay away are missed, which is an alert, and forgotten in the end, which frees their rows."""
-        silent, expired = self._silence.find(self.states, walk.rows, walk.order, walk.passing)
+    def _look_for_absent(self, walk: Walk) -> tuple[NDArray[np.int64], tuple[Forgotten, ...]]:
+        """Streams that stay away are missed, which is an alert, and forgotten in the end, which frees their rows.
+
+        returns  the rows that changed by it, and the streams whose rows were freed
+        """
+        states = self.states
+        silent, expired = self._silence.find(states, walk.rows, walk.placed, walk.order, walk.passing)
         for each in silent:
-            position = int(walk.placed[each.position])
-            shown_at_us = int(walk.batch.event_time_us[position])
-            walk.alerts.append(self._alerting.silent(walk.batch, position, each.row, shown_at_us, each.reason))
+            shown_at_us = int(walk.batch.event_time_us[each.position])
+            walk.alerts.append(self._alerting.silent(walk.batch, each.position, each.row, shown_at_us, each.reason))
         for gone in expired:
             self._end_forgotten(walk, gone.row, gone.position)
         rows = np.array([gone.row for gone in expired], np.int64)
-        self.states.reset(rows, but=parts.COLUMNS)
-        self.states.forget(rows[self.states["part_time_us"][rows] == event_time.NEVER])  # a row that holds a part must wait for the rest
+        states.reset(rows, but=parts.COLUMNS)
+        free = rows[states["part_time_us"][rows] == event_time.NEVER]  # a row that holds a part must wait for the rest
+        forgotten = tuple(
+            Forgotten(int(states.slots_of(row)), states.stream(row).encode(), int(states.changed_in[row])) for row in free.tolist()
+        )
+        states.forget(free)
+        return np.array([each.row for each in silent] + rows.tolist(), np.int64), forgotten
 
-    def _end_forgotten(self, walk: Walk, row: int, place: int) -> None:
-        """A forgotten stream's alert ends with the reading that shows it, at `place` among the whole ones."""
+    def _end_forgotten(self, walk: Walk, row: int, position: int) -> None:
+        """A forgotten stream's alert ends with the reading that shows it, at this position of the batch."""
         if self.states["is_open"][row]:
-            position = int(walk.placed[place])
-            walk.alerts.append(self._alerting.forgotten(walk.batch, position, row, int(walk.batch.event_time_us[position])))
+            event_time_us = int(walk.batch.event_time_us[position])
+            walk.alerts.append(self._alerting.forgotten(walk.batch, position, row, event_time_us))
 
     def _release_names(self, stream_ids: NDArray[np.int32]) -> None:
         """Names of refused streams must not fill the memory."""

@@ -1,15 +1,15 @@
 """What event time decides: late and duplicate readings, pauses, forgotten streams. All in log order.
 
 A partition's **watermark** is the latest event time read from it. Its **clock** moves with the watermark, but by one reading
-no further than PAUSE_INTERVALS of that stream's usual intervals: a pause of the whole partition does not pass on it.
-Everything here depends on the log alone, never on how it was cut into batches: what watermark and clock decide is
-attributed to the reading that moved them.
+no further than twice the partition's usual longest gap: a pause of the whole partition does not pass on it.
+Both follow from the event times in the log alone, not from any stream's memory, and not from how the log was cut into batches: what
+they decide is attributed to the reading that moved them. So a memory can be restored row by row, each from an offset of its own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -20,7 +20,9 @@ from detector.core.states import Column
 
 NEVER = np.iinfo(np.int64).min
 LATE, DUPLICATE = int(Disposition.LATE), int(Disposition.DUPLICATE)
-PAUSE_INTERVALS = 2.0
+PAUSE_GAPS = 2
+GAP_MIN_US, GAP_MEMORY = 1_000, 32
+"""The usual longest gap doubles as long as gaps are longer, and fades over so many of its own length."""
 INTERVAL_RATE, INTERVAL_FACTOR_MAX = 0.05, 10.0
 """The usual interval is an EWMA of this rate; one gap counts as so many intervals at most."""
 
@@ -47,34 +49,63 @@ class Patience:
     idle_max_us: int
 
 
+class Time(NamedTuple):
+    """Where a partition stands in time, microseconds; NEVER until a reading has come.
+
+    gap_us   the usual longest gap between two times that moved the watermark
+    """
+
+    watermark_us: int = NEVER
+    clock_us: int = 0
+    gap_us: int = 0
+
+
 class Clocks:
-    """Watermark and clock of every partition, i8[slots], microseconds; NEVER until a reading has come."""
+    """Watermark, clock and usual gap of every partition, i8[slots] each."""
 
     def __init__(self) -> None:
-        self.watermark_us = np.empty(0, np.int64)
-        self.clock_us = np.empty(0, np.int64)
+        self._times = np.empty((len(Time._fields), 0), np.int64)
 
     def grow(self, slots: int) -> None:
         """Make room for so many partitions."""
-        missing = slots - len(self.watermark_us)
+        missing = slots - self._times.shape[1]
         if missing > 0:
-            self.watermark_us = np.concatenate((self.watermark_us, np.full(missing, NEVER, np.int64)))
-            self.clock_us = np.concatenate((self.clock_us, np.zeros(missing, np.int64)))
+            self._times = np.hstack((self._times, np.tile(np.array(Time(), np.int64)[:, None], missing)))
 
-    def forget(self, slots: NDArray[np.int32]) -> None:
-        """Partitions that left begin anew if they come back."""
-        self.watermark_us[slots], self.clock_us[slots] = NEVER, 0
+    def __getitem__(self, slot: int) -> Time:
+        return Time(*self._times[:, slot].tolist())
+
+    def __setitem__(self, slot: int, time: Time) -> None:
+        self._times[:, slot] = time
+
+    def advance(self, slots: NDArray[np.int32], event_time_us: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Move with a batch of readings, in log order; watermark and clock after each, i8[N]."""
+        watermark_us, clock_us = np.empty_like(event_time_us), np.empty_like(event_time_us)
+        _advance(slots, event_time_us, *self._times, watermark_us, clock_us)
+        return watermark_us, clock_us
+
+
+@njit(cache=True)
+def _advance(slots, event_time_us, watermark, clock, gap, watermark_out, clock_out):  # type: ignore[no-untyped-def]
+    for i in range(slots.shape[0]):
+        s, t = slots[i], event_time_us[i]
+        if watermark[s] == NEVER:
+            watermark[s] = t
+        elif t > watermark[s]:
+            step = min(t - watermark[s], PAUSE_GAPS * max(gap[s], GAP_MIN_US))
+            watermark[s] = t
+            clock[s] += step
+            gap[s] = max(step, gap[s] - step // GAP_MEMORY)
+        watermark_out[i], clock_out[i] = watermark[s], clock[s]
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Where the readings of a batch stand in time.
+    """Where readings stand in their streams' time.
 
     disposition   u1[N]  LATE, DUPLICATE, or 0: to be judged
     is_first      b1[N]  the stream's first reading, or its first after it was forgotten
     interval_us   f8[N]  the stream's usual interval, this reading included; 0 while it is not known
-    watermark_us  i8[N]  watermark of the partition, this reading included
-    clock_us      i8[N]  its clock, likewise
     missed_us     f8[N]  clock beyond which the stream was missed before this reading; infinite: not at all
     expired_us    f8[N]  watermark beyond which the stream was forgotten before this reading; infinite: it was not
     """
@@ -82,52 +113,43 @@ class Order:
     disposition: NDArray[np.uint8]
     is_first: NDArray[np.bool_]
     interval_us: NDArray[np.float64]
-    watermark_us: NDArray[np.int64]
-    clock_us: NDArray[np.int64]
     missed_us: NDArray[np.float64]
     expired_us: NDArray[np.float64]
 
 
 def put_in_order(
-    rows: NDArray[np.int32], slots: NDArray[np.int32], event_time_us: NDArray[np.int64], clocks: Clocks, patience: Patience, states: Any
+    rows: NDArray[np.int32],
+    event_time_us: NDArray[np.int64],
+    watermark_us: NDArray[np.int64],
+    clock_us: NDArray[np.int64],
+    patience: Patience,
+    states: Any,
 ) -> Order:
-    """Classify readings and advance the streams' and partitions' clocks.
+    """Classify readings and advance their streams' clocks.
 
-    rows, slots   i4[N] row of each reading's stream, and slot of its partition
+    rows                     i4[N] row of each reading's stream
+    watermark_us, clock_us   i8[N] the partition's, this reading included
     """
     n = len(rows)
-    order = Order(
-        disposition=np.zeros(n, np.uint8),
-        is_first=np.zeros(n, np.bool_),
-        interval_us=np.zeros(n),
-        watermark_us=np.empty(n, np.int64),
-        clock_us=np.empty(n, np.int64),
-        missed_us=np.full(n, np.inf),
-        expired_us=np.full(n, np.inf),
-    )
+    order = Order(np.zeros(n, np.uint8), np.zeros(n, np.bool_), np.zeros(n), np.full(n, np.inf), np.full(n, np.inf))
     _put_in_order(
-        rows, slots, event_time_us, clocks.watermark_us, clocks.clock_us,
+        rows, event_time_us, watermark_us, clock_us,
         patience.silence_intervals, patience.warmup_readings, patience.idle_max_us, *(states[name] for name in COLUMNS),
-        order.disposition, order.is_first, order.interval_us, order.watermark_us, order.clock_us, order.missed_us, order.expired_us,
+        order.disposition, order.is_first, order.interval_us, order.missed_us, order.expired_us,
     )  # fmt: skip
     return order
 
 
 @njit(cache=True)
 def _put_in_order(  # type: ignore[no-untyped-def]
-    rows, slots, event_time_us, watermark, clock, silence_intervals, warmup_readings, idle_max_us,
+    rows, event_time_us, watermark, clock, silence_intervals, warmup_readings, idle_max_us,
     newest, heard_at, heard_clock, heard, interval,
-    disposition, is_first, interval_out, watermark_out, clock_out, missed, expired,
+    disposition, is_first, interval_out, missed, expired,
 ):  # fmt: skip
     for i in range(rows.shape[0]):
-        r, s, t = rows[i], slots[i], event_time_us[i]
-        before = watermark[s]
-        watermark[s] = max(before, t)
+        r, t = rows[i], event_time_us[i]
         is_new = newest[r] == NEVER
-        is_forgotten = not is_new and watermark[s] - heard_at[r] > idle_max_us
-        if not is_new and not is_forgotten:  # so before != NEVER
-            clock[s] += min(watermark[s] - before, np.int64(PAUSE_INTERVALS * interval[r]))
-        watermark_out[i], clock_out[i] = watermark[s], clock[s]
+        is_forgotten = not is_new and watermark[i] - heard_at[r] > idle_max_us
         if not is_new and not is_forgotten and t <= newest[r]:
             disposition[i] = DUPLICATE if t == newest[r] else LATE
             continue
@@ -144,19 +166,24 @@ def _put_in_order(  # type: ignore[no-untyped-def]
         else:
             interval[r] += INTERVAL_RATE * (min(t - newest[r], INTERVAL_FACTOR_MAX * interval[r]) - interval[r])
         newest[r] = t
-        heard_at[r] = watermark[s]
-        heard_clock[r] = clock[s]
+        heard_at[r] = watermark[i]
+        heard_clock[r] = clock[i]
         heard[r] = min(heard[r] + 1, 2_000_000_000)
         interval_out[i] = interval[r]
 
 
 class Passing:
-    """At which reading of a batch a partition's watermark, or its clock, passed a time."""
+    """At which reading of a batch a partition's watermark, or its clock, passed a time.
 
-    def __init__(self, slots: NDArray[np.int32], order: Order) -> None:
+    slots                    i4[N] of the readings' partitions
+    watermark_us, clock_us   i8[N] theirs, each reading included
+    """
+
+    def __init__(self, slots: NDArray[np.int32], watermark_us: NDArray[np.int64], clock_us: NDArray[np.int64]) -> None:
         self.beyond = len(slots)  # the position of what did not happen in this batch
         self.slots = slots
-        self._order = order
+        self.watermark_us = watermark_us
+        self.clock_us = clock_us
         self._positions: dict[int, NDArray[np.int64]] = {}
 
     def positions(self, slot: int) -> NDArray[np.int64]:
@@ -167,11 +194,11 @@ class Passing:
 
     def watermark(self, slot: int, time_us: float) -> int:
         """The first reading with a later watermark."""
-        return self._first(slot, self._order.watermark_us, time_us)
+        return self._first(slot, self.watermark_us, time_us)
 
     def clock(self, slot: int, time_us: float) -> int:
         """The first reading with a later clock."""
-        return self._first(slot, self._order.clock_us, time_us)
+        return self._first(slot, self.clock_us, time_us)
 
     def _first(self, slot: int, column: NDArray[np.int64], time_us: float) -> int:
         positions = self.positions(slot)

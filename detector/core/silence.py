@@ -45,7 +45,10 @@ class Expired:
 
 
 class Silence:
-    """Finds streams that stay away. A partition is scanned only when its time has passed the earliest deadline of its rows."""
+    """Finds streams that stay away. A partition is scanned only when its time has passed the earliest deadline of its rows.
+
+    A partition that it does not know yet, or that was forgotten, is scanned at once: its rows may have been loaded.
+    """
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
@@ -58,23 +61,27 @@ class Silence:
             self._missed_us.pop(slot, None)
             self._expired_us.pop(slot, None)
 
-    def find(self, states: StreamStates, rows: NDArray[np.int32], order: Order, passing: Passing) -> tuple[list[Silent], list[Expired]]:
+    def find(
+        self, states: StreamStates, rows: NDArray[np.int32], placed: NDArray[np.int64], order: Order, passing: Passing
+    ) -> tuple[list[Silent], list[Expired]]:
         """What a batch shows, in the order of its readings; marks the rows that are missed.
 
-        rows   i4[N] of the batch
+        rows, placed   i4[W], i8[W] the whole readings: row of the stream, position in the batch; `order` is theirs
+        passing        over all readings of the batch
         """
         slots = passing.slots
         is_back = (order.disposition == 0) & (
-            (order.clock_us > order.missed_us) | np.isfinite(order.expired_us) | (states["is_silent"][rows] == 1)
+            (passing.clock_us[placed] > order.missed_us) | np.isfinite(order.expired_us) | (states["is_silent"][rows] == 1)
         )
         silent: list[Silent] = []
-        for position in np.flatnonzero(is_back).tolist():
-            due = float(order.missed_us[position]), float(order.expired_us[position])
-            silent += self._absence(states, int(rows[position]), int(slots[position]), *due, position, passing)
+        for place in np.flatnonzero(is_back).tolist():
+            due, position = (float(order.missed_us[place]), float(order.expired_us[place])), int(placed[place])
+            silent += self._absence(states, int(rows[place]), int(slots[position]), *due, position, passing)
         expired: list[Expired] = []
         for slot in np.unique(slots).tolist():
-            at = passing.positions(slot)
-            away, missed_us, expired_us = self._away(states, slot, rows[at], int(order.clock_us[at[-1]]), int(order.watermark_us[at[-1]]))
+            last = passing.positions(slot)[-1]
+            touched = rows[slots[placed] == slot]
+            away, missed_us, expired_us = self._away(states, slot, touched, int(passing.clock_us[last]), int(passing.watermark_us[last]))
             for k, row in enumerate(away.tolist()):
                 silent += self._absence(states, row, slot, float(missed_us[k]), float(expired_us[k]), passing.beyond, passing)
                 gone = passing.watermark(slot, float(expired_us[k]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,11 @@ class StreamStates:
 
     A column is reached by name, `states["h"]`, and is the array itself: [rows, *shape]. Growing replaces the arrays, so
     nobody keeps one across `rows_for`.
+
+    Two more things are known of a row, which are not part of the stream's memory:
+
+    stands_for   i8[rows] input offset that the row stands for when it was loaded: readings before it are in it already
+    changed_in   i8[rows] whatever says since when the row is not saved; 0: it is saved
     """
 
     def __init__(self, columns: Mapping[str, Column], names: StreamNames, streams_max: int) -> None:
@@ -50,6 +55,8 @@ class StreamStates:
         self._capacity = ROWS_AT_FIRST
         self._row_of: dict[tuple[int, int], int] = {}  # (slot, stream id) -> row: the truth; the arrays below make it fast
         self._row_of_id = np.full(ROWS_AT_FIRST, FREE, np.int32)
+        self.stands_for = np.zeros(ROWS_AT_FIRST, np.int64)
+        self.changed_in = np.zeros(ROWS_AT_FIRST, np.int64)
         self._slot_of_row = np.full(ROWS_AT_FIRST, FREE, np.int32)
         self._id_of_row = np.full(ROWS_AT_FIRST, FREE, np.int32)
         self._free: list[int] = []
@@ -89,16 +96,39 @@ class StreamStates:
             rows[position] = self._row_for(int(slots[position]), int(batch.stream_id[position]))
         return rows
 
+    def load(self, slot: int, names: Sequence[bytes], columns: Mapping[str, NDArray[Any]], stands_for: NDArray[np.int64]) -> None:
+        """Rows of a partition as they were saved; columns that are not given stay as a new stream has them.
+
+        names        of streams that have no row here
+        stands_for   i8[R] the input offset of each
+        """
+        ids = [self._names[name] for name in names]
+        if self._names.ids_end > len(self._row_of_id):
+            self._row_of_id = _grown(self._row_of_id, 2 * self._names.ids_end, FREE)
+        rows = np.array([self._new_row(slot, stream_id) for stream_id in ids], np.int64)
+        self.stands_for[rows] = stands_for
+        for name, values in columns.items():
+            self._arrays[name][rows] = values
+
+    def row(self, slot: int, name: bytes) -> int | None:
+        """The row of a stream, if it has one."""
+        stream_id = self._names.get(name)
+        return None if stream_id is None else self._row_of.get((slot, stream_id))
+
     def _row_for(self, slot: int, stream_id: int) -> int:
         row = self._row_of.get((slot, stream_id))
         if row is None:
             if self._streams_of_slot[slot] >= self._streams_max:
                 return FREE
-            row = self._take_row()
-            self._row_of[slot, stream_id] = row
-            self._slot_of_row[row], self._id_of_row[row] = slot, stream_id
-            self._streams_of_slot[slot] += 1
+            row = self._new_row(slot, stream_id)
         self._row_of_id[stream_id] = row
+        return row
+
+    def _new_row(self, slot: int, stream_id: int) -> int:
+        row = self._take_row()
+        self._row_of[slot, stream_id] = row
+        self._slot_of_row[row], self._id_of_row[row] = slot, stream_id
+        self._streams_of_slot[slot] += 1
         return row
 
     def _take_row(self) -> int:
@@ -115,6 +145,8 @@ class StreamStates:
             grown[: self._capacity] = self._arrays[name]
             self._arrays[name] = grown
         self._capacity *= 2
+        self.stands_for = _grown(self.stands_for, self._capacity, 0)
+        self.changed_in = _grown(self.changed_in, self._capacity, 0)
         self._slot_of_row = _grown(self._slot_of_row, self._capacity, FREE)
         self._id_of_row = _grown(self._id_of_row, self._capacity, FREE)
 
@@ -127,6 +159,7 @@ class StreamStates:
     def forget(self, rows: NDArray[Any]) -> None:
         """Free rows, and the names that no row needs any more."""
         self.reset(rows)
+        self.stands_for[rows] = self.changed_in[rows] = 0
         unused = []
         for row in rows.tolist():
             slot, stream_id = int(self._slot_of_row[row]), int(self._id_of_row[row])
@@ -146,6 +179,11 @@ class StreamStates:
         self.forget(np.flatnonzero(np.isin(self._slot_of_row[: self._rows_end], slots)))
         return slots
 
+    def slots_of(self, rows: NDArray[Any]) -> NDArray[np.int32]:
+        """The partition's slot of each row; -1 for one that is free."""
+        slots: NDArray[np.int32] = self._slot_of_row[rows]
+        return slots
+
     def rows_in(self, slot: int) -> NDArray[np.int64]:
         """All rows of one partition, ascending."""
         return np.flatnonzero(self._slot_of_row[: self._rows_end] == slot)
@@ -159,7 +197,7 @@ class StreamStates:
         return any((slot, stream_id) in self._row_of for slot in range(len(self._streams_of_slot)))
 
 
-def _grown(array: NDArray[np.int32], length: int, fill: int) -> NDArray[np.int32]:
+def _grown(array: NDArray[Any], length: int, fill: int) -> NDArray[Any]:
     grown = np.full(length, fill, array.dtype)
     grown[: len(array)] = array
     return grown

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.core.detect import Detector
+from detector.core.event_time import Time
 from detector.core.model import Model
 from detector.core.predictor import STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
 from detector.core.readings import Disposition, Partition
@@ -59,9 +60,8 @@ def told(detectors: Sequence[Detector], worker_of: Sequence[int], log: Log, cuts
     return found
 
 
-def clocks(detector: Detector, partitions: Sequence[Partition]) -> list[tuple[int, int]]:
-    slots = detector.states.slots_for(tuple(partitions))
-    return [(int(detector._clocks.watermark_us[slot]), int(detector._clocks.clock_us[slot])) for slot in slots]
+def clocks(detector: Detector, partitions: Sequence[Partition]) -> list[Time]:
+    return [detector.clocks[slot] for slot in detector.states.slots_for(tuple(partitions)).tolist()]
 
 
 def check_same_bits(model: Model, log: Log, limits: Any, seed: int) -> None:

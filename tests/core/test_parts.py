@@ -42,7 +42,8 @@ def placed_in_time(readings: list[tuple[int, int]]) -> list[int]:
     clocks = Clocks()
     clocks.grow(1)
     rows, times = (np.array([reading[k] for reading in readings], dtype) for k, dtype in enumerate((np.int32, np.int64)))
-    order = put_in_order(rows, np.zeros(len(rows), np.int32), times, clocks, Patience(0.0, 0, 10**9), arrays_of(COLUMNS, 4))
+    watermark_us, clock_us = clocks.advance(np.zeros(len(rows), np.int32), times)
+    order = put_in_order(rows, times, watermark_us, clock_us, Patience(0.0, 0, 10**9), arrays_of(COLUMNS, 4))
     return [int(disposition) for disposition in order.disposition]
 
 
