@@ -14,6 +14,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from detector.adapters.kafka_admin import Cluster, ask_cluster, open_admin, servers_of
 from detector.adapters.kafka_client import Say, kafka_error, quiet, remedy
+from detector.adapters.kafka_permissions import missing_permissions
 from detector.errors import ConfigError, LogUnavailable
 
 DAY_MS = 86_400_000
@@ -91,7 +92,8 @@ def check_topics(
     exactly_once  the brokers must be able to do transactions; librdkafka's mock broker answers as if it were, and is refused
 
     raises LogUnavailable  no broker answered within `timeout_s`
-    raises ConfigError     credentials refused, the mock broker, or topics missing or wrong: all of them, with the commands that mend it
+    raises ConfigError     credentials refused, the mock broker, or topics missing, wrong or not permitted: all of them, with the commands
+                           that mend it
     """
     cluster = ask_cluster(properties, timeout_s, say)
     if exactly_once or state:
@@ -100,6 +102,9 @@ def check_topics(
     wrong = _missing(properties, found, {"input": reads, "output": writes, "state": list(state.values())})
     wrong += _differing(found, state)
     wrong += _not_compacted(properties, [topic for topic in state.values() if topic in found], timeout_s, say)
+    if not _is_mock(cluster):  # which does not answer to the question
+        readable, writable = ([topic for topic in (*topics, *state.values()) if topic in found] for topics in (reads, writes))
+        wrong += missing_permissions(properties, readable, writable, timeout_s, say)
     if wrong:
         raise ConfigError("; ".join(problem for problem, _ in wrong), fix="; ".join(dict.fromkeys(fix for _, fix in wrong)))
     return {topic: found[topic] for topic in (*reads, *writes, *state.values())}
@@ -109,8 +114,12 @@ Finding: TypeAlias = tuple[str, str]
 """A problem, and what a person does about it."""
 
 
+def _is_mock(cluster: Cluster) -> bool:
+    return cluster.id.startswith(MOCK_CLUSTER)
+
+
 def _refuse_mock(cluster: Cluster) -> None:
-    if cluster.id.startswith(MOCK_CLUSTER):
+    if _is_mock(cluster):
         raise ConfigError(
             "this is librdkafka's mock broker: it has no transactions and compacts nothing",
             fix="set `delivery: at_least_once` and `snapshot: interval_s: 0`",
@@ -124,7 +133,7 @@ def _missing(properties: Mapping[str, str], found: Mapping[str, int], roles: Map
         return []
     fixes = []
     if missing["input"]:
-        fixes.append("correct `input.topics`, or create the input topic (its partitions are yours to choose)")
+        fixes.append("correct `input.topics`, create the input topic (its partitions are yours to choose), or grant this user READ on it")
     if missing["output"] or missing["state"]:
         fixes.append(CREATE)
     return [(f"missing on {servers_of(properties)}, or not visible to this user: {' and '.join(parts)}", "; ".join(fixes))]
