@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -18,6 +18,7 @@ from detector.errors import ConfigError, DetectorError, Fenced, LogUnavailable
 
 Say: TypeAlias = Callable[[str, str], None]
 """Takes the level (debug, info, warning, error) and one line; where librdkafka's own log lines go."""
+Delivery: TypeAlias = Literal["exactly_once", "at_least_once"]
 Client = TypeVar("Client")
 
 COMMON_DEFAULTS = {
@@ -31,16 +32,30 @@ CONSUMER_DEFAULTS = {
     "auto.offset.reset": "earliest",  # a new group judges what the topic still holds: nothing is lost, and streams settle sooner
     "auto.commit.interval.ms": "1000",  # how far the group's offsets may trail behind what commit() made true
 }
-CONSUMER_REQUIRED = {
-    "enable.auto.offset.store": "false",  # an offset is stored by commit(), after the alerts before it are written
-    "enable.auto.commit": "true",  # stored offsets follow once per interval, at a rebalance and at the end
+CONSUMER_REQUIRED: Mapping[Delivery, Mapping[str, str]] = {
+    "at_least_once": {
+        "enable.auto.offset.store": "false",  # an offset is stored by commit(), after the alerts before it are written
+        "enable.auto.commit": "true",  # stored offsets follow once per interval, at a rebalance and at the end
+    },
+    "exactly_once": {
+        "enable.auto.offset.store": "false",
+        "enable.auto.commit": "false",  # offsets are part of a transaction, and go no other way
+        "isolation.level": "read_committed",  # also makes the look-up of committed offsets wait for undecided transactions (KIP-447)
+    },
 }
 ASSIGNOR = {"partition.assignment.strategy": "cooperative-sticky"}
+# A killed worker that has no group.instance.id keeps its partitions until its session ends, and their streams are blind that long:
+# 6 s where the clients' default is 45 s. Pauses of a healthy worker are far shorter; librdkafka's own thread sends the heartbeats.
+SESSION_TIMEOUT_MS = 6_000
+HEARTBEATS_PER_SESSION = 3
 PRODUCER_DEFAULTS = {
     "partitioner": "murmur2_random",  # the same partition for the same key as Java's clients choose
     "message.max.bytes": "10485760",  # a dead letter is larger than the message that it keeps; the broker has the last word
 }
 PRODUCER_REQUIRED = {"enable.idempotence": "true"}  # acks=all, and retries write nothing twice
+# An open transaction of a worker that died hides what comes after it from read_committed readers until the broker ends it. A commit
+# takes milliseconds; 10 s leave room for brokers that restart.
+TRANSACTION_TIMEOUT_MS = "10000"
 DELIVERY_TIMEOUT_MS = "10000"  # far below max.poll.interval.ms: a commit that waits must not cost the worker its partitions
 
 SAME_LINE_S = 30.0
@@ -137,13 +152,17 @@ def with_required(properties: Mapping[str, str], required: Mapping[str, str]) ->
     return {**properties, **required}
 
 
-def consumer_properties(properties: Mapping[str, str], group: str) -> dict[str, str]:
+def consumer_properties(properties: Mapping[str, str], group: str, delivery: Delivery) -> dict[str, str]:
     """What a member of a group is started with: our defaults, the user's properties over them, and what must be so."""
     if properties.get("group.id", group) != group:
         raise ConfigError(f"kafka: group.id {properties['group.id']!r} is not the configured group", fix="set `group:` instead")
-    assignor = {} if properties.get("group.protocol") == "consumer" else ASSIGNOR  # with KIP-848 the broker assigns
     ours = {**COMMON_DEFAULTS, **CONSUMER_DEFAULTS, **properties, "group.id": group}
-    return with_required(ours, {**CONSUMER_REQUIRED, **assignor})
+    if properties.get("group.protocol") == "consumer":  # KIP-848: the brokers assign, and set the times of a session
+        return with_required(ours, CONSUMER_REQUIRED[delivery])
+    session = ours.setdefault("session.timeout.ms", str(SESSION_TIMEOUT_MS))
+    if session.isdigit():  # else librdkafka has something to say about it
+        ours.setdefault("heartbeat.interval.ms", str(max(1, int(session) // HEARTBEATS_PER_SESSION)))
+    return with_required(ours, {**CONSUMER_REQUIRED[delivery], **ASSIGNOR})
 
 
 def producer_properties(properties: Mapping[str, str]) -> dict[str, str]:
@@ -152,6 +171,33 @@ def producer_properties(properties: Mapping[str, str]) -> dict[str, str]:
     if "message.timeout.ms" not in ours:  # librdkafka knows it by two names
         ours.setdefault("delivery.timeout.ms", DELIVERY_TIMEOUT_MS)
     return with_required(ours, PRODUCER_REQUIRED)
+
+
+def transactional_properties(properties: Mapping[str, str], transactional_id: str) -> dict[str, str]:
+    """What the producer of a worker's transactions is started with.
+
+    raises ConfigError  where `properties` name a transactional id of their own
+    """
+    if "transactional.id" in properties:
+        raise ConfigError("kafka: transactional.id is made from the group's and the worker's name", fix="remove it from `kafka:`")
+    timeout = properties.get("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
+    # No message may be on its way for longer than its transaction: librdkafka insists.
+    ours = {"transaction.timeout.ms": timeout, "delivery.timeout.ms": timeout} if "message.timeout.ms" not in properties else {}
+    return {**producer_properties({**ours, **properties}), "transaction.timeout.ms": timeout, "transactional.id": transactional_id}
+
+
+def reader_properties(properties: Mapping[str, str]) -> dict[str, str]:
+    """What a consumer is started with that reads to an end, joins no group and commits nothing."""
+    ours = {
+        **COMMON_DEFAULTS,
+        **PREFETCH,
+        **properties,
+        "group.id": "detector-reader",  # librdkafka wants a group's name even where none is joined
+        "enable.auto.commit": "false",
+        "enable.partition.eof": "true",
+    }
+    ours.pop("group.instance.id", None)
+    return ours
 
 
 class LogLines:

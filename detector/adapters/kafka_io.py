@@ -11,14 +11,13 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_client import (
-    COMMON_DEFAULTS,
-    PREFETCH,
     Say,
     kafka_error,
     open_consumer,
     open_producer,
     producer_properties,
     quiet,
+    reader_properties,
     remedy,
     to_messages,
 )
@@ -103,16 +102,7 @@ class TopicReader:
         self, properties: Mapping[str, str], topic: str, *, from_us: int | None = None, to_us: int | None = None, say: Say = quiet
     ) -> None:
         self._topic = topic
-        ours = {
-            **COMMON_DEFAULTS,
-            **PREFETCH,
-            **properties,
-            "group.id": "detector-reader",
-            "enable.auto.commit": "false",
-            "enable.partition.eof": "true",
-        }
-        ours.pop("group.instance.id", None)  # librdkafka wants a group's name even where none is joined
-        self._consumer = open_consumer(ours, lambda error: None, say)
+        self._consumer = open_consumer(reader_properties(properties), lambda error: None, say)
         self._closed = False
         try:
             self._begin(from_us, to_us)

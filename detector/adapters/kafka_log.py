@@ -1,22 +1,36 @@
 """Kafka as a `Log`: a member of a consumer group, and a producer for what was decided.
 
+Exactly once (KIP-98, KIP-447): `commit` puts alerts, dead letters, rows of state and the input's offsets into one transaction. Who
+reads with `isolation.level=read_committed` sees all of it or nothing, and the coordinator of the group refuses it from a
+worker whose partitions are another's by now.
+
 At least once: `commit` writes alerts and dead letters, waits until the brokers have them (acks=all), and only then stores
-the offsets, which librdkafka sends once per `auto.commit.interval.ms`, at a rebalance and at the end. After a crash
-up to that interval's messages are judged again; an alert that is written twice has the same id.
+the offsets, which librdkafka sends once per `auto.commit.interval.ms`, at a rebalance and at the end. Where state goes along, the
+offsets are sent at once and the rows after them: state is never ahead. After a crash up to that interval's messages are
+judged again; an alert that is written twice has the same id.
 
 Group membership is dynamic unless `kafka: group.instance.id` is set. Dynamic: a worker that leaves hands its partitions over at
 once; one that is killed keeps them until `session.timeout.ms`. Static, for workers with a lasting name of their own (a pod of a
 StatefulSet): one that restarts within the session's time keeps its partitions and nobody else notices, but leaving does
 not hand them over. The name is not guessed from the host: two workers of one host would fence each other, and a
-container's random name would hold its partitions for a whole session after every restart.
+container's random name would hold its partitions for a whole session after every restart. The transactional id follows it: a static
+worker that restarts ends what it left open, a dynamic one's successor does so (`kafka_restore`).
+
+Why no zombie commits. Every transaction carries offsets, with the membership as it is when they are sent. After a loss librdkafka
+joins again, and has a membership that would be believed, only when the lost partitions are unassigned; that waits for
+the commit on its way (`_committing`), and a later one finds its partitions gone. In between the membership is blank, which
+brokers accept as that of a client without a group: such a commit is refused here.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from threading import Lock
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
@@ -24,6 +38,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_client import (
     UNREACHABLE_FIX,
+    Delivery,
     Say,
     consumer_properties,
     is_fatal,
@@ -35,12 +50,14 @@ from detector.adapters.kafka_client import (
     remedy,
     to_messages,
 )
-from detector.adapters.kafka_output import KafkaOutput
+from detector.adapters.kafka_output import KafkaOutput, Record, decided, state_rows
+from detector.adapters.kafka_restore import end_open_transactions, read_state, signature
 from detector.adapters.kafka_topics import check_topics
+from detector.adapters.kafka_transactions import AGAIN, SESSION_LOST, Position, Transactions
 from detector.codec.messages import Messages
 from detector.core.readings import Partition
-from detector.errors import ConfigError, DetectorError, LogUnavailable
-from detector.ports import Fetched, Outcome, Restored
+from detector.errors import CommitAborted, ConfigError, DetectorError, LogUnavailable
+from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
 
 RESTORE_S_MAX = 10.0
 ASK_S_MAX = 1.0
@@ -48,16 +65,17 @@ ASK_S_MAX = 1.0
 UNSETTLED = {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}
 EARLIEST = {"earliest", "smallest", "beginning"}
 LATEST = {"latest", "largest", "end"}
+GENERATION = slice(7, 11)  # of a membership as librdkafka writes it: "CGMDv2:", then the generation as a native int32
 
 
 class KafkaLog:
-    """A worker's view of its topics. Nothing is read of a partition before it is restored.
+    """A worker's view of its topics. Nothing is read of a partition before it is restored and resumed.
 
     topics         input topics
     group          consumer group
     alerts_topic, dead_letters_topic   where decisions go
     properties     librdkafka's, under their own names; they win over our defaults, never over what delivery depends on
-    delivery       exactly_once needs brokers with transactions; at_least_once may write alerts again after a crash
+    delivery       exactly_once needs brokers with transactions (Kafka 2.5); at_least_once may write alerts again after a crash
     state_topics   per input topic, its state topic: compacted, with as many partitions; empty: no state is kept
     with_log_time  whether messages carry Kafka's own time
     say            takes log lines
@@ -73,51 +91,78 @@ class KafkaLog:
         dead_letters_topic: str,
         properties: Mapping[str, str],
         *,
-        delivery: Literal["exactly_once", "at_least_once"] = "exactly_once",
+        delivery: Delivery = "exactly_once",
         state_topics: Mapping[str, str] = MappingProxyType({}),
         with_log_time: bool = True,
         say: Say = quiet,
     ) -> None:
         self._topics = tuple(topics)
-        self._writes = (alerts_topic, dead_letters_topic)
-        self._properties = dict(properties)
-        self._delivery = delivery
+        self._group = group
+        self._alerts_topic, self._letters_topic = alerts_topic, dead_letters_topic
         self._state_topics = dict(state_topics)
+        self._properties = dict(properties)
         self._with_log_time = with_log_time
         self._say = say
         self._gained: dict[Partition, None] = {}
         self._lost: dict[Partition, None] = {}
-        self._restored: dict[Partition, int] = {}  # where each partition that may be read was restored to
-        self._committed: dict[Partition, int] = {}  # what commit() made true; Kafka hears of it within the commit interval
+        self._standing: dict[Partition, Restored] = {}  # restored and still ours: what is true for it, without the state
+        self._reading: dict[Partition, int] = {}  # where each partition that may be read was resumed
+        self._release: Release = keep_nothing
+        self._committing = Lock()
         self._trouble: DetectorError | None = None  # heard in a callback; raised by the next poll
+        self._stopping: BaseException | None = None  # raised by `release`, inside a callback that had to go on
         self._is_away = False  # no broker answered when last heard of
         self._closed = False
-        group_properties = consumer_properties(properties, group)
+        group_properties = consumer_properties(properties, group, delivery)
         self._reset = group_properties["auto.offset.reset"]
+        self._output: KafkaOutput | Transactions
+        if delivery == "exactly_once":
+            name = group_properties.get("group.instance.id", "")
+            transactional_id = f"{group}.{name or uuid.uuid4()}"
+            self._output = Transactions(properties, transactional_id, self._on_error, say, is_lasting=bool(name))
+        else:
+            self._output = KafkaOutput(properties, self._on_error, say)
         self._consumer: Consumer = open_consumer(group_properties, self._on_error, say)
-        self._output = KafkaOutput(alerts_topic, dead_letters_topic, properties, self._on_error, say)
-        self._consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        self._consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def check(self, timeout_s: float = 10.0) -> dict[str, int]:
-        """Before the start: brokers that answer, topics that exist; the number of partitions of each topic.
+        """Before the start: brokers that answer, topics as they should be; the number of partitions of each.
 
         raises LogUnavailable  no broker answered within `timeout_s`
-        raises ConfigError     credentials refused, or topics missing
+        raises ConfigError     credentials refused, topics missing or wrong, brokers that are a mock
         """
-        return check_topics(self._properties, self._topics, self._writes, timeout_s=timeout_s, say=self._say)
+        return check_topics(
+            self._properties,
+            self._topics,
+            (self._alerts_topic, self._letters_topic),
+            state=self._state_topics,
+            exactly_once=isinstance(self._output, Transactions),
+            timeout_s=timeout_s,
+            say=self._say,
+        )
 
     # -- poll -------------------------------------------------------------------------------------------------------
 
-    def poll(self, messages_max: int, timeout_s: float) -> Fetched:
+    def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
         """See `ports.Log`. A partition in both `lost` and `gained` was lost first."""
-        self._output.serve()
+        if self._committing.acquire(blocking=False):  # a commit on its way hears what there is to hear
+            self._output.serve()
+            self._committing.release()
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             self._is_away = isinstance(trouble, LogUnavailable)
             raise trouble
         if self._is_away:
             self._ask()
-        messages = self._readable(self._consume(messages_max, timeout_s))
+        self._release = release
+        try:
+            batch = self._consume(messages_max, timeout_s)
+        finally:
+            self._release = keep_nothing
+        if self._stopping is not None:
+            stopping, self._stopping = self._stopping, None
+            raise stopping
+        messages = self._readable(batch)
         gained, lost = tuple(self._gained), tuple(self._lost)
         self._gained, self._lost = {}, {}
         return Fetched(messages, gained, lost)
@@ -148,17 +193,17 @@ class KafkaLog:
         return batch
 
     def _readable(self, batch: list[KafkaMessage]) -> Messages:
-        """The messages as columns, without those of partitions that were lost or are not restored yet."""
+        """The messages as columns, without those of partitions that were lost or are not resumed yet."""
         if not batch:
             return Messages()
         messages = to_messages(batch, self._topics, with_log_time=self._with_log_time)
-        readable = [partition in self._restored for partition in messages.partitions]
+        readable = [partition in self._reading for partition in messages.partitions]
         if all(readable):
             return messages
         keep = np.flatnonzero(np.array(readable)[messages.partition]).tolist()
         return to_messages([batch[position] for position in keep], self._topics, with_log_time=self._with_log_time)
 
-    # -- callbacks: they run inside poll() and close(), and only take notes ------------------------------------------
+    # -- callbacks: they run inside poll() and close() ----------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # An explicit offset spares the look-up of the committed one, which restore() makes anyway; nothing is fetched while paused.
@@ -167,14 +212,24 @@ class KafkaLog:
         self._gained.update(dict.fromkeys(named(partitions)))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        known = tuple(each for each in named(partitions) if each not in self._gained)
+        try:
+            if known:
+                self._release(known)
+        except BaseException as stopping:  # noqa: BLE001 - raised by poll(): the group must not wait for us until then
+            self._stopping = stopping
+        self._on_lost(consumer, partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in named(partitions):
             if partition in self._gained:
                 del self._gained[partition]  # nobody was told of it
             else:
                 self._lost[partition] = None
-            self._restored.pop(partition, None)
-            self._committed.pop(partition, None)
-        consumer.incremental_unassign(partitions)  # sends the stored offsets first, unless the partitions are lost for good
+            self._reading.pop(partition, None)
+            self._standing.pop(partition, None)  # a commit on its way that has not sent its offsets yet sees this
+        with self._committing:
+            consumer.incremental_unassign(partitions)  # sends the stored offsets first, unless the partitions are lost for good
 
     def _on_message_error(self, message: KafkaMessage, error: KafkaError) -> None:
         if error.code() != KafkaError._PARTITION_EOF:
@@ -199,69 +254,131 @@ class KafkaLog:
     # -- commit -----------------------------------------------------------------------------------------------------
 
     def commit(self, outcome: Outcome) -> None:
-        """See `ports.Log`. Writes alerts and dead letters, waits for the brokers, then stores the offsets.
+        """See `ports.Log`.
 
-        raises ConfigError  the brokers refuse what is written: no permission, no such topic, an alert too large
-        raises ValueError   the outcome carries state, which this delivery keeps nowhere
+        raises ConfigError  the brokers refuse what is written: no permission, no such topic, an alert or a row of state too large
+        raises ValueError   state of a topic that has no state topic
         """
-        if any(outcome.state.values()):
-            raise ValueError("KafkaLog keeps no state with at-least-once delivery: an outcome must not carry any")
-        self._output.write(outcome.alerts, outcome.dead_letters)
-        for partition, offset in outcome.offsets.items():
-            if partition not in self._restored:
-                continue  # lost meanwhile: who has it now begins at the committed offset and judges these messages again
-            try:
-                self._consumer.store_offsets(offsets=[TopicPartition(partition.topic, partition.number, offset)])
-            except KafkaException as exception:
-                raise remedy(kafka_error(exception), f"storing the offset of {partition.topic} {partition.number}") from None
-            self._committed[partition] = offset
+        rows = state_rows(self._state_topics, outcome.state)
+        messages = decided(self._alerts_topic, outcome.alerts, self._letters_topic, outcome.dead_letters)
+        with self._committing:
+            self._see_that_they_are_ours([*outcome.offsets, *outcome.state])
+            if isinstance(self._output, Transactions):
+                # The coordinator refuses a zombie for its offsets: a transaction without new ones repeats those of its state.
+                offsets = {each: self._standing[each].offset for each in outcome.state} | dict(outcome.offsets)
+                self._output.commit(messages + rows, self._position(self._output.transactional_id, offsets))
+            else:
+                self._commit_in_order(self._output, messages, outcome.offsets, rows)
+            for partition, offset in outcome.offsets.items():
+                if (standing := self._standing.get(partition)) is not None:
+                    self._standing[partition] = Restored(offset, first=standing.first)
 
-    # -- restore, lag, close ----------------------------------------------------------------------------------------
+    def _see_that_they_are_ours(self, partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
+            if partition not in self._standing:
+                raise CommitAborted(f"{partition.topic} {partition.number} is not this worker's any more, or was not restored")
+
+    def _position(self, transactional_id: str, offsets: Mapping[Partition, int]) -> Callable[[], Position]:
+        """What `Transactions.commit` asks for last."""
+
+        def position() -> Position:
+            if not offsets:
+                return Position([], None)
+            self._see_that_they_are_ours(list(offsets))
+            membership: bytes = self._consumer.consumer_group_metadata()
+            if int.from_bytes(membership[GENERATION], sys.byteorder, signed=True) < 0:
+                raise CommitAborted("this worker's session has ended")
+            who = signature(transactional_id, self._consumer.memberid() or "")
+            return Position([TopicPartition(each.topic, each.number, offset, who) for each, offset in offsets.items()], membership)
+
+        return position
+
+    def _commit_in_order(
+        self, output: KafkaOutput, messages: Sequence[Record], offsets: Mapping[Partition, int], rows: Sequence[Record]
+    ) -> None:
+        """At least once: messages, offsets, state."""
+        output.write(messages)
+        positions = [TopicPartition(each.topic, each.number, offset) for each, offset in offsets.items()]
+        try:
+            self._consumer.store_offsets(offsets=positions)
+            if rows and positions:
+                offsets_of(self._consumer.commit(offsets=positions, asynchronous=False))
+        except KafkaException as exception:
+            error = kafka_error(exception)
+            if error.code() in SESSION_LOST | AGAIN or error.code() == KafkaError._STATE:
+                raise CommitAborted(f"the group has moved on: {error.str()}") from None
+            raise remedy(error, "committing offsets") from None
+        output.write(rows)
+
+    # -- restore, resume, lag, close ----------------------------------------------------------------------------------
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
-        """See `ports.Log`. Continues at the committed offset; where there is none, as `auto.offset.reset` says.
+        """See `ports.Log`. The committed offset; where there is none that can be used, what `auto.offset.reset` says.
 
-        raises LogUnavailable  the brokers did not answer in time; restore again
-        raises ConfigError     no offset is committed and `auto.offset.reset` is `error`
+        raises LogUnavailable  the brokers did not answer in time, or a transaction of a worker that died is still undecided
+        raises ConfigError     no offset is committed and `auto.offset.reset` is `error`; brokers that cannot do transactions
         """
         if not partitions:
             return {}
         asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
-        what = f"restoring {len(partitions)} partitions"
-        deadline = time.monotonic() + RESTORE_S_MAX
+        before = {each: self._standing[each] for each in partitions if each in self._standing}
         for partition in partitions:
-            self._restored.pop(partition, None)  # nothing is read of it until all is well
+            self._reading.pop(partition, None)
         try:
+            self._consumer.pause(asked)
+            if isinstance(self._output, Transactions):
+                with self._committing:
+                    self._output.ready()  # also settles what became of a commit that nobody knows about
+                end_open_transactions(self._properties, self._group, partitions, self._output.transactional_id, self._say)
             committed = offsets_of(self._consumer.committed(asked, timeout=RESTORE_S_MAX))
-            committed.update({each: self._committed[each] for each in partitions if each in self._committed})
+            if isinstance(self._output, KafkaOutput):  # Kafka hears of a stored offset within the commit interval
+                committed |= {each: known.offset for each, known in before.items() if known.is_committed}
             first, end = self._ends(partitions, OFFSET_BEGINNING), self._ends(partitions, OFFSET_END)
-            restored = {each: self._start(each, committed[each], first[each], end[each]) for each in partitions}
-            self._consumer.resume(asked)
-            for partition, offset in restored.items():
-                self._seek(partition, offset, deadline)
-            self._ends(partitions, OFFSET_END)  # any request wakes the connections, which would notice up to a second later
         except KafkaException as exception:
-            raise remedy(kafka_error(exception), what) from None
-        self._restored.update(restored)
-        return {partition: Restored(offset) for partition, offset in restored.items()}
+            raise remedy(kafka_error(exception), f"restoring {len(partitions)} partitions") from None
+        standing = {each: self._start(each, committed[each], first[each], end[each]) for each in partitions}
+        state = self._state(partitions)
+        self._standing.update(standing)
+        return {each: replace(standing[each], state=state.get(each, {})) for each in partitions}
+
+    def _state(self, partitions: Sequence[Partition]) -> dict[Partition, dict[bytes, bytes]]:
+        """What is kept for `partitions`."""
+        kept = {Partition(self._state_topics[each.topic], each.number): each for each in partitions if each.topic in self._state_topics}
+        if not kept:
+            return {}
+        return {kept[each]: rows for each, rows in read_state(self._properties, list(kept), self._say).items()}
 
     def _ends(self, partitions: Sequence[Partition], end: int) -> dict[Partition, int]:
         """Per partition the offset at OFFSET_BEGINNING or OFFSET_END: one request per broker, where watermarks take one per partition."""
         asked = [TopicPartition(partition.topic, partition.number, end) for partition in partitions]
         return offsets_of(self._consumer.offsets_for_times(asked, timeout=RESTORE_S_MAX))
 
-    def _start(self, partition: Partition, committed: int, first: int, end: int) -> int:
-        """The offset to continue at: the committed one if the log, [first, end), still holds it."""
+    def _start(self, partition: Partition, committed: int, first: int, end: int) -> Restored:
+        """Where to continue: the committed offset if the log, [first, end), still holds it."""
         if first <= committed <= end:
-            return committed
+            return Restored(committed, first=first)
         name = f"{partition.topic} {partition.number}"
         if committed != OFFSET_INVALID:
             self._say("warning", f"{name}: offset {committed} is committed, but the log holds {first} to {end}; {self._reset} applies")
         if self._reset in EARLIEST:
-            return first
+            return Restored(first, is_committed=False, first=first)
         if self._reset in LATEST:
-            return end
+            return Restored(end, is_committed=False, first=first)
         raise ConfigError(f"{name}: no usable offset is committed and auto.offset.reset is {self._reset!r}", fix="set it to earliest")
+
+    def resume(self, offsets: Mapping[Partition, int]) -> None:
+        """See `ports.Log`."""
+        if not offsets:
+            return
+        deadline = time.monotonic() + RESTORE_S_MAX
+        try:
+            self._consumer.resume([TopicPartition(partition.topic, partition.number) for partition in offsets])
+            for partition, offset in offsets.items():
+                self._seek(partition, offset, deadline)
+            self._ends(list(offsets), OFFSET_END)  # any request wakes the connections, which would notice up to a second later
+        except KafkaException as exception:
+            raise remedy(kafka_error(exception), f"resuming {len(offsets)} partitions") from None
+        self._reading.update(offsets)
 
     def _seek(self, partition: Partition, offset: int, deadline: float) -> None:
         while True:
@@ -277,17 +394,19 @@ class KafkaLog:
     def lag(self) -> Mapping[Partition, int]:
         """See `ports.Log`. Ends as of the last fetch; a partition of which none was heard yet is left out."""
         lag = {}
-        for partition, restored in self._restored.items():
+        for partition, resumed in self._reading.items():
             where = TopicPartition(partition.topic, partition.number)
             _, high = self._consumer.get_watermark_offsets(where, cached=True)
             position = self._consumer.position([where])[0].offset
             if high >= 0:
-                lag[partition] = max(0, high - (position if position >= 0 else restored))
+                lag[partition] = max(0, high - (position if position >= 0 else resumed))
         return lag
 
     def close(self) -> None:
         """See `ports.Log`. Sends the stored offsets. A dynamic member hands its partitions over now; a static one when its session ends."""
         if not self._closed:
             self._closed = True
-            self._restored.clear()
+            self._reading.clear()
             self._consumer.close()
+            if isinstance(self._output, Transactions):
+                self._output.close()

@@ -1,0 +1,128 @@
+"""What a worker does before it takes partitions over: end what a dead one left open, and read the state that was kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+from confluent_kafka.admin import AdminClient
+
+from detector.adapters.kafka_admin import open_admin
+from detector.adapters.kafka_client import Say, kafka_error, open_consumer, reader_properties, remedy
+from detector.adapters.kafka_transactions import end_transaction
+from detector.core.readings import Partition
+from detector.errors import DetectorError, LogUnavailable
+
+ASK_S_MAX = 5.0
+SILENCE_S_MAX = 10.0
+BATCH_MAX = 10_000
+POLL_S = 0.05
+STATE_READER = {
+    "isolation.level": "read_committed",
+    "fetch.wait.max.ms": "10",  # the end of a partition is known when a fetch comes back empty; by default that takes 500 ms
+    "max.partition.fetch.bytes": "8388608",  # few partitions, all of each: 1 MiB at a time takes a third longer
+}
+
+# -- who wrote last ---------------------------------------------------------------------------------------------------
+
+
+def signature(transactional_id: str, member_id: str) -> str:
+    """What a worker writes beside each offset that it commits in a transaction, so that its successor knows whom it succeeds."""
+    return f"{transactional_id}\t{member_id}"
+
+
+def end_open_transactions(properties: Mapping[str, str], group: str, partitions: Sequence[Partition], own_id: str, say: Say) -> None:
+    """End the transactions of workers that had these partitions last and are no members of the group any more.
+
+    A worker that died inside a transaction would otherwise hold up whoever reads the alerts, and its successor's restore, until the
+    coordinator ends it: `transaction.timeout.ms` and up to 10 s more. Only one that never committed before it died is not known
+    here. What cannot be done is told and left to the coordinator. Ending the transaction of a worker that lives after all
+    does no harm: these partitions are not its own any more, so it would be refused.
+    """
+    try:
+        admin = open_admin(properties, say)
+        for transactional_id in sorted(_gone(admin, group, partitions, own_id)):
+            say("info", f"ending what {transactional_id} may have left open")
+            end_transaction(properties, transactional_id, say)
+    except KafkaException as exception:
+        say("warning", f"whether a dead worker left a transaction open is not known: {kafka_error(exception).str()}")
+    except DetectorError as error:
+        say("warning", f"waiting until the brokers end a dead worker's transaction: {error}")
+
+
+def _gone(admin: AdminClient, group: str, partitions: Sequence[Partition], own_id: str) -> set[str]:
+    """Transactional ids that committed last for `partitions` and belong to no member of the group."""
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(each.topic, each.number) for each in partitions])
+    # Not the stable offsets: those are what one would wait for.
+    listed = admin.list_consumer_group_offsets([asked], require_stable=False, request_timeout=ASK_S_MAX)[group].result()
+    signed = {each.metadata for each in listed.topic_partitions if (each.metadata or "").startswith(f"{group}.")}
+    writers = {transactional_id: member_id for transactional_id, _, member_id in (each.partition("\t") for each in signed)}
+    writers.pop(own_id, None)
+    if not writers:
+        return set()
+    members = admin.describe_consumer_groups([group], request_timeout=ASK_S_MAX)[group].result().members
+    ids = {member.member_id for member in members}
+    names = {f"{group}.{member.group_instance_id}" for member in members if member.group_instance_id}
+    return {writer for writer, member_id in writers.items() if member_id not in ids and writer not in names}
+
+
+# -- the state --------------------------------------------------------------------------------------------------------
+
+
+def read_state(properties: Mapping[str, str], partitions: Sequence[Partition], say: Say) -> dict[Partition, dict[bytes, bytes]]:
+    """All rows that these partitions of state topics hold: per key the last committed value; a tombstone takes the key away.
+
+    raises LogUnavailable  nothing came for 10 s
+    raises ConfigError     no such topic, or this user may not read it
+    """
+    consumer = open_consumer({**reader_properties(properties), **STATE_READER}, lambda error: None, say)
+    try:
+        consumer.assign([TopicPartition(each.topic, each.number, OFFSET_BEGINNING) for each in partitions])
+        found = _read_to_the_end(consumer, partitions)
+    except KafkaException as exception:
+        raise remedy(kafka_error(exception), "reading state") from None
+    finally:
+        consumer.close()
+    return {
+        partition: {key: value for key, value in found[partition.topic, partition.number].items() if value is not None}
+        for partition in partitions
+    }
+
+
+def _read_to_the_end(consumer: Consumer, partitions: Sequence[Partition]) -> dict[tuple[str | None, int | None], dict[bytes, bytes | None]]:
+    """Per topic and number, the last value of every key."""
+    rows: dict[tuple[str | None, int | None], dict[bytes, bytes | None]] = {(each.topic, each.number): {} for each in partitions}
+    unread = set(rows)
+    heard = time.monotonic()
+    while unread:
+        batch = consumer.consume(BATCH_MAX, 0)
+        if not batch:
+            first = consumer.poll(POLL_S)
+            batch = [first] if first is not None else []
+        if batch:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > SILENCE_S_MAX:
+            raise LogUnavailable(f"no state came for {SILENCE_S_MAX:g} s", fix="check the brokers")
+        if any(map(KafkaMessage.error, batch)):
+            unread -= {(message.topic(), message.partition()) for message in batch if _is_end(message)}
+            batch = [message for message in batch if message.error() is None]
+        for message in batch:
+            key = message.key()
+            if isinstance(key, bytes):
+                rows[message.topic(), message.partition()][key] = message.value()
+    return rows
+
+
+def _is_end(message: KafkaMessage) -> bool:
+    """Whether this tells of the end of a partition.
+
+    raises KafkaException  it tells of an error that does not pass
+    """
+    error = message.error()
+    if error is None or error.code() == KafkaError._PARTITION_EOF:
+        return error is not None
+    if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+        return False
+    raise KafkaException(error)

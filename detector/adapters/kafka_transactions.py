@@ -1,0 +1,245 @@
+"""The producer behind an exactly-once commit: what was decided and how far was read, in one transaction.
+
+    none --open--> waiting --init_transactions--> ready --begin--> open --commit_transaction--> ready
+     ^                                                              |--abort_transaction------> ready
+     '------------------ fatal, or nobody can say what became of it ----'
+
+No transaction outlives `commit`. What a producer left open, this process's or its predecessor's of the same transactional id, is
+ended by the next `init_transactions`: committed where the coordinator had already decided so, else aborted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from detector.adapters.kafka_client import Say, is_fatal, kafka_error, open_producer, remedy, transactional_properties
+from detector.adapters.kafka_output import Record, Refusal, is_too_large, queue, shortened
+from detector.errors import CommitAborted, ConfigError, DetectorError, Fenced, LogUnavailable
+
+# A coordinator that has just started loads its log for about a second, and one that aborts what was left open asks for patience
+# in half seconds. Longer waits belong to the worker's back-off, where it can be stopped.
+INIT_S_MAX = 5.0
+END_S_MAX = 10.0
+REBALANCE_S_MAX = 5.0
+PAUSE_S = 0.02
+AGAIN = {KafkaError.ILLEGAL_GENERATION, KafkaError.STALE_MEMBER_EPOCH, KafkaError.REBALANCE_IN_PROGRESS}  # a rebalance under way
+SESSION_LOST = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_MEMBER_EPOCH}
+UNABLE = {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT}
+UNABLE_FIX = "set `delivery: at_least_once`, or use brokers of Kafka 2.5 or newer"
+CONSEQUENCES = {KafkaError._STATE, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # of another record's refusal
+
+
+class Position(NamedTuple):
+    """How far was read, by whom: what makes a transaction a consumer's (KIP-447).
+
+    offsets   of the next messages to read
+    metadata  the member's, as its consumer gives it; the coordinator refuses the offsets of a member that is none any more
+    """
+
+    offsets: Sequence[TopicPartition]
+    metadata: object
+
+
+class Transactions:
+    """One transactional producer, opened when it is first needed and again when it broke.
+
+    transactional_id  of this worker alone: opening a producer ends what another one under this id has open, and fences it
+    is_lasting        the id is a lasting name, under which another process may have started: then being fenced ends this worker
+
+    raises ConfigError  properties that librdkafka does not know or that contradict the delivery guarantee
+    """
+
+    def __init__(
+        self,
+        properties: Mapping[str, str],
+        transactional_id: str,
+        on_error: Callable[[KafkaError], None],
+        say: Say,
+        *,
+        is_lasting: bool,
+    ) -> None:
+        self.transactional_id = transactional_id
+        self._is_lasting = is_lasting
+        self._say = say
+
+        def heard(error: KafkaError) -> None:
+            if not is_fatal(error):  # a fatal one is raised by the call that meets it, which knows what it means
+                on_error(error)
+
+        self._open = partial(open_producer, transactional_properties(properties, transactional_id), heard, say)
+        self._producer: Producer | None = self._open()
+        self._is_ready = False
+
+    def serve(self) -> None:
+        """Let log lines and errors that came meanwhile be heard. Never blocks."""
+        if self._producer is not None:
+            self._producer.poll(0)
+
+    def close(self) -> None:
+        """Free what is held. Idempotent."""
+        self._producer, self._is_ready = None, False
+
+    def ready(self) -> Producer:
+        """A producer that can begin a transaction; nothing of this id is undecided then.
+
+        raises LogUnavailable  the coordinator is not ready yet, or not reachable
+        raises ConfigError     these brokers cannot do transactions, or this user may not
+        raises Fenced          another worker has started under this id meanwhile
+        """
+        if self._producer is None:
+            self._producer = self._open()
+        if not self._is_ready:
+            try:
+                self._producer.init_transactions(INIT_S_MAX)
+            except KafkaException as exception:
+                error = kafka_error(exception)
+                if not error.retriable():
+                    self.close()
+                raise self._meaning(error, "starting transactions") from None
+            self._is_ready = True
+        return self._producer
+
+    def commit(self, records: Sequence[Record], position: Callable[[], Position]) -> None:
+        """One transaction with `records` and the position, tried again where a rebalance or a dead letter's size stands in its way.
+
+        position   asked as late as can be, once per attempt; raises CommitAborted where the partitions are not ours any more
+
+        raises LogUnavailable, CommitAborted, Fenced  as `ports.Log.commit`
+        raises ConfigError  the brokers refuse it: no permission, no such topic, an alert or a row of state too large
+        """
+        todo, apart = list(records), frozenset[int]()
+        deadline = time.monotonic() + REBALANCE_S_MAX
+        while True:
+            try:
+                refused = self._attempt(todo, apart, position)
+            except KafkaException as exception:
+                error = kafka_error(exception)
+                if error.code() not in AGAIN or time.monotonic() > deadline:
+                    raise self._meaning(error, "committing") from None
+                time.sleep(PAUSE_S)  # the consumer's own thread learns of the new generation meanwhile
+                continue
+            if not refused:
+                return
+            todo, apart = self._fitting(todo, apart, refused)
+
+    def _attempt(self, records: Sequence[Record], apart: frozenset[int], position: Callable[[], Position]) -> list[Refusal]:
+        """One transaction. Those of its records that were refused: then it was aborted, as with any exception."""
+        producer = self.ready()
+        refused: list[Refusal] = []
+        stumbled: KafkaException | None = None
+        producer.begin_transaction()
+        try:
+            for number, record in enumerate(records):
+                if number in apart:
+                    producer.flush()
+                queue(producer, record, refused)
+                if number in apart:
+                    producer.flush()
+            offsets, metadata = position()
+            if offsets:
+                producer.send_offsets_to_transaction(list(offsets), metadata, END_S_MAX)
+        except KafkaException as exception:
+            stumbled = exception  # perhaps only over a record that is refused: flush() tells
+        except BaseException:
+            self._abort(producer)
+            raise
+        producer.flush()  # bounded by delivery.timeout.ms
+        found = [refusal for refusal in refused if refusal.error.code() not in CONSEQUENCES] or refused
+        if stumbled is None and not found:
+            self._end(producer)
+            return []
+        self._abort(producer)
+        if stumbled is not None and not found:
+            raise stumbled
+        return found
+
+    def _end(self, producer: Producer) -> None:
+        """Make it true. From the first call of commit_transaction on, only its success says what became of it."""
+        deadline = time.monotonic() + END_S_MAX
+        while True:
+            try:
+                producer.commit_transaction(max(0.1, deadline - time.monotonic()))
+                return
+            except KafkaException as exception:
+                error = kafka_error(exception)
+                if error.retriable() and time.monotonic() < deadline:
+                    time.sleep(PAUSE_S)
+                    continue
+                self.close()  # the next one's init_transactions settles it
+                meaning = self._meaning(error, "committing")
+                if isinstance(meaning, Fenced):
+                    raise meaning from None
+                raise CommitAborted(f"nobody knows yet whether a commit happened: {error.str()}", fix=meaning.fix) from None
+
+    def _abort(self, producer: Producer) -> None:
+        """Undo it. If that fails it is undone all the same: nobody has asked the coordinator to commit, and nobody will."""
+        try:
+            producer.abort_transaction(END_S_MAX)
+        except KafkaException:
+            self.close()
+
+    def _fitting(self, records: list[Record], apart: frozenset[int], refused: Sequence[Refusal]) -> tuple[list[Record], frozenset[int]]:
+        """`records` to be tried again after some were refused, and those of them that must travel alone.
+
+        Refused for its size, a record may only have shared a batch with others. If it was alone, all dead letters of its size and
+        above are shortened.
+
+        raises DetectorError  trying again would be of no use
+        """
+        refusal = next((each for each in refused if not is_too_large(each)), refused[0])
+        numbers = {number for number, record in enumerate(records) if any(record is each.record for each in refused)}
+        if is_too_large(refusal) and not numbers <= apart:
+            return records, apart | numbers
+        if is_too_large(refusal) and refusal.record.is_letter:
+            limit = min(_size(each.record) for each in refused)
+            return [shortened(each, self._say) if each.is_letter and _size(each) >= limit else each for each in records], apart
+        what = f"writing {len(refused)} of {len(records)} messages, the first to {refusal.record.topic}"
+        if is_too_large(refusal):
+            fix = f"raise `max.message.bytes` of the topic {refusal.record.topic} above {_size(refusal.record)}, and `kafka: message.max.bytes`"
+            raise ConfigError(f"{what}: {refusal.error.str()}", fix=fix)
+        raise self._meaning(refusal.error, what)
+
+    def _meaning(self, error: KafkaError, what: str) -> DetectorError:
+        """The error of ours for one that is no success; a producer that it broke is given up."""
+        message = f"{what}: {error.str()}"
+        if is_fatal(error):
+            self.close()
+        if error.code() in UNABLE:
+            return ConfigError(f"these brokers cannot do transactions: {message}", fix=UNABLE_FIX)
+        if error.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
+            fix = "set `kafka: transaction.timeout.ms` to at most the brokers' `transaction.max.timeout.ms`"
+            return ConfigError(message, fix=fix)
+        if error.code() in SESSION_LOST:
+            return CommitAborted(f"this worker's session has ended: {error.str()}")
+        meaning = remedy(error, what)
+        if isinstance(meaning, Fenced) and not self._is_lasting:
+            # The id is this process's own: the coordinator has ended a transaction that took too long, or a successor has.
+            return CommitAborted(f"this worker's transaction was ended by others: {error.str()}")
+        if is_fatal(error) and isinstance(meaning, LogUnavailable):
+            return CommitAborted(message)
+        return meaning
+
+
+def _size(record: Record) -> int:
+    message = record.message
+    return sum(len(each or b"") for each in (message.key, message.value)) + sum(
+        len(name) + len(value or b"") for name, value in message.headers
+    )
+
+
+def end_transaction(properties: Mapping[str, str], transactional_id: str, say: Say) -> None:
+    """End what a worker that is no more has left open, so that nobody has to wait until the coordinator does.
+
+    raises LogUnavailable  the coordinator did not answer in time
+    raises ConfigError     this user may not write under that id
+    """
+    producer = open_producer(transactional_properties(properties, transactional_id), lambda error: None, say)
+    try:
+        producer.init_transactions(INIT_S_MAX)
+    except KafkaException as exception:
+        raise remedy(kafka_error(exception), f"ending the transaction of {transactional_id}") from None
