@@ -5,10 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+import pytest
 
 from detector.adapters.kafka_io import TopicReader, TopicWriter
 from detector.adapters.kafka_log import KafkaLog
 from detector.adapters.mock_kafka import MockKafka
+from detector.cli import main
 from detector.codec.messages import Message
 from detector.ports import Outcome
 
@@ -16,7 +20,7 @@ from detector.ports import Outcome
 def test_a_worker_reads_and_writes_on_the_mock_broker() -> None:
     with MockKafka(["in", "alerts", "dead"]) as broker:
         properties = {"bootstrap.servers": broker.bootstrap_servers}
-        log = KafkaLog(["in"], "demo", "alerts", "dead", properties)
+        log = KafkaLog(["in"], "demo", "alerts", "dead", properties, delivery="at_least_once")
         assert log.check() == {"in": 4, "alerts": 4, "dead": 4}
         with TopicWriter(properties, "in") as writer:
             for number in range(1000):
@@ -26,7 +30,7 @@ def test_a_worker_reads_and_writes_on_the_mock_broker() -> None:
         while len(values) < 1000:
             assert time.monotonic() < deadline
             fetched = log.poll(500, 0.1)
-            log.restore(fetched.gained)
+            log.resume({partition: restored.offset for partition, restored in log.restore(fetched.gained).items()})
             values += fetched.messages.value
         log.commit(Outcome([Message(b"stream 1", b"alert", [("ce_id", b"1")])], [Message(b"stream 2", b"dead")]))
         with TopicReader(properties, "alerts") as reader:
@@ -35,6 +39,15 @@ def test_a_worker_reads_and_writes_on_the_mock_broker() -> None:
     assert sorted(int(value or -1) for value in values) == list(range(1000))
     assert alerts.value == [b"alert"]
     assert list(alerts.headers(0)) == [("ce_id", b"1")]
+
+
+def test_the_service_refuses_it_where_it_could_not_keep_its_word(small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with MockKafka(["sensors"]) as broker:
+        command = ["run", "--topic", "sensors", "--bootstrap-servers", broker.bootstrap_servers, "--model", str(small_bundle)]
+        assert main(command) == 2
+    error, fix = capsys.readouterr().err.splitlines()[-2:]
+    assert error.startswith("error: this is librdkafka's mock broker: it has no transactions")
+    assert fix == "fix: set `delivery: at_least_once` and `snapshot: interval_s: 0`"
 
 
 def test_its_process_ends_with_its_standard_input() -> None:

@@ -20,7 +20,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_topics import Topic, create_topics, output_topics
 from detector.cli import main
 
 pytestmark = pytest.mark.broker
@@ -143,7 +142,9 @@ def test_from_a_reading_on_kafka_to_an_alert_on_kafka(
     assert metrics["detector_partitions_assigned"] == 1
     assert metrics["detector_streams"] == 4
     service.wait_for(lambda: service.metrics()["detector_lag_messages"] == 0)
-    for fact in (topic, kafka, f"{group}.alerts", f"{group}.dead-letters", "small", "temperature, pressure", "20 per stream per day"):
+    assert metrics["detector_messages_replayed_total"] == metrics["detector_messages_missed_total"] == 0  # a cold start
+    written = (f"{group}.alerts", f"{group}.dead-letters", f"{group}.{topic}.state", "exactly once", "every 10 s")
+    for fact in (topic, kafka, *written, "small", "temperature, pressure", "20 per stream per day"):
         assert fact in service.screen
     assert service.end(signal.SIGTERM) == 0
     assert service.lines()[-1]["event"] == "worker stopped"
@@ -157,15 +158,18 @@ def test_from_a_reading_on_kafka_to_an_alert_on_kafka(
     assert told, "the faults of the recording should open alerts"
     assert sorted(map(essence, told)) == sorted(map(essence, expected))
 
-    again = start(options)  # begins where the first one ended
+    again = start(options)  # begins where the first one ended, with its memories
     again.wait_for(lambda: again.get("/-/ready")[0] == 200 and again.metrics()["detector_partitions_assigned"] == 1)
+    assert again.metrics()["detector_streams"] == 4
+    assert again.metrics()["detector_restore_seconds"] > 0
+    assert again.metrics()["detector_messages_polled_total"] == 0
     assert again.end(signal.SIGINT) == 0
     assert len(alerts_on(kafka, f"{group}.alerts")) == len(told)
 
 
 def test_it_waits_for_a_broker_that_went_away(own_kafka: Any, start: Callable[[list[str]], Service], small_bundle: Path) -> None:
     servers = own_kafka.bootstrap_servers
-    create_topics({"bootstrap.servers": servers}, [Topic("sensors", 1), *output_topics("detector.alerts", "detector.dead-letters", 1)])
+    assert main(["topics", "create", "--with-input", "--partitions", "1", "--topic", "sensors", "--bootstrap-servers", servers]) == 0
     service = start(["--topic", "sensors", "--bootstrap-servers", servers, "--model", str(small_bundle)])
 
     def send(count: int) -> None:
