@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import pytest
 
@@ -29,14 +29,16 @@ class World(Protocol):
     keys           the key of all messages of each partition
     many_workers   several workers can share it, and a later one sees what an earlier one committed
     keeps_headers  an input message has headers
-    transactional  a commit is atomic, and may carry state
+    keeps_state    a commit may carry state
+    refuses_late   `expire` ends a worker's session unheard; what it commits then is refused
     """
 
     partitions: tuple[Partition, ...]
     keys: tuple[bytes, ...]
     many_workers: bool
     keeps_headers: bool
-    transactional: bool
+    keeps_state: bool
+    refuses_late: bool
 
     def append(self, partition: int, value: bytes, headers: Headers = ()) -> None: ...
     def join(self) -> Log: ...
@@ -46,7 +48,7 @@ class World(Protocol):
 
 class MemoryWorld:
     keys: tuple[bytes, ...] = KEYS
-    many_workers = keeps_headers = transactional = True
+    many_workers = keeps_headers = keeps_state = refuses_late = True
 
     def __init__(self) -> None:
         self.broker = MemoryBroker(3)
@@ -67,7 +69,7 @@ class MemoryWorld:
 
 class FileWorld:
     keys: tuple[bytes, ...] = (b"plant",)
-    many_workers = keeps_headers = transactional = False
+    many_workers = keeps_headers = keeps_state = refuses_late = False
 
     def __init__(self, folder: Path) -> None:
         self._input, self._alerts, self._dead_letters = (folder / name for name in ("plant.jsonl", "alerts.jsonl", "dead.jsonl"))
@@ -95,10 +97,11 @@ class FileWorld:
 
 class KafkaWorld:
     keys: tuple[bytes, ...] = KEYS
-    many_workers = keeps_headers = True
-    transactional = False
+    many_workers = keeps_headers = keeps_state = True
+    refuses_late = False  # it does, but a session takes a second to end: tests/broker/test_kafka_transactions.py
 
-    def __init__(self, bootstrap_servers: str, make_topic: Callable[..., str]) -> None:
+    def __init__(self, bootstrap_servers: str, make_topic: Callable[..., str], delivery: Literal["exactly_once", "at_least_once"]) -> None:
+        self._delivery = delivery
         self.properties = {
             "bootstrap.servers": bootstrap_servers,
             "heartbeat.interval.ms": "200",  # a rebalance is noticed with a heartbeat
@@ -106,6 +109,7 @@ class KafkaWorld:
             "auto.commit.interval.ms": "60000",  # longer than any test: offsets must follow at a rebalance and at the end
         }
         self.topic, self._alerts, self._dead_letters = make_topic("readings", 3), make_topic("alerts"), make_topic("dead-letters")
+        self._state = make_topic("state", 3, {"cleanup.policy": "compact"})
         self.group = f"contract-{uuid.uuid4().hex[:12]}"
         self.partitions = tuple(Partition(self.topic, number) for number in range(3))
         self._writer = TopicWriter(self.properties, self.topic)
@@ -115,7 +119,15 @@ class KafkaWorld:
         self._writer.flush()
 
     def join(self) -> KafkaLog:
-        return KafkaLog([self.topic], self.group, self._alerts, self._dead_letters, self.properties)
+        return KafkaLog(
+            [self.topic],
+            self.group,
+            self._alerts,
+            self._dead_letters,
+            self.properties,
+            delivery=self._delivery,
+            state_topics={self.topic: self._state},
+        )
 
     def alerts(self) -> list[Message]:
         return self._read(self._alerts)
@@ -132,13 +144,17 @@ class KafkaWorld:
             ]
 
 
-@pytest.fixture(params=["memory", "file", pytest.param("kafka", marks=pytest.mark.broker)])
+KAFKA = [pytest.param(f"kafka {delivery}", marks=pytest.mark.broker) for delivery in ("exactly_once", "at_least_once")]
+
+
+@pytest.fixture(params=["memory", "file", *KAFKA])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     if request.param == "memory":
         return MemoryWorld()
     if request.param == "file":
         return FileWorld(tmp_path)
-    return KafkaWorld(request.getfixturevalue("kafka"), request.getfixturevalue("make_topic"))
+    delivery = request.param.removeprefix("kafka ")
+    return KafkaWorld(request.getfixturevalue("kafka"), request.getfixturevalue("make_topic"), delivery)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from detector.codec.messages import Headers, Message
 from detector.core.readings import Partition
 from detector.errors import CommitAborted
-from detector.ports import Fetched, Log, Outcome
+from detector.ports import Fetched, Log, Outcome, Restored
 
 PATIENCE_S = 30.0
 Join = Callable[[], Log]
@@ -59,14 +59,19 @@ def gain(log: Log, count: int) -> set[Partition]:
     return gained
 
 
+def go_on(log: Log, partitions: Sequence[Partition]) -> None:
+    """Restore, and resume where that says."""
+    log.resume({partition: at.offset for partition, at in log.restore(partitions).items()})
+
+
 def read(log: Log, count: int, messages_max: int = 1000) -> list[Seen]:
-    """Poll until `count` messages have come, restoring what is gained; then once more: no more may come."""
+    """Poll until `count` messages have come, restoring and resuming what is gained; then once more: no more may come."""
     rows: list[Seen] = []
     if count:
         for fetched in tries(log, messages_max):
             assert len(fetched.messages) <= messages_max
             rows += seen(fetched)
-            log.restore(fetched.gained)
+            go_on(log, fetched.gained)
             if len(rows) >= count:
                 break
     rows += seen(log.poll(messages_max, 0.1))
@@ -95,7 +100,7 @@ def test_messages_come_in_order_with_contiguous_offsets(world: Any, join: Join) 
         assert {row.key for row in mine} == {world.keys[partition.number]}
 
 
-def test_nothing_comes_before_restore(world: Any, join: Join) -> None:
+def test_nothing_comes_before_resume(world: Any, join: Join) -> None:
     fill(world, 3)
     log = join()
     gained = gain(log, len(world.partitions))
@@ -103,10 +108,24 @@ def test_nothing_comes_before_restore(world: Any, join: Join) -> None:
     for _ in range(3):
         assert not len(log.poll(100, 0.1).messages)
     first, *rest = sorted(gained)
-    assert log.restore([first])[first].offset == 0
-    assert {row.partition for row in read(log, 3)} == {first}
-    log.restore(rest)
+    assert log.restore([first])[first] == Restored(0, is_committed=False)
+    assert not len(log.poll(100, 0.1).messages)
+    log.resume({first: 1})
+    assert [(row.partition, row.offset) for row in read(log, 2)] == [(first, 1), (first, 2)]
+    go_on(log, rest)
     assert {row.partition for row in read(log, 3 * len(rest))} == set(rest)
+
+
+def test_nothing_comes_between_restore_and_resume(world: Any, join: Join) -> None:
+    fill(world, 6)
+    log = join()
+    read(log, 6 * len(world.partitions))
+    first, *rest = world.partitions
+    fill(world, 1)
+    log.restore([first])
+    assert {row.partition for row in read(log, len(rest))} == set(rest)
+    log.resume({first: 5})
+    assert [(row.partition, row.offset) for row in read(log, 2)] == [(first, 5), (first, 6)]
 
 
 def test_after_a_commit_restore_continues_at_its_offsets(world: Any, join: Join) -> None:
@@ -115,7 +134,8 @@ def test_after_a_commit_restore_continues_at_its_offsets(world: Any, join: Join)
     read(log, 10 * len(world.partitions))
     log.commit(Outcome(offsets=dict.fromkeys(world.partitions, 4)))
     restored = log.restore(world.partitions)
-    assert {partition: at.offset for partition, at in restored.items()} == dict.fromkeys(world.partitions, 4)
+    assert restored == dict.fromkeys(world.partitions, Restored(4, is_committed=True, first=0))
+    log.resume({partition: at.offset for partition, at in restored.items()})
     again = read(log, 6 * len(world.partitions))
     for partition in world.partitions:
         assert [row.value for row in again if row.partition == partition] == held[partition][4:]
@@ -125,7 +145,7 @@ def test_what_was_not_committed_comes_again(world: Any, join: Join) -> None:
     fill(world, 5)
     log = join()
     first = read(log, 5 * len(world.partitions))
-    log.restore(world.partitions)
+    go_on(log, world.partitions)
     assert sorted(read(log, 5 * len(world.partitions))) == sorted(first)
 
 
@@ -146,7 +166,7 @@ def test_alerts_and_dead_letters_are_there_after_a_commit_in_order(world: Any, j
 def test_lag_counts_what_is_left(world: Any, join: Join) -> None:
     fill(world, 6)
     log = join()
-    log.restore(sorted(gain(log, len(world.partitions))))
+    go_on(log, sorted(gain(log, len(world.partitions))))
     read(log, 6 * len(world.partitions))
     assert dict(log.lag()) == dict.fromkeys(world.partitions, 0)
 
@@ -194,7 +214,7 @@ def test_a_second_worker_takes_partitions_and_the_first_is_told(world: Any, join
         lost |= set(fetched.lost)
         fetched_second = second.poll(100, 0.05)
         gained |= set(fetched_second.gained)
-        second.restore(fetched_second.gained)
+        go_on(second, fetched_second.gained)
         if lost and lost == gained:
             break
     assert 0 < len(lost) < 3
@@ -207,24 +227,71 @@ def test_a_second_worker_takes_partitions_and_the_first_is_told(world: Any, join
     assert {row.offset for row in to_first + to_second} == {4}
 
 
-def test_state_is_saved_with_the_commit_or_refused(world: Any, join: Join) -> None:
+def test_state_is_kept_row_by_row(world: Any, join: Join) -> None:
+    if not world.keeps_state:
+        pytest.skip("this log keeps no state")
+    fill(world, 3)
+    log = join()
+    read(log, 9)
+    p, q, _ = world.partitions
+    log.commit(Outcome(state={p: {b"a": b"1", b"b": b"1", b"c": b"1"}, q: {b"a": b"other"}}, offsets={p: 1, q: 1}))
+    log.commit(Outcome(state={p: {b"b": None, b"c": b"2", b"d": None}}, offsets={p: 2}))
+    log.commit(Outcome(state={p: {b"": b"marker"}}))  # rows alone: offsets stay
+    log.commit(Outcome(offsets={p: 3}))
+    restored = log.restore(world.partitions)
+    assert {partition: at.state for partition, at in restored.items()} == {
+        p: {b"a": b"1", b"c": b"2", b"": b"marker"},
+        q: {b"a": b"other"},
+        world.partitions[2]: {},
+    }
+    assert [restored[each].offset for each in (p, q)] == [3, 1]
+
+    log.close()  # another worker finds the same
+    second = join()
+    assert dict(second.restore(sorted(gain(second, 3)))) == restored
+
+
+def test_partitions_about_to_be_given_up_are_committed_by_release(world: Any, join: Join) -> None:
+    if not world.many_workers:
+        pytest.skip("this log has one worker")
+    fill(world, 4)
+    first = join()
+    read(first, 12)
+    released: list[Partition] = []
+
+    def release(partitions: tuple[Partition, ...]) -> None:
+        released.extend(partitions)
+        state = {partition: {b"row": b"%d" % partition.number} for partition in partitions}
+        first.commit(Outcome(alerts=[Message(b"k", b"last words")], state=state, offsets=dict.fromkeys(partitions, 3)))
+
+    second = join()
+    lost: list[Partition] = []
+    found: dict[Partition, Restored] = {}
+    deadline = time.monotonic() + PATIENCE_S
+    while not found and time.monotonic() < deadline:
+        lost += first.poll(100, 0.05, release).lost
+        found = dict(second.restore(second.poll(100, 0.05).gained))
+    assert sorted(released) == sorted(lost) == sorted(found)
+    assert found == {each: Restored(3, first=0, state={b"row": b"%d" % each.number}) for each in lost}
+    assert [alert.value for alert in world.alerts()] == [b"last words"]
+    with pytest.raises(CommitAborted):
+        first.commit(Outcome(offsets=dict.fromkeys(lost, 4)))
+
+
+def test_what_is_not_restored_cannot_be_committed(world: Any, join: Join) -> None:
+    if not world.many_workers:
+        pytest.skip("this log has one worker")
     fill(world, 1)
     log = join()
-    read(log, len(world.partitions))
-    partition = world.partitions[0]
-    outcome = Outcome(alerts=[Message(b"k", b"alert")], state={partition: {b"pump7": b"row", b"gone": None}}, offsets={partition: 1})
-    if world.transactional:
-        log.commit(outcome)
-        assert log.restore([partition])[partition].state == {b"pump7": b"row"}
-    elif world.many_workers:
-        with pytest.raises(ValueError, match="state"):
-            log.commit(outcome)
-        assert world.alerts() == []
+    gained = gain(log, 3)
+    with pytest.raises(CommitAborted):
+        log.commit(Outcome(alerts=[Message(None, b"alert")], offsets=dict.fromkeys(gained, 1)))
+    assert world.alerts() == []
 
 
-def test_a_transaction_of_lost_partitions_is_refused_whole(world: Any, join: Join) -> None:
-    if not world.transactional:
-        pytest.skip("this log has no transactions")
+def test_a_commit_of_lost_partitions_is_refused_whole(world: Any, join: Join) -> None:
+    if not world.refuses_late:
+        pytest.skip("this log's sessions do not end at will")
     fill(world, 2)
     first = join()
     read(first, 6)
