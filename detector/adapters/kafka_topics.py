@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined] # its documented place
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
-from detector.adapters.kafka_admin import Cluster, ask_cluster, open_admin, servers_of
+from detector.adapters.kafka_admin import ask_cluster, open_admin, servers_of
 from detector.adapters.kafka_client import Say, kafka_error, quiet, remedy
 from detector.adapters.kafka_permissions import missing_permissions
 from detector.errors import ConfigError, LogUnavailable
@@ -96,13 +96,17 @@ def check_topics(
                            that mend it
     """
     cluster = ask_cluster(properties, timeout_s, say)
-    if exactly_once or state:
-        _refuse_mock(cluster)
+    is_mock = cluster.id.startswith(MOCK_CLUSTER)
+    if is_mock and (exactly_once or state):
+        raise ConfigError(
+            "this is librdkafka's mock broker: it has no transactions and compacts nothing",
+            fix="set `delivery: at_least_once` and `snapshot: interval_s: 0`",
+        )
     found = cluster.partitions
     wrong = _missing(properties, found, {"input": reads, "output": writes, "state": list(state.values())})
     wrong += _differing(found, state)
     wrong += _not_compacted(properties, [topic for topic in state.values() if topic in found], timeout_s, say)
-    if not _is_mock(cluster):  # which does not answer to the question
+    if not is_mock:  # which does not answer to the question
         readable, writable = ([topic for topic in (*topics, *state.values()) if topic in found] for topics in (reads, writes))
         wrong += missing_permissions(properties, readable, writable, timeout_s, say)
     if wrong:
@@ -112,18 +116,6 @@ def check_topics(
 
 Finding: TypeAlias = tuple[str, str]
 """A problem, and what a person does about it."""
-
-
-def _is_mock(cluster: Cluster) -> bool:
-    return cluster.id.startswith(MOCK_CLUSTER)
-
-
-def _refuse_mock(cluster: Cluster) -> None:
-    if _is_mock(cluster):
-        raise ConfigError(
-            "this is librdkafka's mock broker: it has no transactions and compacts nothing",
-            fix="set `delivery: at_least_once` and `snapshot: interval_s: 0`",
-        )
 
 
 def _missing(properties: Mapping[str, str], found: Mapping[str, int], roles: Mapping[str, Sequence[str]]) -> list[Finding]:

@@ -136,7 +136,7 @@ class Snapshot(Section):
         10,
         ge=0,
         le=3_600,
-        description="every memory that changed is saved within about so many seconds; shorter writes more and has less to read again "
+        description="every memory that changed is saved after one or two times so many seconds; shorter writes more and has less to read again "
         "after a crash; 0: memories are not kept, a restart begins cold",
     )
 
