@@ -48,16 +48,17 @@ class Outcome:
 class Restored:
     """Where a partition stands.
 
-    offset        the next offset that is not yet judged: the group's committed one, or, where there is none that the log still
-                  holds, where a new group begins
-    is_committed  whether it is the group's committed one
-    first         the earliest offset that the log still holds
+    offset        the group's committed offset, whether or not the log still holds it: the next one that is not yet judged;
+                  where none is committed, the offset at which a new group begins
+    is_committed  whether one is committed
+    first, end    the log holds the offsets [first, end)
     state         saved state, by key
     """
 
     offset: int
     is_committed: bool = True
     first: int = 0
+    end: int = 2**63 - 1
     state: Mapping[bytes, bytes] = field(default_factory=dict)
 
 

@@ -16,7 +16,7 @@ from detector.codec.messages import Message, Messages
 from detector.codec.readings import ReadingFormat
 from detector.core.readings import Partition
 from detector.errors import DataError
-from detector.ports import Fetched, Outcome, Restored
+from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
 
 EVENT_TIME = "event_time_us"
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -72,7 +72,7 @@ class FileLog:
                 encode_rows(recording, start, stop),
             )
         self._gained = True
-        self._position: int | None = None  # None until restored
+        self._position: int | None = None  # None until resumed
         self._committed = 0
         self._files: list[BinaryIO] = []
         self._alerts = self._open(alerts)
@@ -88,8 +88,8 @@ class FileLog:
             raise DataError(f"{path} cannot be written: {error.strerror}") from None
         return self._files[-1]
 
-    def poll(self, messages_max: int, timeout_s: float) -> Fetched:
-        """See `ports.Log`; never waits. The end is reached when `lag` is 0."""
+    def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
+        """See `ports.Log`; never waits, and takes nothing away. The end is reached when `lag` is 0."""
         gained = (self._partition,) if self._gained else ()
         self._gained = False
         if self._position is None or self._position >= self._end:
@@ -112,10 +112,14 @@ class FileLog:
         self._committed = outcome.offsets.get(self._partition, self._committed)
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
-        """See `ports.Log`."""
+        """See `ports.Log`. The offset is always a committed one: a recording is read from its first row."""
         if self._partition in partitions:
-            self._position = self._committed
-        return {partition: Restored(self._committed) for partition in partitions}
+            self._position = None
+        return {partition: Restored(self._committed, end=self._end) for partition in partitions}
+
+    def resume(self, offsets: Mapping[Partition, int]) -> None:
+        """See `ports.Log`."""
+        self._position = offsets.get(self._partition, self._position)
 
     def lag(self) -> Mapping[Partition, int]:
         """See `ports.Log`."""

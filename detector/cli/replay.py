@@ -68,6 +68,7 @@ def _step_to_the_end(worker: Worker, log: FileLog, name: str) -> None:
                 worker.step()
                 left = sum(log.lag().values())
                 progress.update(task, completed=total - left)
+        worker.drain()
     finally:
         worker.close()
 

@@ -71,7 +71,7 @@ def serve(config: Config) -> None:
         raise
     try:
         _introduce(config, model, http.port)
-        worker = wiring.worker(log, written, detector, config, [telemetry], vitals)
+        worker = wiring.worker(log, written, detector, config, [telemetry], vitals, snapshot_interval_s=config.snapshot.interval_s)
         wiring.relax_garbage_collection()
         with stop_on_signals(stop, config.service.drain_timeout_s):
             worker.run(stop)

@@ -157,7 +157,7 @@ def _recorded(settings: Config, path: Path) -> Iterator[Messages]:
 
     log = FileLog(path, format=reading_format(settings.input, settings.input.channels or ("value",)))
     decoder = JsonReadings(log.format, StreamNames())
-    log.restore(log.poll(1, 0).gained)
+    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).gained).items()})
     unknown_us = newest_us = np.iinfo(np.int64).min
     while len(messages := log.poll(BATCH_MESSAGES, 0).messages):
         decoded = decoder.decode(messages)

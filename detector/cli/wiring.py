@@ -14,6 +14,7 @@ from detector.core.detect import Detector, Settings
 from detector.core.model import Model
 from detector.errors import BundleError
 from detector.ports import Log, Observer, Vitals
+from detector.service.recovery import Recovery
 from detector.service.worker import Worker
 
 SECOND_US = 1_000_000
@@ -66,13 +67,21 @@ def reading_format(input: Input, channels: tuple[str, ...]) -> ReadingFormat:
 
 
 def worker(
-    log: Log, written: ReadingFormat, detector: Detector, config: Config, observers: Sequence[Observer], vitals: Vitals | None = None
+    log: Log,
+    written: ReadingFormat,
+    detector: Detector,
+    config: Config,
+    observers: Sequence[Observer],
+    vitals: Vitals | None = None,
+    *,
+    snapshot_interval_s: float = 0.0,
 ) -> Worker:
-    """The worker between a log whose readings are `written` so and a detector."""
+    """The worker between a log whose readings are `written` so and a detector; without an interval its memories end with it."""
     model = detector.model
     decoder = JsonReadings(written, detector.names)
     encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}")
-    return Worker(log, decoder, detector, encoder, settings=config.service, observers=observers, vitals=vitals)
+    recovery = Recovery(detector, snapshot_interval_s)
+    return Worker(log, decoder, detector, encoder, recovery, settings=config.service, observers=observers, vitals=vitals)
 
 
 def about(config: Config, model: Model, version: str) -> About:

@@ -42,6 +42,25 @@ class Messages:
     def __len__(self) -> int:
         return len(self.value)
 
+    def take(self, positions: NDArray[np.intp]) -> Messages:
+        """The messages at `positions`, in that order."""
+        places = positions.tolist()
+        return Messages(
+            [self.key[place] for place in places],
+            [self.value[place] for place in places],
+            self.partition[positions],
+            self.offset[positions],
+            self.log_time_us[positions],
+            self.partitions,
+            lambda position: self.headers(places[position]),
+        )
+
+    def next_offsets(self) -> dict[Partition, int]:
+        """Per partition that occurs: the offset after its last message."""
+        last = np.full(len(self.partitions), -1, np.int64)
+        np.maximum.at(last, self.partition, self.offset)
+        return {partition: int(offset) + 1 for partition, offset in zip(self.partitions, last, strict=True) if offset >= 0}
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

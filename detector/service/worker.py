@@ -1,22 +1,11 @@
-"""The worker: poll, decode, detect, commit, observe, until it is told to stop.
+"""The worker: poll, decode, detect, commit, observe, until it is told to stop. `service.life` draws its states.
 
-                 .-----------------------------------------------.
-                 |                                               v
-    .------------+---.  gained   .-----------.  restored   .-----------.
-    |    STARTING    |---------->| RESTORING |------------>|  RUNNING  |
-    '---+------------'           |           |<------------|           |
-        |                        '-----------'   gained,   '-----------'
-        |                          |       ^     aborted     |       ^
-        | unavailable  unavailable |       | available again |       | available again
-        |                          v       |     unavailable v       |
-        |                        .----------------------------------------.
-        '----------------------->|              BACKING_OFF               |
-                                 '----------------------------------------'
+    main thread     poll | judge 1 | poll | judge 2 | poll | judge 3 | ...
+    commit thread                  | commit 1       |      | commit 2 ...
 
-    any of these, told to stop  -->  DRAINING   the batch in hand is finished and committed, nothing is polled any more
-    any state, at the end       -->  STOPPED    the log is closed; nothing leads out of here
-
-`STARTING -> RUNNING` is a first poll without partitions: they come later, or another worker has them all.
+One commit is on its way at most. It takes all that was judged before it began, and a slice of the memories as they then are, already
+encoded: the next batch may change them meanwhile. A batch that decides nothing (no alert, no dead letter) may wait for the next commit:
+judged again after a crash, it would decide nothing again.
 
 What each error of the log leads to:
 
@@ -30,40 +19,32 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from threading import Event
-from typing import Protocol, TypeVar
-
-import numpy as np
+from typing import Protocol
 
 from detector.codec.dead_letters import dead_letters
 from detector.codec.messages import Message, Messages
-from detector.codec.readings import Decoded
+from detector.codec.readings import Decoded, Reject
 from detector.config import Service
 from detector.core.alerting import Alert
-from detector.core.detect import Verdicts
-from detector.core.readings import Partition, ReadingBatch
+from detector.core.detect import Detector, Verdicts
+from detector.core.readings import Partition
 from detector.errors import CommitAborted, LogUnavailable
 from detector.ports import Log, Observer, Outcome, Vitals, WorkerState
 from detector.service.account import Account, refused
-
-T = TypeVar("T")
+from detector.service.life import Life
+from detector.service.recovery import Recovery
 
 log_line = logging.getLogger(__name__)
 
-ALIVE_S = 60.0  # longer than any one call into a log or one batch's judgement should take
-BACKOFF_S_MIN = 0.1
+COMMIT_INTERVAL_S = 0.25
+"""What decides nothing waits so long for its commit, and memories are saved in slices of so much."""
 LAG_INTERVAL_S = 1.0
 
 S = WorkerState
-LEGAL: dict[WorkerState, frozenset[WorkerState]] = {
-    S.STARTING: frozenset({S.RESTORING, S.RUNNING, S.BACKING_OFF, S.DRAINING, S.STOPPED}),
-    S.RESTORING: frozenset({S.RUNNING, S.BACKING_OFF, S.DRAINING, S.STOPPED}),
-    S.RUNNING: frozenset({S.RESTORING, S.BACKING_OFF, S.DRAINING, S.STOPPED}),
-    S.BACKING_OFF: frozenset({S.RESTORING, S.RUNNING, S.DRAINING, S.STOPPED}),
-    S.DRAINING: frozenset({S.STOPPED}),
-    S.STOPPED: frozenset(),
-}
 
 
 class Decoder(Protocol):
@@ -72,255 +53,315 @@ class Decoder(Protocol):
     def decode(self, messages: Messages) -> Decoded: ...
 
 
-class Judge(Protocol):
-    """Readings -> verdicts; `core.detect.Detector`."""
-
-    @property
-    def streams(self) -> int: ...
-
-    @property
-    def alerts_open(self) -> int: ...
-
-    def detect(self, batch: ReadingBatch) -> Verdicts: ...
-
-    def forget(self, partitions: Iterable[Partition]) -> None: ...
-
-
 class Encoder(Protocol):
     """An alert -> its message; `codec.alerts.AlertEncoder`."""
 
     def message(self, alert: Alert) -> Message: ...
 
 
+class Lane(Protocol):
+    """Where commits run, one at a time."""
+
+    def submit(self, call: Callable[[], None], /) -> Future[None]: ...
+
+
+@dataclass(slots=True)
+class Batch:
+    """A judged batch on its way to its commit. seconds: spent per room."""
+
+    messages: Messages
+    decoded: Decoded
+    verdicts: Verdicts
+    rejects: Sequence[Reject]
+    alerts: Sequence[Message]
+    dead_letters: Sequence[Message]
+    seconds: dict[str, float]
+
+
+@dataclass(slots=True)
+class Flight:
+    """A commit on its way."""
+
+    outcome: Outcome
+    batches: list[Batch]
+    begun_s: float
+    done: Future[None]
+
+
 class Worker:
-    """Reads, judges and commits, one batch at a time, on the thread that calls it.
+    """Reads, judges and commits on the thread that calls it; commits end on another.
 
     `vitals` says how it is, for other threads. `step` is one poll and all that follows from it; `run` is steps until told
     to stop, and closes the log.
+
+    clock    seconds, monotonic
+    commits  where commits run; a thread of its own without it
     """
 
     def __init__(
         self,
         log: Log,
         decoder: Decoder,
-        detector: Judge,
+        detector: Detector,
         encoder: Encoder,
+        recovery: Recovery,
         *,
         settings: Service,
         observers: Sequence[Observer] = (),
         vitals: Vitals | None = None,
         jitter: random.Random | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        commits: Lane | None = None,
     ) -> None:
         self.log = log
         self.decoder = decoder
         self.detector = detector
         self.encoder = encoder
+        self.recovery = recovery
         self.settings = settings
         self.observers = observers
         self.vitals = vitals or Vitals()
-        self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries; nothing secret
-        self._stop = Event()
-        self._never = Event()
-        self._assigned: set[Partition] = set()
-        self._attempts = 0
-        self._drain_by_s = float("inf")
-        self._lag_due_s = 0.0
+        self._life = Life(self.vitals, settings, jitter or random.Random())  # noqa: S311 - spreads retries; nothing secret
+        self._clock = clock
+        self._lane: Lane = commits or ThreadPoolExecutor(1, "commit")
         self._account = Account(self.vitals)
-        self._beat()
+        self._assigned: set[Partition] = set()
+        self._judged: list[Batch] = []  # waiting for their commit
+        self._flight: Flight | None = None
+        self._is_astray = False  # memories are ahead of what became true: all must be restored
+        self._committed_s = self._restoring_s = self._lag_due_s = clock()
 
     def run(self, stop: Event) -> None:
-        """Step until `stop` is set; then leave in order: the batch in hand is committed, the log closed.
+        """Step until `stop` is set; then leave in order: what was judged is committed, memories are saved, the log is closed.
 
         raises Fenced, StateCorrupted  this worker must not go on
-        raises LogUnavailable          only while draining: the batch in hand could not be committed in time
+        raises LogUnavailable          only while draining: what was judged could not be committed in time
         """
-        self._stop = stop
+        self._life.stop = stop
         try:
             while not stop.is_set():
                 self.step()
-            self._enter(S.DRAINING)
+            self._life.enter(S.DRAINING)
+            self.drain()
         finally:
             self.close()
+
+    def drain(self) -> None:
+        """Commit all that was judged, and save all memories."""
+        self._save_all(self._assigned)
 
     def close(self) -> None:
         """Close the log; nothing more will come. Idempotent."""
         if self.vitals.state is not S.STOPPED:
+            if self._flight is not None:
+                self._flight.done.exception()  # a log must not be closed beneath a commit
             self.log.close()
-            self._enter(S.STOPPED)
+            self._life.enter(S.STOPPED)
 
     def step(self) -> int:
         """One poll and all that follows from it.
 
         returns  how many messages it brought; 0 as well when the log was unavailable
         """
-        self._beat()
+        self._life.beat()
         begun_s = time.perf_counter()
+        timeout_s = self.settings.poll_timeout_ms / 1000
+        if self._judged or self._flight is not None or self.recovery.rows_unsaved:
+            timeout_s = min(timeout_s, COMMIT_INTERVAL_S)
         try:
-            fetched = self.log.poll(self.settings.batch_readings_max, self.settings.poll_timeout_ms / 1000)
+            fetched = self.log.poll(self.settings.batch_readings_max, timeout_s, self._release)
         except LogUnavailable as error:
-            self._back_off(error)
+            self._life.back_off(error)
             return 0
-        self._available()
+        self._life.available()
         polled_s = time.perf_counter()
-        if fetched.lost:
-            log_line.info("partitions lost", extra={"partitions": _listed(fetched.lost)})
-            self._forget(fetched.lost)
-        if fetched.gained:
-            log_line.info("partitions gained", extra={"partitions": _listed(fetched.gained)})
-            self._assigned.update(fetched.gained)
-            self._restore(fetched.gained)
-        self._enter(S.RUNNING)
+        if fetched.lost or fetched.gained or self._is_astray:
+            self._take_over(fetched.lost, fetched.gained)
+        if self._is_astray:  # on the way out
+            return 0
         if len(fetched.messages):
             self._judge(fetched.messages, polled_s - begun_s)
+        if self.recovery.is_live:
+            self._live()
+        self._commit_if_due()
         self._look_at_log()
         return len(fetched.messages)
 
+    # -- partitions come and go ---------------------------------------------------------------------------------------
+
+    def _take_over(self, lost: Sequence[Partition], gained: Sequence[Partition]) -> None:
+        if lost:
+            log_line.info("partitions lost", extra={"partitions": _listed(lost)})
+            self._settle()
+            # What was judged but not committed goes with the partitions that were lost unheard, and the others' with it.
+            self._is_astray = self._is_astray or bool(self._judged)
+            self._assigned.difference_update(lost)
+            self.recovery.forget(lost)
+        if gained:
+            log_line.info("partitions gained", extra={"partitions": _listed(gained)})
+            self._assigned.update(gained)
+        if self._is_astray:
+            self._start_over()
+        elif gained:
+            self._restore(gained)
+
+    def _release(self, partitions: tuple[Partition, ...]) -> None:
+        """The last words on partitions that are about to be given up."""
+        try:
+            self._settle()
+            if not self._is_astray:
+                self._save_all(partitions)
+        except LogUnavailable as error:
+            log_line.warning("partitions go without their last changes saved", extra={"reason": str(error)})
+            self._is_astray = True
+
+    def _start_over(self) -> None:
+        """Memories are ahead of what became true: forget them, and take everything from where the log says it stands."""
+        self._judged = []
+        assigned = tuple(sorted(self._assigned))
+        self.recovery.forget(assigned)
+        if not self._life.stop.is_set():
+            self._is_astray = False
+            self._restore(assigned)
+
+    def _restore(self, partitions: Sequence[Partition]) -> None:
+        """Take `partitions` from where the log says they stand. The one door: start, rebalance, aborted commit."""
+        self._life.enter(S.RESTORING)
+        self._restoring_s = self._clock()
+        restored = self._life.insist(lambda: self.log.restore(partitions), restoring=True)
+        if restored is not None:
+            offsets = self.recovery.begin(restored, self._clock())
+            self.vitals.messages_missed = self.recovery.messages_missed
+            self._life.insist(lambda: self.log.resume(offsets), restoring=True)
+            self._life.enter(S.RESTORING)
+
+    def _live(self) -> None:
+        if self.vitals.state is S.RESTORING and self._assigned:
+            self.vitals.restored_s = self._clock() - self._restoring_s
+            log_line.info(
+                "partitions restored",
+                extra={
+                    "partitions": _listed(self._assigned),
+                    "streams": self.detector.streams,
+                    "seconds": round(self.vitals.restored_s, 3),
+                },
+            )
+        self._life.enter(S.RUNNING)
+
+    # -- judging ------------------------------------------------------------------------------------------------------
+
     def _judge(self, messages: Messages, poll_s: float) -> None:
-        """Decode, detect, commit and observe one batch."""
+        known, news = self.recovery.split(messages)
+        if len(known):
+            self._remember(known, self.decoder.decode(known))
+            self.vitals.messages_replayed += len(known)
+        if not len(news):
+            return
         begun_s = time.perf_counter()
-        decoded = self.decoder.decode(messages)
+        decoded = self.decoder.decode(news)
         decoded_s = time.perf_counter()
-        verdicts = self.detector.detect(decoded.batch)
+        verdicts = self._remember(news, decoded)
         detected_s = time.perf_counter()
         rejects = sorted((*decoded.rejects, *refused(decoded, verdicts)), key=lambda reject: reject.position)
-        outcome = Outcome(
-            alerts=[self.encoder.message(alert) for alert in verdicts.alerts],
-            dead_letters=dead_letters(messages, rejects),
-            offsets=_next_offsets(messages),
-        )
-        encoded_s = time.perf_counter()
-        if not self._commit(outcome):
-            return
-        committed_s = time.perf_counter()
-        self._account.count(messages, decoded, verdicts, rejects)
+        alerts = [self.encoder.message(alert) for alert in verdicts.alerts]
+        letters = dead_letters(news, rejects)
         seconds = {
             "poll": poll_s,
             "decode": decoded_s - begun_s,
             "detect": detected_s - decoded_s,
-            "encode": encoded_s - detected_s,
-            "commit": committed_s - encoded_s,
+            "encode": time.perf_counter() - detected_s,
         }
-        for observer in self.observers:
-            observer.observe(decoded, verdicts, seconds)
+        self._judged.append(Batch(news, decoded, verdicts, rejects, alerts, letters, seconds))
 
-    def _commit(self, outcome: Outcome) -> bool:
-        """Commit, as often as it takes. False: it was aborted, and the partitions stand where the log says."""
+    def _remember(self, messages: Messages, decoded: Decoded) -> Verdicts:
+        """Judge, and write down which memories changed by it."""
+        before = self.recovery.times(messages)
+        verdicts = self.detector.detect(decoded.batch)
+        self.recovery.note(messages, verdicts, before, self._clock())
+        return verdicts
+
+    # -- committing ---------------------------------------------------------------------------------------------------
+
+    def _commit_if_due(self) -> None:
+        now_s = self._clock()
+        decides = any(batch.alerts or batch.dead_letters for batch in self._judged)
+        if self._flight is not None and (decides or self._flight.done.done()):
+            self._settle()
+        if self._is_astray:
+            self._start_over()
+            return
+        if self._flight is None and (decides or now_s - self._committed_s >= COMMIT_INTERVAL_S):
+            state = self.recovery.due_slice(now_s)
+            if self._judged or state:
+                self._commit(state)
+
+    def _commit(self, state: Mapping[Partition, Mapping[bytes, bytes | None]]) -> None:
+        """Send all that was judged on its way, with some state."""
+        batches, self._judged = self._judged, []
+        outcome = Outcome(
+            alerts=[alert for batch in batches for alert in batch.alerts],
+            dead_letters=[letter for batch in batches for letter in batch.dead_letters],
+            state=state,
+            offsets=self.recovery.offsets({partition for batch in batches for partition in batch.messages.partitions} | state.keys()),
+        )
+        self._committed_s = self._clock()
+        self._flight = Flight(outcome, batches, time.perf_counter(), self._send(outcome))
+
+    def _send(self, outcome: Outcome) -> Future[None]:
+        return self._lane.submit(lambda: self.log.commit(outcome))
+
+    def _settle(self) -> None:
+        """Wait for the commit on its way, and make it again as often as the log is unavailable.
+
+        Afterwards it is true, or the memories are astray.
+        """
+        if self._flight is None:
+            return
+        flight, self._flight = self._flight, None
+        under_way: Future[None] | None = flight.done
+
+        def arrive() -> None:
+            nonlocal under_way
+            done, under_way = under_way or self._send(flight.outcome), None
+            done.result()
+
         try:
-            self._insist(lambda: self.log.commit(outcome))
+            self._life.insist(arrive)
         except CommitAborted as error:
             log_line.warning("commit aborted: memories are discarded and restored", extra={"reason": str(error)})
             self.vitals.commits_aborted += 1
-            assigned = tuple(sorted(self._assigned))
-            self.detector.forget(assigned)
-            if not self._stop.is_set():
-                self._restore(assigned)
-                self._enter(S.RUNNING)
-            return False
-        self._enter(S.RUNNING)
+            self._is_astray = True
+            return
         self.vitals.commits += 1
-        return True
+        for rows in flight.outcome.state.values():
+            self.vitals.rows_saved += len(rows)
+            self.vitals.state_bytes += sum(len(row) for row in rows.values() if row is not None)
+        commit_s = time.perf_counter() - flight.begun_s
+        for batch in flight.batches:
+            self._account.count(batch.messages, batch.decoded, batch.verdicts, batch.rejects)
+            for observer in self.observers:
+                observer.observe(batch.decoded, batch.verdicts, {**batch.seconds, "commit": commit_s})
+            commit_s = 0.0  # one commit, counted once
 
-    def _restore(self, partitions: Sequence[Partition]) -> None:
-        """Take `partitions` from where the log says they stand. The one door: start, rebalance, aborted commit."""
-        self._enter(S.RESTORING)
-        begun_s = time.perf_counter()
-        restored = self._insist(lambda: self.log.restore(partitions), restoring=True)
-        if restored is None:
-            return
-        log_line.info(
-            "partitions restored",
-            extra={
-                "offsets": {f"{partition.topic}/{partition.number}": at.offset for partition, at in restored.items()},
-                "seconds": round(time.perf_counter() - begun_s, 3),
-            },
-        )
-
-    def _forget(self, partitions: Sequence[Partition]) -> None:
-        self._assigned.difference_update(partitions)
-        self.detector.forget(partitions)
-
-    def _insist(self, call: Callable[[], T], *, restoring: bool = False) -> T | None:
-        """`call`, again and again while the log is unavailable.
-
-        Once told to stop, a commit is tried until the time for draining is over; restoring is given up at once (None).
-        """
-        while True:
-            if self._stop.is_set():
-                self._enter(S.DRAINING)
-                if restoring:
-                    return None
-            try:
-                result = call()
-            except LogUnavailable as error:
-                if time.monotonic() >= self._drain_by_s:
-                    raise LogUnavailable(
-                        f"the log stayed unavailable for the drain time-out of {self.settings.drain_timeout_s:g} s: {error}",
-                        fix="nothing is lost: the uncommitted messages are read again at the next start",
-                    ) from error
-                self._back_off(error)
-                if restoring:
-                    self._enter(S.RESTORING)
-            else:
-                self._available()
-                return result
-
-    def _back_off(self, error: LogUnavailable) -> None:
-        """Pause for a random time below a bound that doubles with each failure in a row ("full jitter").
-
-        source: M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015
-        """
-        bound_s = min(self.settings.backoff_ms_max / 1000, BACKOFF_S_MIN * 2.0 ** min(self._attempts, 40))
-        pause_s = self._jitter.uniform(0, bound_s)
-        self._attempts += 1
-        self.vitals.log_unavailable += 1
-        level = logging.WARNING if self._attempts == 1 else logging.INFO
-        log_line.log(level, "log unavailable", extra={"reason": str(error), "attempt": self._attempts, "pause_s": round(pause_s, 3)})
-        self._enter(S.BACKING_OFF)
-        self.vitals.backoff_s = pause_s
-        self._beat(pause_s)
-        # Once told to stop, the event no longer pauses anything; the retries while draining still must not spin.
-        pause_s = max(0.0, min(pause_s, self._drain_by_s - time.monotonic()))
-        (self._never if self._stop.is_set() else self._stop).wait(pause_s)
-        self.vitals.backoff_s = 0.0
-
-    def _available(self) -> None:
-        if self._attempts:
-            log_line.info("log available again", extra={"attempts": self._attempts})
-            self._attempts = 0
-
-    def _enter(self, state: WorkerState) -> None:
-        """Change the state. Draining is one way: once told to stop, whatever happens is part of it."""
-        if self._stop.is_set() and state is not S.STOPPED:
-            state = S.DRAINING
-        before = self.vitals.state
-        if state is before:
-            return
-        assert state in LEGAL[before], f"{before} -> {state}"
-        if state is S.DRAINING:
-            self._drain_by_s = time.monotonic() + self.settings.drain_timeout_s
-        self.vitals.state = state
-        if S.BACKING_OFF not in (before, state):
-            log_line.info("worker " + state.value, extra={"before": before.value})
-
-    def _beat(self, pause_s: float = 0.0) -> None:
-        self.vitals.alive_until_s = time.monotonic() + pause_s + self.settings.poll_timeout_ms / 1000 + ALIVE_S
+    def _save_all(self, partitions: Iterable[Partition]) -> None:
+        """Commit all that was judged, and save all that is unsaved of these partitions."""
+        self._settle()
+        state = self.recovery.rest(partitions, self._clock())
+        while (self._judged or state) and not self._is_astray:
+            self._commit(state)
+            state = self.recovery.rest(partitions, self._clock())  # the next slice is encoded while this one is written
+            self._settle()
 
     def _look_at_log(self) -> None:
-        vitals = self.vitals
+        vitals, now_s = self.vitals, self._clock()
         vitals.partitions = len(self._assigned)
         vitals.streams = self.detector.streams
         vitals.alerts_open = self.detector.alerts_open
-        now_s = time.monotonic()
+        vitals.rows_unsaved = self.recovery.rows_unsaved
+        vitals.unsaved_s = self.recovery.unsaved_s(now_s)
         if now_s >= self._lag_due_s:
             self._lag_due_s = now_s + LAG_INTERVAL_S
             vitals.lag = dict(self.log.lag())
-
-
-def _next_offsets(messages: Messages) -> dict[Partition, int]:
-    """Per partition that occurs: the offset after its last message."""
-    last = np.full(len(messages.partitions), -1, np.int64)
-    np.maximum.at(last, messages.partition, messages.offset)
-    return {partition: int(offset) + 1 for partition, offset in zip(messages.partitions, last, strict=True) if offset >= 0}
 
 
 def _listed(partitions: Iterable[Partition]) -> list[str]:

@@ -1,0 +1,215 @@
+"""Saved memories: one row per stream, a marker per partition, the layout of the rows. Versioned; old ones stay readable.
+
+A partition's state topic holds, by key:
+
+    stream/NAME   the row of a stream: a header, then its columns, little-endian, in the order of the layout
+    layout/ID     what the columns of rows with this layout id are: JSON, [[name, dtype, shape], ...]
+    marker        where the partition stands: JSON, `Marker`
+
+A row's header says which layout it has, which era it belongs to, and which input offset it stands for: all of the stream's readings
+before that offset are in it, none after. A row without columns says that there is no such stream at that offset.
+An **era** is one unbroken memory of a partition, from a cold start on; rows of other eras do not count.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.event_time import NEVER, Time
+from detector.core.states import Column, StreamStates
+from detector.errors import StateCorrupted
+
+VERSION = 1
+MARKER = b"marker"
+STREAM, LAYOUT = b"stream/", b"layout/"
+ERA_BYTES = 8
+
+HEADER = np.dtype([("version", "u1"), ("empty", "u1"), ("reserved", "<u2"), ("layout", "<u4"), ("era", f"V{ERA_BYTES}"), ("offset", "<i8")])
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """Where a partition's saved memory stands.
+
+    era           of the rows that count
+    fingerprint   of the bundle that made them
+    offset        input offset from which readings must be judged again: the effect of all before it is in the rows
+    time          the partition's time at that offset
+    next_offset   input offset that was committed together with this marker
+    """
+
+    era: bytes
+    fingerprint: str
+    offset: int
+    time: Time
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Saved rows as columns.
+
+    names     of the streams
+    offset    i8[R] input offset that each stands for
+    columns   [R, ...] each; those that were not saved are absent
+    """
+
+    names: list[bytes]
+    offset: NDArray[np.int64]
+    columns: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a state partition holds.
+
+    marker     None: nothing was ever saved
+    rows       of the marker's era, one group per layout
+    gone       streams that are known not to be there any more, and the offset from which on that is so
+    stale      streams whose rows are of other eras
+    layouts    ids of the layouts that are written down
+    """
+
+    marker: Marker | None
+    rows: tuple[Rows, ...]
+    gone: dict[bytes, int]
+    stale: tuple[bytes, ...]
+    layouts: frozenset[int]
+
+
+def key_of(stream: bytes) -> bytes:
+    """The key of a stream's row."""
+    return STREAM + stream
+
+
+def encode_marker(marker: Marker) -> bytes:
+    """The marker as JSON, for people as well."""
+    time = {name: None if value == NEVER else value for name, value in marker.time._asdict().items()}
+    fields = {"version": VERSION, "era": marker.era.hex(), "fingerprint": marker.fingerprint}
+    return json.dumps({**fields, "offset": marker.offset, **time, "next_offset": marker.next_offset}).encode()
+
+
+def decode_marker(value: bytes) -> Marker:
+    """The marker behind its bytes.
+
+    raises StateCorrupted  this is no marker, or of a version that is not known
+    """
+    try:
+        fields = json.loads(value)
+        if fields["version"] != VERSION:
+            raise StateCorrupted(f"the saved marker has version {fields['version']}, which this version does not know", fix=NEWER)
+        time = Time(*(NEVER if fields[name] is None else int(fields[name]) for name in Time._fields))
+        era = bytes.fromhex(fields["era"])
+        return Marker(era, str(fields["fingerprint"]), int(fields["offset"]), time, int(fields["next_offset"]))
+    except (ValueError, KeyError, TypeError):
+        raise StateCorrupted("the saved marker of a partition does not read back", fix=START_OVER) from None
+
+
+NEWER = "run the version that wrote it, or a newer one"
+START_OVER = "delete the records of this state topic to start cold; nothing else is lost"
+
+
+class RowCodec:
+    """Rows of the arena <-> bytes.
+
+    columns   of the arena, in its order
+    """
+
+    def __init__(self, columns: Mapping[str, Column]) -> None:
+        self._columns = {name: np.dtype(column.dtype).newbyteorder("<") for name, column in columns.items()}
+        self._shapes = {name: column.shape for name, column in columns.items()}
+        self.layout = json.dumps([[name, dtype.str, list(self._shapes[name])] for name, dtype in self._columns.items()]).encode()
+        self.layout_id = zlib.crc32(self.layout)
+        self.layout_key = LAYOUT + b"%08x" % self.layout_id
+        self.row_bytes = HEADER.itemsize + _size(json.loads(self.layout))
+
+    def encode(self, states: StreamStates, rows: NDArray[np.int64], era: bytes, offset: int) -> list[bytes]:
+        """One value per row.
+
+        rows     i8[R] of the arena
+        offset   input offset that they all stand for
+        """
+        packed = np.empty((len(rows), self.row_bytes), np.uint8)
+        packed[:, : HEADER.itemsize] = np.frombuffer(self._header(era, offset, empty=False), np.uint8)
+        at = HEADER.itemsize
+        for name, dtype in self._columns.items():
+            column = np.ascontiguousarray(states[name][rows], dtype).reshape(len(rows), -1).view(np.uint8)
+            packed[:, at : at + column.shape[1]] = column
+            at += column.shape[1]
+        whole, size = packed.tobytes(), self.row_bytes
+        return [whole[start : start + size] for start in range(0, len(whole), size)]
+
+    def empty(self, era: bytes, offset: int) -> bytes:
+        """The row of a stream that is not there any more."""
+        return self._header(era, offset, empty=True)
+
+    def _header(self, era: bytes, offset: int, *, empty: bool) -> bytes:
+        return np.array((VERSION, empty, 0, self.layout_id, era, offset), HEADER).tobytes()
+
+
+def decode_state(state: Mapping[bytes, bytes]) -> Saved:
+    """What a partition's saved state says.
+
+    raises StateCorrupted  it does not read back as what was written
+    """
+    marker = decode_marker(state[MARKER]) if MARKER in state else None
+    names, values = [], []
+    layouts: dict[int, bytes] = {}
+    for key, value in state.items():
+        if key.startswith(STREAM):
+            names.append(key[len(STREAM) :])
+            values.append(value)
+        elif key.startswith(LAYOUT):
+            layouts[zlib.crc32(value)] = value
+    if any(len(value) < HEADER.itemsize for value in values):
+        raise StateCorrupted("a saved row is shorter than its header", fix=START_OVER)
+    headers = np.frombuffer(b"".join(value[: HEADER.itemsize] for value in values), HEADER)
+    if (headers["version"] != VERSION).any():
+        raise StateCorrupted(f"a saved row has version {headers['version'].max()}, which this version does not know", fix=NEWER)
+    counts = headers["era"] == np.void(marker.era if marker else bytes(ERA_BYTES))
+    if marker is None:
+        counts[:] = False
+    is_row = counts & (headers["empty"] == 0)
+    groups = []
+    for layout_id in np.unique(headers["layout"][is_row]).tolist():
+        chosen = np.flatnonzero(is_row & (headers["layout"] == layout_id)).tolist()
+        groups.append(
+            _decode_rows([names[k] for k in chosen], [values[k] for k in chosen], headers["offset"][chosen], layouts.get(layout_id))
+        )
+    return Saved(
+        marker,
+        tuple(groups),
+        {names[k]: int(headers["offset"][k]) for k in np.flatnonzero(counts & (headers["empty"] == 1)).tolist()},
+        tuple(names[k] for k in np.flatnonzero(~counts).tolist()),
+        frozenset(layouts),
+    )
+
+
+def _decode_rows(names: list[bytes], values: Sequence[bytes], offset: NDArray[np.int64], layout: bytes | None) -> Rows:
+    """Rows of one layout."""
+    if layout is None:
+        raise StateCorrupted(f"saved rows, such as that of {names[0].decode()}, have a layout that is not written down", fix=START_OVER)
+    described = json.loads(layout)
+    size = HEADER.itemsize + _size(described)
+    if any(len(value) != size for value in values):
+        raise StateCorrupted("a saved row is not as long as its layout says", fix=START_OVER)
+    packed = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), size)
+    columns: dict[str, NDArray[Any]] = {}
+    at = HEADER.itemsize
+    for name, dtype, shape in described:
+        end = at + _size([[name, dtype, shape]])
+        columns[name] = np.ascontiguousarray(packed[:, at:end]).view(dtype).reshape(len(values), *shape)
+        at = end
+    return Rows(names, offset.astype(np.int64), columns)
+
+
+def _size(described: Sequence[Sequence[Any]]) -> int:
+    """Bytes of one row's columns."""
+    return sum(np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64)) for _, dtype, shape in described)

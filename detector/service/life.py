@@ -1,0 +1,137 @@
+"""Where the worker is in its life, and how it waits for a log that is away.
+
+                 .-----------------------------------------------.
+                 |                                               v
+    .------------+---.  gained   .-----------.  caught up  .-----------.
+    |    STARTING    |---------->| RESTORING |------------>|  RUNNING  |
+    '---+------------'           |           |<------------|           |
+        |                        '-----------'   gained,   '-----------'
+        |                          |       ^     aborted     |       ^
+        | unavailable  unavailable |       | available again |       | available again
+        |                          v       |     unavailable v       |
+        |                        .----------------------------------------.
+        '----------------------->|              BACKING_OFF               |
+                                 '----------------------------------------'
+
+    any of these, told to stop  -->  DRAINING   what was judged is committed, memories are saved, nothing is polled any more
+    any state, at the end       -->  STOPPED    the log is closed; nothing leads out of here
+
+`STARTING -> RUNNING` is a first poll without partitions: they come later, or another worker has them all.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import TypeVar
+
+from detector.config import Service
+from detector.errors import LogUnavailable
+from detector.ports import Vitals, WorkerState
+
+T = TypeVar("T")
+
+log_line = logging.getLogger(__name__)
+
+ALIVE_S = 60.0  # longer than any one call into a log or one batch's judgement should take
+BACKOFF_S_MIN = 0.1
+
+S = WorkerState
+LEGAL: dict[WorkerState, frozenset[WorkerState]] = {
+    S.STARTING: frozenset({S.RESTORING, S.RUNNING, S.BACKING_OFF, S.DRAINING, S.STOPPED}),
+    S.RESTORING: frozenset({S.RUNNING, S.BACKING_OFF, S.DRAINING, S.STOPPED}),
+    S.RUNNING: frozenset({S.RESTORING, S.BACKING_OFF, S.DRAINING, S.STOPPED}),
+    S.BACKING_OFF: frozenset({S.RESTORING, S.RUNNING, S.DRAINING, S.STOPPED}),
+    S.DRAINING: frozenset({S.STOPPED}),
+    S.STOPPED: frozenset(),
+}
+
+
+class Life:
+    """The worker's state, written into its vitals; and patience with a log that is away.
+
+    stop   set once the worker is told to stop
+    """
+
+    def __init__(self, vitals: Vitals, settings: Service, jitter: random.Random) -> None:
+        self.stop = Event()
+        self._never = Event()
+        self._vitals = vitals
+        self._settings = settings
+        self._jitter = jitter
+        self._attempts = 0
+        self._drain_by_s = float("inf")
+        self.beat()
+
+    def enter(self, state: WorkerState) -> None:
+        """Change the state. Draining is one way: once told to stop, whatever happens is part of it."""
+        if self.stop.is_set() and state is not S.STOPPED:
+            state = S.DRAINING
+        before = self._vitals.state
+        if state is before:
+            return
+        assert state in LEGAL[before], f"{before} -> {state}"
+        if state is S.DRAINING:
+            self._drain_by_s = time.monotonic() + self._settings.drain_timeout_s
+        self._vitals.state = state
+        if S.BACKING_OFF not in (before, state):
+            log_line.info("worker " + state.value, extra={"before": before.value})
+
+    def beat(self, pause_s: float = 0.0) -> None:
+        """The worker moves; it will again before long."""
+        self._vitals.alive_until_s = time.monotonic() + pause_s + self._settings.poll_timeout_ms / 1000 + ALIVE_S
+
+    def insist(self, call: Callable[[], T], *, restoring: bool = False) -> T | None:
+        """`call`, again and again while the log is unavailable.
+
+        Once told to stop, a commit is tried until the time for draining is over; restoring is given up at once (None).
+
+        raises LogUnavailable  that time is over
+        """
+        while True:
+            if self.stop.is_set():
+                self.enter(S.DRAINING)
+                if restoring:
+                    return None
+            try:
+                result = call()
+            except LogUnavailable as error:
+                if time.monotonic() >= self._drain_by_s:
+                    raise LogUnavailable(
+                        f"the log stayed unavailable for the drain time-out of {self._settings.drain_timeout_s:g} s: {error}",
+                        fix="nothing is lost: the uncommitted messages are read again at the next start",
+                    ) from error
+                self.back_off(error)
+                if restoring:
+                    self.enter(S.RESTORING)
+            else:
+                self.available()
+                return result
+
+    def back_off(self, error: LogUnavailable) -> None:
+        """Pause for a random time below a bound that doubles with each failure in a row ("full jitter").
+
+        source: M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015
+        """
+        bound_s = min(self._settings.backoff_ms_max / 1000, BACKOFF_S_MIN * 2.0 ** min(self._attempts, 40))
+        pause_s = self._jitter.uniform(0, bound_s)
+        self._attempts += 1
+        self._vitals.log_unavailable += 1
+        level = logging.WARNING if self._attempts == 1 else logging.INFO
+        log_line.log(level, "log unavailable", extra={"reason": str(error), "attempt": self._attempts, "pause_s": round(pause_s, 3)})
+        self.enter(S.BACKING_OFF)
+        self._vitals.backoff_s = pause_s
+        self.beat(pause_s)
+        # Once told to stop, the event no longer pauses anything; the retries while draining still must not spin.
+        pause_s = max(0.0, min(pause_s, self._drain_by_s - time.monotonic()))
+        (self._never if self.stop.is_set() else self.stop).wait(pause_s)
+        self._vitals.backoff_s = 0.0
+
+    def available(self) -> None:
+        """The log has answered."""
+        if self._attempts:
+            log_line.info("log available again", extra={"attempts": self._attempts})
+            self._attempts = 0
