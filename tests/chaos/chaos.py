@@ -21,10 +21,11 @@ from pathlib import Path
 
 from deploy.kafka.local_kafka import LocalKafkaError
 from tests.chaos.disturbances import KINDS, kinds
+from tests.chaos.memories import Memories
 from tests.chaos.oracle import Difference, Ledger, Undisturbed, alert_name, dead_letter_name
 from tests.chaos.site import GROUP, Site
-from tests.chaos.source import Sent, Source
-from tests.chaos.witness import Trouble, Witness, Writer, wait_until
+from tests.chaos.source import TOPIC, Sent, Source
+from tests.chaos.witness import Reader, Trouble, Writer, wait_until
 
 WORKERS = 2
 ROUND_S_MAX = 60.0
@@ -67,16 +68,18 @@ class Chaos:
         self._source = Source(seed, rounds)
         self._undisturbed = Undisturbed(self.site.model, self.site.config)
         self._alerts, self._dead_letters = Ledger("alert", alert_name), Ledger("dead letter", dead_letter_name)
+        config = self.site.config
+        self._ledgers = {config.alerts_topic: self._alerts, config.dead_letters_topic: self._dead_letters}
+        self._memories = Memories(self._undisturbed)
 
     def open(self, workers: int = WORKERS) -> None:
         """Start everything, and let every stream settle."""
         self.site.open(workers)
         servers, config = self.site.broker.bootstrap_servers, self.site.config
         self._writer = Writer(servers)
-        self._witness = Witness(servers, GROUP, {config.alerts_topic: self._alerts, config.dead_letters_topic: self._dead_letters})
-        burst = self._source.warm_up()
-        self.expect(burst)
-        self.write(burst, 0.0)
+        self._input = Reader(servers, [TOPIC], GROUP)
+        self._outputs = Reader(servers, [config.alerts_topic, config.dead_letters_topic, *config.state_topics.values()])
+        self.write(self._source.warm_up(), 0.0)
         self.compare()
 
     def round(self, number: int, kind: str) -> Round:
@@ -89,24 +92,14 @@ class Chaos:
         done = Round(number, kind, rng.uniform(0.0, BURST_S))
         begun_s, restarts = time.monotonic(), self.site.restarts
         burst = self._source.burst()
-        done.messages = sum(map(len, burst))
-        done.alerts, done.dead_letters = self.expect(burst)
         with ThreadPoolExecutor() as beside:
             writing = beside.submit(self.write, burst, BURST_S)
             time.sleep(done.moment_s)
             KINDS[kind](self.site, rng)
             writing.result()
-        self.compare()
+        done.messages, done.alerts, done.dead_letters = self.compare()
         done.seconds, done.restarts = time.monotonic() - begun_s, self.site.restarts - restarts
         return done
-
-    def expect(self, burst: list[list[Sent]]) -> tuple[int, int]:
-        """Let the oracle judge; how many alerts and dead letters must come."""
-        alerts, dead_letters = self._undisturbed.judge([message for tick in burst for message in tick])
-        self._alerts.expect(alerts)
-        self._dead_letters.expect(dead_letters)
-        self.alerts += len(alerts)
-        return len(alerts), len(dead_letters)
 
     def write(self, burst: list[list[Sent]], seconds: float) -> None:
         """Write the burst, spread over so many seconds."""
@@ -116,21 +109,33 @@ class Chaos:
             self._writer.write(tick)
         self._writer.flush()
 
-    def compare(self) -> None:
-        """Wait until all is committed, then compare what is new."""
+    def compare(self) -> tuple[int, int, int]:
+        """Let the oracle judge what is new on the input, wait until the site has too, and compare.
+
+        returns  how many messages, alerts and dead letters were expected
+        raises Trouble  the site did not come to rest
+        """
         deadline = time.monotonic() + ROUND_S_MAX
-        wait_until(self._is_committed, f"offsets {self._undisturbed.ends}", deadline)
-        self._witness.read(self.difference, deadline)
-        for ledger in (self._alerts, self._dead_letters):
+        messages = self._input.read(deadline)
+        alerts, dead_letters = self._undisturbed.judge(messages)
+        self._alerts.expect(alerts)
+        self._dead_letters.expect(dead_letters)
+        self.alerts += len(alerts)
+        wait_until(self._is_committed, f"committed offsets {self._undisturbed.ends}", deadline)
+        for message in self._outputs.read(deadline):
+            self._ledgers.get(message.topic() or "", self._memories).find(message, self.difference)
+        for ledger in self._ledgers.values():
             ledger.settle(self.difference)
         if unaccounted := self.site.unaccounted():
             raise Trouble(f"{unaccounted:g} readings have no disposition")
+        return len(messages), len(alerts), len(dead_letters)
 
     def finish(self) -> None:
         """All workers leave in order; what they leave behind is compared."""
         for worker in list(self.site.workers):
             self.site.remove(worker)
         self.compare()
+        self._memories.settle(self.difference)
 
     def close(self) -> None:
         """End everything at once."""
@@ -138,7 +143,7 @@ class Chaos:
 
     def _is_committed(self) -> bool:
         self.site.supervise()
-        committed, ends = self._witness.committed(), self._undisturbed.ends
+        committed, ends = self._input.committed(), self._undisturbed.ends
         if any(offset > end for offset, end in zip(committed, ends, strict=True)):
             raise Trouble(f"offsets beyond the input are committed: {committed}, it ends at {ends}")
         return committed == ends

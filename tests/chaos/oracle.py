@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
+from confluent_kafka import Message as KafkaMessage
 
+from detector.adapters.kafka_client import to_messages
 from detector.cli import wiring
 from detector.codec.alerts import AlertEncoder
 from detector.codec.dead_letters import REASON, dead_letters
-from detector.codec.messages import Headers, Message, Messages
+from detector.codec.messages import Headers, Message
 from detector.codec.readings import JsonReadings
 from detector.config import Config
 from detector.core.detect import Detector
 from detector.core.model import Model
-from detector.core.readings import Partition
+from detector.core.readings import Disposition
 from detector.service.account import refused
-from tests.chaos.source import PARTITIONS, TOPIC, Sent
+from tests.chaos.source import PARTITIONS, TOPIC
+from tests.core.builders import memory_of
 
 Written: TypeAlias = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]
 """A message as it can be compared: key, value, headers."""
@@ -32,41 +34,36 @@ raises KeyError, ValueError, TypeError  it is not such a message
 
 
 class Undisturbed:
-    """Judges the messages as the service's worker does, with nothing in between; offsets follow from the order."""
+    """Judges what lies on the input topic as the service's worker does, with nothing in between."""
 
     def __init__(self, model: Model, config: Config) -> None:
         self.detector = Detector(model, wiring.settings(config))
         self.ends = [0] * PARTITIONS
+        self.history: dict[tuple[int, bytes], list[tuple[int, int]]] = {}
+        """Per partition and stream: offset and event time of each reading that became part of its memory."""
         self._decoder = JsonReadings(wiring.reading_format(config.input, model.channels), self.detector.names)
         self._encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}")
-        self._partitions = tuple(Partition(TOPIC, number) for number in range(PARTITIONS))
 
-    def judge(self, sent: Sequence[Sent]) -> tuple[list[Message], list[Message]]:
+    def judge(self, batch: list[KafkaMessage]) -> tuple[list[Message], list[Message]]:
         """Alerts and dead letters, in the order of the log of each partition."""
-        messages = self._messages(sent)
+        messages = to_messages(batch, (TOPIC,), with_log_time=True)
+        for message in batch:
+            partition = message.partition() or 0
+            assert message.offset() == self.ends[partition], "the input has holes"
+            self.ends[partition] += 1
         decoded = self._decoder.decode(messages)
+        names = [self.detector.names.name(stream) for stream in decoded.batch.stream_id.tolist()]
         verdicts = self.detector.detect(decoded.batch)
+        for at in np.flatnonzero(verdicts.disposition <= Disposition.WARMUP).tolist():
+            number = messages.partitions[decoded.batch.partition[at]].number
+            event = int(decoded.batch.offset[at]), int(decoded.batch.event_time_us[at])
+            self.history.setdefault((number, names[at].encode()), []).append(event)
         rejects = sorted((*decoded.rejects, *refused(decoded, verdicts)), key=lambda reject: reject.position)
         return [self._encoder.message(alert) for alert in verdicts.alerts], dead_letters(messages, rejects)
 
-    def _messages(self, sent: Sequence[Sent]) -> Messages:
-        offset = np.empty(len(sent), np.int64)
-        for at, message in enumerate(sent):
-            offset[at] = self.ends[message.partition]
-            self.ends[message.partition] += 1
-
-        def headers(position: int) -> Headers:
-            return sent[position].headers
-
-        return Messages(
-            [message.key for message in sent],
-            [message.value for message in sent],
-            np.array([message.partition for message in sent], np.int32),
-            offset,
-            np.array([message.time_ms * 1000 for message in sent], np.int64),
-            self._partitions,
-            headers,
-        )
+    def memories(self) -> dict[tuple[int, bytes], dict[str, bytes]]:
+        """Every column of every stream, bit for bit, by partition and stream."""
+        return {(partition.number, stream.encode()): memory for (partition, stream), memory in memory_of(self.detector).items()}
 
 
 @dataclass(slots=True)
@@ -103,11 +100,6 @@ class Ledger:
         self._found: set[str] = set()
         self._last: dict[tuple[int, int], int] = {}
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether all that is expected was found."""
-        return not self._missing
-
     def expect(self, messages: Sequence[Message]) -> None:
         """These must come, in this order as far as they follow from one partition."""
         for message in messages:
@@ -117,8 +109,10 @@ class Ledger:
             self._expected[name] = len(self._expected), written
             self._missing[name] = None
 
-    def find(self, written: Written, output: int, into: Difference) -> None:
-        """A message that lies on partition `output` of the topic."""
+    def find(self, message: KafkaMessage, into: Difference) -> None:
+        """A message that lies on the topic."""
+        headers = cast(Headers, message.headers() or ())  # a list of pairs; the stubs allow for what producers take, too
+        written, output = as_written(message.key(), message.value(), headers), message.partition() or 0
         try:
             name, source = self._name_of(written)
         except (KeyError, ValueError, TypeError):
@@ -168,7 +162,7 @@ def _difference(expected: Written | None, found: Written) -> str:
     if expected is None:
         return f"not expected: {found!r:.200}"
     one, other = repr(expected), repr(found)
-    at = max(0, len(os.path.commonprefix((one, other))) - 40)
+    at = max(0, next((k for k, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0) - 40)
     return f"expected ...{one[at : at + 120]}..., found ...{other[at : at + 120]}..."
 
 

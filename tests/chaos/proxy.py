@@ -98,12 +98,12 @@ class Proxies:
 
     async def _serve(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, until either side ends it."""
-        connection = Connection(writer)
+        connection, pumps = Connection(writer), []
         try:
-            if self._modes[number] is Mode.CUT:
-                return
             to_broker = await asyncio.open_connection(HOST, self._targets[number])
             connection.writers = (writer, to_broker[1])
+            if self._modes[number] is Mode.CUT:
+                return
             self._connections[number].add(connection)
             pumps = [
                 asyncio.create_task(self._pump(number, connection, reader, to_broker[1], Mode.MUTE)),
@@ -115,6 +115,7 @@ class Proxies:
         finally:
             self._connections[number].discard(connection)
             connection.reset()
+            await asyncio.gather(*pumps)
 
     async def _pump(
         self, number: int, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, swallowing: Mode

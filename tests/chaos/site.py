@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class Site:
         """
         self.workers.remove(worker)
         code = worker.leave()
-        if code != 0:
+        if code != 0 and not (code == -signal.SIGTERM and not worker.has_begun):
             raise Trouble(f"{worker.name} left with {code} instead of 0:\n{worker.log_tail()}")
 
     def supervise(self) -> None:

@@ -31,9 +31,9 @@ def _leave_with_parent() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        from tests.chaos import broken
+        from tests.chaos.broken import break_on_purpose
 
-        broken.break_on_purpose(sys.argv[1])
+        break_on_purpose(sys.argv[1])
     line = sys.stdin.readline()
     if not line:
         sys.exit(0)

@@ -1,18 +1,16 @@
-"""Stands at the broker: writes the input, reads what was committed."""
+"""Stands at the broker: writes the input, reads what lies on the topics, asks for the group's offsets."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from detector.codec.messages import Headers
-from tests.chaos.oracle import Difference, Ledger, as_written
 from tests.chaos.source import PARTITIONS, TOPIC, Sent
 
 QUICK = {"reconnect.backoff.max.ms": "200", "log_level": "0"}
@@ -35,20 +33,19 @@ def wait_until(what: Callable[[], bool], goal: str, deadline: float) -> None:
 
 
 class Writer:
-    """Writes to given partitions, nothing twice, and sees to it that each message lies where the oracle believes it."""
+    """Writes messages to the partitions that they name, nothing twice.
+
+    Kafka's own time of a message is the present: a broker that was killed forgets producers whose newest message is a day old,
+    and would take again what it had taken.
+    """
 
     def __init__(self, servers: str) -> None:
-        self._producer = Producer(
-            {"bootstrap.servers": servers, "enable.idempotence": "true", "linger.ms": "2", "message.timeout.ms": "60000", **QUICK}
-        )
-        self._next = [0] * PARTITIONS
+        ours = {"enable.idempotence": "true", "linger.ms": "2", "message.timeout.ms": "60000"}
+        self._producer = Producer({"bootstrap.servers": servers, **ours, **QUICK})
         self._trouble = ""
 
     def write(self, sent: Sequence[Sent]) -> None:
-        """Queue messages.
-
-        raises Trouble  an earlier one did not arrive, or not where it should
-        """
+        """Queue messages."""
         for message in sent:
             self._producer.produce(
                 TOPIC,
@@ -56,12 +53,9 @@ class Writer:
                 message.key,
                 message.partition,
                 on_delivery=self._arrived,
-                timestamp=message.time_ms,
                 headers=list(message.headers) or None,
             )
         self._producer.poll(0)
-        if self._trouble:
-            raise Trouble(self._trouble)
 
     def flush(self) -> None:
         """Wait until all have arrived.
@@ -69,32 +63,28 @@ class Writer:
         raises Trouble  one did not
         """
         if self._producer.flush(60) or self._trouble:
-            raise Trouble(self._trouble or "the input could not be written within 60 s")
+            raise Trouble(f"the input could not be written: {self._trouble or 'not within 60 s'}")
 
-    def _arrived(self, error: KafkaError | None, message: KafkaMessage) -> None:
-        partition = message.partition() or 0
+    def _arrived(self, error: KafkaError | None, _: KafkaMessage) -> None:
         if error is not None:
-            self._trouble = f"the input could not be written: {error.str()}"
-        elif message.offset() != self._next[partition]:
-            self._trouble = f"input {partition}: offset {message.offset()} where {self._next[partition]} was due"
-        self._next[partition] += 1
+            self._trouble = error.str()
 
 
-class Witness:
-    """Reads the outputs as their users do, committed messages only, and the group's offsets.
+class Reader:
+    """Reads topics from their beginnings, committed messages only.
 
-    ledgers  what must be on each topic
+    topics  each of PARTITIONS partitions
+    group   whose offsets can be asked for; it is not joined
     """
 
-    def __init__(self, servers: str, group: str, ledgers: Mapping[str, Ledger]) -> None:
-        self._ledgers = ledgers
+    def __init__(self, servers: str, topics: Sequence[str], group: str = "witness") -> None:
         common: dict[str, str | int | float | bool] = {"bootstrap.servers": servers, **QUICK}
-        self._admin = AdminClient(common)
         reads = {"group.id": group, "enable.auto.commit": "false", "isolation.level": "read_committed", "enable.partition.eof": "true"}
-        self._consumer = Consumer({**common, **reads})  # joins no group: it is only asked for the group's offsets
-        self._outputs = [TopicPartition(topic, number, 0) for topic in ledgers for number in range(PARTITIONS)]
-        self._consumer.assign(self._outputs)
-        self._read_to: dict[tuple[str, int], int] = {}
+        self._admin = AdminClient(common)
+        self._consumer = Consumer({**common, **reads})
+        self._places = [(topic, number) for topic in topics for number in range(PARTITIONS)]
+        self._consumer.assign([TopicPartition(topic, number, 0) for topic, number in self._places])
+        self._read_to = dict.fromkeys(self._places, 0)
 
     def committed(self) -> list[int]:
         """The group's offset of each input partition; -1 where it has none, or the broker does not answer now."""
@@ -104,39 +94,40 @@ class Witness:
         except KafkaException:
             return [-1] * PARTITIONS
 
-    def read(self, into: Difference, deadline: float) -> None:
-        """Take in all that has been written to the outputs up to now, once it is decided what of it is committed.
+    def read(self, deadline: float) -> list[KafkaMessage]:
+        """All that was written since the last call and up to now, once it is decided what of it is committed.
 
         raises Trouble  it was not decided by `deadline`: a transaction stays open
         """
+        found = []
         ends = self._ends(deadline)
-        behind = {where for where, end in ends.items() if self._read_to.get(where, 0) < end}
-        while behind:
+        while behind := [place for place in self._places if self._read_to[place] < ends[place]]:
             if time.monotonic() > deadline:
-                raise Trouble(f"undecided, a transaction stays open: {', '.join(f'{topic}/{number}' for topic, number in sorted(behind))}")
+                raise Trouble(f"a transaction stays open: {', '.join(f'{topic}/{number}' for topic, number in behind)}")
             for message in self._consumer.consume(1_000, 0.05):
-                self._take(message, into)
-            behind = {where for where in behind if self._read_to.get(where, 0) < ends[where]}
-
-    def _take(self, message: KafkaMessage, into: Difference) -> None:
-        topic, number = message.topic() or "", message.partition() or 0
-        error = message.error()
-        if error is None:
-            headers = cast(Headers, message.headers() or ())  # a list of pairs; the stubs allow for what producers take, too
-            self._ledgers[topic].find(as_written(message.key(), message.value(), headers), number, into)
-        elif error.code() == KafkaError._PARTITION_EOF:
-            self._read_to[topic, number] = message.offset() or 0
+                error = message.error()
+                if error is None:
+                    found.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    self._read_to[message.topic() or "", message.partition() or 0] = message.offset() or 0
+        return found
 
     def _ends(self, deadline: float) -> dict[tuple[str, int], int]:
-        """Where each output partition ends, undecided messages included."""
+        """Where each partition ends, undecided messages included."""
         while True:
-            asked = {TopicPartition(each.topic, each.partition): OffsetSpec.latest() for each in self._outputs}  # type: ignore[no-untyped-call]
+            asked = {TopicPartition(*place): OffsetSpec.latest() for place in self._places}  # type: ignore[no-untyped-call]
             found = self._admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S_MAX)
             try:
                 return {(each.topic, each.partition): future.result().offset for each, future in found.items()}
-            except KafkaException:
+            except KafkaException as exception:
                 if time.monotonic() > deadline:
-                    raise Trouble("the broker does not tell where the outputs end") from None
+                    raise Trouble(f"the broker does not tell where its topics end: {exception}") from None
+                self._learn_leaders()
+
+    def _learn_leaders(self) -> None:
+        # After a restart of the broker the client believes in the former leader's epoch until it is told.
+        with suppress(KafkaException):
+            self._admin.list_topics(timeout=ANSWER_S_MAX)
 
     def close(self) -> None:
         """Free what is held."""

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.kafka.local_kafka import free_port
 from tests.chaos.proxy import HOST
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path.cwd()
 LEAVE_S_MAX = 30.0
 
 
@@ -59,6 +59,11 @@ class Worker:
     def exit_code(self) -> int | None:
         """None while it runs; negative if a signal ended it."""
         return self._process.poll()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has said anything but what it is going to do; before that a signal ends it as it ends any process."""
+        return '"event"' in self.log.read_text(errors="replace")
 
     def kill(self) -> None:
         """SIGKILL, also to one that is stopped."""

@@ -1,0 +1,70 @@
+"""Workers that are broken on purpose, to see that the comparison notices.
+
+state first       state in a transaction of its own, before alerts and offsets
+offsets first     offsets in a transaction of their own, before alerts and state
+row offset late   every saved row claims to stand for one offset more than it does
+row offset early  ... for one less
+
+Those that tear a commit apart die between its halves, as soon as a stream of which an alert tells is in both.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from detector.adapters.kafka_log import KafkaLog
+from detector.codec.snapshots import RowCodec, key_of
+from detector.ports import Outcome
+
+Commit = Callable[[KafkaLog, Outcome], None]
+
+
+def break_on_purpose(kind: str) -> None:
+    """Break this process."""
+    KINDS[kind]()
+
+
+def _state_first() -> None:
+    _tear_commits(lambda whole: (Outcome(state=whole.state), replace(whole, state={})))
+
+
+def _offsets_first() -> None:
+    _tear_commits(lambda whole: (Outcome(offsets=whole.offsets), replace(whole, offsets={})))
+
+
+def _tear_commits(halves: Callable[[Outcome], tuple[Outcome, Outcome]]) -> None:
+    commit: Commit = KafkaLog.commit
+
+    def torn(log: KafkaLog, outcome: Outcome) -> None:
+        first, second = halves(outcome)
+        commit(log, first)
+        saved = {key for rows in outcome.state.values() for key in rows}
+        if any(key_of(alert.key or b"") in saved for alert in outcome.alerts):
+            os.kill(os.getpid(), signal.SIGKILL)
+        commit(log, second)
+
+    KafkaLog.commit = torn  # type: ignore[assignment, method-assign]
+
+
+def _row_offsets(shift: int) -> Callable[[], None]:
+    def patch() -> None:
+        encode = RowCodec.encode
+
+        def shifted(codec: RowCodec, states: Any, rows: Any, era: bytes, offset: int) -> list[bytes]:
+            return encode(codec, states, rows, era, offset + shift)
+
+        RowCodec.encode = shifted  # type: ignore[assignment, method-assign]
+
+    return patch
+
+
+KINDS: dict[str, Callable[[], None]] = {
+    "state first": _state_first,
+    "offsets first": _offsets_first,
+    "row offset late": _row_offsets(1),
+    "row offset early": _row_offsets(-1),
+}

@@ -1,0 +1,66 @@
+"""What the workers saved, beside what an undisturbed run remembers."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+import numpy as np
+from confluent_kafka import Message as KafkaMessage
+
+from detector.codec.snapshots import HEADER, STREAM, decode_state
+from tests.chaos.oracle import Difference, Undisturbed
+from tests.chaos.source import PARTITIONS
+
+
+class Memories:
+    """Every row that was ever saved must stand for its offset; the last ones must be the memories of the undisturbed run."""
+
+    def __init__(self, undisturbed: Undisturbed) -> None:
+        self._undisturbed = undisturbed
+        self._state: list[dict[bytes, bytes]] = [{} for _ in range(PARTITIONS)]
+        columns = list(undisturbed.detector.states.columns.items())
+        before = columns[: [name for name, _ in columns].index("event_time_us")]
+        self._newest_at = HEADER.itemsize + sum(column.array(1).nbytes for _, column in before)
+
+    def find(self, message: KafkaMessage, into: Difference) -> None:
+        """A message that lies on the state topic: the newest reading in a row must be the stream's last one before the row's offset."""
+        number, key, value = message.partition() or 0, message.key() or b"", message.value()
+        state = self._state[number]
+        if value is None:
+            state.pop(key, None)
+            return
+        state[key] = value
+        if not key.startswith(STREAM):
+            return
+        header = np.frombuffer(value[: HEADER.itemsize], HEADER)[0]
+        if header["empty"]:
+            return
+        stream, offset = key[len(STREAM) :], int(header["offset"])
+        history = self._undisturbed.history.get((number, stream), [])
+        before = bisect_left(history, (offset, -1))
+        expected_us = history[before - 1][1] if before else None
+        found_us = int.from_bytes(value[self._newest_at : self._newest_at + 8], "little", signed=True)
+        if found_us != expected_us:
+            into.differing += 1
+            into.say(f"row of {number} {stream.decode()} stands for {offset}: newest reading {found_us}, expected {expected_us}")
+
+    def settle(self, into: Difference) -> None:
+        """All workers have left, and nothing is to be judged again: every memory must be saved."""
+        expected, found = self._undisturbed.memories(), {}
+        for number, state in enumerate(self._state):
+            saved = decode_state(state)
+            end = self._undisturbed.ends[number]
+            if saved.marker is None or (saved.marker.offset, saved.marker.next_offset) != (end, end):
+                into.differing += 1
+                into.say(f"marker of {number}: expected offset {end}, found {saved.marker}")
+            for rows in saved.rows:
+                for at, stream in enumerate(rows.names):
+                    found[number, stream] = {name: column[at].tobytes() for name, column in rows.columns.items()}
+        into.lost += len(expected.keys() - found.keys())
+        into.differing += len(found.keys() - expected.keys())
+        for number, stream in sorted(expected.keys() ^ found.keys()):
+            into.say(f"memory of {number} {stream.decode()}: {'lost' if (number, stream) in expected else 'not expected'}")
+        for place in sorted(expected.keys() & found.keys()):
+            if names := [name for name in expected[place] if expected[place][name] != found[place].get(name)]:
+                into.differing += 1
+                into.say(f"memory of {place[0]} {place[1].decode()} differs in {', '.join(names)}")
