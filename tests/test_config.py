@@ -231,6 +231,13 @@ def test_mistakes_do_not_repeat_values(tmp_path: Path, text: str) -> None:
     assert SECRET not in mistake(tmp_path, text)
 
 
+@pytest.mark.parametrize("written", ["0123", "12_345", "yes", "2026-11-21", "1.50"])
+def test_a_password_that_yaml_reads_otherwise_is_refused(tmp_path: Path, written: str) -> None:
+    told = mistake(tmp_path, f"kafka: {{bootstrap.servers: 'a:1', sasl.password: {written}}}")
+    assert "sasl.password: put it in quotes" in told
+    assert written not in told
+
+
 def test_it_is_frozen() -> None:
     config = load_config(None, environment={})
     with pytest.raises(ValidationError):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from detector.cli import logs
+from detector.config.secrets import hider, secrets_in
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +65,28 @@ def test_secrets_are_hidden_wherever_they_stand(format: str, capsys: pytest.Capt
     assert "longer" not in told
     assert "ted" not in told
     assert "about" in told  # two characters are no secret: they would be everywhere
+
+
+KEY = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\nAgEGCCqGSM49AwEHBG0w\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_key_is_hidden_whole_and_line_by_line(format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", format, secrets_in({"ssl.key.pem": KEY, "ssl.key.location": "/etc/key.pem"}))
+    logs.say("error", f"cannot read {KEY}")
+    logs.say("error", f"cannot read {KEY.splitlines()[1]} of /etc/key.pem")
+    logging.getLogger("other").error("failed", extra={"key": KEY, "settings": {"key": KEY}})
+    told = capsys.readouterr().err
+    assert [line for line in KEY.splitlines() if line in told] == []
+    assert "/etc/key.pem" in told  # where it lies is no secret
+
+
+@pytest.mark.parametrize("name", ["sasl.password", "ssl.key.password", "ssl.keystore.password", "sasl.jaas.config", "ssl.key.pem",
+    "sasl.oauthbearer.client.secret", "sasl.oauthbearer.config", "sasl.oauthbearer.assertion.private.key.passphrase"])  # fmt: skip
+def test_what_is_secret(name: str) -> None:
+    assert secrets_in({name: "correct-horse", "client.id": "detector"}) == {"correct-horse"}
+
+
+def test_the_rest_of_a_token_configuration_is_hidden() -> None:
+    hide = hider(secrets_in({"sasl.oauthbearer.config": "principal=admin correct-horse"}))
+    assert "horse" not in hide("Unrecognized sasl.oauthbearer.config beginning at: correct-horse")
