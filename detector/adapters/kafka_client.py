@@ -56,6 +56,7 @@ PRODUCER_REQUIRED = {"enable.idempotence": "true"}  # acks=all, and retries writ
 # An open transaction of a worker that died hides what comes after it from read_committed readers until the broker ends it. A commit
 # takes milliseconds; 10 s leave room for brokers that restart.
 TRANSACTION_TIMEOUT_MS = "10000"
+COORDINATOR_RETRY_MS = "5"  # the next commit finds the coordinator still writing the last: 100 ms is the default, 3 ms are enough
 DELIVERY_TIMEOUT_MS = "10000"  # far below max.poll.interval.ms: a commit that waits must not cost the worker its partitions
 
 SAME_LINE_S = 30.0
@@ -182,8 +183,10 @@ def transactional_properties(properties: Mapping[str, str], transactional_id: st
         raise ConfigError("kafka: transactional.id is made from the group's and the worker's name", fix="remove it from `kafka:`")
     timeout = properties.get("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
     # No message may be on its way for longer than its transaction: librdkafka insists.
-    ours = {"transaction.timeout.ms": timeout, "delivery.timeout.ms": timeout} if "message.timeout.ms" not in properties else {}
-    return {**producer_properties({**ours, **properties}), "transaction.timeout.ms": timeout, "transactional.id": transactional_id}
+    ours = {"transaction.timeout.ms": timeout, "retry.backoff.ms": COORDINATOR_RETRY_MS}
+    if "message.timeout.ms" not in properties:
+        ours["delivery.timeout.ms"] = timeout
+    return {**producer_properties({**ours, **properties}), "transactional.id": transactional_id}
 
 
 def reader_properties(properties: Mapping[str, str]) -> dict[str, str]:

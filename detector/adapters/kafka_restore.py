@@ -10,7 +10,7 @@ from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient
 
 from detector.adapters.kafka_admin import open_admin
-from detector.adapters.kafka_client import Say, kafka_error, open_consumer, reader_properties, remedy
+from detector.adapters.kafka_client import Say, kafka_error, offsets_of, open_consumer, reader_properties, remedy
 from detector.adapters.kafka_transactions import end_transaction
 from detector.core.readings import Partition
 from detector.errors import DetectorError, LogUnavailable
@@ -79,7 +79,9 @@ def read_state(properties: Mapping[str, str], partitions: Sequence[Partition], s
     """
     consumer = open_consumer({**reader_properties(properties), **STATE_READER}, lambda error: None, say)
     try:
-        consumer.assign([TopicPartition(each.topic, each.number, OFFSET_BEGINNING) for each in partitions])
+        asked = [TopicPartition(each.topic, each.number, OFFSET_BEGINNING) for each in partitions]
+        first = offsets_of(consumer.offsets_for_times(asked, timeout=ASK_S_MAX))  # assign() alone would find them 0.5 s later
+        consumer.assign([TopicPartition(each.topic, each.number, offset) for each, offset in first.items()])
         found = _read_to_the_end(consumer, partitions)
     except KafkaException as exception:
         raise remedy(kafka_error(exception), "reading state") from None
