@@ -140,9 +140,9 @@ class RowCodec:
         packed[:, : HEADER.itemsize] = np.frombuffer(self._header(era, offset, empty=False), np.uint8)
         at = HEADER.itemsize
         for name, dtype in self._columns.items():
-            column = np.ascontiguousarray(states[name][rows], dtype).reshape(len(rows), -1).view(np.uint8)
-            packed[:, at : at + column.shape[1]] = column
-            at += column.shape[1]
+            size = _size([[name, dtype, self._shapes[name]]])
+            packed[:, at : at + size] = np.ascontiguousarray(states[name][rows], dtype).view(np.uint8).reshape(len(rows), size)
+            at += size
         whole, size = packed.tobytes(), self.row_bytes
         return [whole[start : start + size] for start in range(0, len(whole), size)]
 
