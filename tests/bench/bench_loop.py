@@ -1,7 +1,7 @@
-"""Readings per second of the whole loop on a real Kafka: `python tests/bench/bench_loop.py [MESSAGES]`.
+"""Readings per second of the whole loop on a real Kafka: `python tests/bench/bench_loop.py [MESSAGES] [STREAMS] [ROUNDS]`.
 
-The worker (its librdkafka threads too) runs on one core, the broker on another. 5,000 streams, 4 channels, H = 64, JSON of some
-110 bytes, batches of 10,000, the real score, metrics, at-least-once delivery. The topic is filled before the clock starts.
+The worker (its librdkafka threads too) runs on one core, the broker on another. 4 channels, H = 64, JSON of some 110 bytes, batches of
+10,000, the real score, metrics. The topic is filled before the clock starts, and read again by each way of delivery in turn, each round.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `deploy` is no i
 
 from deploy.kafka.local_kafka import LocalKafka
 from detector.adapters.bundle import load_bundle
+from detector.adapters.kafka_client import Delivery
 from detector.adapters.kafka_io import TopicWriter
 from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_topics import Topic, create_topics, output_topics
+from detector.adapters.kafka_topics import Topic, create_topics, output_topics, state_topic
 from detector.adapters.telemetry import Telemetry
 from detector.cli import wiring
 from detector.codec.readings import Decoded
@@ -32,8 +34,21 @@ from detector.lab.plant import Plant
 from detector.lab.simulate import encode, simulate
 from detector.ports import Vitals
 
-STREAMS, PARTITIONS = 5_000, 4
-TOPIC, GROUP = "bench", "bench"
+PARTITIONS = 4
+TOPIC = "bench"
+
+
+class Way(NamedTuple):
+    """A way of delivery. interval_s: of snapshots; 0: memories are not kept."""
+
+    delivery: Delivery
+    interval_s: float
+
+    def __str__(self) -> str:
+        return f"{self.delivery}, " + (f"memories saved every {self.interval_s:g} s" if self.interval_s else "memories not kept")
+
+
+WAYS = (Way("at_least_once", 0), Way("at_least_once", 10), Way("exactly_once", 1), Way("exactly_once", 10), Way("exactly_once", 30))
 
 
 class Rooms:
@@ -50,9 +65,9 @@ class Rooms:
             self.seconds.setdefault(room, []).append(spent)
 
 
-def fill(properties: Mapping[str, str], messages: int) -> float:
+def fill(properties: Mapping[str, str], messages: int, streams: int) -> float:
     """Write a plant's readings to the topic; returns the mean size of a value, bytes."""
-    plant = Plant(seed=1, machines=STREAMS)
+    plant = Plant(seed=1, machines=streams)
     written = size = 0
     with TopicWriter(properties, TOPIC) as writer:
         for chunk in simulate(plant):
@@ -66,37 +81,55 @@ def fill(properties: Mapping[str, str], messages: int) -> float:
     raise AssertionError
 
 
-def run(properties: Mapping[str, str], messages: int) -> None:
-    """Read the topic to its end and print the figures."""
+def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> float:
+    """Read the topic to its end and print the figures; returns readings per second."""
     config = load_config(
         None,
-        overrides={"group": GROUP, "input/topics": (TOPIC,), "input/event_time": {"field": "time"}, "kafka": dict(properties)},
+        overrides={
+            "group": group, "input/topics": (TOPIC,), "input/event_time": {"field": "time"}, "kafka": dict(properties),
+            "delivery": way.delivery, "snapshot/interval_s": way.interval_s,
+        },
         environment={},
+    )  # fmt: skip
+    create_topics(
+        properties,
+        [
+            *output_topics(config.alerts_topic, config.dead_letters_topic),
+            *(state_topic(name, PARTITIONS) for name in config.state_topics.values()),
+        ],
     )
     model = load_bundle("plant")
     detector = Detector(model, wiring.settings(config))
-    log = KafkaLog([TOPIC], GROUP, config.alerts_topic, config.dead_letters_topic, properties, with_log_time=True)
+    log = KafkaLog(
+        [TOPIC], group, config.alerts_topic, config.dead_letters_topic, properties,
+        delivery=way.delivery, state_topics=config.state_topics, with_log_time=True,
+    )  # fmt: skip
     vitals, rooms = Vitals(), Rooms()
     telemetry = Telemetry(wiring.about(config, model, "bench"), vitals, detector.names)
-    worker = wiring.worker(log, wiring.reading_format(config.input, model.channels), detector, config, [telemetry, rooms], vitals)
-    wiring.relax_garbage_collection()
+    written = wiring.reading_format(config.input, model.channels)
+    worker = wiring.worker(log, written, detector, config, [telemetry, rooms], vitals, snapshot_interval_s=way.interval_s)
     while vitals.messages < messages // 5:  # compile, join, warm up
         worker.step()
     rooms.seconds.clear()
     rooms.readings.clear()
-    begun, wall, cpu = vitals.messages, time.perf_counter(), time.process_time()
+    begun, bytes_begun, commits_begun = vitals.messages, vitals.state_bytes, vitals.commits
+    wall, cpu = time.perf_counter(), time.process_time()
     while vitals.messages < messages:
         worker.step()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     judged = vitals.messages - begun
-    worker.close()
-    print(f"{judged:,} readings in {wall:.1f} s: {judged / wall / 1e3:.0f} k readings/s, {cpu / judged * 1e6:.2f} us of CPU each")
-    print(f"{detector.streams} streams, {vitals.alerts_opened} alerts; {statistics.median(rooms.readings):.0f} readings per batch (median)")
+    print(f"{way}: {judged / wall / 1e3:.0f} k readings/s, {cpu / judged * 1e6:.2f} us of CPU each")
+    print(
+        f"  {detector.streams} streams, {vitals.alerts_opened} alerts, {vitals.commits - commits_begun} commits in {wall:.1f} s, "
+        f"{(vitals.state_bytes - bytes_begun) / judged:.1f} bytes of state per reading"
+    )
     for room, spent in rooms.seconds.items():
         print(f"  {room:<8}{sum(spent) / judged * 1e6:6.2f} us per reading, {np.median(spent) * 1e3:6.1f} ms per batch (median)")
+    worker.close()
+    return judged / wall
 
 
-def main(messages: int) -> None:
+def main(messages: int, streams: int, rounds: int) -> None:
     """Start a broker on one core, stay on the other."""
     cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
@@ -106,14 +139,24 @@ def main(messages: int) -> None:
         try:
             os.sched_setaffinity(0, cores)
             properties = {"bootstrap.servers": broker.bootstrap_servers}
-            create_topics(properties, [Topic(TOPIC, PARTITIONS), *output_topics(f"{GROUP}.alerts", f"{GROUP}.dead-letters")])
-            size = fill(properties, messages)
-            print(f"{messages:,} messages of {size:.0f} bytes, {STREAMS:,} streams, {PARTITIONS} partitions")
+            create_topics(properties, [Topic(TOPIC, PARTITIONS)])
+            size = fill(properties, messages, streams)
+            print(f"{messages:,} messages of {size:.0f} bytes, {streams:,} streams, {PARTITIONS} partitions")
             os.sched_setaffinity(0, cores[:1])
-            run(properties, messages)
+            wiring.relax_garbage_collection()
+            rates: dict[Way, list[float]] = {way: [] for way in WAYS}
+            for turn in range(rounds):
+                for k, way in enumerate(WAYS):
+                    rates[way].append(run(properties, messages, way, f"bench-{turn}-{k}"))
+            plain = statistics.median(rates[WAYS[0]])
+            for way, found in rates.items():
+                middle = statistics.median(found)
+                print(
+                    f"{way}: median {middle / 1e3:.0f} k, {min(found) / 1e3:.0f} to {max(found) / 1e3:.0f}; {middle / plain:.2f} of the first"
+                )
         finally:
             broker.stop()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3_000_000)
+    main(*(int(given) for given in (*sys.argv[1:], *("2000000", "5000", "2")[len(sys.argv) - 1 :])))
