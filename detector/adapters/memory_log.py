@@ -180,9 +180,9 @@ class MemoryBroker:
         if self._owner.get(partition) is member:
             self._committer[partition] = member
         self.happened["restores"] += 1
-        first, committed = self._first[partition], self.truth.offsets.get(partition, -1)
-        is_committed = first <= committed <= self.end(partition)
-        return Restored(committed if is_committed else first, is_committed, first, dict(self.truth.state.get(partition, {})))
+        first, committed = self._first[partition], self.truth.offsets.get(partition)
+        offset = first if committed is None else committed
+        return Restored(offset, committed is not None, first, self.end(partition), dict(self.truth.state.get(partition, {})))
 
 
 class MemoryLog:

@@ -214,9 +214,9 @@ def test_retention_takes_what_is_committed_and_what_was_not_read() -> None:
     log = joined(broker)
     log.commit(Outcome(offsets={P0: 4}))
     broker.drop(P0, 3)
-    assert log.restore([P0])[P0] == Restored(4, is_committed=True, first=3)
+    assert log.restore([P0])[P0] == Restored(4, is_committed=True, first=3, end=9)
     broker.drop(P0, 6)
-    assert log.restore([P0])[P0] == Restored(6, is_committed=False, first=6)
+    assert log.restore([P0])[P0] == Restored(4, is_committed=True, first=6, end=9)
     log.resume({P0: 2})
     assert log.poll(10, 0).messages.offset.tolist() == [6, 7, 8]
 
@@ -226,7 +226,7 @@ def test_an_offset_that_was_deleted_is_not_committed() -> None:
     log = joined(broker)
     log.commit(Outcome(offsets={P0: 2}))
     del broker.truth.offsets[P0]
-    assert log.restore([P0])[P0] == Restored(0, is_committed=False)
+    assert log.restore([P0])[P0] == Restored(0, is_committed=False, end=3)
 
 
 def test_a_worker_that_is_out_is_fenced_and_its_partitions_go_on() -> None:

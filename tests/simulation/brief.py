@@ -6,18 +6,55 @@ A stream's life is over in seconds here: it settles after 6 readings, is missed 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.model import Model
+from detector.core.predictor import Predictor
 from detector.core.readings import Partition
 from tests.core.builders import SECOND_US, START_US, Log, joined, model_of, normal_values, settings_of
 from tests.core.plant import SHARED
 from tests.simulation.messages import FORMATS, written
 from tests.simulation.service import Plant, Sent, undisturbed
 
-MODEL = model_of(channels=2, hidden=8)
+
+class Recalled(Predictor):
+    """Steps that it has made before are looked up: thousands of runs read the same logs. That a row's bits do not depend on its
+    neighbours, without which this would hide a fault, is shown in `tests/core/test_cut_invariance.py`."""
+
+    _made: dict[bytes, bytes]
+
+    def step(
+        self, x: NDArray[np.float32], h: NDArray[np.float32], c: NDArray[np.float32], last: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        n = len(x)
+        before = np.concatenate((x, h.reshape(n, -1), c.reshape(n, -1), last), axis=1)
+        keys = before.view(f"V{before.shape[1] * before.itemsize}").ravel().tolist()
+        if not all(key in self._made for key in keys):
+            expected = super().step(x, h, c, last)
+            after = np.concatenate((expected, h.reshape(n, -1), c.reshape(n, -1), last), axis=1)
+            self._made.update(zip(keys, (row.tobytes() for row in after), strict=True))
+            return expected
+        after = np.frombuffer(b"".join([self._made[key] for key in keys]), np.float32).reshape(n, -1)
+        d, memory = x.shape[1], h[0].size
+        h[:] = after[:, d : d + memory].reshape(h.shape)
+        c[:] = after[:, d + memory : d + 2 * memory].reshape(c.shape)
+        last[:] = after[:, d + 2 * memory :]
+        return after[:, :d]
+
+
+def _recalled(model: Model) -> Model:
+    predictor = model.predictor
+    recalled = Recalled(predictor.channels, predictor.hidden, predictor.layers, predictor.kind)
+    recalled.load_state_dict(predictor.state_dict())
+    object.__setattr__(recalled, "_made", {})
+    return replace(model, predictor=recalled)
+
+
+MODEL = _recalled(model_of(channels=2, hidden=8))
 SETTINGS = settings_of(
     budget_period_us=50 * SECOND_US,
     warmup_readings=6,

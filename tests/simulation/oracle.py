@@ -12,7 +12,7 @@ from detector.codec.messages import Message
 from tests.core.builders import memory_of
 from tests.simulation.brief import LOGS, MODEL, PARTITIONS, SETTINGS, brief
 from tests.simulation.messages import FORMATS
-from tests.simulation.schedule import Schedule, faults_of, mishaps_of
+from tests.simulation.schedule import INTERVALS_S, Schedule, faults_of, mishaps_of
 from tests.simulation.service import Plant
 
 
@@ -23,40 +23,45 @@ class Differs(AssertionError):
 def run_seed(seed: int, **changes: Any) -> Counter[str]:
     """Play a seed and compare. changes: of its `Faults`.
 
-    returns  how often what happened
+    returns        how often what happened
     raises Differs  and whatever the service raises: both are failures of the service
     """
     rng = random.Random(seed)
     shape, sent, expected = brief(seed % LOGS)
-    mishaps = mishaps_of(rng)
     faults = replace(faults_of(rng, seed), **changes)
-    plant = Plant(MODEL, SETTINGS, FORMATS[shape], sent, PARTITIONS, faults)
-    Schedule(plant, rng, mishaps).play()
+    plant = Plant(MODEL, SETTINGS, FORMATS[shape], sent, PARTITIONS, faults, rng.choice(INTERVALS_S))
+    schedule = Schedule(plant, rng, mishaps_of(rng))
+    schedule.play()
+    schedule.calm()
     for difference in differences(plant, expected):
         raise Differs(difference)
+    schedule.kill_all()
+    schedule.calm()
+    for difference in differences(plant, expected):
+        raise Differs("after everybody was killed once more: " + difference)
     return happened(plant)
 
 
 def differences(plant: Plant, expected: Plant) -> Iterator[str]:
     """What is not as it should be, most telling first."""
-    yield from _of_messages("alerts", plant.alerts(), expected.alerts())
-    yield from _of_messages("dead letters", plant.dead_letters(), expected.dead_letters())
+    yield from of_messages("alerts", plant.alerts(), expected.alerts())
+    yield from of_messages("dead letters", plant.dead_letters(), expected.dead_letters())
+    yield from unwell(plant)
+    yield from of_memories(memories(plant), memories(expected))
+
+
+def unwell(plant: Plant) -> Iterator[str]:
+    """What is wrong with a plant, whatever it was to read."""
     ends = {partition: plant.broker.end(partition) for partition in plant.broker.partitions}
     if plant.broker.truth.offsets != ends:
         yield f"committed offsets are {plant.broker.truth.offsets}, the ends {ends}"
     for member in (*plant.members, *plant.gone):
         if not member.is_conserved:
             yield f"readings polled {member.worker.vitals.readings}, dispositions {dict(member.book.dispositions)}"
-    yield from _of_memories("memory of the last owner", _memories(plant), _memories(expected))
-    for member in list(plant.members):
-        plant.leave(member)
-    plant.join()
-    plant.run(random.Random(0))
-    yield from _of_memories("memory restored at the end", _memories(plant), _memories(expected))
-    yield from _of_messages("alerts after the last restore", plant.alerts(), expected.alerts())
 
 
-def _of_messages(what: str, found: Mapping[int, Sequence[Message]], wanted: Mapping[int, Sequence[Message]]) -> Iterator[str]:
+def of_messages(what: str, found: Mapping[int, Sequence[Message]], wanted: Mapping[int, Sequence[Message]]) -> Iterator[str]:
+    """Where messages differ, per number of the partition."""
     for number in sorted({*found, *wanted}):
         ours, theirs = found.get(number, ()), wanted.get(number, ())
         if list(ours) != list(theirs):
@@ -64,17 +69,21 @@ def _of_messages(what: str, found: Mapping[int, Sequence[Message]], wanted: Mapp
             yield f"{what} of partition {number}: {len(ours)} for {len(theirs)}; number {at} is the first that differs"
 
 
-def _of_memories(what: str, found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> Iterator[str]:
+def of_memories(found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> Iterator[str]:
+    """Where memories differ."""
     for key in sorted({*found, *wanted}, key=str):
         ours, theirs = found.get(key), wanted.get(key)
         if ours is None or theirs is None:
-            yield f"{what}: {key} is {'missing' if ours is None else 'too much'}"
+            yield f"the memory of {key} is {'missing' if ours is None else 'too much'}"
         elif ours != theirs:
-            yield f"{what}: {key} differs in {[name for name in theirs if ours[name] != theirs[name]]}"
+            yield f"the memory of {key} differs in {[name for name in theirs if ours[name] != theirs[name]]}"
 
 
-def _memories(plant: Plant) -> dict[Any, Any]:
-    """Every column of every stream, and every partition's time."""
+def memories(plant: Plant) -> dict[Any, Any]:
+    """Per stream every column, per partition its time: of the workers that own them.
+
+    raises Differs  a worker remembers what it does not own
+    """
     found: dict[Any, Any] = {}
     for member in plant.members:
         states, owned = member.detector.states, plant.broker.owned(member.log.log)

@@ -13,9 +13,11 @@ from detector.adapters.memory_faults import NO_FAULTS, Faults
 from tests.simulation.service import Member, Plant
 
 TURNS = 45
-CALM_TURNS = 2_000
+CALM_STEPS_MAX = 2_000
 MEMBERS_MAX = 4
 BATCHES = (15, 40, 150, 10_000)
+INTERVALS_S = (0.5, 1.0, 2.0, 4.0)
+"""Of the rolling snapshots; a turn takes 0.65 s on average."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,41 @@ class Schedule:
         self._rng = rng
         self._mishaps = mishaps
 
-    def play(self) -> None:
-        """Turns, then calm until everything is committed and every partition has an owner that knows all."""
+    def play(self, turns: int = TURNS) -> None:
+        """So many turns, or until everything is committed; and to begin with, some workers."""
         for _ in range(self._rng.randint(1, 3)):
             self._join()
-        for _ in range(TURNS):
+        for _ in range(turns):
             if self.plant.is_done:
                 break
             self._turn()
-        self._calm()
+
+    def calm(self) -> None:
+        """No more mishaps, but often one: all is read and committed, and then everybody is killed. Until all is saved."""
+        plant, rng = self.plant, self._rng
+        plant.broker.faults = NO_FAULTS
+        for ghost in list(plant.ghosts):
+            plant.notice(ghost)
+        for member in plant.members:
+            member.asleep = 0
+            member.log.spare()
+        if not plant.members:
+            self._join()
+        plant.run(rng, lambda: plant.is_done, CALM_STEPS_MAX)
+        if rng.random() < 0.5:
+            self.kill_all()
+            self._join()
+        plant.run(rng, None, CALM_STEPS_MAX)
+
+    def kill_all(self) -> None:
+        """Everybody, at once; their last commits may become true, or not."""
+        plant = self.plant
+        for member in list(plant.members):
+            plant.kill(member)
+        for ghost in list(plant.ghosts):
+            if self._happens(0.5):
+                ghost.commits.end()
+            plant.notice(ghost)
 
     def _join(self) -> None:
         self.plant.join(self._rng.choice(BATCHES), late=self._mishaps.late)
@@ -138,15 +166,3 @@ class Schedule:
                 ghost.commits.end()
             if chance > 0.6 or chance < 0.1:
                 self.plant.notice(ghost)
-
-    def _calm(self) -> None:
-        plant = self.plant
-        plant.broker.faults = NO_FAULTS
-        for ghost in list(plant.ghosts):
-            plant.notice(ghost)
-        for member in plant.members:
-            member.asleep = 0
-            member.log.spare()
-        if not plant.members:
-            self._join()
-        plant.run(self._rng, CALM_TURNS)

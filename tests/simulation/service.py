@@ -22,6 +22,7 @@ from detector.core.detect import Detector, Settings, Verdicts
 from detector.core.model import Model
 from detector.core.readings import Disposition, Partition
 from detector.errors import Fenced
+from detector.service.recovery import ERA_BYTES, Recovery
 from detector.service.worker import Worker
 from tests.simulation.mishaps import Commits, Killed, Mortal
 
@@ -98,22 +99,31 @@ class Member:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has read and committed all there is."""
+        """Whether it has read, committed and saved all there is."""
         on_its_way = self.commits.on_its_way
-        return (on_its_way is None or on_its_way.done()) and not any(self.log.lag().values())
+        return (on_its_way is None or on_its_way.done()) and not any(self.log.lag().values()) and not self.worker.recovery.rows_unsaved
 
 
 class Plant:
     """A group of workers on one topic in memory.
 
-    ghosts   workers that were killed, as long as the group has not noticed
-    gone     workers that left, were fenced, or were killed
+    interval_s   of the rolling snapshots
+    ghosts       workers that were killed, as long as the group has not noticed
+    gone         workers that left, were fenced, or were killed
     """
 
     def __init__(
-        self, model: Model, settings: Settings, format: ReadingFormat, sent: Sequence[Sent], partitions: int, faults: Faults = NO_FAULTS
+        self,
+        model: Model,
+        settings: Settings,
+        format: ReadingFormat,
+        sent: Sequence[Sent],
+        partitions: int,
+        faults: Faults = NO_FAULTS,
+        interval_s: float = 2.0,
     ) -> None:
-        self._model, self._settings, self._format = model, settings, format
+        self._model, self._settings, self._format, self._interval_s = model, settings, format, interval_s
+        self._rng = random.Random(faults.seed)
         self.broker = MemoryBroker(partitions, faults=faults)
         for message in sent:
             self.broker.append(message.partition, message.key, message.value, headers=message.headers)
@@ -127,15 +137,18 @@ class Plant:
         """One more worker. late: how many of its commits begin only when they are waited for, 0..1."""
         model = self._model
         detector, book, log = Detector(model, self._settings), Book(), Mortal(self.broker.join())
-        commits = Commits(random.Random(self.broker.happened.total()), late)
+        commits = Commits(self._rng, late)
         worker = Worker(
             log,
             JsonReadings(self._format, detector.names),
             detector,
             AlertEncoder(model.name, model.fingerprint, "/detector/simulation"),
+            Recovery(detector, self._interval_s, lambda: self._rng.randbytes(ERA_BYTES)),
             settings=Service(batch_readings_max=batch_readings_max),
             observers=[book],
             jitter=Unhurried(),
+            clock=self.clock,
+            commits=commits,
         )
         self.members.append(Member(worker, detector, book, log, commits))
         return self.members[-1]
@@ -157,14 +170,20 @@ class Plant:
         try:
             call()
         except Killed:
-            self.happened["kills"] += 1
-            self.ghosts.append(member)
+            self.kill(member)
         except Fenced:
             self.happened["fenced"] += 1
+            self._part(member)
         else:
             return True
-        self._part(member)
         return False
+
+    def kill(self, member: Member) -> None:
+        """A worker ends without a word. Its last commit may still be on its way."""
+        self.happened["kills"] += 1
+        member.log.spare()
+        self.ghosts.append(member)
+        self._part(member)
 
     def _part(self, member: Member) -> None:
         self.members.remove(member)
@@ -181,17 +200,21 @@ class Plant:
         broker = self.broker
         return all(broker.truth.offsets.get(partition, 0) == broker.end(partition) for partition in broker.partitions)
 
-    def run(self, rng: random.Random, steps_max: int = STEPS_MAX) -> None:
-        """Let the workers take steps, in any order, until everything is committed, and a few more: what was gained is restored."""
+    def run(self, rng: random.Random, until: Callable[[], bool] | None = None, steps_max: int = STEPS_MAX) -> None:
+        """Let the workers take steps, in any order, until everything is read, committed and saved."""
         for _ in range(steps_max):
+            if self.members and (until or self.is_idle)():
+                return
+            member = rng.choice(self.members)
             self.clock.now_s += 0.5
-            self.step(rng.choice(self.members))
-            if self.is_done and all(member.is_idle for member in self.members):
-                break
-        else:
-            raise AssertionError(f"not done after {steps_max} steps")
-        for member in 2 * self.members:
             self.step(member)
+            self.let(member, member.commits.end)
+        raise AssertionError(f"not done after {steps_max} steps")
+
+    def is_idle(self) -> bool:
+        """Whether everything is committed, and every partition's owner has read and saved all there is."""
+        owned = {partition for member in self.members for partition in member.log.lag()}
+        return self.is_done and owned == {*self.broker.partitions} and all(member.is_idle for member in self.members)
 
     def verdicts(self) -> dict[Partition, list[tuple[Any, ...]]]:
         """Per partition; each partition must have been judged by one worker alone."""
