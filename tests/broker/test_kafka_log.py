@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -16,7 +16,7 @@ from detector.codec.dead_letters import OMITTED, REASON
 from detector.codec.messages import Message
 from detector.core.readings import Partition
 from detector.errors import ConfigError, DetectorError, Fenced, LogUnavailable
-from detector.ports import Outcome
+from detector.ports import Outcome, Restored
 
 pytestmark = pytest.mark.broker
 FAST = {"heartbeat.interval.ms": "200", "session.timeout.ms": "6000"}
@@ -31,13 +31,18 @@ def tries(seconds: float) -> Iterator[None]:
     pytest.fail(f"waited {seconds:g} s in vain")
 
 
+def go_on(log: KafkaLog, partitions: Sequence[Partition]) -> None:
+    """Restore, and resume where that says."""
+    log.resume({partition: at.offset for partition, at in log.restore(partitions).items()})
+
+
 def read(log: KafkaLog, count: int, seconds: float = 30.0) -> list[bytes | None]:
     """Poll until `count` messages have come, restoring what is gained; a log that cannot be reached is asked again."""
     values: list[bytes | None] = []
     for _ in tries(seconds):
         try:
             fetched = log.poll(1000, 0.1)
-            log.restore(fetched.gained)
+            go_on(log, fetched.gained)
         except LogUnavailable:
             continue
         values += fetched.messages.value
@@ -130,7 +135,10 @@ def test_no_broker_is_one_clear_message_in_bounded_time() -> None:
         ("no.such.property", "1", "no.such.property"),
         ("security.protocol", "carrier pigeon", "security.protocol"),
         ("enable.auto.offset.store", "true", "enable.auto.offset.store cannot be 'true'"),
-        ("enable.auto.commit", "false", "enable.auto.commit cannot be 'false'"),
+        ("enable.auto.commit", "true", "enable.auto.commit cannot be 'true'"),
+        ("isolation.level", "read_uncommitted", "isolation.level cannot be 'read_uncommitted'"),
+        ("transactional.id", "mine", "transactional.id is made from"),
+        ("transaction.timeout.ms", "1", "transaction.timeout.ms"),
         ("enable.idempotence", "false", "enable.idempotence cannot be 'false'"),
         ("partition.assignment.strategy", "range", "partition.assignment.strategy cannot be 'range'"),
         ("group.id", "another", "group.id 'another' is not the configured group"),
@@ -219,7 +227,8 @@ def test_a_new_group_with_latest_begins_at_the_end(kafka: str, make_topic: MakeT
         for _ in tries(30):
             if gained := log.poll(10, 0.1).gained:
                 break
-        assert log.restore(gained)[Partition(topic, 0)].offset == 1
+        assert log.restore(gained)[Partition(topic, 0)] == Restored(1, is_committed=False)
+        log.resume({Partition(topic, 0): 1})
         with TopicWriter(properties, topic) as writer:
             writer.write(b"k", b"new")
         assert read(log, 1) == [b"new"]
@@ -259,7 +268,7 @@ def test_several_topics_are_one_log(kafka: str, make_topic: MakeTopic) -> None:
     try:
         for _ in tries(30):
             fetched = log.poll(1000, 0.1)
-            log.restore(fetched.gained)
+            go_on(log, fetched.gained)
             messages = fetched.messages
             assert set(messages.log_time_us.tolist()) <= {1_700_000_000_123_000}
             found.update({messages.value[at]: messages.partitions[messages.partition[at]].topic for at in range(len(messages))})
