@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from detector.codec.messages import Messages
-from detector.codec.snapshots import Marker, RowCodec, Saved, decode_state
+from detector.codec.snapshots import ERA_BYTES, Marker, RowCodec, Saved, decode_state
 from detector.core.detect import Detector, Verdicts
 from detector.core.event_time import Time
 from detector.core.readings import Partition
@@ -26,7 +26,6 @@ from detector.service.ledger import Ledger
 
 log_line = logging.getLogger(__name__)
 
-ERA_BYTES = 8
 ROWS_MAX = 20_000
 """Rows per slice: some 20 MB at 64 hidden units, a fifth of a second."""
 
@@ -45,8 +44,8 @@ class Recovery:
         self._codec = RowCodec(detector.states.columns)
         self._ledgers: dict[Partition, Ledger] = {}
         self._numbers = itertools.count(1)
-        self._round_end_s = -np.inf  # rows that are unsaved at the beginning of a round are saved evenly over it
-        self._round_rows = 0
+        self._round_end_s = 0.0  # rows that are unsaved at the beginning of a round are saved evenly over it
+        self._round_rows = 0.0
         self._owed_rows = 0.0
         self._paid_s = 0.0
         self.messages_missed = 0
@@ -100,7 +99,7 @@ class Recovery:
             return marker.next_offset, ""  # the brokers have forgotten the group's offset, the snapshot has not
         if at.offset > at.end or not at.is_committed:
             return at.first, "the log is shorter than what was read of it"
-        if at.offset < marker.offset:
+        if at.offset < marker.next_offset:
             return at.offset, "the group's offset was set back to before them"
         return at.offset, ""
 
@@ -149,13 +148,14 @@ class Recovery:
 
     def note(self, messages: Messages, verdicts: Verdicts, before: Mapping[Partition, Time], now_s: float) -> None:
         """Write down what a judged batch changed."""
-        changed = verdicts.changed[self._detector.states.slots_of(verdicts.changed) >= 0]
-        slots = self._detector.states.slots_of(changed)
+        states, changed = self._detector.states, verdicts.changed
+        fresh = np.unique(changed[(states.changed_in[changed] == 0) & (states.slots_of(changed) >= 0)])
+        slots = states.slots_of(fresh)
         for partition, next_offset in messages.next_offsets().items():
             ledger = self._ledgers[partition]
             if self._interval_s:
                 forgotten = [each for each in verdicts.forgotten if each.slot == ledger.slot]
-                ledger.note(self._detector, changed[slots == ledger.slot], forgotten, before[partition], now_s)
+                ledger.note(self._detector, fresh[slots == ledger.slot], forgotten, before[partition], now_s)
             ledger.next_offset = next_offset
 
     def offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
@@ -188,12 +188,12 @@ class Recovery:
         return slices
 
     def _accrue(self, now_s: float) -> None:
-        if now_s >= self._round_end_s or not self._round_rows:
-            self._round_rows = self.rows_unsaved
-            self._round_end_s = now_s + self._interval_s
-            self._paid_s = now_s
-        self._owed_rows = min(self._owed_rows + self._round_rows * (now_s - self._paid_s) / self._interval_s, self.rows_unsaved)
+        unsaved, round_s = self.rows_unsaved, min(now_s, self._round_end_s) - self._paid_s
+        self._owed_rows = min(self._owed_rows + self._round_rows * round_s / self._interval_s, unsaved)
         self._paid_s = now_s
+        if now_s >= self._round_end_s or not self._round_rows:
+            self._round_rows = unsaved - self._owed_rows
+            self._round_end_s = now_s + self._interval_s
 
     def rest(self, partitions: Iterable[Partition], now_s: float) -> dict[Partition, dict[bytes, bytes | None]]:
         """The next large slice of what is unsaved of these partitions; empty once all is saved."""

@@ -175,10 +175,10 @@ class Worker:
             return 0
         self._life.available()
         polled_s = time.perf_counter()
-        if fetched.lost or fetched.gained or self._is_astray:
-            self._take_over(fetched.lost, fetched.gained)
-        if self._is_astray:  # on the way out
+        if (fetched.lost or fetched.gained or self._is_astray) and not self._take_over(fetched.lost, fetched.gained):
             return 0
+        if not self.recovery.is_live:
+            self._life.enter(S.RESTORING)
         if len(fetched.messages):
             self._judge(fetched.messages, polled_s - begun_s)
         if self.recovery.is_live:
@@ -189,7 +189,8 @@ class Worker:
 
     # -- partitions come and go ---------------------------------------------------------------------------------------
 
-    def _take_over(self, lost: Sequence[Partition], gained: Sequence[Partition]) -> None:
+    def _take_over(self, lost: Sequence[Partition], gained: Sequence[Partition]) -> bool:
+        """False: everything is brought back, and what was fetched meanwhile will be read again."""
         if lost:
             log_line.info("partitions lost", extra={"partitions": _listed(lost)})
             self._settle()
@@ -202,8 +203,10 @@ class Worker:
             self._assigned.update(gained)
         if self._is_astray:
             self._start_over()
-        elif gained:
+            return False
+        if gained:
             self._restore(gained)
+        return True
 
     def _release(self, partitions: tuple[Partition, ...]) -> None:
         """The last words on partitions that are about to be given up."""
@@ -302,7 +305,8 @@ class Worker:
             alerts=[alert for batch in batches for alert in batch.alerts],
             dead_letters=[letter for batch in batches for letter in batch.dead_letters],
             state=state,
-            offsets=self.recovery.offsets({partition for batch in batches for partition in batch.messages.partitions} | state.keys()),
+            # Only of partitions whose messages were news: another may still be on its way to its committed offset.
+            offsets=self.recovery.offsets({partition for batch in batches for partition in batch.messages.next_offsets()} | state.keys()),
         )
         self._committed_s = self._clock()
         self._flight = Flight(outcome, batches, time.perf_counter(), self._send(outcome))
