@@ -203,7 +203,9 @@ class Plant:
     def run(self, rng: random.Random, until: Callable[[], bool] | None = None, steps_max: int = STEPS_MAX) -> None:
         """Let the workers take steps, in any order, until everything is read, committed and saved."""
         for _ in range(steps_max):
-            if self.members and (until or self.is_idle)():
+            if not self.members:
+                self.join()
+            if (until or self.is_idle)():
                 return
             member = rng.choice(self.members)
             self.clock.now_s += 0.5
@@ -213,8 +215,14 @@ class Plant:
 
     def is_idle(self) -> bool:
         """Whether everything is committed, and every partition's owner has read and saved all there is."""
-        owned = {partition for member in self.members for partition in member.log.lag()}
-        return self.is_done and owned == {*self.broker.partitions} and all(member.is_idle for member in self.members)
+        reading = [set(member.log.lag()) for member in self.members]
+        owned = [set(self.broker.owned(member.log.log)) for member in self.members]
+        return (
+            self.is_done
+            and reading == owned
+            and set().union(*owned) == {*self.broker.partitions}
+            and all(member.is_idle for member in self.members)
+        )
 
     def verdicts(self) -> dict[Partition, list[tuple[Any, ...]]]:
         """Per partition; each partition must have been judged by one worker alone."""
