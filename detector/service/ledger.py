@@ -72,18 +72,16 @@ class Ledger:
         self.tombstones.extend((offset, name) for name in names)
         self.unsaved += len(names)
 
-    def note(self, detector: Detector, changed: NDArray[np.int64], forgotten: Sequence[Forgotten], before: Time, now_s: float) -> None:
+    def note(self, detector: Detector, fresh: NDArray[np.int64], forgotten: Sequence[Forgotten], before: Time, now_s: float) -> None:
         """Write down what the batch that began at `next_offset` changed in this partition.
 
-        changed  i8[R] rows, repeatedly; all of this partition
+        fresh    i8[R] rows of this partition that it was the first to change since they were saved
         before   the partition's time before the batch
         """
-        states = detector.states
-        fresh = np.unique(changed[states.changed_in[changed] == 0])
         homeless = [each for each in forgotten if each.changed_in not in self._chapters]
         if len(fresh) or homeless:
             number = next(self._numbers)
-            states.changed_in[fresh] = number
+            detector.states.changed_in[fresh] = number
             self._chapters[number] = Chapter(self.next_offset, before, now_s, fresh, [each.name for each in homeless])
         for each in forgotten:
             if each.changed_in in self._chapters:

@@ -61,16 +61,16 @@ def delays_ms(servers: str, alerts: str, begin_s: float, end_s: float) -> list[f
     """Of every alert that was opened by a reading written between these times."""
     reader = Consumer({"bootstrap.servers": servers, "group.id": "reader", "isolation.level": "read_committed", "fetch.wait.max.ms": "5"})
     reader.assign([TopicPartition(alerts, number, 0) for number in range(PARTITIONS)])
-    found = []
+    found: list[float] = []
     while time.time() < end_s + 3:
         message = reader.poll(0.1)
         now_us = time.time_ns() / 1_000
         if message is None or message.error():
             continue
-        alert = msgspec.json.decode(message.value())
+        alert = msgspec.json.decode(message.value() or b"")
         opened_us = np.datetime64(alert["opened_at"].removesuffix("Z"), "us").astype(np.int64)
         if alert["status"] == "opened" and begin_s * 1e6 <= opened_us <= end_s * 1e6:
-            found.append((now_us - opened_us) / 1_000)
+            found.append(float(now_us - opened_us) / 1_000)
     reader.close()
     return found
 
