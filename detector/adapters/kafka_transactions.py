@@ -120,6 +120,7 @@ class Transactions:
             except KafkaException as exception:
                 error = kafka_error(exception)
                 if error.code() not in AGAIN or time.monotonic() > deadline:
+                    self.close()  # see _fitting
                     raise self._meaning(error, "committing") from None
                 time.sleep(PAUSE_S)  # the consumer's own thread learns of the new generation meanwhile
                 continue
@@ -131,7 +132,6 @@ class Transactions:
         """One transaction. Those of its records that were refused: then it was aborted, as with any exception."""
         producer = self.ready()
         refused: list[Refusal] = []
-        stumbled: KafkaException | None = None
         producer.begin_transaction()
         try:
             for number, record in enumerate(records):
@@ -140,23 +140,21 @@ class Transactions:
                 queue(producer, record, refused)
                 if number in apart:
                     producer.flush()
-            offsets, metadata = position()
-            if offsets:
-                producer.send_offsets_to_transaction(list(offsets), metadata, END_S_MAX)
-        except KafkaException as exception:
-            stumbled = exception  # perhaps only over a record that is refused: flush() tells
+            # Bounded by delivery.timeout.ms. Before the offsets: librdkafka 2.16 never returns from sending them if a message
+            # fails meanwhile.
+            producer.flush()
+            if not refused:
+                offsets, metadata = position()
+                if offsets:
+                    producer.send_offsets_to_transaction(list(offsets), metadata, END_S_MAX)
         except BaseException:
             self._abort(producer)
             raise
-        producer.flush()  # bounded by delivery.timeout.ms
-        found = [refusal for refusal in refused if refusal.error.code() not in CONSEQUENCES] or refused
-        if stumbled is None and not found:
-            self._end(producer)
-            return []
-        self._abort(producer)
-        if stumbled is not None and not found:
-            raise stumbled
-        return found
+        if refused:
+            self._abort(producer)
+            return [each for each in refused if each.error.code() not in CONSEQUENCES] or refused
+        self._end(producer)
+        return []
 
     def _end(self, producer: Producer) -> None:
         """Make it true. From the first call of commit_transaction on, only its success says what became of it."""
@@ -202,13 +200,13 @@ class Transactions:
         if is_too_large(refusal):
             fix = f"raise `max.message.bytes` of the topic {refusal.record.topic} above {_size(refusal.record)}, and `kafka: message.max.bytes`"
             raise ConfigError(f"{what}: {refusal.error.str()}", fix=fix)
+        # After a message timed out librdkafka goes on with a sequence number that the brokers do not expect. A new producer begins anew.
+        self.close()
         raise self._meaning(refusal.error, what)
 
     def _meaning(self, error: KafkaError, what: str) -> DetectorError:
-        """The error of ours for one that is no success; a producer that it broke is given up."""
+        """The error of ours for one that is no success."""
         message = f"{what}: {error.str()}"
-        if is_fatal(error):
-            self.close()
         if error.code() in UNABLE:
             return ConfigError(f"these brokers cannot do transactions: {message}", fix=UNABLE_FIX)
         if error.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
