@@ -261,7 +261,8 @@ class Detector:
         states = self.states
         silent, expired = self._silence.find(states, walk.rows, walk.placed, walk.order, walk.passing)
         for each in silent:
-            shown_at_us = int(walk.batch.event_time_us[each.position])
+            is_own = each.reason == "returned"  # otherwise the reading that moved the time shows it, and may itself be skipped or a part
+            shown_at_us = int((walk.batch.event_time_us if is_own else walk.passing.watermark_us)[each.position])
             walk.alerts.append(self._alerting.silent(walk.batch, each.position, each.row, shown_at_us, each.reason))
         for gone in expired:
             self._end_forgotten(walk, gone.row, gone.position)
@@ -277,7 +278,7 @@ class Detector:
     def _end_forgotten(self, walk: Walk, row: int, position: int) -> None:
         """A forgotten stream's alert ends with the reading that shows it, at this position of the batch."""
         if self.states["is_open"][row]:
-            event_time_us = int(walk.batch.event_time_us[position])
+            event_time_us = int(walk.passing.watermark_us[position])
             walk.alerts.append(self._alerting.forgotten(walk.batch, position, row, event_time_us))
 
     def _release_names(self, stream_ids: NDArray[np.int32]) -> None:

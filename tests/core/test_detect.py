@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.core.detect import Detector
+from detector.core.detect import Detector, Verdicts
 from detector.core.predictor import Predictor
 from detector.core.readings import Disposition, Partition
 from detector.core.threshold import TAIL
@@ -280,3 +280,102 @@ def test_torch_runs_on_one_thread() -> None:
     torch.set_num_threads(2)
     Detector(MODEL)
     assert torch.get_num_threads() == 1
+
+
+def changed_streams(detector: Detector, verdicts: Verdicts) -> set[str]:
+    rows = verdicts.changed[detector.states.slots_of(verdicts.changed) >= 0]
+    return {detector.states.stream(row) for row in rows.tolist()}
+
+
+@pytest.mark.parametrize("is_narrow", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_memory_that_changed_is_named_and_every_stream_that_was_freed(seed: int, is_narrow: bool) -> None:
+    """Against the memories before and after each batch, bit for bit. A row that is not named would be lost by a snapshot."""
+    log = eventful_log(seed, partitions=2)
+    log = narrow(log, seed) if is_narrow else log
+    log = log.take(np.argsort(log.event_time_us, kind="stable").tolist())
+    detector = Detector(MODEL, settings_of())
+    before: dict[Any, Any] = {}
+    forgotten = 0
+    for start in range(0, len(log), 40):
+        verdicts = detector.detect(log.take(range(start, min(start + 40, len(log)))).batch(detector))
+        after = memory_of(detector)
+        rows = {key: row for key, row in rows_of(detector).items() if before.get(key) != after[key]}
+        assert set(rows.values()) <= set(verdicts.changed.tolist()), start
+        slots = {int(detector.states.slots_for((partition,))[0]): partition for partition in log.partitions}
+        freed = {(slots[each.slot], each.name.decode()) for each in verdicts.forgotten}
+        assert before.keys() - after.keys() <= freed
+        assert not freed & after.keys()
+        forgotten += len(freed)
+        before = after
+    assert forgotten
+
+
+def test_a_forgotten_stream_says_since_when_its_row_was_not_saved() -> None:
+    detector = Detector(MODEL, settings_of())
+    detector.detect(log_of([("a", 0, 1), ("b", 0, 1)], 2).batch(detector))
+    detector.states.changed_in[rows_of(detector)[P0, "a"]] = 17
+    verdicts = detector.detect(log_of([("b", 200, 1)], 2).batch(detector))
+    (gone,) = verdicts.forgotten
+    assert (gone.name, gone.changed_in) == (b"a", 17)
+    assert changed_streams(detector, verdicts) == {"b"}
+
+
+def test_readings_before_the_offset_that_a_row_stands_for_only_move_the_time() -> None:
+    """A row saved at offset 80, loaded, and the log read again from 30: from 80 on all is as if nothing had happened."""
+    log = one_stream(120)
+    whole, restored = Detector(MODEL, settings_of()), Detector(MODEL, settings_of())
+    whole.detect(log.take(range(30)).batch(whole))
+    time = whole.clocks[0]
+    whole.detect(log.take(range(30, 80)).batch(whole))
+    saved = state_of(whole, "a")
+    slot = int(restored.states.slots_for((P0,))[0])
+    restored.clocks.grow(1)
+    restored.clocks[slot] = time
+    restored.states.load(slot, [b"a"], {name: value[None] for name, value in saved.items()}, np.array([80]))
+    again = restored.detect(log.take(range(30, 80)).batch(restored))
+    assert set(again.disposition.tolist()) == {DUPLICATE}
+    assert np.isnan(again.score).all()
+    assert again.alerts == ()
+    assert not len(again.changed)
+    assert restored.clocks[slot] == whole.clocks[0] != time
+    assert state_of(restored, "a").keys() == saved.keys()
+    assert memory_of(restored) == memory_of(whole)
+    expected, found = (one.detect(log.take(range(80, 120)).batch(one)) for one in (whole, restored))
+    assert found.score.tobytes() == expected.score.tobytes()
+    assert found.disposition.tobytes() == expected.disposition.tobytes()
+    assert memory_of(restored) == memory_of(whole)
+
+
+def test_a_part_is_not_held_by_a_row_that_has_it_already() -> None:
+    log = narrow(one_stream(20))
+    whole, restored = Detector(MODEL, settings_of()), Detector(MODEL, settings_of())
+    whole.detect(log.batch(whole))
+    slot = int(restored.states.slots_for((P0,))[0])
+    saved = state_of(whole, "a")
+    restored.states.load(slot, [b"a"], {name: value[None] for name, value in saved.items()}, np.array([log.offset[-1] + 1]))
+    verdicts = restored.detect(log.batch(restored))
+    assert set(verdicts.disposition.tolist()) == {DUPLICATE}
+    assert memory_of(restored) == memory_of(whole)
+
+
+@pytest.mark.parametrize("kind", ["silence", "forgotten"])
+def test_an_absence_is_shown_by_the_message_that_moved_the_time_whatever_became_of_it(kind: str) -> None:
+    """The message's own time, also where it completes an earlier reading of narrow ones, or is in its row already (as in a replay):
+    otherwise a restored memory would tell of the absence with another time."""
+    quick = settings_of(warmup_readings=3, silence_intervals=3.0 if kind == "silence" else 0.0, idle_max_us=12 * SECOND_US)
+    story = [(name, t, t + 1) for t in range(30) for name in ("a", "b") if name == "b" or t < 12]
+    log = log_of(story, 2)
+    log = replace(log, channel=np.zeros(len(log), np.int32))  # only ever half of a reading
+    told = []
+    for stands_for in (0, len(log)):
+        detector = Detector(MODEL, quick)
+        detector.detect(log.take(range(20)).batch(detector))
+        rows = rows_of(detector)
+        detector.states["is_open"][rows[P0, "a"]] = 1
+        detector.states.stands_for[rows[P0, "b"]] = stands_for
+        alerts = detector.detect(log.take(range(20, len(log))).batch(detector)).alerts
+        (alert,) = (each for each in alerts if each.stream == "a" and each.reason == kind)
+        assert alert.event_time_us == log.event_time_us[alert.offset]
+        told.append((alert.offset, alert.event_time_us))
+    assert told[0] == told[1]

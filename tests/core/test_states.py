@@ -142,3 +142,45 @@ def test_memories_are_never_mixed_up(story: list[Any], streams_max: int) -> None
             names.release(k for k in range(names.ids_end) if not states.is_known(k))
         assert len(states) == len(truth)
         assert set(names) == {stream.encode() for _, stream in truth}
+
+
+def test_loaded_rows_are_found_and_hold_what_was_saved() -> None:
+    states, names = arena()
+    (own,) = states.rows_for(batch_of(names, [(0, "here")]))
+    slot = int(states.slots_for(PARTITIONS[1:2])[0])
+    states.load(slot, [b"a", b"b"], {"token": np.array([7, 8]), "memory": np.ones((2, 2, 3), np.float32)}, np.array([40, 41]))
+    rows = states.rows_for(batch_of(names, [(1, "b"), (1, "a"), (0, "here"), (0, "a")]))
+    assert states["token"][rows].tolist() == [8, 7, -1, -1]
+    assert states["memory"][rows[:2]].tolist() == np.ones((2, 2, 3)).tolist()
+    assert np.array_equal(states["level"][rows[0]], [1.0, np.nan], equal_nan=True)  # not given: as a new stream has it
+    assert states.stands_for[rows].tolist() == [41, 40, 0, 0]
+    assert rows[2] == own
+    assert (states.row(slot, b"a"), states.row(slot, b"c"), states.row(slot, b"here")) == (rows[1], None, None)
+
+
+def test_more_rows_than_there_is_room_for_are_loaded() -> None:
+    states, names = arena()
+    (slot,) = states.slots_for(PARTITIONS[:1]).tolist()
+    many = 2 * ROWS_AT_FIRST + 1
+    states.load(slot, [b"s%d" % k for k in range(many)], {"token": np.arange(many)}, np.arange(many) + 5)
+    rows = states.rows_for(batch_of(names, [(0, f"s{k}") for k in range(many)]))
+    assert states["token"][rows].tolist() == list(range(many))
+    assert states.stands_for[rows].tolist() == list(range(5, many + 5))
+    assert len(states) == many
+
+
+def test_what_is_known_of_a_row_leaves_with_its_stream_and_grows_with_the_arena() -> None:
+    states, names = arena()
+    (row,) = states.rows_for(batch_of(names, [(0, "a")]))
+    states.stands_for[row], states.changed_in[row] = 9, 4
+    states.rows_for(batch_of(names, [(1, f"s{k}") for k in range(ROWS_AT_FIRST)]))
+    assert (states.stands_for[row], states.changed_in[row]) == (9, 4)
+    assert states.stands_for.sum() == 9
+    assert states.changed_in.sum() == 4
+    states.reset(np.array([row]))
+    assert states.changed_in[row] == 4  # an emptied row still has to be saved
+    states.forget(np.array([row]))
+    assert (states.stands_for[row], states.changed_in[row]) == (0, 0)
+    assert states.slots_of(np.array([row])).tolist() == [-1]
+    assert states.rows_for(batch_of(names, [(2, "z")]))[0] == row
+    assert states.stands_for[row] == 0
