@@ -271,7 +271,7 @@ class KafkaLog:
                 self._commit_in_order(self._output, messages, outcome.offsets, rows)
             for partition, offset in outcome.offsets.items():
                 if (standing := self._standing.get(partition)) is not None:
-                    self._standing[partition] = Restored(offset, first=standing.first)
+                    self._standing[partition] = replace(standing, offset=offset, is_committed=True)
 
     def _see_that_they_are_ours(self, partitions: Sequence[Partition]) -> None:
         for partition in partitions:
@@ -313,7 +313,7 @@ class KafkaLog:
     # -- restore, resume, lag, close ----------------------------------------------------------------------------------
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
-        """See `ports.Log`. The committed offset; where there is none that can be used, what `auto.offset.reset` says.
+        """See `ports.Log`. Where no offset is committed, `auto.offset.reset` says where a new group begins.
 
         raises LogUnavailable  the brokers did not answer in time, or a transaction of a worker that died is still undecided
         raises ConfigError     no offset is committed and `auto.offset.reset` is `error`; brokers that cannot do transactions
@@ -354,17 +354,17 @@ class KafkaLog:
         return offsets_of(self._consumer.offsets_for_times(asked, timeout=RESTORE_S_MAX))
 
     def _start(self, partition: Partition, committed: int, first: int, end: int) -> Restored:
-        """Where to continue: the committed offset if the log, [first, end), still holds it."""
-        if first <= committed <= end:
-            return Restored(committed, first=first)
+        """Where a partition stands, without its state."""
         name = f"{partition.topic} {partition.number}"
         if committed != OFFSET_INVALID:
-            self._say("warning", f"{name}: offset {committed} is committed, but the log holds {first} to {end}; {self._reset} applies")
+            if not first <= committed <= end:
+                self._say("warning", f"{name}: offset {committed} is committed, but the log holds {first} to {end}")
+            return Restored(committed, True, first, end)
         if self._reset in EARLIEST:
-            return Restored(first, is_committed=False, first=first)
+            return Restored(first, False, first, end)
         if self._reset in LATEST:
-            return Restored(end, is_committed=False, first=first)
-        raise ConfigError(f"{name}: no usable offset is committed and auto.offset.reset is {self._reset!r}", fix="set it to earliest")
+            return Restored(end, False, first, end)
+        raise ConfigError(f"{name}: no offset is committed and auto.offset.reset is {self._reset!r}", fix="set it to earliest")
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         """See `ports.Log`."""

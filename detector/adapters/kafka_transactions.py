@@ -120,7 +120,7 @@ class Transactions:
             except KafkaException as exception:
                 error = kafka_error(exception)
                 if error.code() not in AGAIN or time.monotonic() > deadline:
-                    self.close()  # see _fitting
+                    self.close()
                     raise self._meaning(error, "committing") from None
                 time.sleep(PAUSE_S)  # the consumer's own thread learns of the new generation meanwhile
                 continue
@@ -152,6 +152,8 @@ class Transactions:
             raise
         if refused:
             self._abort(producer)
+            # After a refusal librdkafka 2.16 goes on with sequence numbers that the brokers do not expect; a new producer begins anew.
+            self.close()
             return [each for each in refused if each.error.code() not in CONSEQUENCES] or refused
         self._end(producer)
         return []
@@ -200,8 +202,6 @@ class Transactions:
         if is_too_large(refusal):
             fix = f"raise `max.message.bytes` of the topic {refusal.record.topic} above {_size(refusal.record)}, and `kafka: message.max.bytes`"
             raise ConfigError(f"{what}: {refusal.error.str()}", fix=fix)
-        # After a message timed out librdkafka goes on with a sequence number that the brokers do not expect. A new producer begins anew.
-        self.close()
         raise self._meaning(refusal.error, what)
 
     def _meaning(self, error: KafkaError, what: str) -> DetectorError:

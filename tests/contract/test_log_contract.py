@@ -108,7 +108,7 @@ def test_nothing_comes_before_resume(world: Any, join: Join) -> None:
     for _ in range(3):
         assert not len(log.poll(100, 0.1).messages)
     first, *rest = sorted(gained)
-    assert log.restore([first])[first] == Restored(0, is_committed=False)
+    assert log.restore([first])[first] == Restored(0, is_committed=not world.many_workers, first=0, end=3)
     assert not len(log.poll(100, 0.1).messages)
     log.resume({first: 1})
     assert [(row.partition, row.offset) for row in read(log, 2)] == [(first, 1), (first, 2)]
@@ -134,7 +134,7 @@ def test_after_a_commit_restore_continues_at_its_offsets(world: Any, join: Join)
     read(log, 10 * len(world.partitions))
     log.commit(Outcome(offsets=dict.fromkeys(world.partitions, 4)))
     restored = log.restore(world.partitions)
-    assert restored == dict.fromkeys(world.partitions, Restored(4, is_committed=True, first=0))
+    assert restored == dict.fromkeys(world.partitions, Restored(4, is_committed=True, first=0, end=10))
     log.resume({partition: at.offset for partition, at in restored.items()})
     again = read(log, 6 * len(world.partitions))
     for partition in world.partitions:
@@ -272,7 +272,7 @@ def test_partitions_about_to_be_given_up_are_committed_by_release(world: Any, jo
         lost += first.poll(100, 0.05, release).lost
         found = dict(second.restore(second.poll(100, 0.05).gained))
     assert sorted(released) == sorted(lost) == sorted(found)
-    assert found == {each: Restored(3, first=0, state={b"row": b"%d" % each.number}) for each in lost}
+    assert found == {each: Restored(3, first=0, end=4, state={b"row": b"%d" % each.number}) for each in lost}
     assert [alert.value for alert in world.alerts()] == [b"last words"]
     with pytest.raises(CommitAborted):
         first.commit(Outcome(offsets=dict.fromkeys(lost, 4)))
