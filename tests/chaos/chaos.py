@@ -25,7 +25,7 @@ from tests.chaos.memories import Memories
 from tests.chaos.oracle import Difference, Ledger, Undisturbed, alert_name, dead_letter_name
 from tests.chaos.site import GROUP, Site
 from tests.chaos.source import TOPIC, Sent, Source
-from tests.chaos.witness import Reader, Trouble, Writer, wait_until
+from tests.chaos.witness import Reader, Trouble, Writer
 
 WORKERS = 2
 ROUND_S_MAX = 60.0
@@ -56,15 +56,17 @@ class Round:
 class Chaos:
     """A run over a site: the same readings go to the site and to the oracle, and what they tell is compared.
 
-    folder   for the broker's data, configurations and logs
-    rounds   at most
+    folder                for the broker's data, configurations and logs
+    rounds                at most
+    delivery, interval_s  of the workers
     """
 
-    def __init__(self, folder: Path, seed: int, rounds: int, delivery: str = "exactly_once") -> None:
+    def __init__(self, folder: Path, seed: int, rounds: int, delivery: str = "exactly_once", interval_s: float = 1.0) -> None:
         self.seed = seed
         self.alerts = 0
         self.difference = Difference()
-        self.site = Site(folder, delivery)
+        self._committed: list[int] = []
+        self.site = Site(folder, delivery, interval_s)
         self._source = Source(seed, rounds)
         self._undisturbed = Undisturbed(self.site.model, self.site.config)
         self._alerts, self._dead_letters = Ledger("alert", alert_name), Ledger("dead letter", dead_letter_name)
@@ -72,9 +74,9 @@ class Chaos:
         self._ledgers = {config.alerts_topic: self._alerts, config.dead_letters_topic: self._dead_letters}
         self._memories = Memories(self._undisturbed)
 
-    def open(self, workers: int = WORKERS) -> None:
-        """Start everything, and let every stream settle."""
-        self.site.open(workers)
+    def open(self, workers: int = WORKERS, kind: str = "") -> None:
+        """Start everything, and let every stream settle. Workers are broken if a kind is named."""
+        self.site.open(workers, kind)
         servers, config = self.site.broker.bootstrap_servers, self.site.config
         self._writer = Writer(servers)
         self._input = Reader(servers, [TOPIC], GROUP)
@@ -121,7 +123,10 @@ class Chaos:
         self._alerts.expect(alerts)
         self._dead_letters.expect(dead_letters)
         self.alerts += len(alerts)
-        wait_until(self._is_committed, f"committed offsets {self._undisturbed.ends}", deadline)
+        while not self._is_committed():
+            if time.monotonic() > deadline:
+                raise Trouble(f"offsets {self._committed} are committed, the input ends at {self._undisturbed.ends}")
+            time.sleep(0.02)
         for message in self._outputs.read(deadline):
             self._ledgers.get(message.topic() or "", self._memories).find(message, self.difference)
         for ledger in self._ledgers.values():
@@ -143,10 +148,10 @@ class Chaos:
 
     def _is_committed(self) -> bool:
         self.site.supervise()
-        committed, ends = self._input.committed(), self._undisturbed.ends
-        if any(offset > end for offset, end in zip(committed, ends, strict=True)):
-            raise Trouble(f"offsets beyond the input are committed: {committed}, it ends at {ends}")
-        return committed == ends
+        self._committed, ends = self._input.committed(), self._undisturbed.ends
+        if any(offset > end for offset, end in zip(self._committed, ends, strict=True)):
+            raise Trouble(f"offsets beyond the input are committed: {self._committed}, it ends at {ends}")
+        return self._committed == ends
 
 
 def run(folder: Path, seed: int, rounds: int, delivery: str = "exactly_once") -> Iterator[str]:

@@ -11,6 +11,7 @@ from detector.adapters.bundle import Bundle, load_bundle, save_bundle
 from detector.cli import main
 from detector.config import load_config
 from tests.chaos.cluster import ProxiedKafka
+from tests.chaos.proxy import HOST
 from tests.chaos.source import IDLE_TICKS, PARTITIONS, TICK_US, TOPIC
 from tests.chaos.witness import Trouble
 from tests.chaos.workers import Worker
@@ -25,11 +26,12 @@ TRANSACTION_S = 2.0
 class Site:
     """A broker with topics, a bundle, and workers that come and go.
 
-    folder    for all of it, and for logs
-    delivery  the workers' setting
+    folder      for all of it, and for logs
+    delivery    the workers' setting
+    interval_s  of their snapshots
     """
 
-    def __init__(self, folder: Path, delivery: str = "exactly_once") -> None:
+    def __init__(self, folder: Path, delivery: str = "exactly_once", interval_s: float = 1.0) -> None:
         self.folder = folder
         self.workers: list[Worker] = []
         self.restarts = 0
@@ -39,28 +41,26 @@ class Site:
         model = model_of(channels=2, hidden=8)
         save_bundle(folder / "model", Bundle(model))
         self.model = load_bundle(str(folder / "model"))
-        self._settings = settings(folder / "model", delivery)
+        self._settings = settings(folder / "model", delivery, interval_s)
         self._file = folder / "site.yaml"
         self._file.write_text(json.dumps(self._with_servers(self.broker.bootstrap_servers)))
         self.config = load_config(self._file, environment={})
 
-    def open(self, workers: int) -> None:
-        """Start the broker, make the topics, start workers."""
-        self._spares = [self._spare() for _ in range(workers)]
+    def open(self, workers: int, kind: str = "") -> None:
+        """Start the broker, make the topics, start workers, all of them broken if a kind is named."""
+        self._spares = [self._spare(kind) for _ in range(workers)]
         self.broker.start()
         if main(["topics", "create", "--config", str(self._file), "--with-input", "--partitions", str(PARTITIONS)]) != 0:
             raise Trouble("the topics could not be made")
         for _ in range(workers):
             self.add_worker()
 
-    def add_worker(self, kind: str = "") -> Worker:
-        """One more worker, at a free proxy; the spare one, unless it is to be broken."""
-        worker = self._spares.pop(0) if self._spares and not kind else self._spare(kind)
-        free = set(range(PLACES)) - {other.proxy for other in self.workers}
-        proxy = min(free)
-        worker.begin(self._with_servers(f"127.0.0.1:{self.broker.proxies.ports[proxy]}"), proxy)
+    def add_worker(self) -> None:
+        """One more worker, at a free proxy; a spare one, if there is any."""
+        worker = self._spares.pop(0) if self._spares else self._spare()
+        proxy = min(set(range(PLACES)) - {other.proxy for other in self.workers})
+        worker.begin(self._with_servers(f"{HOST}:{self.broker.proxies.ports[proxy]}"), proxy)
         self.workers.append(worker)
-        return worker
 
     def stock(self, spares: int) -> None:
         """See that so many processes wait with their imports done."""
@@ -83,7 +83,7 @@ class Site:
             raise Trouble(f"{worker.name} left with {code} instead of 0:\n{worker.log_tail()}")
 
     def supervise(self) -> None:
-        """Replace workers that ended with an error that says so, as whoever runs the service would.
+        """Replace workers that ended with an error that says so, as whoever runs the service would, and broken ones that died.
 
         raises Trouble  one ended in a way that it must not
         """
@@ -92,7 +92,7 @@ class Site:
             if code is None:
                 continue
             said = worker.log_tail()
-            if code != 1 or "error: " not in said or "this is a bug" in said:
+            if not worker.kind and (code != 1 or "error: " not in said or "this is a bug" in said):
                 raise Trouble(f"{worker.name} ended by itself with {code}:\n{said}")
             self.workers.remove(worker)
             self.restarts += 1
@@ -120,7 +120,7 @@ class Site:
         return {**self._settings, "kafka": {**self._settings["kafka"], "bootstrap.servers": servers}}
 
 
-def settings(model: Path, delivery: str) -> dict[str, Any]:
+def settings(model: Path, delivery: str, interval_s: float) -> dict[str, Any]:
     """The workers' configuration: small batches, and everything that waits waits briefly."""
     return {
         "group": GROUP,
@@ -129,7 +129,7 @@ def settings(model: Path, delivery: str) -> dict[str, Any]:
         "input": {"topics": [TOPIC], "event_time": {"field": "t"}},
         "alerts": {"budget": "30 per stream per hour", "warmup_readings": 45, "silence_intervals": 6},
         "streams": {"idle_max_s": IDLE_TICKS * TICK_US / 1e6},
-        "snapshot": {"interval_s": 1},
+        "snapshot": {"interval_s": interval_s},
         "service": {"batch_readings_max": 150, "poll_timeout_ms": 20, "backoff_ms_max": 300},
         "log": {"level": "info", "format": "json"},
         "kafka": {

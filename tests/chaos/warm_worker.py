@@ -7,8 +7,10 @@ KIND breaks it on purpose (`tests.chaos.broken`). Ends when its standard input d
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import signal
 import sys
 from threading import Thread
 
@@ -37,5 +39,6 @@ if __name__ == "__main__":
     line = sys.stdin.readline()
     if not line:
         sys.exit(0)
+    faulthandler.register(signal.SIGUSR1)  # says where every thread is
     Thread(target=_leave_with_parent, daemon=True).start()
     sys.exit(main(json.loads(line)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
@@ -19,17 +19,6 @@ ANSWER_S_MAX = 5.0
 
 class Trouble(Exception):
     """The run failed: not a difference between the outputs, but something that never came, or that nobody may do."""
-
-
-def wait_until(what: Callable[[], bool], goal: str, deadline: float) -> None:
-    """Ask until it is so.
-
-    raises Trouble  it was not by `deadline`, on the clock of time.monotonic()
-    """
-    while not what():
-        if time.monotonic() > deadline:
-            raise Trouble(f"waited in vain: {goal}")
-        time.sleep(0.02)
 
 
 class Writer:

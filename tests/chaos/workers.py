@@ -29,12 +29,13 @@ class Worker:
     """
 
     def __init__(self, folder: Path, name: str, kind: str = "") -> None:
-        self.name = name
+        self.name, self.kind = name, kind
         self.proxy = -1
         self.log = folder / f"{name}.log"
         self._config = folder / f"{name}.yaml"
         self._port = 0
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
+        environment["DETECTOR_DEBUG"] = "1"  # an error says where it came from
         with self.log.open("w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.warm_worker", *filter(None, [kind])],
