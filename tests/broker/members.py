@@ -1,0 +1,75 @@
+"""Workers of a group as the tests drive them: polling, going on, what topics hold."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from detector.adapters.kafka_io import TopicReader
+from detector.adapters.kafka_log import KafkaLog
+from detector.core.readings import Partition
+from detector.errors import LogUnavailable
+
+FAST = {"heartbeat.interval.ms": "200", "session.timeout.ms": "6000"}
+MakeTopic = Callable[..., str]
+
+
+def tries(seconds: float) -> Iterator[None]:
+    """Until patience ends."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        yield
+    pytest.fail(f"waited {seconds:g} s in vain")
+
+
+def go_on(log: KafkaLog, partitions: Sequence[Partition]) -> None:
+    """Restore, and resume where that says."""
+    log.resume({partition: at.offset for partition, at in log.restore(partitions).items()})
+
+
+def gain(log: KafkaLog, count: int = 1, seconds: float = 30.0) -> list[Partition]:
+    """Poll until `count` partitions are gained; they are not restored."""
+    gained: list[Partition] = []
+    for _ in tries(seconds):
+        gained += log.poll(10, 0.05).gained
+        if len(gained) >= count:
+            break
+    return gained
+
+
+def read(log: KafkaLog, count: int, seconds: float = 30.0) -> list[bytes | None]:
+    """Poll until `count` messages have come, restoring what is gained; a log that cannot be reached is asked again."""
+    values: list[bytes | None] = []
+    gained: list[Partition] = []
+    for _ in tries(seconds):
+        try:
+            fetched = log.poll(1000, 0.1)
+            gained = [each for each in gained if each not in fetched.lost] + list(fetched.gained)
+            values += fetched.messages.value
+            go_on(log, gained)
+            gained = []
+        except LogUnavailable:
+            continue
+        if len(values) >= count:
+            break
+    return values
+
+
+def poll_on(*logs: KafkaLog) -> None:
+    """Poll until something is raised."""
+    for _ in tries(30):
+        for log in logs:
+            log.poll(10, 0.05)
+
+
+def values_of(properties: dict[str, str], topic: str) -> list[bytes | None]:
+    """What a topic holds, read_committed unless `properties` say otherwise."""
+    with TopicReader(properties, topic) as reader:
+        return [value for messages in reader.batches() for value in messages.value]
+
+
+def new_group() -> str:
+    return f"group-{uuid.uuid4().hex[:12]}"
