@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
+from threading import Thread
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from detector.adapters.kafka_client import Say, is_fatal, kafka_error, open_producer, remedy, transactional_properties
+from detector.adapters.kafka_client import UNREACHABLE_FIX, Say, is_fatal, kafka_error, open_producer, remedy, transactional_properties
 from detector.adapters.kafka_output import Record, Refusal, is_too_large, queue, shortened
 from detector.errors import CommitAborted, ConfigError, DetectorError, Fenced, LogUnavailable
 
@@ -146,7 +148,7 @@ class Transactions:
             if not refused:
                 offsets, metadata = position()
                 if offsets:
-                    producer.send_offsets_to_transaction(list(offsets), metadata, END_S_MAX)
+                    _send_offsets(producer, offsets, metadata)
         except BaseException:
             self._abort(producer)
             raise
@@ -221,6 +223,31 @@ class Transactions:
         if is_fatal(error) and isinstance(meaning, LogUnavailable):
             return CommitAborted(message)
         return meaning
+
+
+def _send_offsets(producer: Producer, offsets: Sequence[TopicPartition], metadata: object) -> None:
+    """Make offsets part of the transaction.
+
+    librdkafka's time limit does not hold while the group's coordinator refuses us or is away (its issue 5456): the call may never
+    return. It is then left to its thread, and its producer to be fenced by the next one.
+
+    raises LogUnavailable  it did not return
+    """
+    sent: Future[None] = Future()
+
+    def send() -> None:
+        try:
+            producer.send_offsets_to_transaction(list(offsets), metadata, END_S_MAX)
+        except KafkaException as exception:
+            sent.set_exception(exception)
+        else:
+            sent.set_result(None)
+
+    Thread(target=send, name="offsets", daemon=True).start()
+    try:
+        sent.result(END_S_MAX + 1.0)
+    except TimeoutError:
+        raise LogUnavailable("the group's coordinator did not take the offsets", fix=UNREACHABLE_FIX) from None
 
 
 def _size(record: Record) -> int:
