@@ -8,11 +8,12 @@ TORCH_INDEX ?=
 ARGS   ?=
 SEEDS  ?= 100000
 WORKERS ?= 1
+ROUNDS ?= 200
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test simulate check format bench kafka models wheel clean
+.PHONY: help demo test simulate chaos check format bench kafka models wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -39,6 +40,9 @@ test: check  ## everything: format, lint, types, layers, all tests, with a real 
 
 simulate: $(VENV)/installed-dev  ## what a seed can do to workers and their log, 100,000 times (SEEDS=2000 WORKERS=2), or one again (SEED=7)
 	@$(BIN)/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --workers $(WORKERS))
+
+chaos: $(VENV)/installed-dev  ## a real Kafka, its network and the workers broken over and over; nothing may be lost (ROUNDS=15 SEED=1)
+	@$(BIN)/python -m tests.chaos.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 check: $(VENV)/installed-dev  ## format, lint and types only
 	$(BIN)/ruff format --check
