@@ -81,10 +81,10 @@ def _partition(partition: Partition, k: int, rng: np.random.Generator) -> Log:
     away with its alert open, is forgotten and comes back, and one that comes late or goes for good."""
     names = (SHARED, f"p{k}/s1", f"p{k}/s2", f"p{k}/s3")
     here = np.ones((len(names), SECONDS), np.bool_)
-    missed_s, gone_s, change_s = (int(rng.integers(*bounds)) for bounds in ((8, 18), (9, 12), (7, 11)))
+    missed_s, gone_s, born_s, dead_s = (int(rng.integers(*bounds)) for bounds in ((8, 18), (9, 12), (7, 11), (13, 18)))
     here[1, missed_s : missed_s + 6] = False
     here[2, gone_s : gone_s + 11] = False
-    here[3] = np.arange(SECONDS) < change_s if rng.random() < 0.5 else np.arange(SECONDS) > change_s
+    here[3] = np.arange(SECONDS) < dead_s if rng.random() < 0.5 else np.arange(SECONDS) > born_s
     values = [_spoiled(normal_values(SECONDS, 2, seed=100 * k + i), rng) for i in range(len(names))]
     values[2][gone_s - 2 : gone_s] += 60 * np.nanstd(values[2], axis=0)
     rows: list[tuple[str, int, NDArray[np.float32]]] = []
@@ -97,6 +97,11 @@ def _partition(partition: Partition, k: int, rng: np.random.Generator) -> Log:
                 rows.append(rows[-1])  # the same again
             elif chance < 0.06:
                 rows.append((names[i], time_us - int(rng.integers(1, 6 * SECOND_US)), values[i][second]))  # late
+        for i in np.flatnonzero(~here[:, second] & (rng.random(len(names)) < 0.3)).tolist():
+            if last := [row for row in rows if row[0] == names[i]]:
+                rows.append(
+                    (names[i], last[-1][1] - int(rng.integers(1, 4 * SECOND_US)), values[i][second])
+                )  # late, of a stream that is away
     shares_offset = rng.random(len(rows)) < 0.3  # with the reading before it: a gateway's message
     shares_offset[0] = False
     offset = np.cumsum(~shares_offset) - 1

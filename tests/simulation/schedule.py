@@ -15,8 +15,8 @@ from tests.simulation.service import Member, Plant
 TURNS = 45
 CALM_STEPS_MAX = 2_000
 MEMBERS_MAX = 4
-BATCHES = (15, 40, 150, 10_000)
-INTERVALS_S = (0.5, 1.0, 2.0, 4.0)
+BATCHES = (8, 15, 40, 150, 10_000)
+INTERVALS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Of the rolling snapshots; a turn takes 0.65 s on average."""
 
 

@@ -17,16 +17,18 @@ from detector.adapters.memory_log import MemoryBroker
 from detector.codec.alerts import AlertEncoder
 from detector.codec.messages import Headers, Message
 from detector.codec.readings import Decoded, JsonReadings, ReadingFormat
+from detector.codec.snapshots import ERA_BYTES
 from detector.config import Service
 from detector.core.detect import Detector, Settings, Verdicts
 from detector.core.model import Model
 from detector.core.readings import Disposition, Partition
 from detector.errors import Fenced
-from detector.service.recovery import ERA_BYTES, Recovery
+from detector.service.recovery import Recovery
 from detector.service.worker import Worker
 from tests.simulation.mishaps import Commits, Killed, Mortal
 
-STEPS_MAX = 100_000
+STEPS_MAX = 2_000
+REASON = "__connect.errors."
 
 
 @dataclass(frozen=True)
@@ -234,17 +236,33 @@ class Plant:
 
     def alerts(self) -> dict[int, list[Message]]:
         """Per number of the partition, as committed."""
-        found: dict[int, list[Message]] = {}
-        for message in self.broker.truth.alerts:
-            found.setdefault(json.loads(message.value or b"")["input"]["partition"], []).append(message)
-        return found
+        return by_partition(self.broker.truth.alerts)
 
     def dead_letters(self) -> dict[int, list[Message]]:
         """Per number of the partition, as committed."""
-        found: dict[int, list[Message]] = {}
-        for message in self.broker.truth.dead_letters:
-            found.setdefault(int(dict(message.headers)["__connect.errors.partition"] or b""), []).append(message)
-        return found
+        return by_partition(self.broker.truth.dead_letters)
+
+
+def place_of(message: Message) -> tuple[int, int]:
+    """Number of the partition, and offset, that an alert or a dead letter belongs to."""
+    headers = dict(message.headers)
+    if REASON + "partition" in headers:
+        return int(headers[REASON + "partition"] or b""), int(headers[REASON + "offset"] or b"")
+    place = json.loads(message.value or b"")["input"]
+    return place["partition"], place["offset"]
+
+
+def offset_of(message: Message) -> int:
+    """The offset that an alert or a dead letter belongs to."""
+    return place_of(message)[1]
+
+
+def by_partition(messages: Sequence[Message]) -> dict[int, list[Message]]:
+    """Alerts or dead letters per number of their partition, in order."""
+    found: dict[int, list[Message]] = {}
+    for message in messages:
+        found.setdefault(place_of(message)[0], []).append(message)
+    return found
 
 
 def undisturbed(model: Model, settings: Settings, format: ReadingFormat, sent: Sequence[Sent], partitions: int) -> Plant:
