@@ -23,6 +23,7 @@ from detector.adapters.kafka_client import (
 )
 from detector.errors import ConfigError, LogUnavailable
 
+ASK_S_MIN, ASK_S_MAX = 0.25, 1.0  # a refusal is heard only between two questions
 HANG_UP = "Disconnected"
 HANG_UP_S_MAX = 3.0  # a broker that stops drops connections, too, but refuses the next
 HANG_UP_FIX = "see that `kafka: security.protocol` is what this port's listener speaks: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
@@ -67,10 +68,10 @@ def ask_cluster(properties: Mapping[str, str], timeout_s: float, say: Say) -> Cl
 
     client = open_producer(producer_properties(properties), heard.append, listen)
     servers = servers_of(properties)
-    begin = time.monotonic()
+    begin, ask_s = time.monotonic(), ASK_S_MIN
     while True:
         try:
-            found = client.list_topics(timeout=max(0.1, min(1.0, begin + timeout_s - time.monotonic())))
+            found = client.list_topics(timeout=max(0.1, min(ask_s, begin + timeout_s - time.monotonic())))
         except KafkaException as exception:
             client.poll(0)  # brings what went wrong on the connections into `heard` and `broken`
             for error in heard:
@@ -84,6 +85,7 @@ def ask_cluster(properties: Mapping[str, str], timeout_s: float, say: Say) -> Cl
                 last = causes[-1] if causes else kafka_error(exception).str()
                 message = f"no Kafka broker answered at {servers} within {timeout_s:g} s: {last}"
                 raise LogUnavailable(message, fix=UNREACHABLE_FIX) from None
+            ask_s = min(2 * ask_s, ASK_S_MAX)
             time.sleep(0.05)
         else:
             there = {name: len(topic.partitions) for name, topic in found.topics.items() if topic.error is None}
