@@ -349,8 +349,6 @@ def test_what_was_not_committed_is_not_observed(late: float) -> None:
 @lanes
 @pytest.mark.parametrize("error", [Fenced("other"), StateCorrupted("bad"), RuntimeError("bug")])
 def test_other_errors_of_a_commit_end_the_run(error: Exception, late: float) -> None:
-    if isinstance(error, RuntimeError) and late:
-        pytest.skip("a lane of the tests that passes bugs on at once")
     log = Log({P0: ["a alert", "a alert"]}, [Turn(gained=(P0,)), Turn(1), Turn(1)], {"commit": [error]})
     with pytest.raises(type(error)):
         Bench(log, late).run()
