@@ -18,13 +18,12 @@ worker that restarts ends what it left open, a dynamic one's successor does so (
 
 Why no zombie commits. Every transaction carries offsets, with the membership as it is when they are sent. After a loss librdkafka
 joins again, and has a membership that would be believed, only when the lost partitions are unassigned; that waits for
-the commit on its way (`_committing`), and a later one finds its partitions gone. In between the membership is blank, which
-brokers accept as that of a client without a group: such a commit is refused here.
+the commit on its way (`_committing`), and a later one finds its partitions gone. In between there is no member id. A membership
+without one and without a generation would be accepted, as that of a client that is in no group: such a commit is refused here.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +64,6 @@ ASK_S_MAX = 1.0
 UNSETTLED = {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}
 EARLIEST = {"earliest", "smallest", "beginning"}
 LATEST = {"latest", "largest", "end"}
-GENERATION = slice(7, 11)  # of a membership as librdkafka writes it: "CGMDv2:", then the generation as a native int32
 
 
 class KafkaLog:
@@ -285,10 +283,11 @@ class KafkaLog:
             if not offsets:
                 return Position([], None)
             self._see_that_they_are_ours(list(offsets))
-            membership: bytes = self._consumer.consumer_group_metadata()
-            if int.from_bytes(membership[GENERATION], sys.byteorder, signed=True) < 0:
+            membership = self._consumer.consumer_group_metadata()
+            member_id = self._consumer.memberid()  # asked second: if it is there now, it was then
+            if not member_id:
                 raise CommitAborted("this worker's session has ended")
-            who = signature(transactional_id, self._consumer.memberid() or "")
+            who = signature(transactional_id, member_id)
             return Position([TopicPartition(each.topic, each.number, offset, who) for each, offset in offsets.items()], membership)
 
         return position

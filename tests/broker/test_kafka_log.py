@@ -25,10 +25,10 @@ DELIVERIES: list[Delivery] = ["exactly_once", "at_least_once"]
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_a_broker_that_goes_and_comes_back(own_kafka: LocalKafka, delivery: Delivery) -> None:
-    properties = {"bootstrap.servers": own_kafka.bootstrap_servers, **FAST, "delivery.timeout.ms": "1500"}
+    properties = {"bootstrap.servers": own_kafka.bootstrap_servers, **FAST}
     create_topics(properties, output_topics("alerts", "dead", 1) + output_topics("in", "in-dead", 1))
     writer = TopicWriter(properties, "in")
-    log = KafkaLog(["in"], "g", "alerts", "dead", properties, delivery=delivery)
+    log = KafkaLog(["in"], "g", "alerts", "dead", {**properties, "delivery.timeout.ms": "1500"}, delivery=delivery)
     try:
         assert log.check() == {"in": 1, "alerts": 1, "dead": 1}
         writer.write(b"k", b"before")
