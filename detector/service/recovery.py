@@ -196,12 +196,22 @@ class Recovery:
             self._round_end_s = now_s + self._interval_s
 
     def rest(self, partitions: Iterable[Partition], now_s: float) -> dict[Partition, dict[bytes, bytes | None]]:
-        """The next large slice of what is unsaved of these partitions; empty once all is saved."""
+        """The next large slice of what is unsaved of these partitions; empty once all is saved.
+
+        With the first marker of every partition that has none yet: an offset that is committed without one would be a cold start.
+        """
+        if not self._interval_s:
+            return {}
+        slices = {}
         for partition in partitions:
             ledger = self._ledgers.get(partition)
-            if self._interval_s and ledger is not None and ledger.is_live and (ledger.unsaved or ledger.is_marker_old(self._detector)):
-                return {partition: self._slice(ledger, ROWS_MAX, now_s)}
-        return {}
+            if ledger is not None and ledger.is_live and (ledger.unsaved or ledger.is_marker_old(self._detector)):
+                slices[partition] = self._slice(ledger, ROWS_MAX, now_s)
+                break
+        for partition, ledger in self._ledgers.items():
+            if ledger.marked is None:
+                slices[partition] = self._slice(ledger, 0, now_s)
+        return slices
 
     def _slice(self, ledger: Ledger, rows_max: int, now_s: float) -> dict[bytes, bytes | None]:
         saved = ledger.save(self._detector, self._codec, rows_max)

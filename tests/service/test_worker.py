@@ -434,6 +434,23 @@ def test_the_log_may_be_away_while_letting_go(late: float) -> None:
     check_exactly_once(bench)
 
 
+@pytest.mark.parametrize("lost", [P0, P1])
+def test_no_offset_is_committed_before_its_partition_has_a_marker(lost: Partition) -> None:
+    """Also where the first commit of all is that of a partition that goes: a crash after it would be a cold start of the other."""
+
+    class Marked(Log):
+        def commit(self, outcome: Any) -> None:
+            super().commit(outcome)
+            assert all(b"marker" in self.truth[partition].state for partition in outcome.offsets)
+
+    log = Marked({P0: ["a"] * 4, P1: ["b"] * 4}, [GAIN, Turn(2), Turn(2, lost=(lost,)), Turn(2)])
+    bench = Bench(log)
+    bench.step(4)
+    assert log.told.count("commit") == 1
+    assert len(log.committed[0].offsets) == 2
+    bench.worker.drain()
+
+
 def test_a_fence_found_while_letting_go_ends_the_run() -> None:
     log = Log({P0: ["a alert"]}, [Turn(gained=(P0,)), Turn(), Turn(lost=(P0,))], {"commit": [Fenced("other")]})
     with pytest.raises(Fenced):
