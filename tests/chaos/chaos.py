@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.kafka.local_kafka import LocalKafkaError
@@ -43,10 +43,10 @@ class Round:
     messages: int = 0
     alerts: int = 0
     dead_letters: int = 0
-    restarts: int = 0
+    restarts: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        restarts = f", {self.restarts} ended and started again" if self.restarts else ""
+        restarts = "".join(f", started again after: {reason}" for reason in self.restarts)
         return (
             f"round {self.number}: {self.kind} at {self.moment_s:.2f} s, {self.seconds:.1f} s, messages {self.messages}, "
             f"alerts {self.alerts}, dead letters {self.dead_letters}{restarts}"
@@ -92,7 +92,7 @@ class Chaos:
         rng = random.Random(f"round/{self.seed}/{number}")
         self.site.stock(WORKERS)
         done = Round(number, kind, rng.uniform(0.0, BURST_S))
-        begun_s, restarts = time.monotonic(), self.site.restarts
+        begun_s, restarts = time.monotonic(), len(self.site.restarts)
         burst = self._source.burst()
         with ThreadPoolExecutor() as beside:
             writing = beside.submit(self.write, burst, BURST_S)
@@ -100,7 +100,7 @@ class Chaos:
             KINDS[kind](self.site, rng)
             writing.result()
         done.messages, done.alerts, done.dead_letters = self.compare()
-        done.seconds, done.restarts = time.monotonic() - begun_s, self.site.restarts - restarts
+        done.seconds, done.restarts = time.monotonic() - begun_s, self.site.restarts[restarts:]
         return done
 
     def write(self, burst: list[list[Sent]], seconds: float) -> None:

@@ -21,6 +21,7 @@ GROUP = "chaos"
 PLACES = 6  # workers that can be alive at once
 SESSION_S = 1.5
 TRANSACTION_S = 2.0
+LIBRDKAFKA_ABORTS = "python: rdkafka_"
 
 
 class Site:
@@ -34,7 +35,7 @@ class Site:
     def __init__(self, folder: Path, delivery: str = "exactly_once", interval_s: float = 1.0) -> None:
         self.folder = folder
         self.workers: list[Worker] = []
-        self.restarts = 0
+        self.restarts: list[str] = []
         self._spares: list[Worker] = []
         self._started = 0
         self.broker = ProxiedKafka(folder / "kafka", PLACES)
@@ -83,7 +84,7 @@ class Site:
             raise Trouble(f"{worker.name} left with {code} instead of 0:\n{worker.log_tail()}")
 
     def supervise(self) -> None:
-        """Replace workers that ended with an error that says so, as whoever runs the service would, and broken ones that died.
+        """Start workers again that ended by themselves, as whoever runs the service would, and note why.
 
         raises Trouble  one ended in a way that it must not
         """
@@ -92,10 +93,16 @@ class Site:
             if code is None:
                 continue
             said = worker.log_tail()
-            if not worker.kind and (code != 1 or "error: " not in said or "this is a bug" in said):
+            if worker.kind:
+                reason = "broken on purpose"
+            elif code == 1 and "error: " in said and "this is a bug" not in said:
+                reason = said.rpartition("error: ")[2].partition("\n")[0]
+            elif code == -signal.SIGABRT and LIBRDKAFKA_ABORTS in said:  # a crash like any other
+                reason = "librdkafka aborted"
+            else:
                 raise Trouble(f"{worker.name} ended by itself with {code}:\n{said}")
             self.workers.remove(worker)
-            self.restarts += 1
+            self.restarts.append(reason)
             self.add_worker()
 
     def unaccounted(self) -> float:
