@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import pytest
 
@@ -31,10 +32,11 @@ def go_on(log: KafkaLog, partitions: Sequence[Partition]) -> None:
 
 
 def gain(log: KafkaLog, count: int = 1, seconds: float = 30.0) -> list[Partition]:
-    """Poll until `count` partitions are gained; they are not restored."""
+    """Poll until `count` partitions are gained; they are not restored. A log that cannot be reached is asked again."""
     gained: list[Partition] = []
     for _ in tries(seconds):
-        gained += log.poll(10, 0.05).gained
+        with suppress(LogUnavailable):
+            gained += log.poll(10, 0.05).gained
         if len(gained) >= count:
             break
     return gained
