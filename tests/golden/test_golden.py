@@ -1,0 +1,75 @@
+"""Old bytes stay readable: a snapshot as every version wrote it, read by today's code and put into the arena."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detector.codec.snapshots import VERSION, decode_state
+from detector.core.detect import Detector
+from detector.core.event_time import NEVER, Time
+from detector.core.readings import Partition
+from detector.ports import Restored
+from detector.service.recovery import Recovery
+from tests.core.builders import model_of, rows_of, settings_of
+
+FOLDER = Path(__file__).parent
+GOLDEN = sorted(FOLDER.glob("snapshot_v*.json"))
+
+
+def read(path: Path) -> tuple[Any, dict[bytes, bytes]]:
+    whole = json.loads(path.read_text("utf-8"))
+    return whole, {key.encode(): base64.b64decode(value) for key, value in whole["state"].items()}
+
+
+def test_there_is_one_of_every_version() -> None:
+    assert [path.name for path in GOLDEN] == [f"snapshot_v{version}.json" for version in range(1, VERSION + 1)]
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_it_reads_back(path: Path) -> None:
+    whole, state = read(path)
+    saved = decode_state(state)
+    assert saved.marker is not None
+    assert (saved.marker.era, saved.marker.offset, saved.marker.next_offset) == (b"golden 1", 190, 231)
+    assert saved.marker.time == Time(*whole["clock"])
+    (rows,) = saved.rows
+    assert {name.decode() for name in rows.names} == set(whole["columns"])
+    assert set(rows.offset.tolist()) == {231}
+    assert saved.gone == {b"gone": 200}
+    assert saved.stale == (b"of an earlier era",)
+    for k, name in enumerate(rows.names):
+        for column, value in whole["columns"][name.decode()].items():
+            assert rows.columns[column][k].tobytes() == base64.b64decode(value), column
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_it_is_put_into_the_arena(path: Path) -> None:
+    """Columns that are the same today hold what they held then; one that changed, or is new, is as a new stream has it."""
+    whole, state = read(path)
+    (layout,) = (json.loads(value) for key, value in state.items() if key.startswith(b"layout/"))
+    then = {name: (np.dtype(dtype), tuple(shape)) for name, dtype, shape in layout}
+    detector = Detector(model_of(2), settings_of())
+    partition = Partition(*whole["partition"])
+    recovery = Recovery(detector, 10.0)
+    assert recovery.begin({partition: Restored(231, state=state)}, 0.0) == {partition: 190}
+    rows = rows_of(detector)
+    assert rows.keys() == {(partition, name) for name in (*whole["columns"], "gone")}
+    assert detector.states.stands_for[rows[partition, "gone"]] == 200
+    assert detector.states["event_time_us"][rows[partition, "gone"]] == NEVER
+    assert detector.clocks[0] == Time(*whole["clock"])
+    assert recovery.rows_unsaved == 2  # to delete: what is gone, and what is of an earlier era
+    same = [name for name, column in detector.states.columns.items() if then.get(name) == (np.dtype(column.dtype), column.shape)]
+    assert {"h", "c", "event_time_us"} <= set(same)
+    for name, columns in whole["columns"].items():
+        row = rows[partition, name]
+        assert detector.states.stands_for[row] == 231
+        for column in detector.states.columns:
+            value = detector.states[column][row].tobytes()
+            assert value == (base64.b64decode(columns[column]) if column in same else detector.states.columns[column].array(1).tobytes())
+    assert detector.alerts_open == 2
