@@ -31,7 +31,12 @@ class Service:
 
     def __init__(self, options: list[str], folder: Path) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
-        environment |= {"DETECTOR_HTTP__PORT": "0", "DETECTOR_HTTP__HOST": "127.0.0.1", "COLUMNS": "200"}
+        environment |= {
+            "DETECTOR_HTTP__PORT": "0",
+            "DETECTOR_HTTP__HOST": "127.0.0.1",
+            "DETECTOR_SERVICE__BACKOFF_MS_MAX": "1000",
+            "COLUMNS": "200",
+        }
         self.log = folder / f"{uuid.uuid4().hex}.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
