@@ -106,9 +106,11 @@ def decode_marker(value: bytes) -> Marker:
         if fields["version"] != VERSION:
             raise StateCorrupted(f"the saved marker has version {fields['version']}, which this version does not know", fix=NEWER)
         time = Time(*(NEVER if fields[name] is None else int(fields[name]) for name in Time._fields))
-        era = bytes.fromhex(fields["era"])
-        return Marker(era, str(fields["fingerprint"]), int(fields["offset"]), time, int(fields["next_offset"]))
-    except (ValueError, KeyError, TypeError):
+        marker = Marker(bytes.fromhex(fields["era"]), str(fields["fingerprint"]), int(fields["offset"]), time, int(fields["next_offset"]))
+        if len(marker.era) != ERA_BYTES or not 0 <= marker.offset <= marker.next_offset or max(marker.next_offset, *time) >= 2**63:
+            raise ValueError
+        return marker
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise StateCorrupted("the saved marker of a partition does not read back", fix=START_OVER) from None
 
 
@@ -168,6 +170,10 @@ def decode_state(state: Mapping[bytes, bytes]) -> Saved:
             values.append(value)
         elif key.startswith(LAYOUT):
             layouts[zlib.crc32(value)] = value
+    try:
+        b"\n".join(names).decode()
+    except UnicodeDecodeError:
+        raise StateCorrupted("a saved row's stream has a name that is not UTF-8", fix=START_OVER) from None
     if any(len(value) < HEADER.itemsize for value in values):
         raise StateCorrupted("a saved row is shorter than its header", fix=START_OVER)
     headers = np.frombuffer(b"".join(value[: HEADER.itemsize] for value in values), HEADER)

@@ -1,0 +1,246 @@
+"""Rows, markers and layouts: what is written reads back as it was, and what does not is refused."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from detector.codec.snapshots import (
+    ERA_BYTES,
+    HEADER,
+    LAYOUT,
+    MARKER,
+    STREAM,
+    Marker,
+    RowCodec,
+    decode_marker,
+    decode_state,
+    encode_marker,
+    key_of,
+)
+from detector.core.event_time import NEVER, Time
+from detector.core.readings import Partition, StreamNames
+from detector.core.states import Column, StreamStates
+from detector.errors import StateCorrupted
+
+COLUMNS = {
+    "h": Column("f4", (2, 3)),
+    "time": Column("i8", fill=NEVER),
+    "flag": Column("u1"),
+    "level": Column("f8", (1,), np.array([np.nan])),
+}
+ERA, OTHER = b"era one!", b"era two!"
+TIME = Time(5, 6, 7)
+
+
+def arena(columns: dict[str, Column] = COLUMNS, streams: int = 5) -> StreamStates:
+    """Random bytes in every column, NaN of any kind included."""
+    states = StreamStates(columns, StreamNames(), 1_000)
+    (slot,) = states.slots_for((Partition("readings", 0),)).tolist()
+    states.load(slot, [b"s%d" % k for k in range(streams)], {}, np.zeros(streams, np.int64))
+    rng = np.random.default_rng(1)
+    for name in columns:
+        array = states[name]
+        array[...] = np.frombuffer(rng.bytes(array.nbytes), array.dtype).reshape(array.shape)
+    return states
+
+
+def marker(era: bytes = ERA, **changes: Any) -> Marker:
+    return replace(Marker(era, "f" * 64, 40, TIME, 50), **changes)
+
+
+def state_of(states: StreamStates, rows: NDArray[np.int64], era: bytes = ERA, offset: int = 50) -> dict[bytes, bytes]:
+    codec = RowCodec(states.columns)
+    names = [key_of(states.stream(row).encode()) for row in rows.tolist()]
+    encoded = codec.encode(states, rows, era, offset)
+    return {MARKER: encode_marker(marker()), codec.layout_key: codec.layout, **dict(zip(names, encoded, strict=True))}
+
+
+def test_rows_read_back_bit_for_bit() -> None:
+    states, rows = arena(), np.array([3, 0, 4])
+    saved = decode_state(state_of(states, rows))
+    assert saved.marker == marker()
+    (found,) = saved.rows
+    assert found.names == [b"s3", b"s0", b"s4"]
+    assert found.offset.tolist() == [50, 50, 50]
+    assert found.columns.keys() == COLUMNS.keys()
+    for name, column in COLUMNS.items():
+        assert found.columns[name].shape == (3, *column.shape)
+        assert found.columns[name].dtype == np.dtype(column.dtype)
+        assert found.columns[name].tobytes() == states[name][rows].tobytes()
+    assert (saved.gone, saved.stale) == ({}, ())
+    assert saved.layouts == {RowCodec(COLUMNS).layout_id}
+
+
+def test_a_row_is_its_header_and_its_columns_and_no_more() -> None:
+    codec = RowCodec(COLUMNS)
+    assert codec.row_bytes == HEADER.itemsize + 24 + 8 + 1 + 8
+    assert [len(row) for row in codec.encode(arena(), np.arange(3), ERA, 1)] == [codec.row_bytes] * 3
+    assert codec.encode(arena(), np.empty(0, np.int64), ERA, 1) == []
+    assert len(codec.empty(ERA, 1)) == HEADER.itemsize == 24
+    assert codec.layout_key == LAYOUT + b"%08x" % codec.layout_id
+    assert json.loads(codec.layout) == [["h", "<f4", [2, 3]], ["time", "<i8", []], ["flag", "|u1", []], ["level", "<f8", [1]]]
+
+
+def test_a_row_does_not_change_with_the_arena_it_was_taken_from() -> None:
+    states = arena()
+    (row,) = RowCodec(COLUMNS).encode(states, np.array([1]), ERA, 1)
+    before = bytes(row)
+    states["h"][1] = 0
+    assert row == before
+
+
+def test_every_row_stands_for_its_own_offset() -> None:
+    states = arena()
+    state = state_of(states, np.array([0]), offset=7) | {
+        key: value for key, value in state_of(states, np.array([1, 2]), offset=2**62).items() if key.startswith(STREAM)
+    }
+    (found,) = decode_state(state).rows
+    assert dict(zip(found.names, found.offset.tolist(), strict=True)) == {b"s0": 7, b"s1": 2**62, b"s2": 2**62}
+
+
+def test_rows_of_other_eras_do_not_count_and_those_of_none_say_that_nothing_is_there() -> None:
+    states, codec = arena(), RowCodec(COLUMNS)
+    state = state_of(states, np.array([0]))
+    (old,) = codec.encode(states, np.array([1]), OTHER, 99)
+    state |= {key_of(b"s1"): old, key_of(b"gone"): codec.empty(ERA, 33), key_of(b"long gone"): codec.empty(OTHER, 34)}
+    saved = decode_state(state)
+    assert [rows.names for rows in saved.rows] == [[b"s0"]]
+    assert saved.gone == {b"gone": 33}
+    assert saved.stale == (b"s1", b"long gone")
+
+
+def test_without_a_marker_no_row_counts() -> None:
+    state = state_of(arena(), np.arange(2), era=bytes(ERA_BYTES))
+    del state[MARKER]
+    saved = decode_state(state)
+    assert (saved.marker, saved.rows, saved.gone, saved.stale) == (None, (), {}, (b"s0", b"s1"))
+    assert decode_state({}).stale == ()
+    assert decode_state({}).layouts == frozenset()
+
+
+def test_what_is_neither_row_nor_marker_nor_layout_is_not_looked_at() -> None:
+    assert decode_state({b"of a later version": b"?"}) == decode_state({})
+
+
+def test_rows_of_two_layouts() -> None:
+    new = {name: column for name, column in COLUMNS.items() if name != "flag"} | {"more": Column("i4", (2,))}
+    one, two = arena(), arena(new)
+    state = state_of(two, np.array([1])) | state_of(one, np.array([0, 3]))
+    saved = decode_state(state)
+    found = {tuple(rows.names): rows.columns for rows in saved.rows}
+    assert found[b"s0", b"s3"].keys() == COLUMNS.keys()
+    assert found[(b"s1",)].keys() == new.keys()
+    assert found[(b"s1",)]["more"].tobytes() == two["more"][[1]].tobytes()
+    assert saved.layouts == {RowCodec(COLUMNS).layout_id, RowCodec(new).layout_id}
+
+
+@pytest.mark.parametrize("column", [Column("f4", (2, 4)), Column("f8", (2, 3)), Column("i4", (2, 3))])
+def test_another_shape_or_type_is_another_layout(column: Column) -> None:
+    assert RowCodec(COLUMNS | {"h": column}).layout_id != RowCodec(COLUMNS).layout_id
+    assert RowCodec(dict(COLUMNS)).layout_id == RowCodec(COLUMNS).layout_id
+    assert RowCodec(dict(reversed(COLUMNS.items()))).layout_id != RowCodec(COLUMNS).layout_id
+
+
+TIMES = st.builds(Time, st.one_of(st.just(NEVER), st.integers(0, 2**62)), st.integers(0, 2**62), st.integers(0, 2**62))
+
+
+@given(
+    st.binary(min_size=ERA_BYTES, max_size=ERA_BYTES),
+    st.text("0123456789abcdef", max_size=64),
+    st.integers(0, 2**62),
+    TIMES,
+    st.integers(0, 2**62),
+)
+def test_a_marker_reads_back(era: bytes, fingerprint: str, offset: int, time: Time, next_offset: int) -> None:
+    written = Marker(era, fingerprint, min(offset, next_offset), time, next_offset)
+    assert decode_marker(encode_marker(written)) == written
+
+
+def test_a_marker_is_for_people_as_well() -> None:
+    assert json.loads(encode_marker(marker(time=Time()))) == {
+        "version": 1,
+        "era": ERA.hex(),
+        "fingerprint": "f" * 64,
+        "offset": 40,
+        "watermark_us": None,
+        "clock_us": 0,
+        "gap_us": 0,
+        "next_offset": 50,
+    }
+
+
+def spoiled(**changes: Any) -> bytes:
+    return json.dumps(json.loads(encode_marker(marker())) | changes).encode()
+
+
+NO_MARKERS = [b"", b"?", b"\xff\xfe", b"null", b"[]", b"7", b'{"version": 1}']
+WRONG: list[dict[str, Any]] = [
+    *({"era": era} for era in (5, "xy", "00", "00" * 9)),
+    *({"offset": offset} for offset in ("x", None, 1e999, -1, 51)),
+    *({"clock_us": clock_us} for clock_us in ("x", 2**63)),
+    {"watermark_us": 2**70},
+    {"next_offset": 2**63},
+]
+
+
+@pytest.mark.parametrize("value", [*NO_MARKERS, *(spoiled(**changes) for changes in WRONG)])
+def test_what_is_no_marker_is_refused(value: bytes) -> None:
+    with pytest.raises(StateCorrupted, match="marker") as caught:
+        decode_state({MARKER: value})
+    assert "delete the records" in caught.value.fix
+
+
+def test_a_marker_or_row_of_a_later_version_is_not_guessed_at() -> None:
+    with pytest.raises(StateCorrupted, match="version 2") as caught:
+        decode_marker(spoiled(version=2))
+    assert "newer" in caught.value.fix
+    state = state_of(arena(), np.arange(2))
+    state[b"stream/s0"] = b"\x03" + state[b"stream/s0"][1:]
+    with pytest.raises(StateCorrupted, match="version 3"):
+        decode_state(state)
+
+
+def damaged(kind: str) -> dict[bytes, bytes]:
+    state = state_of(arena(), np.arange(3))
+    (layout_key,) = (key for key in state if key.startswith(LAYOUT))
+    match kind:
+        case "cut":
+            state[b"stream/s1"] = state[b"stream/s1"][:-1]
+        case "long":
+            state[b"stream/s1"] += b"\0"
+        case "shorter than its header":
+            state[b"stream/s1"] = state[b"stream/s1"][: HEADER.itemsize - 1]
+        case "nothing":
+            state[b"stream/s1"] = b""
+        case "without layout":
+            del state[layout_key]
+        case "damaged layout":
+            state[layout_key] = state[layout_key].replace(b"flag", b"flog")
+        case "name":
+            state[b"stream/\xff"] = state.pop(b"stream/s1")
+    return state
+
+
+@pytest.mark.parametrize("kind", ["cut", "long", "shorter than its header", "nothing", "without layout", "damaged layout", "name"])
+def test_rows_that_do_not_read_back_are_refused(kind: str) -> None:
+    with pytest.raises(StateCorrupted) as caught:
+        decode_state(damaged(kind))
+    assert "delete the records" in caught.value.fix
+
+
+def test_a_layout_is_known_by_its_content() -> None:
+    """Not by its key: what a compacted topic holds under it may be another's."""
+    state = state_of(arena(), np.arange(2))
+    (key,) = (key for key in state if key.startswith(LAYOUT))
+    state[LAYOUT + b"00000000"] = state.pop(key)
+    assert decode_state(state).layouts == {zlib.crc32(RowCodec(COLUMNS).layout)}
+    assert len(decode_state(state).rows[0].names) == 2
