@@ -1,0 +1,318 @@
+"""One partition's books: chapters, the order of saving, rows and streams that come and go, tombstones."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.codec.snapshots import MARKER, RowCodec, decode_marker, decode_state
+from detector.core.detect import Forgotten
+from detector.core.event_time import NEVER, Time
+from detector.core.readings import Partition
+from detector.service.ledger import Ledger
+from tests.service.builders import Judge
+
+PARTITIONS = (Partition("sensors", 0), Partition("sensors", 1))
+ERA = b"era one!"
+
+
+@dataclass
+class Site:
+    """An arena with two partitions and their ledgers. A batch is one message: it touches streams, and frees others."""
+
+    judge: Any = field(default_factory=Judge)
+
+    def __post_init__(self) -> None:
+        judge = self.judge
+        judge.states.slots_for(PARTITIONS)
+        judge.clocks.grow(2)
+        self.codec = RowCodec(judge.states.columns)
+        self.numbers = itertools.count(1)
+        self.ledgers = [self.ledger(slot) for slot in range(2)]
+        self.state: list[dict[bytes, bytes]] = [{}, {}]
+        self.story: list[list[tuple[str, str]]] = [[], []]  # per partition: touched, freed, by offset
+        self.now_s = 0.0
+
+    def ledger(self, slot: int, offset: int = 0) -> Ledger:
+        return Ledger(slot, ERA, "f", offset, offset, self.numbers)
+
+    def batch(self, touched: str = "", freed: str = "", slot: int = 0) -> None:
+        """Each letter a stream; its trace is the offset after it was touched."""
+        states, ledger = self.judge.states, self.ledgers[slot]
+        before = self.judge.clocks[slot]
+        self.now_s += 1
+        self.judge.clocks[slot] = Time(ledger.next_offset, ledger.next_offset, 1)
+        for name in touched:
+            if states.row(slot, name.encode()) is None:
+                states.load(slot, [name.encode()], {}, np.zeros(1, np.int64))
+            row = states.row(slot, name.encode())
+            states["trace"][row] = states["event_time_us"][row] = ledger.next_offset + 1
+        changed = np.array([states.row(slot, name.encode()) for name in touched], np.int64)
+        gone = [states.row(slot, name.encode()) for name in freed]
+        forgotten = [Forgotten(slot, states.stream(row).encode(), int(states.changed_in[row])) for row in gone]
+        states.forget(np.array(gone, np.int64))
+        left = np.unique(changed[states.slots_of(changed) >= 0])
+        ledger.note(self.judge, left[states.changed_in[left] == 0], forgotten, before, self.now_s)
+        ledger.next_offset += 1
+        self.story[slot].append((touched, freed))
+
+    def save(self, rows_max: int, slot: int = 0) -> list[str]:
+        """What it wrote, in order: a letter a row, `-` before it a row of none, `x` before it a tombstone."""
+        ledger, told = self.ledgers[slot], []
+        saved = ledger.save(self.judge, self.codec, rows_max)
+        ledger.sign(self.judge, self.codec, saved, self.now_s)
+        for key, value in saved.items():
+            if key.startswith(b"stream/"):
+                kind = "x" if value is None else "" if len(value) == self.codec.row_bytes else "-"
+                told.append(kind + key.removeprefix(b"stream/").decode())
+            if value is None:
+                self.state[slot].pop(key, None)
+            else:
+                self.state[slot][key] = value
+        return told
+
+    def marker(self, slot: int = 0) -> int:
+        return decode_marker(self.state[slot][MARKER]).offset
+
+
+def test_rows_are_saved_in_the_order_in_which_they_were_first_changed() -> None:
+    site = Site()
+    for touched in ("ab", "bc", "ad", "e"):
+        site.batch(touched)
+    assert site.ledgers[0].unsaved == 5
+    assert (site.save(1), site.marker()) == (["a"], 0)
+    assert (site.save(1), site.marker()) == (["b"], 1)
+    assert (site.save(2), site.marker()) == (["c", "d"], 3)
+    assert (site.save(9), site.marker()) == (["e"], 4)
+    assert site.save(9) == []
+    assert site.ledgers[0].unsaved == 0
+
+
+def test_a_row_that_changes_again_keeps_its_place_and_one_that_was_saved_has_a_new_one() -> None:
+    site = Site()
+    site.batch("ab")
+    assert site.save(1) == ["a"]
+    site.batch("ab")
+    assert (site.save(1), site.marker()) == (["b"], 1)
+    assert (site.save(1), site.marker()) == (["a"], 2)
+
+
+def test_the_marker_has_the_time_before_the_first_chapter() -> None:
+    site = Site()
+    for touched in ("a", "b", "c"):
+        site.batch(touched)
+    site.save(2)
+    assert decode_marker(site.state[0][MARKER]).time == Time(1, 1, 1)
+    assert decode_marker(site.state[0][MARKER]).next_offset == 3
+    site.save(2)
+    assert decode_marker(site.state[0][MARKER]).time == Time(2, 2, 1)
+
+
+def test_how_old_the_oldest_change_is() -> None:
+    site = Site()
+    assert site.ledgers[0].unsaved_since_s is None
+    for touched in ("a", "a", "b"):
+        site.batch(touched)
+    assert site.ledgers[0].unsaved_since_s == 1.0
+    site.save(1)
+    assert site.ledgers[0].unsaved_since_s == 3.0
+    site.save(1)
+    assert site.ledgers[0].unsaved_since_s is None
+
+
+def test_a_stream_that_is_gone_is_deleted_once_nothing_before_is_judged_again() -> None:
+    """Until then a row of none says since when: a replay would bring it to life otherwise."""
+    site = Site()
+    site.batch("ab")
+    site.save(9)
+    site.batch("c", freed="a")
+    site.batch("d")
+    assert site.save(2) == ["-a", "c"]
+    assert site.marker() == 2
+    assert decode_state(site.state[0]).gone == {b"a": 3}
+    assert site.save(9) == ["d", "xa"]
+    assert site.ledgers[0].unsaved == 0
+    assert {name for rows in decode_state(site.state[0]).rows for name in rows.names} == {b"b", b"c", b"d"}
+
+
+def test_where_nothing_else_is_unsaved_it_is_deleted_at_once() -> None:
+    site = Site()
+    site.batch("ab")
+    site.save(9)
+    site.batch("", freed="a")
+    assert site.save(9) == ["xa"]
+    assert site.marker() == 2
+
+
+def test_a_stream_that_came_back_before_its_end_was_saved_is_written_as_it_is() -> None:
+    site = Site()
+    site.batch("a")
+    site.batch("b", freed="a")
+    site.batch("a")
+    assert sorted(site.save(9)) == ["a", "b"]
+    assert site.ledgers[0].unsaved == 0
+    assert site.marker() == 3
+
+
+def test_a_tombstone_cannot_delete_a_stream_that_came_back() -> None:
+    site = Site()
+    site.batch("ab")
+    site.save(9)
+    site.batch("b", freed="a")
+    site.batch("c")
+    assert site.save(2) == ["-a", "b"]
+    site.batch("a")
+    assert site.save(9) == ["c", "a"]
+    assert site.ledgers[0].unsaved == 0
+    assert b"stream/a" in site.state[0]
+    assert site.save(9) == []
+
+
+def test_a_stream_known_to_be_gone_is_deleted_with_its_row_unless_it_was_heard_again() -> None:
+    site = Site()
+    site.judge.states.load(0, [b"a", b"b", b"p"], {}, np.full(3, 5))
+    row = site.judge.states.row(0, b"p")
+    site.judge.states["part_time_us"][row] = 7
+    for name in (b"a", b"b", b"p"):
+        site.ledgers[0].bury([name], 2)
+    site.batch("b")
+    assert site.save(9) == ["b"]
+    site.batch("c")
+    assert site.save(9) == ["c", "xa"]
+    assert site.judge.states.row(0, b"a") is None
+    assert site.judge.states.row(0, b"p") == row
+    assert site.ledgers[0].unsaved == 0
+
+
+def test_tombstones_come_at_a_pace_as_well() -> None:
+    site = Site()
+    site.ledgers[0].bury([b"%d" % k for k in range(10)], 0)
+    assert [len(site.save(4)) for _ in range(4)] == [4, 4, 2, 0]
+
+
+def test_a_freed_row_that_another_stream_uses_is_that_streams() -> None:
+    site = Site()
+    site.batch("a")
+    row = site.judge.states.row(0, b"a")
+    site.batch("", freed="a")
+    site.batch("z")
+    assert site.judge.states.row(0, b"z") == row
+    assert site.save(2) == ["-a"]
+    assert site.save(9) == ["z", "xa"]
+    assert site.ledgers[0].unsaved == 0
+
+
+def test_a_freed_row_that_another_partition_uses_is_that_partitions() -> None:
+    site = Site()
+    site.batch("a")
+    row = site.judge.states.row(0, b"a")
+    site.batch("b", freed="a")
+    site.batch("z", slot=1)
+    assert site.judge.states.row(1, b"z") == row
+    assert site.save(9) == ["xa", "b"]
+    assert site.ledgers[1].unsaved == 1
+    assert site.save(9, slot=1) == ["z"]
+    assert [ledger.unsaved for ledger in site.ledgers] == [0, 0]
+
+
+def test_the_layout_is_written_once_and_the_marker_always() -> None:
+    site = Site()
+    site.batch("a")
+    site.save(9)
+    assert site.state[0][site.codec.layout_key] == site.codec.layout
+    del site.state[0][site.codec.layout_key], site.state[0][MARKER]
+    site.batch("a")
+    site.save(9)
+    assert site.codec.layout_key not in site.state[0]
+    assert site.marker() == 2
+
+
+def test_the_marker_comes_after_the_rows() -> None:
+    """A log without transactions may be cut off in between: the older marker is true as well, the newer would not be."""
+    site = Site()
+    site.batch("ab")
+    saved = site.ledgers[0].save(site.judge, site.codec, 9)
+    site.ledgers[0].sign(site.judge, site.codec, saved, 0.0)
+    assert list(saved)[-1] == MARKER
+
+
+def test_when_a_marker_is_owed() -> None:
+    site = Site()
+    ledger = site.ledgers[0]
+    assert ledger.owes_marker(site.judge, 0.0, 10.0)
+    site.save(9)
+    assert not ledger.owes_marker(site.judge, 99.0, 10.0)
+    site.batch("")
+    assert ledger.is_marker_old(site.judge)
+    assert not ledger.owes_marker(site.judge, 9.0, 10.0)
+    assert ledger.owes_marker(site.judge, 10.0, 10.0)
+    site.save(9)
+    assert not ledger.is_marker_old(site.judge)
+
+
+def restored(site: Site, slot: int) -> dict[str, int]:
+    """What a worker would have that took over now: the rows, and of all later batches what is not in them already."""
+    saved = decode_state(site.state[slot])
+    found: dict[str, int] = {}
+    stands_for: dict[str, int] = {name.decode(): offset for name, offset in saved.gone.items()}
+    for rows in saved.rows:
+        for name, offset, trace in zip(rows.names, rows.offset.tolist(), rows.columns["trace"].tolist(), strict=True):
+            found[name.decode()], stands_for[name.decode()] = trace, offset
+    start = 0 if saved.marker is None else saved.marker.offset
+    for offset, (touched, freed) in list(enumerate(site.story[slot]))[start:]:
+        for name in touched:
+            if offset >= stands_for.get(name, 0):
+                found[name] = offset + 1
+        for name in freed:
+            if offset >= stands_for.get(name, 0):
+                found.pop(name, None)
+    return found
+
+
+MOVE = st.one_of(
+    st.tuples(
+        st.just("batch"), st.integers(0, 1), st.sets(st.sampled_from("abcde"), max_size=3), st.sets(st.sampled_from("abcde"), max_size=2)
+    ),
+    st.tuples(st.just("save"), st.integers(0, 1), st.integers(0, 4), st.none()),
+    st.tuples(st.just("leave"), st.integers(0, 1), st.none(), st.none()),
+)
+
+
+@given(st.lists(MOVE, max_size=40))
+@settings(max_examples=400, deadline=None)
+def test_whatever_comes_and_goes_rows_and_marker_say_what_there_is(moves: list[Any]) -> None:
+    """Two partitions share an arena; after every move each could be taken over by another worker, and nothing would be missing."""
+    site = Site()
+    for kind, slot, a, b in moves:
+        ledger = site.ledgers[slot]
+        if kind == "batch":
+            touched = "".join(sorted(a))
+            freed = "".join(name for name in sorted(b) if site.judge.states.row(slot, name.encode()) is not None or name in a)
+            site.batch(touched, freed, slot)
+        elif kind == "save":
+            site.save(a, slot)
+        else:
+            site.judge.forget((PARTITIONS[slot],))
+            site.ledgers[slot] = site.ledger(slot, ledger.next_offset)
+            site.state[slot], site.story[slot] = {}, [("", "")] * ledger.next_offset
+            site.save(0, slot)
+        assert site.ledgers[slot].unsaved >= 0
+        for each in range(2):
+            assert restored(site, each) == memory(site, each)
+    for slot in range(2):
+        site.save(1_000, slot)
+        assert site.ledgers[slot].unsaved == 0
+        assert {key for key in site.state[slot] if key.startswith(b"stream/")} == {
+            b"stream/" + name.encode() for name in memory(site, slot)
+        }
+
+
+def memory(site: Site, slot: int) -> dict[str, int]:
+    states = site.judge.states
+    rows = states.rows_in(slot).tolist()
+    return {states.stream(row): int(states["trace"][row]) for row in rows if states["event_time_us"][row] != NEVER}
