@@ -255,7 +255,7 @@ def test_replay_gives_what_the_core_gives(plant_recording: Path, small_bundle: P
     assert main(f"replay {plant_recording} --model {small_bundle} --out v.parquet".split()) == 0
     log, core = FileLog(plant_recording), Detector(load_bundle(small_bundle), Settings())
     decoder = JsonReadings(log.format, core.names)
-    log.restore(log.poll(1, 0).gained)
+    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).gained).items()})
     verdicts = core.detect(decoder.decode(log.poll(1_000_000, 0).messages).batch)
     rows = pq.read_table("v.parquet")
     assert np.array_equal(rows["score"].to_numpy(), verdicts.score, equal_nan=True)
