@@ -236,7 +236,6 @@ class Worker:
             offsets = self.recovery.begin(restored, self._clock())
             self.vitals.messages_missed = self.recovery.messages_missed
             self._life.insist(lambda: self.log.resume(offsets), restoring=True)
-            self._life.enter(S.RESTORING)
 
     def _live(self) -> None:
         if self.vitals.state is S.RESTORING and self._assigned:

@@ -241,10 +241,12 @@ class Seen:
 
     batches: list[tuple[int, set[str]]] = field(default_factory=list)
     offsets: Counter[tuple[Partition, int]] = field(default_factory=Counter)
+    seconds: list[Mapping[str, float]] = field(default_factory=list)
 
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
         assert all(spent >= 0 for spent in seconds.values())
         self.batches.append((len(verdicts), set(seconds)))
+        self.seconds.append(seconds)
         batch = decoded.batch
         self.offsets.update((batch.partitions[p], int(offset)) for p, offset in zip(batch.partition, batch.offset, strict=True))
 

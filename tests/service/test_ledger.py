@@ -265,12 +265,8 @@ def restored(site: Site, slot: int) -> dict[str, int]:
             found[name.decode()], stands_for[name.decode()] = trace, offset
     start = 0 if saved.marker is None else saved.marker.offset
     for offset, (touched, freed) in list(enumerate(site.story[slot]))[start:]:
-        for name in touched:
-            if offset >= stands_for.get(name, 0):
-                found[name] = offset + 1
-        for name in freed:
-            if offset >= stands_for.get(name, 0):
-                found.pop(name, None)
+        found |= {each: offset + 1 for each in touched if offset >= stands_for.get(each, 0)}
+        found = {each: trace for each, trace in found.items() if each not in freed or offset < stands_for.get(each, 0)}
     return found
 
 

@@ -78,6 +78,14 @@ def test_what_decides_nothing_waits_and_goes_with_the_next_commit() -> None:
     check_exactly_once(bench)
 
 
+def test_a_commit_of_several_batches_is_timed_once() -> None:
+    bench = Bench(Log({P0: ["a", "a", "a alert"]}, [Turn(gained=(P0,)), *[Turn(1)] * 3]), interval_s=0.0)
+    bench.step(5)
+    first, *others = [seconds["commit"] for seconds in bench.seen.seconds]
+    assert first > 0
+    assert others == [0.0, 0.0]
+
+
 def test_a_poll_waits_no_longer_than_a_commit_may() -> None:
     slow = Service(poll_timeout_ms=5_000)
     bench = Bench(Log({P0: ["a"]}, [Turn(), Turn(gained=(P0,))]), settings=slow, interval_s=0.0)
