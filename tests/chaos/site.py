@@ -20,7 +20,7 @@ from tests.core.builders import model_of
 GROUP = "chaos"
 PLACES = 6  # workers that can be alive at once
 SESSION_S = 1.5
-TRANSACTION_S = 2.0
+TRANSACTION_S = 6.0
 LIBRDKAFKA_ABORTS = "python: rdkafka_"
 
 
