@@ -24,6 +24,7 @@ Client = TypeVar("Client")
 COMMON_DEFAULTS = {
     "client.id": "detector",
     "reconnect.backoff.max.ms": "1000",  # a broker that is back is noticed within a second
+    "metadata.max.age.ms": "3000",  # so is one that leads again: librdkafka clings to a coordinator that is gone (its issue 5511)
 }
 # Fetching pauses when 100,000 messages are queued; librdkafka's pause of a second would starve us: 0.2 instead of 1.4 M messages/s.
 PREFETCH = {"fetch.queue.backoff.ms": "20"}

@@ -151,7 +151,7 @@ class Service(Section):
     drain_timeout_s: float = Field(
         20, gt=0, le=600, description="on SIGTERM: how long the batch in hand may take before the process leaves anyway"
     )
-    backoff_ms_max: int = Field(30_000, ge=10, le=600_000, description="longest pause between attempts while the log is unavailable")
+    backoff_ms_max: int = Field(5_000, ge=10, le=600_000, description="longest pause between attempts while the log is unavailable")
 
 
 class Http(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,11 @@ from detector.errors import DataError
 from detector.ports import Outcome
 
 
+def begin(log: FileLog, partitions: Sequence[Partition]) -> None:
+    """Read from where the log says."""
+    log.resume({partition: at.offset for partition, at in log.restore(partitions).items()})
+
+
 def test_rows_decode_to_float32_of_what_was_recorded(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     value = rng.normal(size=(500, 3)) * 10.0 ** rng.integers(-30, 30, (500, 3))
@@ -31,7 +37,7 @@ def test_rows_decode_to_float32_of_what_was_recorded(tmp_path: Path) -> None:
     log = FileLog(path)
     (partition,) = log.poll(10, 0).gained
     assert partition == Partition("plant.parquet", 0)
-    log.restore([partition])
+    begin(log, [partition])
     streams = StreamNames()
     decoder = JsonReadings(log.format, streams)
     position = 0
@@ -53,7 +59,7 @@ def test_missing_channels_are_left_out_of_the_message(tmp_path: Path) -> None:
     path = tmp_path / "pump.csv"
     path.write_text("time,a,b\n2026-01-01T00:00:00Z,1.5,\n2026-01-01T00:00:01Z,,\n")
     log = FileLog(path)
-    log.restore(log.poll(10, 0).gained)
+    begin(log, log.poll(10, 0).gained)
     messages = log.poll(10, 0).messages
     assert [json.loads(value or b"") for value in messages.value] == [
         {"event_time_us": 1_767_225_600_000_000, "a": 1.5},
@@ -67,7 +73,7 @@ def test_json_lines_come_as_they_are_and_decisions_go_to_files(tmp_path: Path) -
     path.write_bytes(b'{"t": 1}\n\n{"t": broken\n\xff\n')
     log = FileLog(path, format=ReadingFormat(channels=("t",)), alerts=alerts, dead_letters=dead)
     (partition,) = log.poll(10, 0).gained
-    log.restore([partition])
+    begin(log, [partition])
     messages = log.poll(10, 0).messages
     assert messages.value == [b'{"t": 1}', b'{"t": broken', b"\xff"]
     assert set(messages.key) == {b"gateway"}

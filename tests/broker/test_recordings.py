@@ -31,6 +31,7 @@ from detector.codec.alerts import AlertEncoder
 from detector.codec.readings import JsonReadings
 from detector.config import load_config
 from detector.core.detect import Detector
+from detector.service.recovery import Recovery
 from detector.service.worker import Worker
 
 pytestmark = pytest.mark.broker
@@ -105,12 +106,21 @@ def served(config: Path, folder: Path, readings: int) -> Told:
     detector = Detector(bundle, wiring.settings(settings))
     decoder = JsonReadings(wiring.reading_format(settings.input, bundle.channels), detector.names)
     encoder = AlertEncoder(bundle.name, bundle.fingerprint, f"/detector/{settings.group}")
-    log = KafkaLog(settings.input.topics, settings.group, settings.alerts_topic, settings.dead_letters_topic, properties)
+    log = KafkaLog(
+        settings.input.topics,
+        settings.group,
+        settings.alerts_topic,
+        settings.dead_letters_topic,
+        properties,
+        state_topics=settings.state_topics,
+    )
     with VerdictFile(folder / "served.parquet", detector.names) as verdicts:
-        worker = Worker(log, decoder, detector, encoder, settings=settings.service, observers=[verdicts])
+        recovery = Recovery(detector, settings.snapshot.interval_s)
+        worker = Worker(log, decoder, detector, encoder, recovery, settings=settings.service, observers=[verdicts])
         deadline = time.monotonic() + PATIENCE_S
         while worker.vitals.messages < readings and time.monotonic() < deadline:
             worker.step()
+        worker.drain()
         worker.close()
     vitals = worker.vitals
     assert (vitals.messages, vitals.readings, vitals.unaccounted, dict(vitals.dead_letters)) == (readings, readings, 0, {})
