@@ -1,6 +1,6 @@
 """Short logs in which everything happens, for thousands of runs: a hundred and some readings per partition.
 
-A stream's life is over in seconds here: it settles after 6 readings, is missed after 3 intervals and forgotten after 8 s.
+A stream's life is over in seconds here: it settles after 5 readings, is missed after 2.5 intervals and forgotten after 6 s.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def _recalled(model: Model) -> Model:
 MODEL = _recalled(model_of(channels=2, hidden=8))
 SETTINGS = settings_of(
     budget_period_us=50 * SECOND_US,
-    warmup_readings=6,
-    silence_intervals=3.0,
-    idle_max_us=8 * SECOND_US,
-    accept_after_us=5 * SECOND_US,
+    warmup_readings=5,
+    silence_intervals=2.5,
+    idle_max_us=6 * SECOND_US,
+    accept_after_us=4 * SECOND_US,
 )
 PARTITIONS = 3
-SECONDS = 26
+SECONDS = 20
 LOGS = 9
 
 
@@ -81,9 +81,9 @@ def _partition(partition: Partition, k: int, rng: np.random.Generator) -> Log:
     away with its alert open, is forgotten and comes back, and one that comes late or goes for good."""
     names = (SHARED, f"p{k}/s1", f"p{k}/s2", f"p{k}/s3")
     here = np.ones((len(names), SECONDS), np.bool_)
-    missed_s, gone_s, born_s, dead_s = (int(rng.integers(*bounds)) for bounds in ((8, 18), (9, 12), (7, 11), (13, 18)))
-    here[1, missed_s : missed_s + 6] = False
-    here[2, gone_s : gone_s + 11] = False
+    missed_s, gone_s, born_s, dead_s = (int(rng.integers(*bounds)) for bounds in ((6, 13), (7, 10), (5, 9), (10, 14)))
+    here[1, missed_s : missed_s + 4] = False
+    here[2, gone_s : gone_s + 8] = False
     here[3] = np.arange(SECONDS) < dead_s if rng.random() < 0.5 else np.arange(SECONDS) > born_s
     values = [_spoiled(normal_values(SECONDS, 2, seed=100 * k + i), rng) for i in range(len(names))]
     values[2][gone_s - 2 : gone_s] += 60 * np.nanstd(values[2], axis=0)
@@ -121,7 +121,7 @@ def _spoiled(value: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     """With values missing, and with faults that come and go."""
     value = value.copy()
     value[rng.random(value.shape) < 0.03] = np.nan
-    at = int(rng.integers(7, SECONDS - 7))
+    at = int(rng.integers(6, SECONDS - 5))
     match rng.integers(3):
         case 0:
             value[at : at + 4] += 60 * np.nanstd(value, axis=0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
 from detector.adapters.memory_log import MemoryLog
+from detector.codec.snapshots import MARKER
 from detector.core.readings import Partition
 from detector.errors import DetectorError
 from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
@@ -20,10 +22,14 @@ class Killed(BaseException):
 
 
 class Mortal:
-    """A worker's log, in one of whose next calls the worker is killed if it is doomed: before the call does anything, or after."""
+    """A worker's log, in one of whose next calls the worker is killed if it is doomed: before the call does anything, or after.
+
+    saved   what its commits made true: "rows", "markers", "tombstones"
+    """
 
     def __init__(self, log: MemoryLog) -> None:
         self.log = log
+        self.saved: Counter[str] = Counter()
         self._calls_left: float = float("inf")
         self._dies_before = False
 
@@ -50,6 +56,9 @@ class Mortal:
 
     def commit(self, outcome: Outcome) -> None:
         self._call(lambda: self.log.commit(outcome))
+        for rows in outcome.state.values():
+            for key, row in rows.items():
+                self.saved["tombstones" if row is None else "markers" if key == MARKER else "rows"] += 1
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
         return self._call(lambda: self.log.restore(partitions))

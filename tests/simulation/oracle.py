@@ -100,7 +100,7 @@ def memories(plant: Plant) -> dict[Any, Any]:
 def happened(plant: Plant) -> Counter[str]:
     """How often what happened in a plant."""
     everyone = [*plant.members, *plant.gone]
-    counts = plant.broker.happened + plant.happened
+    counts = sum((member.log.saved for member in everyone), plant.broker.happened + plant.happened)
     counts["alerts"] = len(plant.broker.truth.alerts)
     counts["replayed"] = sum(member.worker.vitals.messages_replayed for member in everyone)
     counts["missed"] = sum(member.worker.vitals.messages_missed for member in everyone)

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from threading import Event
 from typing import Any
 
@@ -248,7 +249,12 @@ def place_of(message: Message) -> tuple[int, int]:
     headers = dict(message.headers)
     if REASON + "partition" in headers:
         return int(headers[REASON + "partition"] or b""), int(headers[REASON + "offset"] or b"")
-    place = json.loads(message.value or b"")["input"]
+    return _place_in(message.value or b"")
+
+
+@lru_cache(100_000)
+def _place_in(alert: bytes) -> tuple[int, int]:
+    place = json.loads(alert)["input"]
     return place["partition"], place["offset"]
 
 

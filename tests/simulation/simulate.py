@@ -1,15 +1,21 @@
-"""Many seeds of the simulation: `make simulate SEEDS=100000 WORKERS=2`, or one again: `make simulate SEED=7`."""
+"""Many seeds of the simulation: `make simulate SEEDS=100000 WORKERS=2`, or one again: `make simulate SEED=7`.
+
+With ARGS=--losses the seeds are those of `losses`, in which operators and retention take something away.
+"""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import multiprocessing
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
 
-from tests.simulation.oracle import run_seed
+from tests.simulation import losses, oracle
 
 CHUNK = 50
 PROGRESS_INTERVAL_S = 10.0
@@ -21,42 +27,52 @@ COUNTED = {
     "replayed messages": "replayed",
 }
 
+Run: TypeAlias = Callable[[int], Counter[str]]
+Chunk: TypeAlias = tuple[int, list[str], Counter[str]]
+"""How many seeds; for each that failed a line that says why, and how to repeat it; what happened in the others."""
 
-def failure_of(seed: int, run: Callable[[int], Counter[str]] = run_seed) -> tuple[str, Counter[str]]:
-    """Run one seed; a line that says what failed and how to repeat it, or nothing; and what happened."""
+
+def run_of(is_losses: bool) -> Run:
+    """What plays a seed."""
+    return losses.run_seed if is_losses else oracle.run_seed
+
+
+def failure_of(seed: int, run: Run = oracle.run_seed) -> tuple[str, Counter[str]]:
+    """Play one seed: what failed, or nothing; and what happened."""
     try:
         return "", run(seed)
     except Exception as error:  # noqa: BLE001 - whatever fails is a finding
-        reason = " ".join(str(error).split())
-        return f"seed {seed} failed: {type(error).__name__}: {reason}; again: make simulate SEED={seed}", Counter()
+        return f"{type(error).__name__}: {' '.join(str(error).split())}", Counter()
 
 
-def chunk_of(first: int, count: int) -> tuple[int, list[str], Counter[str]]:
-    """Seeds [first, first + count): how many, failures, what happened."""
+def chunk_of(first: int, count: int, is_losses: bool = False) -> Chunk:
+    """Play the seeds [first, first + count)."""
+    logging.getLogger("detector").setLevel(logging.CRITICAL)  # that the log is unavailable, ten thousand times
     failures, total = [], Counter[str]()
     for seed in range(first, first + count):
-        failure, counts = failure_of(seed)
+        failure, counts = failure_of(seed, run_of(is_losses))
         total += counts
         if failure:
-            failures.append(failure)
+            failures.append(f"seed {seed} failed: {failure}; again: make simulate SEED={seed}{' ARGS=--losses' * is_losses}")
     return count, failures, total
 
 
 def main() -> int:
-    """Run what the command line says; 1 if a seed failed."""
+    """Play what the command line says; 1 if a seed failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=100_000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="this one alone, with its traceback")
     parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--losses", action="store_true", help="seeds in which something is taken away")
     options = parser.parse_args()
     if options.seed is not None:
-        return again(options.seed)
-    chunks = [(first, min(CHUNK, options.seeds - first)) for first in range(0, options.seeds, CHUNK)]
+        return again(options.seed, run_of(options.losses))
     begun_s = said_s = time.monotonic()
     done, failed, total = 0, 0, Counter[str]()
+    bounds = [(options.first + at, min(CHUNK, options.seeds - at)) for at in range(0, options.seeds, CHUNK)]
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        for count, failures, counts in pool.imap_unordered(_chunk, [(options.first + first, count) for first, count in chunks]):
+        for count, failures, counts in pool.imap_unordered(partial(_chunk, options.losses), bounds):
             done, failed, total = done + count, failed + len(failures), total + counts
             for failure in failures:
                 print(failure, flush=True)
@@ -68,14 +84,14 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _chunk(bounds: tuple[int, int]) -> tuple[int, list[str], Counter[str]]:
-    return chunk_of(*bounds)
+def _chunk(is_losses: bool, bounds: tuple[int, int]) -> Chunk:
+    return chunk_of(*bounds, is_losses)
 
 
-def again(seed: int) -> int:
+def again(seed: int, run: Run) -> int:
     """One seed, and all that is to be known of it."""
     try:
-        counts = run_seed(seed)
+        counts = run(seed)
     except Exception:  # noqa: BLE001 - it is what was asked for
         traceback.print_exc()
         return 1

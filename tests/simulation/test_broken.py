@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pytest
 
 from detector.adapters.memory_log import MemoryLog
-from detector.codec.snapshots import Marker, RowCodec, key_of
+from detector.codec.snapshots import Marker, RowCodec, encode_marker, key_of
 from detector.core.detect import Detector
 from detector.errors import CommitAborted
 from detector.ports import Outcome
@@ -49,7 +49,7 @@ def test_a_marker_that_is_too_high_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     def too_high(marker: Marker) -> bytes:
         return encode(Marker(marker.era, marker.fingerprint, min(marker.offset + 1, marker.next_offset), marker.time, marker.next_offset))
 
-    encode = ledger.encode_marker
+    encode = encode_marker
     monkeypatch.setattr(ledger, "encode_marker", too_high)
     assert found_after() <= SEEDS_MAX
 
