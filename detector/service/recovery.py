@@ -44,10 +44,10 @@ class Recovery:
         self._codec = RowCodec(detector.states.columns)
         self._ledgers: dict[Partition, Ledger] = {}
         self._numbers = itertools.count(1)
-        self._round_end_s = 0.0  # rows that are unsaved at the beginning of a round are saved evenly over it
-        self._round_rows = 0.0
-        self._owed_rows = 0.0
-        self._paid_s = 0.0
+        self._round_begun_s = 0.0
+        self._round_rows = 0
+        self._accrued_rows = 0
+        self._owed_rows = 0
         self.messages_missed = 0
 
     # -- back -----------------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ class Recovery:
         if not self._interval_s:
             return {}
         self._accrue(now_s)
-        rows = min(int(self._owed_rows), ROWS_MAX)
+        rows = min(self._owed_rows, ROWS_MAX)
         self._owed_rows -= rows
         unsaved = self.rows_unsaved
         slices = {}
@@ -188,12 +188,13 @@ class Recovery:
         return slices
 
     def _accrue(self, now_s: float) -> None:
-        unsaved, round_s = self.rows_unsaved, min(now_s, self._round_end_s) - self._paid_s
-        self._owed_rows = min(self._owed_rows + self._round_rows * round_s / self._interval_s, unsaved)
-        self._paid_s = now_s
-        if now_s >= self._round_end_s or not self._round_rows:
-            self._round_rows = unsaved - self._owed_rows
-            self._round_end_s = now_s + self._interval_s
+        """What was unsaved at the beginning of a round is owed evenly over it: whole rows, and at its end all of them."""
+        unsaved = self.rows_unsaved
+        accrued = int(self._round_rows * min((now_s - self._round_begun_s) / self._interval_s, 1.0))
+        self._owed_rows = min(self._owed_rows + accrued - self._accrued_rows, unsaved)
+        self._accrued_rows = accrued
+        if accrued == self._round_rows:
+            self._round_rows, self._accrued_rows, self._round_begun_s = unsaved - self._owed_rows, 0, now_s
 
     def rest(self, partitions: Iterable[Partition], now_s: float) -> dict[Partition, dict[bytes, bytes | None]]:
         """The next large slice of what is unsaved of these partitions; empty once all is saved.

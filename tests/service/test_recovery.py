@@ -244,6 +244,20 @@ def test_every_change_is_saved_within_two_intervals(pause_s: float) -> None:
     assert keeper.recovery.rows_unsaved == 0
 
 
+@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0.0, 3.0)), min_size=1, max_size=60))
+@settings(max_examples=150, deadline=None)
+def test_no_row_is_left_over_whatever_the_times(turns: list[tuple[int, float]]) -> None:
+    """Nor a fraction of one: what little changes is saved in time as well."""
+    keeper = begun()
+    for turn, (streams, pause_s) in enumerate([*turns, *[(0, 2.9)] * 8]):
+        if streams:
+            keeper.feed(crowd(streams, turn, turn * 10))
+        keeper.now_s += pause_s
+        assert keeper.recovery.unsaved_s(keeper.now_s) <= 2 * INTERVAL_S + 2 * 3.0
+        keeper.save()
+    assert keeper.recovery.rows_unsaved == 0
+
+
 def test_a_hundred_thousand_changes_are_saved_evenly_and_not_at_once() -> None:
     rows = 100_000
     keeper = begun(crowd(rows))
