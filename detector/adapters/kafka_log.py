@@ -107,6 +107,10 @@ class KafkaLog:
         self._reading: dict[Partition, int] = {}  # where each partition that may be read was resumed
         self._release: Release = keep_nothing
         self._committing = Lock()
+        # confluent_kafka lets one thread at a time into a consumer, and a poll may wait for a commit (`release`): so a commit must not
+        # ask the consumer who it is while a poll is under way. An older membership does no harm: the coordinator refuses it.
+        self._asking = Lock()
+        self._membership: tuple[bytes, str] = (b"", "")  # as of the last poll or callback
         self._trouble: DetectorError | None = None  # heard in a callback; raised by the next poll
         self._stopping: BaseException | None = None  # raised by `release`, inside a callback that had to go on
         self._is_away = False  # no broker answered when last heard of
@@ -117,6 +121,8 @@ class KafkaLog:
         if delivery == "exactly_once":
             name = group_properties.get("group.instance.id", "")
             transactional_id = f"{group}.{name or uuid.uuid4()}"
+            # Its successor asks the group whether this worker lives; a member's own id changes whenever it joins anew.
+            group_properties["client.id"] += f".{transactional_id}"
             self._output = Transactions(properties, transactional_id, self._on_error, say, is_lasting=bool(name))
         else:
             self._output = KafkaOutput(properties, self._on_error, say)
@@ -154,7 +160,10 @@ class KafkaLog:
             self._ask()
         self._release = release
         try:
-            batch = self._consume(messages_max, timeout_s)
+            with self._asking:
+                self._learn_membership()
+                batch = self._consume(messages_max, timeout_s)
+                self._learn_membership()
         finally:
             self._release = keep_nothing
         if self._stopping is not None:
@@ -164,6 +173,9 @@ class KafkaLog:
         gained, lost = tuple(self._gained), tuple(self._lost)
         self._gained, self._lost = {}, {}
         return Fetched(messages, gained, lost)
+
+    def _learn_membership(self) -> None:
+        self._membership = self._consumer.consumer_group_metadata(), self._consumer.memberid() or ""
 
     def _ask(self) -> None:
         """See whether the brokers are back: librdkafka tells of an outage once, and of its end not at all."""
@@ -211,6 +223,7 @@ class KafkaLog:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         known = tuple(each for each in named(partitions) if each not in self._gained)
+        self._learn_membership()
         try:
             if known:
                 self._release(known)
@@ -283,8 +296,12 @@ class KafkaLog:
             if not offsets:
                 return Position([], None)
             self._see_that_they_are_ours(list(offsets))
-            membership = self._consumer.consumer_group_metadata()
-            member_id = self._consumer.memberid()  # asked second: if it is there now, it was then
+            if self._asking.acquire(blocking=False):
+                try:
+                    self._learn_membership()
+                finally:
+                    self._asking.release()
+            membership, member_id = self._membership
             if not member_id:
                 raise CommitAborted("this worker's session has ended")
             who = signature(transactional_id, member_id)

@@ -65,7 +65,12 @@ def _gone(admin: AdminClient, group: str, partitions: Sequence[Partition], own_i
     members = admin.describe_consumer_groups([group], request_timeout=ASK_S_MAX)[group].result().members
     ids = {member.member_id for member in members}
     names = {f"{group}.{member.group_instance_id}" for member in members if member.group_instance_id}
-    return {writer for writer, member_id in writers.items() if member_id not in ids and writer not in names}
+    lives = tuple(member.client_id for member in members)
+    return {
+        writer
+        for writer, member_id in writers.items()
+        if member_id not in ids and writer not in names and not any(client_id.endswith(f".{writer}") for client_id in lives)
+    }
 
 
 # -- the state --------------------------------------------------------------------------------------------------------

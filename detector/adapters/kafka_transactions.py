@@ -138,13 +138,13 @@ class Transactions:
         try:
             for number, record in enumerate(records):
                 if number in apart:
-                    producer.flush()
+                    flush(producer)
                 queue(producer, record, refused)
                 if number in apart:
-                    producer.flush()
+                    flush(producer)
             # Bounded by delivery.timeout.ms. Before the offsets: librdkafka 2.16 never returns from sending them if a message
             # fails meanwhile.
-            producer.flush()
+            flush(producer)
             if not refused:
                 offsets, metadata = position()
                 if offsets:
@@ -248,6 +248,16 @@ def _send_offsets(producer: Producer, offsets: Sequence[TopicPartition], metadat
         sent.result(END_S_MAX + 1.0)
     except TimeoutError:
         raise LogUnavailable("the group's coordinator did not take the offsets", fix=UNREACHABLE_FIX) from None
+
+
+def flush(producer: Producer) -> None:
+    """`producer.flush()`. confluent_kafka raises a fatal error out of it, and lets delivery callbacks run while it is raised."""
+    try:
+        producer.flush()
+    except SystemError as confused:
+        if isinstance(confused.__cause__, KafkaException):
+            raise confused.__cause__ from None
+        raise
 
 
 def _size(record: Record) -> int:
