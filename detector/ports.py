@@ -132,7 +132,7 @@ class Observer(Protocol):
 
 
 class WorkerState(StrEnum):
-    """Where the worker is in its life; `service.worker` draws the legal transitions."""
+    """Where the worker is in its life; `service.life` draws the legal transitions."""
 
     STARTING = "starting"
     RESTORING = "restoring"

@@ -42,6 +42,11 @@ log_line = logging.getLogger(__name__)
 
 COMMIT_INTERVAL_S = 0.25
 """What decides nothing waits so long for its commit, and memories are saved in slices of so much."""
+JUDGED_BATCHES_MAX = 32
+"""So much is judged ahead of a commit on its way."""
+QUIET_S = 5.0
+"""A restored partition has caught up when nothing came for so long: the last offsets before the committed one may hold no message
+(a transaction's marker, or what compaction took)."""
 LAG_INTERVAL_S = 1.0
 
 S = WorkerState
@@ -129,7 +134,7 @@ class Worker:
         self._judged: list[Batch] = []  # waiting for their commit
         self._flight: Flight | None = None
         self._is_astray = False  # memories are ahead of what became true: all must be restored
-        self._committed_s = self._restoring_s = self._lag_due_s = clock()
+        self._committed_s = self._restoring_s = self._heard_s = self._lag_due_s = clock()
 
     def run(self, stop: Event) -> None:
         """Step until `stop` is set; then leave in order: what was judged is committed, memories are saved, the log is closed.
@@ -177,11 +182,12 @@ class Worker:
         polled_s = time.perf_counter()
         if (fetched.lost or fetched.gained or self._is_astray) and not self._take_over(fetched.lost, fetched.gained):
             return 0
-        if not self.recovery.is_live:
-            self._life.enter(S.RESTORING)
         if len(fetched.messages):
+            self._heard_s = self._clock()
+            if not self.recovery.is_live:
+                self._life.enter(S.RESTORING)
             self._judge(fetched.messages, polled_s - begun_s)
-        if self.recovery.is_live:
+        if self.recovery.is_live or self._clock() - self._heard_s >= QUIET_S:
             self._live()
         self._commit_if_due()
         self._look_at_log()
@@ -230,7 +236,7 @@ class Worker:
     def _restore(self, partitions: Sequence[Partition]) -> None:
         """Take `partitions` from where the log says they stand. The one door: start, rebalance, aborted commit."""
         self._life.enter(S.RESTORING)
-        self._restoring_s = self._clock()
+        self._restoring_s = self._heard_s = self._clock()
         restored = self._life.insist(lambda: self.log.restore(partitions), restoring=True)
         if restored is not None:
             offsets = self.recovery.begin(restored, self._clock())
@@ -287,7 +293,7 @@ class Worker:
     def _commit_if_due(self) -> None:
         now_s = self._clock()
         decides = any(batch.alerts or batch.dead_letters for batch in self._judged)
-        if self._flight is not None and (decides or self._flight.done.done()):
+        if self._flight is not None and (decides or len(self._judged) >= JUDGED_BATCHES_MAX or self._flight.done.done()):
             self._settle()
         if self._is_astray:
             self._start_over()
