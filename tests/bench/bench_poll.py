@@ -49,13 +49,13 @@ def measure(properties: dict[str, str]) -> None:
 
 
 def poll_all(properties: dict[str, str], topic: str, with_log_time: bool) -> None:
-    log = KafkaLog([topic], f"bench-{uuid.uuid4().hex[:8]}", "-", "-", properties, with_log_time=with_log_time)
+    log = KafkaLog([topic], f"bench-{uuid.uuid4().hex[:8]}", "-", "-", properties, delivery="at_least_once", with_log_time=with_log_time)
     try:
         count, polls, began, cpu = 0, 0, 0.0, 0.0
         while count < MESSAGES:
             fetched = log.poll(BATCH, 0.1)
             if fetched.gained:
-                log.restore(fetched.gained)
+                log.resume({partition: at.offset for partition, at in log.restore(fetched.gained).items()})
                 began, cpu = time.perf_counter(), time.thread_time()
             polls += len(fetched.messages) > 0
             count += len(fetched.messages)
