@@ -97,11 +97,10 @@ def _partition(partition: Partition, k: int, rng: np.random.Generator) -> Log:
                 rows.append(rows[-1])  # the same again
             elif chance < 0.06:
                 rows.append((names[i], time_us - int(rng.integers(1, 6 * SECOND_US)), values[i][second]))  # late
-        for i in np.flatnonzero(~here[:, second] & (rng.random(len(names)) < 0.3)).tolist():
-            if last := [row for row in rows if row[0] == names[i]]:
-                rows.append(
-                    (names[i], last[-1][1] - int(rng.integers(1, 4 * SECOND_US)), values[i][second])
-                )  # late, of a stream that is away
+        for i in np.flatnonzero(~here[:, second] & (rng.random(len(names)) < 0.5)).tolist():
+            heard_us = max((row[1] for row in rows if row[0] == names[i]), default=0)
+            if second - (heard_us - START_US) // SECOND_US <= 5:  # late, of a stream that is away, but not forgotten
+                rows.append((names[i], heard_us - int(rng.integers(1, 4 * SECOND_US)), values[i][second]))
     shares_offset = rng.random(len(rows)) < 0.3  # with the reading before it: a gateway's message
     shares_offset[0] = False
     offset = np.cumsum(~shares_offset) - 1

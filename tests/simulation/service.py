@@ -204,17 +204,20 @@ class Plant:
         return all(broker.truth.offsets.get(partition, 0) == broker.end(partition) for partition in broker.partitions)
 
     def run(self, rng: random.Random, until: Callable[[], bool] | None = None, steps_max: int = STEPS_MAX) -> None:
-        """Let the workers take steps, in any order, until everything is read, committed and saved."""
+        """Let the workers take steps, in any order, until everything is read, committed, saved and observed."""
         for _ in range(steps_max):
             if not self.members:
                 self.join()
             if (until or self.is_idle)():
-                return
+                break
             member = rng.choice(self.members)
-            self.clock.now_s += 0.5
+            self.clock.now_s += 1.0
             self.step(member)
             self.let(member, member.commits.end)
-        raise AssertionError(f"not done after {steps_max} steps")
+        else:
+            raise AssertionError(f"not done after {steps_max} steps")
+        for member in list(self.members):
+            self.step(member)  # in which it hears of its last commit
 
     def is_idle(self) -> bool:
         """Whether everything is committed, and every partition's owner has read and saved all there is."""
