@@ -223,9 +223,9 @@ class KafkaLog:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         known = tuple(each for each in named(partitions) if each not in self._gained)
-        self._learn_membership()
         try:
-            if known:
+            if known and not self._closed:  # a consumer that is being closed tells no more who it is
+                self._learn_membership()
                 self._release(known)
         except BaseException as stopping:  # noqa: BLE001 - raised by poll(): the group must not wait for us until then
             self._stopping = stopping
