@@ -1,14 +1,14 @@
 """What an operator or a log's retention can take away, and exactly what must hold nevertheless.
 
-With k the committed offset, m the offset of the snapshot's marker, n the one that was committed with it, and e the end:
+With k the committed offset, m the offset of the snapshot's marker, n the one that was committed with it, [a, e) what the log holds:
 
-    kind      what is done                         what must hold of the partition
-    hole      the log drops up to f, m < f <= k    every dead letter once; alerts before k as they were; f - m messages missed
-    beyond    the log drops up to f, k < f <= e    likewise, but nothing is told of [k, f)
-    back      k becomes r, n <= r < k              of [r, k) the same is told again; memories exact
-    earlier   k becomes r, r < n                   after what was told before k comes what a new group makes of [r, e); memories likewise
-    forward   k becomes r, k < r <= e              nothing is told of [k, r); memories exact
-    deleted   there is no k any more, n < e        as `back`, with r = n
+    kind      what is done                          what must hold of the partition
+    hole      the log drops up to f, m < f <= k     every dead letter once; alerts before k as they were; f - m messages missed
+    beyond    the log drops up to f, k < f <= e     likewise, but nothing is told of [k, f)
+    back      k becomes r, n <= r < k               of [r, k) the same is told again; memories exact
+    earlier   k becomes r, a <= r < n               after what was told before k, what a new group makes of [r, e); memories likewise
+    forward   k becomes r, k < r <= e               nothing is told of [k, r); memories exact
+    deleted   there is no k any more, n < e         as `back`, with r = n
 
 In all: nothing is raised, offsets come to the ends, conservation holds, the other partitions are exact, and nothing else is missed.
 """
@@ -23,7 +23,6 @@ from typing import Any
 
 from detector.adapters.memory_faults import NO_FAULTS
 from detector.codec.messages import Message
-from detector.codec.snapshots import MARKER, Marker, decode_marker
 from detector.core.readings import Partition
 from tests.simulation.brief import LOGS, MODEL, PARTITIONS, SETTINGS, brief
 from tests.simulation.messages import FORMATS
@@ -98,7 +97,8 @@ def lose(plant: Plant, rng: random.Random) -> Loss | None:
 
 def _choices(plant: Plant, partition: Partition, rng: random.Random) -> Iterator[Loss]:
     broker = plant.broker
-    marker, end, k = marker_of(plant, partition), broker.end(partition), broker.truth.offsets.get(partition)
+    marker, k = plant.marker(partition), broker.truth.offsets.get(partition)
+    first, end = broker.first(partition), broker.end(partition)
     if k is None:
         return
     m, n = (marker.offset, marker.next_offset) if marker else (k, k)
@@ -107,20 +107,14 @@ def _choices(plant: Plant, partition: Partition, rng: random.Random) -> Iterator
         yield Loss("hole", partition, k, f, f - m)
     if n < k:
         yield Loss("back", partition, k, rng.randint(n, k - 1))
-    if n > 0:
-        yield Loss("earlier", partition, k, rng.randint(0, n - 1))
+    if first < n:
+        yield Loss("earlier", partition, k, rng.randint(first, n - 1))
     if k < end:
         f = rng.randint(k + 1, end)
         yield Loss("beyond", partition, k, f, f - m)
         yield Loss("forward", partition, k, f)
     if marker and n < end:  # else nothing would be committed again before another message comes
         yield Loss("deleted", partition, k, n)
-
-
-def marker_of(plant: Plant, partition: Partition) -> Marker | None:
-    """The marker of a partition's snapshot."""
-    value = plant.broker.truth.state.get(partition, {}).get(MARKER)
-    return decode_marker(value) if value else None
 
 
 def differences(plant: Plant, expected: Plant, anew: Plant, loss: Loss) -> Iterator[str]:

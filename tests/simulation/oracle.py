@@ -35,10 +35,11 @@ def run_seed(seed: int, **changes: Any) -> Counter[str]:
     schedule.calm()
     for difference in differences(plant, expected):
         raise Differs(difference)
-    schedule.kill_all()
-    schedule.calm()
-    for difference in differences(plant, expected):
-        raise Differs("after everybody was killed once more: " + difference)
+    if seed % 4 == 0:
+        schedule.kill_all()
+        schedule.calm()
+        for difference in differences(plant, expected):
+            raise Differs("after everybody was killed once more: " + difference)
     return happened(plant)
 
 

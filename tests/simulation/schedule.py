@@ -30,6 +30,7 @@ class Mishaps:
     expire   its session ends, while it sleeps or not
     fence    it is put out of the group, and has not heard of it
     sleep    it takes no step for some turns
+    retain   the log drops messages that no memory needs any more: those before a marker
     late     a commit begins only when it is waited for, or when another turn lets it (probability per commit)
     """
 
@@ -39,6 +40,7 @@ class Mishaps:
     expire: float = 0.0
     fence: float = 0.0
     sleep: float = 0.0
+    retain: float = 0.0
     late: float = 0.0
 
 
@@ -55,6 +57,7 @@ def mishaps_of(rng: random.Random) -> Mishaps:
         expire=often(0.06),
         fence=often(0.02),
         sleep=often(0.08),
+        retain=often(0.1),
         late=rng.choice((0.0, 0.5, 1.0)),
     )
 
@@ -121,7 +124,7 @@ class Schedule:
             plant.kill(member)
         for ghost in list(plant.ghosts):
             if self._happens(0.5):
-                ghost.commits.end()
+                self._finish(ghost)
             plant.notice(ghost)
 
     def _join(self) -> None:
@@ -134,6 +137,7 @@ class Schedule:
         rng, plant, mishaps = self._rng, self.plant, self._mishaps
         plant.clock.now_s += rng.choice((0.0, 0.1, 0.5, 2.0))
         self._ghosts()
+        self._retain()
         for member in list(plant.members):
             member.asleep = max(0, member.asleep - 1)
             if self._happens(0.3):
@@ -150,19 +154,36 @@ class Schedule:
         if self._happens(mishaps.kill):
             member.log.doom(rng, 6)
         if self._happens(mishaps.sleep):
+            plant.happened["sleeps"] += 1
             member.asleep = rng.randint(3, 12)
         if self._happens(mishaps.expire):
+            plant.happened["sessions_expired"] += 1
             plant.broker.expire(member.log.log)
         if self._happens(mishaps.fence):
             plant.broker.remove(member.log.log)
         if self._happens(mishaps.leave) and not member.asleep:
             plant.leave(member)
 
+    def _retain(self) -> None:
+        plant = self.plant
+        if self._happens(self._mishaps.retain):
+            partition = self._rng.choice(plant.broker.partitions)
+            if marker := plant.marker(partition):
+                plant.happened["retained"] += 1
+                plant.broker.drop(partition, self._rng.randint(0, marker.offset))
+
+    def _finish(self, ghost: Member) -> None:
+        """The last commit of a worker that was killed comes to its end, if it is on its way."""
+        on_its_way = ghost.commits.on_its_way
+        if on_its_way and not on_its_way.done():
+            self.plant.happened["ghosts_committed"] += 1
+            on_its_way.end()
+
     def _ghosts(self) -> None:
         """Of workers that were killed: the last commit may still become true; the group notices, sooner or later."""
         for ghost in list(self.plant.ghosts):
             chance = self._rng.random()
-            if chance < 0.2:
-                ghost.commits.end()
-            if chance > 0.6 or chance < 0.1:
+            if chance < 0.4:
+                self._finish(ghost)
+            if chance > 0.7 or chance < 0.2:
                 self.plant.notice(ghost)

@@ -18,7 +18,7 @@ from detector.adapters.memory_log import MemoryBroker
 from detector.codec.alerts import AlertEncoder
 from detector.codec.messages import Headers, Message
 from detector.codec.readings import Decoded, JsonReadings, ReadingFormat
-from detector.codec.snapshots import ERA_BYTES
+from detector.codec.snapshots import ERA_BYTES, MARKER, Marker, decode_marker
 from detector.config import Service
 from detector.core.detect import Detector, Settings, Verdicts
 from detector.core.model import Model
@@ -237,6 +237,11 @@ class Plant:
             assert not found.keys() & member.book.rows.keys()
             found |= member.book.rows
         return found
+
+    def marker(self, partition: Partition) -> Marker | None:
+        """The marker of a partition's snapshot."""
+        value = self.broker.truth.state.get(partition, {}).get(MARKER)
+        return decode_marker(value) if value else None
 
     def alerts(self) -> dict[int, list[Message]]:
         """Per number of the partition, as committed."""
