@@ -48,7 +48,9 @@ def failure_of(seed: int, run: Run = oracle.run_seed) -> tuple[str, Counter[str]
 
 def chunk_of(first: int, count: int, is_losses: bool = False) -> Chunk:
     """Play the seeds [first, first + count)."""
-    logging.getLogger("detector").setLevel(logging.CRITICAL)  # that the log is unavailable, ten thousand times
+    logger = logging.getLogger("detector")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # that the log is unavailable, ten thousand times
     gc.freeze()  # what was imported stays: looking through it again and again takes a tenth of the time
     failures, total = [], Counter[str]()
     for seed in range(first, first + count):
@@ -56,6 +58,7 @@ def chunk_of(first: int, count: int, is_losses: bool = False) -> Chunk:
         total += counts
         if failure:
             failures.append(f"seed {seed} failed: {failure}; again: make simulate SEED={seed}{' ARGS=--losses' * is_losses}")
+    logger.setLevel(level)
     return count, failures, total
 
 
