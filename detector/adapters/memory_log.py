@@ -24,8 +24,12 @@ from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
 
 
 class MemoryBroker:
-    """One topic with its consumer group and what the group has committed (`truth`); `happened` counts faults by their names, and
-    "rebalances" that moved a partition, "restores" of one, "refused" commits.
+    """One topic with its consumer group.
+
+    truth      what the group has committed
+    members    the group's workers
+    stored     every message that ever came; `first` says from which on the log still holds them
+    happened   faults by their names; "rebalances" that moved a partition, "restores" of one, "refused" commits
 
     A partition has at most one owner. `_dealt` says who should have it: a worker gives up what is no longer dealt to it, and
     takes what is and has no owner, at its next poll (as cooperative rebalancing does it). `_committer` says whose commits count:
@@ -38,9 +42,9 @@ class MemoryBroker:
         self.faults = faults
         self.happened: Counter[str] = Counter()
         self._random = random.Random(faults.seed)  # noqa: S311 - faults, not secrets
-        self._stored: dict[Partition, list[Stored]] = {partition: [] for partition in self.partitions}
-        self._first = dict.fromkeys(self.partitions, 0)
-        self._members: list[MemoryLog] = []
+        self.stored: dict[Partition, list[Stored]] = {partition: [] for partition in self.partitions}
+        self.first = dict.fromkeys(self.partitions, 0)
+        self.members: list[MemoryLog] = []
         self._dealt: dict[Partition, MemoryLog] = {}
         self._owner: dict[Partition, MemoryLog] = {}
         self._committer: dict[Partition, MemoryLog] = {}
@@ -48,25 +52,25 @@ class MemoryBroker:
 
     def append(self, partition: int, key: bytes | None, value: bytes | None, *, headers: Headers = (), log_time_us: int = -1) -> int:
         """Add a message; its offset."""
-        stored = self._stored[self.partitions[partition]]
+        stored = self.stored[self.partitions[partition]]
         stored.append(Stored(key, value, headers, log_time_us))
         return len(stored) - 1
 
     def drop(self, partition: Partition, first: int) -> None:
         """Let retention pass: the log no longer holds what comes before `first`."""
-        self._first[partition] = max(self._first[partition], first)
+        self.first[partition] = max(self.first[partition], first)
 
     def join(self) -> MemoryLog:
         """A new worker of the group."""
         member = MemoryLog(self)
-        self._members.append(member)
+        self.members.append(member)
         self._deal()
         return member
 
     def remove(self, member: MemoryLog) -> None:
         """Take a worker out of the group for good: it left or crashed."""
-        if member in self._members:
-            self._members.remove(member)
+        if member in self.members:
+            self.members.remove(member)
             self.expire(member)
             self._expired = {(owner, partition) for owner, partition in self._expired if owner is not member}
             self._deal()
@@ -90,9 +94,9 @@ class MemoryBroker:
     def _deal(self, order: Sequence[Partition] | None = None) -> None:
         """Deal the partitions to the members in turn."""
         self._dealt = {}
-        if self._members:
+        if self.members:
             for turn, partition in enumerate(order or self.partitions):
-                self._dealt[partition] = self._members[turn % len(self._members)]
+                self._dealt[partition] = self.members[turn % len(self.members)]
 
     # -- what members ask ---------------------------------------------------------------------------------------------
 
@@ -122,21 +126,9 @@ class MemoryBroker:
         """The partitions that a member owns."""
         return [partition for partition in self.partitions if self._owner.get(partition) is member]
 
-    def is_member(self, member: MemoryLog) -> bool:
-        """Whether the group still counts this worker."""
-        return member in self._members
-
-    def first(self, partition: Partition) -> int:
-        """The earliest offset that the log still holds."""
-        return self._first[partition]
-
     def end(self, partition: Partition) -> int:
         """The offset after a partition's last message."""
-        return len(self._stored[partition])
-
-    def stored(self, partition: Partition, start: int, stop: int) -> list[Stored]:
-        """The messages [start, stop) of a partition."""
-        return self._stored[partition][start:stop]
+        return len(self.stored[partition])
 
     def cut(self, messages_max: int, ready: Mapping[Partition, int]) -> list[tuple[Partition, int]]:
         """How many messages of which partition the next poll brings, in order; `ready` says how many there are of each."""
@@ -159,7 +151,7 @@ class MemoryBroker:
         for partition in sorted({*outcome.offsets, *outcome.state}):
             if self._committer.get(partition) is not member:
                 self.happened["refused"] += 1
-                refused = CommitAborted if self.is_member(member) else Fenced
+                refused = CommitAborted if member in self.members else Fenced
                 raise refused(f"{partition.topic} {partition.number} is not this worker's to commit")
         if self.happens("commit_unavailable"):
             raise LogUnavailable("a fault: the log cannot be reached")
@@ -180,7 +172,7 @@ class MemoryBroker:
         if self._owner.get(partition) is member:
             self._committer[partition] = member
         self.happened["restores"] += 1
-        first, committed = self._first[partition], self.truth.offsets.get(partition)
+        first, committed = self.first[partition], self.truth.offsets.get(partition)
         offset = first if committed is None else committed
         return Restored(offset, committed is not None, first, self.end(partition), dict(self.truth.state.get(partition, {})))
 
@@ -198,7 +190,7 @@ class MemoryLog:
         What retention took before it was read is skipped: the next message is the first that the log still holds.
         """
         broker = self._broker
-        if not broker.is_member(self):
+        if self not in broker.members:
             raise Fenced("this worker is no longer a member of the group", fix="start another")
         self._fail("poll_unavailable")
         gained, lost = broker.rebalance(self, release)
@@ -206,7 +198,7 @@ class MemoryLog:
             self._position.pop(partition, None)
         ready = {}
         for partition, position in self._position.items():
-            self._position[partition] = position = max(position, broker.first(partition))
+            self._position[partition] = position = max(position, broker.first[partition])
             ready[partition] = broker.end(partition) - position
         return Fetched(self._read(broker.cut(messages_max, ready)), tuple(gained), tuple(lost))
 
@@ -217,7 +209,7 @@ class MemoryLog:
         offset: list[int] = []
         for partition, count in cuts:
             start = self._position[partition]
-            stored += self._broker.stored(partition, start, start + count)
+            stored += self._broker.stored[partition][start : start + count]
             number += [partitions.index(partition)] * count
             offset += range(start, start + count)
             self._position[partition] = start + count

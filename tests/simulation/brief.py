@@ -17,8 +17,8 @@ from detector.core.predictor import Predictor
 from detector.core.readings import Partition
 from tests.core.builders import SECOND_US, START_US, Log, joined, model_of, normal_values, settings_of
 from tests.core.plant import SHARED
-from tests.simulation.messages import FORMATS, written
-from tests.simulation.service import Plant, Sent, undisturbed
+from tests.simulation.messages import FORMATS, Sent, written
+from tests.simulation.service import Plant, undisturbed
 
 
 class Recalled(Predictor):

@@ -27,8 +27,9 @@ from detector.core.readings import Partition
 from tests.simulation.brief import LOGS, MODEL, PARTITIONS, SETTINGS, brief
 from tests.simulation.messages import FORMATS
 from tests.simulation.oracle import Differs, happened, memories, of_memories, of_messages, unwell
+from tests.simulation.outcomes import offset_of
 from tests.simulation.schedule import INTERVALS_S, Schedule, faults_of, mishaps_of
-from tests.simulation.service import Plant, offset_of
+from tests.simulation.service import Plant
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def lose(plant: Plant, rng: random.Random) -> Loss | None:
 def _choices(plant: Plant, partition: Partition, rng: random.Random) -> Iterator[Loss]:
     broker = plant.broker
     marker, k = plant.marker(partition), broker.truth.offsets.get(partition)
-    first, end = broker.first(partition), broker.end(partition)
+    first, end = broker.first[partition], broker.end(partition)
     if k is None:
         return
     m, n = (marker.offset, marker.next_offset) if marker else (k, k)

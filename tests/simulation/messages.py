@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+
+from detector.codec.messages import Headers
 from detector.codec.readings import ReadingFormat
 from tests.core.builders import Log
 from tests.core.plant import narrow
-from tests.simulation.service import Sent, json_of
 
 CHANNELS = ("channel0", "channel1")
 FORMATS = {
@@ -18,6 +23,16 @@ FORMATS = {
 }
 SHAPES = tuple(FORMATS)
 BAD = (None, b"", b"no json", b'{"t": "yesterday"}', b'[{"t": 1}, 7]', b'{"t": 1790000000000000, "channel0": "warm"}', b"\xff")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message to be appended to a partition."""
+
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
 
 
 def written(log: Log, shape: str, rng: random.Random) -> list[Sent]:
@@ -57,3 +72,8 @@ def _gateway(log: Log) -> Iterator[Sent]:
 
 
 WRITERS = {"whole": _whole, "gateway": _gateway, "narrow": _narrow}
+
+
+def json_of(numbers: Mapping[str, Any]) -> bytes:
+    """A JSON object without what is NaN."""
+    return json.dumps({name: entry for name, entry in numbers.items() if not (isinstance(entry, float) and np.isnan(entry))}).encode()

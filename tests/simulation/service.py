@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from threading import Event
 from typing import Any
-
-import numpy as np
 
 from detector.adapters.memory_faults import NO_FAULTS, Faults
 from detector.adapters.memory_log import MemoryBroker
 from detector.codec.alerts import AlertEncoder
-from detector.codec.messages import Headers, Message
-from detector.codec.readings import Decoded, JsonReadings, ReadingFormat
+from detector.codec.messages import Message
+from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.codec.snapshots import ERA_BYTES, MARKER, Marker, decode_marker
 from detector.config import Service
-from detector.core.detect import Detector, Settings, Verdicts
+from detector.core.detect import Detector, Settings
 from detector.core.model import Model
-from detector.core.readings import Disposition, Partition
+from detector.core.readings import Partition
 from detector.errors import Fenced
 from detector.service.recovery import Recovery
 from detector.service.worker import Worker
+from tests.simulation.messages import Sent
 from tests.simulation.mishaps import Commits, Killed, Mortal
+from tests.simulation.outcomes import Book, by_partition
 
 STEPS_MAX = 2_000
-REASON = "__connect.errors."
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A message to be appended to a partition."""
-
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = ()
 
 
 class Unhurried(random.Random):
@@ -47,31 +34,6 @@ class Unhurried(random.Random):
 
     def uniform(self, a: float, b: float) -> float:
         return 0.0
-
-
-@dataclass
-class Book:
-    """An observer: what became of every reading, per partition in log order, bit for bit; and how often, by disposition."""
-
-    rows: dict[Partition, list[tuple[Any, ...]]] = field(default_factory=dict)
-    dispositions: Counter[Disposition] = field(default_factory=Counter)
-
-    def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
-        batch = decoded.batch
-        self.dispositions.update(map(Disposition, verdicts.disposition.tolist()))
-        self.dispositions[Disposition.INVALID] += sum(reject.readings for reject in decoded.rejects)
-        for at in range(len(batch)):
-            self.rows.setdefault(batch.partitions[batch.partition[at]], []).append(
-                (
-                    int(batch.offset[at]),
-                    int(batch.item[at]),
-                    int(verdicts.disposition[at]),
-                    verdicts.score[at].tobytes(),
-                    verdicts.tail_probability[at].tobytes(),
-                    verdicts.expected[at].tobytes(),
-                    verdicts.alert.get(at),
-                )
-            )
 
 
 @dataclass
@@ -252,41 +214,9 @@ class Plant:
         return by_partition(self.broker.truth.dead_letters)
 
 
-def place_of(message: Message) -> tuple[int, int]:
-    """Number of the partition, and offset, that an alert or a dead letter belongs to."""
-    headers = dict(message.headers)
-    if REASON + "partition" in headers:
-        return int(headers[REASON + "partition"] or b""), int(headers[REASON + "offset"] or b"")
-    return _place_in(message.value or b"")
-
-
-@lru_cache(100_000)
-def _place_in(alert: bytes) -> tuple[int, int]:
-    place = json.loads(alert)["input"]
-    return place["partition"], place["offset"]
-
-
-def offset_of(message: Message) -> int:
-    """The offset that an alert or a dead letter belongs to."""
-    return place_of(message)[1]
-
-
-def by_partition(messages: Sequence[Message]) -> dict[int, list[Message]]:
-    """Alerts or dead letters per number of their partition, in order."""
-    found: dict[int, list[Message]] = {}
-    for message in messages:
-        found.setdefault(place_of(message)[0], []).append(message)
-    return found
-
-
 def undisturbed(model: Model, settings: Settings, format: ReadingFormat, sent: Sequence[Sent], partitions: int) -> Plant:
     """The same messages read by one worker to which nothing happens."""
     plant = Plant(model, settings, format, sent, partitions)
     plant.join()
     plant.run(random.Random(0))
     return plant
-
-
-def json_of(numbers: Mapping[str, Any]) -> bytes:
-    """A JSON object without what is NaN."""
-    return json.dumps({name: entry for name, entry in numbers.items() if not (isinstance(entry, float) and np.isnan(entry))}).encode()

@@ -15,8 +15,8 @@ from detector.adapters.memory_faults import Faults
 from detector.core.readings import Disposition
 from tests.core.builders import memory_of, model_of, settings_of
 from tests.core.plant import eventful_log
-from tests.simulation.messages import FORMATS, SHAPES, written
-from tests.simulation.service import Plant, Sent, undisturbed
+from tests.simulation.messages import FORMATS, SHAPES, Sent, written
+from tests.simulation.service import Plant, undisturbed
 
 MODEL = model_of(channels=2, hidden=32)
 SETTINGS = settings_of(accept_after_us=45_000_000)

@@ -17,7 +17,8 @@ from detector.codec.messages import Headers
 from detector.codec.readings import ReadingFormat
 from detector.core.readings import Disposition
 from tests.core.builders import SECOND_US, START_US, model_of, normal_values, settings_of
-from tests.simulation.service import Plant, Sent, undisturbed
+from tests.simulation.messages import Sent
+from tests.simulation.service import Plant, undisturbed
 
 MODEL = model_of(channels=2, hidden=32)
 SETTINGS = settings_of(warmup_readings=35, accept_after_us=20 * SECOND_US)
