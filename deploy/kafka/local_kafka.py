@@ -13,6 +13,7 @@ import argparse
 import base64
 import hashlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -29,6 +30,7 @@ POM = HERE / "pom.xml"
 START_S_MAX = 60.0
 STOP_S_MAX = 15.0
 STARTED = b"Kafka Server started"
+_given: set[int] = set()
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -246,10 +248,15 @@ def java(libs: Path, *options: str, main: str, arguments: list[str]) -> list[str
 
 
 def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that is free now, and was not given before.
+
+    Below those that Linux gives to outgoing connections: a node that is started again must find its port free.
+    """
+    while True:
+        port = random.randrange(20_000, 32_768)  # noqa: S311 - nothing secret
+        if port not in _given and not taken(port):
+            _given.add(port)
+            return port
 
 
 def taken(port: int) -> bool:
