@@ -36,7 +36,7 @@ demo: $(VENV)/installed  ## see it work, without Kafka: an embedded broker, a si
 	@$(BIN)/detector demo $(ARGS)
 
 test: check  ## everything: format, lint, types, layers, all tests, with a real Kafka
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 simulate: $(VENV)/installed-dev  ## what a seed can do to workers and their log, 100,000 times (SEEDS=2000 WORKERS=2), or one again (SEED=7)
 	@$(BIN)/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --workers $(WORKERS)) $(ARGS)

@@ -32,7 +32,7 @@ from threading import Lock
 from types import MappingProxyType
 
 import numpy as np
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_client import (
@@ -50,20 +50,17 @@ from detector.adapters.kafka_client import (
     to_messages,
 )
 from detector.adapters.kafka_output import KafkaOutput, Record, decided, state_rows
-from detector.adapters.kafka_restore import end_open_transactions, read_state, signature
+from detector.adapters.kafka_restore import RESTORE_S_MAX, end_open_transactions, ends, positions, read_state, signature
 from detector.adapters.kafka_topics import check_topics
 from detector.adapters.kafka_transactions import AGAIN, SESSION_LOST, Position, Transactions
 from detector.codec.messages import Messages
 from detector.core.readings import Partition
-from detector.errors import CommitAborted, ConfigError, DetectorError, LogUnavailable
+from detector.errors import CommitAborted, DetectorError, LogUnavailable
 from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
 
-RESTORE_S_MAX = 10.0
 ASK_S_MAX = 1.0
 # Refused credentials are a ConfigError at the start. Later they worked before: whoever changed something may change it back.
 UNSETTLED = {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}
-EARLIEST = {"earliest", "smallest", "beginning"}
-LATEST = {"latest", "largest", "end"}
 
 
 class KafkaLog:
@@ -337,7 +334,10 @@ class KafkaLog:
         if not partitions:
             return {}
         asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
-        before = {each: self._standing[each] for each in partitions if each in self._standing}
+        known: dict[Partition, int] = {}
+        if isinstance(self._output, KafkaOutput):  # Kafka hears of a stored offset within the commit interval
+            standing_before = {each: self._standing[each] for each in partitions if each in self._standing}
+            known = {each: at.offset for each, at in standing_before.items() if at.is_committed}
         for partition in partitions:
             self._reading.pop(partition, None)
         try:
@@ -346,13 +346,9 @@ class KafkaLog:
                 with self._committing:
                     self._output.ready()  # also settles what became of a commit that nobody knows about
                 end_open_transactions(self._properties, self._group, partitions, self._output.transactional_id, self._say)
-            committed = offsets_of(self._consumer.committed(asked, timeout=RESTORE_S_MAX))
-            if isinstance(self._output, KafkaOutput):  # Kafka hears of a stored offset within the commit interval
-                committed |= {each: known.offset for each, known in before.items() if known.is_committed}
-            first, end = self._ends(partitions, OFFSET_BEGINNING), self._ends(partitions, OFFSET_END)
+            standing = positions(self._consumer, partitions, known, self._reset, self._say)
         except KafkaException as exception:
             raise remedy(kafka_error(exception), f"restoring {len(partitions)} partitions") from None
-        standing = {each: self._start(each, committed[each], first[each], end[each]) for each in partitions}
         state = self._state(partitions)
         self._standing.update(standing)
         return {each: replace(standing[each], state=state.get(each, {})) for each in partitions}
@@ -364,24 +360,6 @@ class KafkaLog:
             return {}
         return {kept[each]: rows for each, rows in read_state(self._properties, list(kept), self._say).items()}
 
-    def _ends(self, partitions: Sequence[Partition], end: int) -> dict[Partition, int]:
-        """Per partition the offset at OFFSET_BEGINNING or OFFSET_END: one request per broker, where watermarks take one per partition."""
-        asked = [TopicPartition(partition.topic, partition.number, end) for partition in partitions]
-        return offsets_of(self._consumer.offsets_for_times(asked, timeout=RESTORE_S_MAX))
-
-    def _start(self, partition: Partition, committed: int, first: int, end: int) -> Restored:
-        """Where a partition stands, without its state."""
-        name = f"{partition.topic} {partition.number}"
-        if committed != OFFSET_INVALID:
-            if not first <= committed <= end:
-                self._say("warning", f"{name}: offset {committed} is committed, but the log holds {first} to {end}")
-            return Restored(committed, True, first, end)
-        if self._reset in EARLIEST:
-            return Restored(first, False, first, end)
-        if self._reset in LATEST:
-            return Restored(end, False, first, end)
-        raise ConfigError(f"{name}: no offset is committed and auto.offset.reset is {self._reset!r}", fix="set it to earliest")
-
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         """See `ports.Log`."""
         if not offsets:
@@ -391,7 +369,7 @@ class KafkaLog:
             self._consumer.resume([TopicPartition(partition.topic, partition.number) for partition in offsets])
             for partition, offset in offsets.items():
                 self._seek(partition, offset, deadline)
-            self._ends(list(offsets), OFFSET_END)  # any request wakes the connections, which would notice up to a second later
+            ends(self._consumer, list(offsets), OFFSET_END)  # any request wakes the connections, which would notice up to a second later
         except KafkaException as exception:
             raise remedy(kafka_error(exception), f"resuming {len(offsets)} partitions") from None
         self._reading.update(offsets)

@@ -1,11 +1,20 @@
-"""What a worker does before it takes partitions over: end what a dead one left open, and read the state that was kept."""
+"""What a worker does before it takes partitions over: end what a dead one left open, see where they stand, read the state that was kept."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    OFFSET_INVALID,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient
 
@@ -13,12 +22,16 @@ from detector.adapters.kafka_admin import open_admin
 from detector.adapters.kafka_client import Say, kafka_error, offsets_of, open_consumer, reader_properties, remedy
 from detector.adapters.kafka_transactions import end_transaction
 from detector.core.readings import Partition
-from detector.errors import DetectorError, LogUnavailable
+from detector.errors import ConfigError, DetectorError, LogUnavailable
+from detector.ports import Restored
 
 ASK_S_MAX = 5.0
+RESTORE_S_MAX = 10.0
 SILENCE_S_MAX = 10.0
 BATCH_MAX = 10_000
 POLL_S = 0.05
+EARLIEST = {"earliest", "smallest", "beginning"}
+LATEST = {"latest", "largest", "end"}
 STATE_READER = {
     "isolation.level": "read_committed",
     "fetch.wait.max.ms": "10",  # the end of a partition is known when a fetch comes back empty; by default that takes 500 ms
@@ -71,6 +84,45 @@ def _gone(admin: AdminClient, group: str, partitions: Sequence[Partition], own_i
         for writer, member_id in writers.items()
         if member_id not in ids and writer not in names and not any(client_id.endswith(f".{writer}") for client_id in lives)
     }
+
+
+# -- where partitions stand -------------------------------------------------------------------------------------------
+
+
+def positions(
+    consumer: Consumer, partitions: Sequence[Partition], known: Mapping[Partition, int], reset: str, say: Say
+) -> dict[Partition, Restored]:
+    """Where partitions stand, without their state.
+
+    known  offsets of which the group may not have heard yet; they are newer than what it says
+    reset  `auto.offset.reset`: where a partition begins of which no offset is committed
+
+    raises KafkaException  the brokers did not answer in time
+    raises ConfigError     no offset is committed, and `reset` does not say where to begin
+    """
+    asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
+    committed = {**offsets_of(consumer.committed(asked, timeout=RESTORE_S_MAX)), **known}
+    first, end = ends(consumer, partitions, OFFSET_BEGINNING), ends(consumer, partitions, OFFSET_END)
+    return {each: _position(each, committed[each], first[each], end[each], reset, say) for each in partitions}
+
+
+def ends(consumer: Consumer, partitions: Sequence[Partition], end: int) -> dict[Partition, int]:
+    """Per partition the offset at OFFSET_BEGINNING or OFFSET_END: one request per broker, where watermarks take one per partition."""
+    asked = [TopicPartition(partition.topic, partition.number, end) for partition in partitions]
+    return offsets_of(consumer.offsets_for_times(asked, timeout=RESTORE_S_MAX))
+
+
+def _position(partition: Partition, committed: int, first: int, end: int, reset: str, say: Say) -> Restored:
+    name = f"{partition.topic} {partition.number}"
+    if committed != OFFSET_INVALID:
+        if not first <= committed <= end:
+            say("warning", f"{name}: offset {committed} is committed, but the log holds {first} to {end}")
+        return Restored(committed, True, first, end)
+    if reset in EARLIEST:
+        return Restored(first, False, first, end)
+    if reset in LATEST:
+        return Restored(end, False, first, end)
+    raise ConfigError(f"{name}: no offset is committed and auto.offset.reset is {reset!r}", fix="set it to earliest")
 
 
 # -- the state --------------------------------------------------------------------------------------------------------
