@@ -50,6 +50,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 default.replication.factor=1
 min.insync.replicas=1
+# Nobody could take its partitions over; without a leader it would take them for deleted and forget transactions that were decided.
+controlled.shutdown.enable=false
 
 # Small: fewer files, a quick start.
 offsets.topic.num.partitions=4

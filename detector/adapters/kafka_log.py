@@ -14,7 +14,8 @@ once; one that is killed keeps them until `session.timeout.ms`. Static, for work
 StatefulSet): one that restarts within the session's time keeps its partitions and nobody else notices, but leaving does
 not hand them over. The name is not guessed from the host: two workers of one host would fence each other, and a
 container's random name would hold its partitions for a whole session after every restart. The transactional id follows it: a static
-worker that restarts ends what it left open, a dynamic one's successor does so (`kafka_restore`).
+worker that restarts ends what it left open, a dynamic one's successor does so: every offset bears the id of the worker that committed it,
+until that worker gives the partition up in order. Who takes over a partition that bears a name ends what its bearer has left open.
 
 Why no zombie commits. Every transaction carries offsets, with the membership as it is when they are sent. After a loss librdkafka
 joins again, and has a membership that would be believed, only when the lost partitions are unassigned; that waits for
@@ -50,7 +51,7 @@ from detector.adapters.kafka_client import (
     to_messages,
 )
 from detector.adapters.kafka_output import KafkaOutput, Record, decided, state_rows
-from detector.adapters.kafka_restore import RESTORE_S_MAX, end_open_transactions, ends, positions, read_state, signature
+from detector.adapters.kafka_restore import RESTORE_S_MAX, end_open_transactions, ends, positions, read_state
 from detector.adapters.kafka_topics import check_topics
 from detector.adapters.kafka_transactions import AGAIN, SESSION_LOST, Position, Transactions
 from detector.codec.messages import Messages
@@ -118,8 +119,6 @@ class KafkaLog:
         if delivery == "exactly_once":
             name = group_properties.get("group.instance.id", "")
             transactional_id = f"{group}.{name or uuid.uuid4()}"
-            # Its successor asks the group whether this worker lives; a member's own id changes whenever it joins anew.
-            group_properties["client.id"] += f".{transactional_id}"
             self._output = Transactions(properties, transactional_id, self._on_error, say, is_lasting=bool(name))
         else:
             self._output = KafkaOutput(properties, self._on_error, say)
@@ -224,9 +223,23 @@ class KafkaLog:
             if known and not self._closed:  # a consumer that is being closed tells no more who it is
                 self._learn_membership()
                 self._release(known)
+                self._hand_over(known)
         except BaseException as stopping:  # noqa: BLE001 - raised by poll(): the group must not wait for us until then
             self._stopping = stopping
         self._on_lost(consumer, partitions)
+
+    def _hand_over(self, partitions: Sequence[Partition]) -> None:
+        """Take this worker's name off partitions that it gives up in order."""
+        output = self._output
+        if not isinstance(output, Transactions) or not output.is_ready:
+            return  # not ready: something went wrong, and may be undecided
+        standing = {each: self._standing[each] for each in partitions if each in self._standing}
+        offsets = {each: at.offset for each, at in standing.items() if at.is_committed}
+        try:
+            with self._committing:
+                output.commit([], self._position("", offsets))
+        except DetectorError as error:
+            self._say("info", f"this worker's name stays on {len(offsets)} partitions: {error}")
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in named(partitions):
@@ -286,8 +299,8 @@ class KafkaLog:
             if partition not in self._standing:
                 raise CommitAborted(f"{partition.topic} {partition.number} is not this worker's any more, or was not restored")
 
-    def _position(self, transactional_id: str, offsets: Mapping[Partition, int]) -> Callable[[], Position]:
-        """What `Transactions.commit` asks for last."""
+    def _position(self, name: str, offsets: Mapping[Partition, int]) -> Callable[[], Position]:
+        """What `Transactions.commit` asks for last. name: what the offsets bear."""
 
         def position() -> Position:
             if not offsets:
@@ -301,8 +314,7 @@ class KafkaLog:
             membership, member_id = self._membership
             if not member_id:
                 raise CommitAborted("this worker's session has ended")
-            who = signature(transactional_id, member_id)
-            return Position([TopicPartition(each.topic, each.number, offset, who) for each, offset in offsets.items()], membership)
+            return Position([TopicPartition(each.topic, each.number, offset, name) for each, offset in offsets.items()], membership)
 
         return position
 
@@ -399,6 +411,9 @@ class KafkaLog:
     def close(self) -> None:
         """See `ports.Log`. Sends the stored offsets. A dynamic member hands its partitions over now; a static one when its session ends."""
         if not self._closed:
+            if not self._is_away:
+                self._learn_membership()
+                self._hand_over(list(self._standing))
             self._closed = True
             self._reading.clear()
             self._consumer.close()

@@ -10,15 +10,12 @@ from confluent_kafka import (
     OFFSET_END,
     OFFSET_INVALID,
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicPartition,
 )
 from confluent_kafka import Message as KafkaMessage
-from confluent_kafka.admin import AdminClient
 
-from detector.adapters.kafka_admin import open_admin
 from detector.adapters.kafka_client import Say, kafka_error, offsets_of, open_consumer, reader_properties, remedy
 from detector.adapters.kafka_transactions import end_transaction
 from detector.core.readings import Partition
@@ -41,13 +38,8 @@ STATE_READER = {
 # -- who wrote last ---------------------------------------------------------------------------------------------------
 
 
-def signature(transactional_id: str, member_id: str) -> str:
-    """What a worker writes beside each offset that it commits in a transaction, so that its successor knows whom it succeeds."""
-    return f"{transactional_id}\t{member_id}"
-
-
 def end_open_transactions(properties: Mapping[str, str], group: str, partitions: Sequence[Partition], own_id: str, say: Say) -> None:
-    """End the transactions of workers that had these partitions last and are no members of the group any more.
+    """End the transactions of workers whose names these partitions bear: they did not give them up in order.
 
     A worker that died inside a transaction would otherwise hold up whoever reads the alerts, and its successor's restore, until the
     coordinator ends it: `transaction.timeout.ms` and up to 10 s more. Only one that never committed before it died is not known
@@ -55,8 +47,7 @@ def end_open_transactions(properties: Mapping[str, str], group: str, partitions:
     does no harm: these partitions are not its own any more, so it would be refused.
     """
     try:
-        admin = open_admin(properties, say)
-        for transactional_id in sorted(_gone(admin, group, partitions, own_id)):
+        for transactional_id in sorted(_names(properties, group, partitions, say) - {own_id}):
             say("info", f"ending what {transactional_id} may have left open")
             end_transaction(properties, transactional_id, say)
     except KafkaException as exception:
@@ -65,25 +56,21 @@ def end_open_transactions(properties: Mapping[str, str], group: str, partitions:
         say("warning", f"waiting until the brokers end a dead worker's transaction: {error}")
 
 
-def _gone(admin: AdminClient, group: str, partitions: Sequence[Partition], own_id: str) -> set[str]:
-    """Transactional ids that committed last for `partitions` and belong to no member of the group."""
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(each.topic, each.number) for each in partitions])
-    # Not the stable offsets: those are what one would wait for.
-    listed = admin.list_consumer_group_offsets([asked], require_stable=False, request_timeout=ASK_S_MAX)[group].result()
-    signed = {each.metadata for each in listed.topic_partitions if (each.metadata or "").startswith(f"{group}.")}
-    writers = {transactional_id: member_id for transactional_id, _, member_id in (each.partition("\t") for each in signed)}
-    writers.pop(own_id, None)
-    if not writers:
-        return set()
-    members = admin.describe_consumer_groups([group], request_timeout=ASK_S_MAX)[group].result().members
-    ids = {member.member_id for member in members}
-    names = {f"{group}.{member.group_instance_id}" for member in members if member.group_instance_id}
-    lives = tuple(member.client_id for member in members)
-    return {
-        writer
-        for writer, member_id in writers.items()
-        if member_id not in ids and writer not in names and not any(client_id.endswith(f".{writer}") for client_id in lives)
-    }
+def _names(properties: Mapping[str, str], group: str, partitions: Sequence[Partition], say: Say) -> set[str]:
+    """The transactional ids that the committed offsets of `partitions` bear.
+
+    As last decided: a reader of committed offsets would wait for just the transactions that are to be ended. Asked by a consumer of its
+    own: requests of librdkafka's admin client to a coordinator abort the process if the connection breaks (its pull request 5397).
+    """
+    asker = open_consumer(
+        {**reader_properties(properties), "group.id": group, "isolation.level": "read_uncommitted"}, lambda error: None, say
+    )
+    try:
+        asked = [TopicPartition(each.topic, each.number) for each in partitions]
+        found = {each.metadata or "" for each in asker.committed(asked, timeout=ASK_S_MAX)}
+        return {name for name in found if name.startswith(f"{group}.")}
+    finally:
+        asker.close()
 
 
 # -- where partitions stand -------------------------------------------------------------------------------------------

@@ -77,6 +77,11 @@ class Transactions:
         self._producer: Producer | None = self._open()
         self._is_ready = False
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing of this id is undecided, as far as is known here."""
+        return self._is_ready
+
     def serve(self) -> None:
         """Let log lines and errors that came meanwhile be heard. Never blocks."""
         if self._producer is not None:

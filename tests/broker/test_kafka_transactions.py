@@ -6,10 +6,11 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from detector.adapters.kafka_io import TopicWriter
 from detector.adapters.kafka_log import KafkaLog
@@ -57,6 +58,14 @@ class Plant:
 
     def alerts(self, isolation_level: str = "read_committed") -> list[bytes | None]:
         return values_of({**self.properties, "isolation.level": isolation_level}, self.alerts_topic)
+
+    def names(self) -> list[str]:
+        """What the committed offset of each partition bears."""
+        asker = Consumer({"bootstrap.servers": self.properties["bootstrap.servers"], "group.id": self.group})
+        asked = [TopicPartition(each.topic, each.number) for each in self.partitions]
+        found = [each.metadata or "" for each in asker.committed(asked, timeout=10)]
+        asker.close()
+        return found
 
     def outcome(self, word: bytes, offset: int) -> Outcome:
         return Outcome(
@@ -205,6 +214,26 @@ def test_a_worker_killed_inside_a_transaction_holds_nobody_up(plant: Plant, name
     assert plant.alerts() == [b"before", b"after"]
     print(f"\nlive again {live_s:.2f} s after SIGKILL ({name or 'dynamic, session of 1 s'})")
     assert live_s < 20  # the transaction's own time-out is 60 s
+
+
+def test_only_partitions_given_up_in_order_bear_no_name(plant: Plant) -> None:
+    fill(plant, 2)
+    first = plant.live()
+    first.commit(plant.outcome(b"first", 1))
+    assert all(name.startswith(f"{plant.group}.") for name in plant.names())
+    second = plant.join()
+    gained: Sequence[Partition] = ()
+    for _ in tries(30):
+        first.poll(10, 0.05)
+        if gained := second.poll(10, 0.05).gained:
+            break
+    (moved,) = gained
+    assert [not name for name in plant.names()] == [each == moved for each in plant.partitions]
+    go_on(second, gained)
+    second.commit(Outcome(offsets={moved: 2}))
+    assert all(plant.names())
+    first.close()
+    assert [not name for name in plant.names()] == [each != moved for each in plant.partitions]
 
 
 def test_what_stops_a_worker_in_release_is_raised_and_holds_up_nobody(plant: Plant) -> None:

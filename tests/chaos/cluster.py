@@ -11,8 +11,6 @@ from tests.chaos.proxy import HOST, Mode, Proxies
 SETTINGS = {
     # A transaction whose worker is gone is ended within its own time-out and this interval, instead of 10 s.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "250",
-    # A node that is alone has nobody to hand its partitions to, and forgets markers while they are without a leader: see `markers`.
-    "controlled.shutdown.enable": "false",
 }
 
 

@@ -21,7 +21,6 @@ GROUP = "chaos"
 PLACES = 6  # workers that can be alive at once
 SESSION_S = 1.5
 TRANSACTION_S = 6.0
-LIBRDKAFKA_ABORTS = "python: rdkafka_"
 
 
 class Site:
@@ -97,8 +96,6 @@ class Site:
                 reason = "broken on purpose"
             elif code == 1 and "error: " in said and "this is a bug" not in said:
                 reason = said.rpartition("error: ")[2].partition("\n")[0]
-            elif code == -signal.SIGABRT and LIBRDKAFKA_ABORTS in said:  # a crash like any other
-                reason = "librdkafka aborted"
             else:
                 raise Trouble(f"{worker.name} ended by itself with {code}:\n{said}")
             self.workers.remove(worker)
