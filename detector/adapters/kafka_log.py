@@ -51,7 +51,7 @@ from detector.adapters.kafka_client import (
     to_messages,
 )
 from detector.adapters.kafka_output import KafkaOutput, Record, decided, state_rows
-from detector.adapters.kafka_restore import RESTORE_S_MAX, end_open_transactions, ends, positions, read_state
+from detector.adapters.kafka_restore import RESTORE_S_MAX, Bearing, end_open_transactions, ends, positions, read_state
 from detector.adapters.kafka_topics import check_topics
 from detector.adapters.kafka_transactions import AGAIN, SESSION_LOST, Position, Transactions
 from detector.codec.messages import Messages
@@ -103,6 +103,7 @@ class KafkaLog:
         self._lost: dict[Partition, None] = {}
         self._standing: dict[Partition, Restored] = {}  # restored and still ours: what is true for it, without the state
         self._reading: dict[Partition, int] = {}  # where each partition that may be read was resumed
+        self._bearings: dict[Partition, Bearing] = {}  # names of other workers that were dealt with
         self._release: Release = keep_nothing
         self._committing = Lock()
         # confluent_kafka lets one thread at a time into a consumer, and a poll may wait for a commit (`release`): so a commit must not
@@ -357,7 +358,8 @@ class KafkaLog:
             if isinstance(self._output, Transactions):
                 with self._committing:
                     self._output.ready()  # also settles what became of a commit that nobody knows about
-                end_open_transactions(self._properties, self._group, partitions, self._output.transactional_id, self._say)
+                own_id, seen = self._output.transactional_id, self._bearings
+                self._bearings |= end_open_transactions(self._properties, self._group, partitions, own_id, seen, self._say)
             standing = positions(self._consumer, partitions, known, self._reset, self._say)
         except KafkaException as exception:
             raise remedy(kafka_error(exception), f"restoring {len(partitions)} partitions") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -38,26 +39,43 @@ STATE_READER = {
 # -- who wrote last ---------------------------------------------------------------------------------------------------
 
 
-def end_open_transactions(properties: Mapping[str, str], group: str, partitions: Sequence[Partition], own_id: str, say: Say) -> None:
+class Bearing(NamedTuple):
+    """What the committed offset of a partition bears: the transactional id of the worker that committed it."""
+
+    offset: int
+    name: str
+
+
+def end_open_transactions(
+    properties: Mapping[str, str], group: str, partitions: Sequence[Partition], own_id: str, seen: Mapping[Partition, Bearing], say: Say
+) -> dict[Partition, Bearing]:
     """End the transactions of workers whose names these partitions bear: they did not give them up in order.
 
     A worker that died inside a transaction would otherwise hold up whoever reads the alerts, and its successor's restore, until the
     coordinator ends it: `transaction.timeout.ms` and up to 10 s more. Only one that never committed before it died is not known
-    here. What cannot be done is told and left to the coordinator. Ending the transaction of a worker that lives after all
-    does no harm: these partitions are not its own any more, so it would be refused.
+    here. What cannot be done is told and left to the coordinator.
+
+    Ending the transaction of a worker that lives after all makes it restore its other partitions; these are not its own any more, so
+    it would be refused. Two that took each other's partitions must not go on like that: what was `seen` is not ended again.
+
+    returns  what was seen now
     """
     try:
-        for transactional_id in sorted(_names(properties, group, partitions, say) - {own_id}):
+        bearings = _bearings(properties, group, partitions, say)
+        for transactional_id in sorted({each.name for partition, each in bearings.items() if seen.get(partition) != each} - {own_id}):
             say("info", f"ending what {transactional_id} may have left open")
             end_transaction(properties, transactional_id, say)
     except KafkaException as exception:
         say("warning", f"whether a dead worker left a transaction open is not known: {kafka_error(exception).str()}")
     except DetectorError as error:
         say("warning", f"waiting until the brokers end a dead worker's transaction: {error}")
+    else:
+        return bearings
+    return {}
 
 
-def _names(properties: Mapping[str, str], group: str, partitions: Sequence[Partition], say: Say) -> set[str]:
-    """The transactional ids that the committed offsets of `partitions` bear.
+def _bearings(properties: Mapping[str, str], group: str, partitions: Sequence[Partition], say: Say) -> dict[Partition, Bearing]:
+    """Of those of `partitions` that bear a name.
 
     As last decided: a reader of committed offsets would wait for just the transactions that are to be ended. Asked by a consumer of its
     own: requests of librdkafka's admin client to a coordinator abort the process if the connection breaks (its pull request 5397).
@@ -67,10 +85,11 @@ def _names(properties: Mapping[str, str], group: str, partitions: Sequence[Parti
     )
     try:
         asked = [TopicPartition(each.topic, each.number) for each in partitions]
-        found = {each.metadata or "" for each in asker.committed(asked, timeout=ASK_S_MAX)}
-        return {name for name in found if name.startswith(f"{group}.")}
+        found = asker.committed(asked, timeout=ASK_S_MAX)
     finally:
         asker.close()
+    names = [(each, each.metadata or "") for each in found]
+    return {Partition(each.topic, each.partition): Bearing(each.offset, name) for each, name in names if name.startswith(f"{group}.")}
 
 
 # -- where partitions stand -------------------------------------------------------------------------------------------

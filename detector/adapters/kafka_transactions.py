@@ -27,6 +27,7 @@ from detector.errors import CommitAborted, ConfigError, DetectorError, Fenced, L
 # in half seconds. Longer waits belong to the worker's back-off, where it can be stopped.
 INIT_S_MAX = 5.0
 END_S_MAX = 10.0
+OFFSETS_S_MAX = 3.0
 REBALANCE_S_MAX = 5.0
 PAUSE_S = 0.02
 AGAIN = {KafkaError.ILLEGAL_GENERATION, KafkaError.STALE_MEMBER_EPOCH, KafkaError.REBALANCE_IN_PROGRESS}  # a rebalance under way
@@ -242,7 +243,7 @@ def _send_offsets(producer: Producer, offsets: Sequence[TopicPartition], metadat
 
     def send() -> None:
         try:
-            producer.send_offsets_to_transaction(list(offsets), metadata, END_S_MAX)
+            producer.send_offsets_to_transaction(list(offsets), metadata, OFFSETS_S_MAX)
         except KafkaException as exception:
             sent.set_exception(exception)
         else:
@@ -250,7 +251,7 @@ def _send_offsets(producer: Producer, offsets: Sequence[TopicPartition], metadat
 
     Thread(target=send, name="offsets", daemon=True).start()
     try:
-        sent.result(END_S_MAX + 1.0)
+        sent.result(OFFSETS_S_MAX + 1.0)
     except TimeoutError:
         raise LogUnavailable("the group's coordinator did not take the offsets", fix=UNREACHABLE_FIX) from None
 
