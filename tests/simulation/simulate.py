@@ -51,6 +51,7 @@ def chunk_of(first: int, count: int, is_losses: bool = False) -> Chunk:
     logger = logging.getLogger("detector")
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # that the log is unavailable, ten thousand times
+    gc.collect()  # or it would be frozen with the rest, and stay for ever
     gc.freeze()  # what was imported stays: looking through it again and again takes a tenth of the time
     failures, total = [], Counter[str]()
     for seed in range(first, first + count):
@@ -58,6 +59,7 @@ def chunk_of(first: int, count: int, is_losses: bool = False) -> Chunk:
         total += counts
         if failure:
             failures.append(f"seed {seed} failed: {failure}; again: make simulate SEED={seed}{' ARGS=--losses' * is_losses}")
+    gc.unfreeze()
     logger.setLevel(level)
     return count, failures, total
 
