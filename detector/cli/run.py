@@ -31,7 +31,9 @@ def run(
 
 def serve(config: Config) -> None:
     """Run the service in this process, on its main thread, until a signal stops it."""
+    import faulthandler
     import logging
+    import sys
     from threading import Event
 
     from detector import __version__
@@ -44,6 +46,7 @@ def serve(config: Config) -> None:
     from detector.ports import Vitals
     from detector.service.signals import stop_on_signals
 
+    faulthandler.enable(sys.__stderr__)  # a crash inside librdkafka or torch says where it was called
     model = load_bundle(config.model)
     written = wiring.reading_format(config.input, model.channels)
     detector = Detector(model, wiring.settings(config))

@@ -36,7 +36,6 @@ class Worker:
         self._port = 0
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
         environment["DETECTOR_DEBUG"] = "1"  # an error says where it came from
-        environment["PYTHONFAULTHANDLER"] = "1"  # and so does a crash inside a library
         with self.log.open("w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.warm_worker", *filter(None, [kind])],
