@@ -46,7 +46,7 @@ def serve(config: Config) -> None:
     from detector.ports import Vitals
     from detector.service.signals import stop_on_signals
 
-    faulthandler.enable(sys.__stderr__)  # a crash inside librdkafka or torch says where it was called
+    faulthandler.enable(sys.__stderr__ or 2)  # a crash inside librdkafka or torch says where it was called
     model = load_bundle(config.model)
     written = wiring.reading_format(config.input, model.channels)
     detector = Detector(model, wiring.settings(config))
