@@ -17,7 +17,9 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from tests.chaos.witness import QUICK, Trouble
 
@@ -26,6 +28,14 @@ LOG_TOPIC = "__transaction_state"
 WRITE_TXN_MARKERS, VERSION = 27, 1
 PREPARED_COMMIT, COMPLETE_COMMIT = 2, 4
 WRITE_S_MAX = 10.0
+SETTLE_S = 1.5
+
+
+class Place(NamedTuple):
+    """A partition of any topic."""
+
+    topic: str
+    number: int
 
 
 class Decided(NamedTuple):
@@ -38,24 +48,48 @@ class Decided(NamedTuple):
 
 
 def write_forgotten(servers: str, server_log: bytes) -> int:
-    """Write all markers that this part of a server's log says were not written; how many.
+    """Write all markers that this part of a server's log says were not written, and that are still missing; how many.
 
     raises Trouble  the broker does not take them
     """
-    found = FORGOTTEN.findall(server_log)
-    if not found:
+    forgotten = [
+        (Place(topic, int(number)), transactional_id.decode())
+        for places, transactional_id in FORGOTTEN.findall(server_log)
+        for topic, _, number in (place.rpartition("-") for place in places.decode().split(", "))
+    ]
+    if not forgotten:
         return 0
-    decided = _decided(servers)
-    for partitions, transactional_id in found:
-        for place in partitions.decode().split(", "):
-            topic, _, number = place.rpartition("-")
-            _write(servers, decided[transactional_id.decode()], topic, int(number))
-    return sum(len(partitions.split(b", ")) for partitions, _ in found)
+    undecided = _undecided(servers, {place for place, _ in forgotten})
+    decided = _decided(servers) if undecided else {}
+    missing = [(place, decided[transactional_id]) for place, transactional_id in forgotten if place in undecided]
+    for place, end in missing:
+        _write(servers, end, *place)
+    return len(missing)
+
+
+def _undecided(servers: str, places: set[Place]) -> set[Place]:
+    """Those of `places` that hold messages of which it is not decided whether they count.
+
+    Loaded a second time, the coordinator often writes its markers after all; so these are asked for a while.
+    """
+    admin = AdminClient({"bootstrap.servers": servers, **QUICK})
+    settles = time.monotonic() + SETTLE_S
+    while True:
+        asked = {TopicPartition(*place): OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
+        stable, end = (
+            {where: future.result().offset for where, future in admin.list_offsets(asked, isolation_level=level).items()}
+            for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
+        )
+        places = {Place(where.topic, where.partition) for where in asked if stable[where] < end[where]}
+        if not places or time.monotonic() > settles:
+            return places
+        time.sleep(0.1)
 
 
 def _decided(servers: str) -> Mapping[str, Decided]:
     """The last word on every transactional id: TransactionLogKey and TransactionLogValue of Apache Kafka."""
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "markers", "enable.partition.eof": True, **QUICK})
+    reads = {"group.id": "markers", "enable.partition.eof": "true", "enable.auto.commit": "false"}
+    consumer = Consumer({"bootstrap.servers": servers, **reads, **QUICK})
     partitions = consumer.list_topics(LOG_TOPIC, timeout=WRITE_S_MAX).topics[LOG_TOPIC].partitions
     consumer.assign([TopicPartition(LOG_TOPIC, number, OFFSET_BEGINNING) for number in partitions])
     found: dict[str, Decided] = {}
