@@ -14,6 +14,7 @@ An **era** is one unbroken memory of a partition, from a cold start on; rows of 
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -218,4 +219,4 @@ def _decode_rows(names: list[bytes], values: Sequence[bytes], offset: NDArray[np
 
 def _size(described: Sequence[Sequence[Any]]) -> int:
     """Bytes of one row's columns."""
-    return sum(np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64)) for _, dtype, shape in described)
+    return sum(np.dtype(dtype).itemsize * math.prod(shape) for _, dtype, shape in described)
