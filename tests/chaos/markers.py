@@ -15,9 +15,10 @@ import socket
 import struct
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -73,17 +74,27 @@ def _undecided(servers: str, places: set[Place]) -> set[Place]:
     Loaded a second time, the coordinator often writes its markers after all; so these are asked for a while.
     """
     admin = AdminClient({"bootstrap.servers": servers, **QUICK})
-    settles = time.monotonic() + SETTLE_S
+    begun = time.monotonic()
     while True:
-        asked = {TopicPartition(*place): OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
-        stable, end = (
-            {where: future.result().offset for where, future in admin.list_offsets(asked, isolation_level=level).items()}
-            for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
-        )
-        places = {Place(where.topic, where.partition) for where in asked if stable[where] < end[where]}
-        if not places or time.monotonic() > settles:
+        try:
+            stable = _ends(admin, places, IsolationLevel.READ_COMMITTED)
+            ends = _ends(admin, places, IsolationLevel.READ_UNCOMMITTED)
+        except KafkaException as exception:  # leaders, and what clients believe of them, are not settled yet
+            if time.monotonic() - begun > WRITE_S_MAX:
+                raise Trouble(f"the broker does not tell what is decided: {exception}") from None
+            with suppress(KafkaException):
+                admin.list_topics(timeout=1.0)
+            continue
+        places = {place for place in places if stable[place] < ends[place]}
+        if not places or time.monotonic() - begun > SETTLE_S:
             return places
         time.sleep(0.1)
+
+
+def _ends(admin: AdminClient, places: set[Place], level: IsolationLevel) -> dict[Place, int]:
+    asked = {TopicPartition(*place): OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
+    found = admin.list_offsets(asked, isolation_level=level, request_timeout=WRITE_S_MAX)
+    return {Place(where.topic, where.partition): future.result().offset for where, future in found.items()}
 
 
 def _decided(servers: str) -> Mapping[str, Decided]:
