@@ -28,6 +28,7 @@ FORGOTTEN = re.compile(rb"leader endpoint for partitions \w+\(([^)]*)\) while tr
 LOG_TOPIC = "__transaction_state"
 WRITE_TXN_MARKERS, VERSION = 27, 1
 PREPARED_COMMIT, COMPLETE_COMMIT = 2, 4
+WRITTEN = {0, KafkaError.TRANSACTION_COORDINATOR_FENCED}  # now, or by the coordinator itself, which was loaded once more meanwhile
 WRITE_S_MAX = 10.0
 SETTLE_S = 1.5
 
@@ -140,10 +141,7 @@ def _write(servers: str, decided: Decided, topic: str, number: int) -> None:
         with socket.create_connection((host, int(port)), WRITE_S_MAX) as connection:
             connection.sendall(struct.pack(">i", len(body)) + body)
             (code,) = struct.unpack(">h", _answer(connection)[-6:-4])  # the rest is empty tags, four times
-        if code in (
-            0,
-            KafkaError.TRANSACTION_COORDINATOR_FENCED,
-        ):  # the latter: loaded a second time, the coordinator has written it itself
+        if code in WRITTEN:
             return
         if time.monotonic() > deadline:
             raise Trouble(f"the broker does not take a marker for {topic}-{number}: error {code}")
