@@ -15,7 +15,6 @@ import socket
 import struct
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
@@ -74,17 +73,16 @@ def _undecided(servers: str, places: set[Place]) -> set[Place]:
 
     Loaded a second time, the coordinator often writes its markers after all; so these are asked for a while.
     """
-    admin = AdminClient({"bootstrap.servers": servers, **QUICK})
     begun = time.monotonic()
     while True:
+        admin = AdminClient({"bootstrap.servers": servers, **QUICK})  # a new one believes in no former leaders
         try:
             stable = _ends(admin, places, IsolationLevel.READ_COMMITTED)
             ends = _ends(admin, places, IsolationLevel.READ_UNCOMMITTED)
-        except KafkaException as exception:  # leaders, and what clients believe of them, are not settled yet
+        except KafkaException as exception:  # leaders are not settled yet
             if time.monotonic() - begun > WRITE_S_MAX:
                 raise Trouble(f"the broker does not tell what is decided: {exception}") from None
-            with suppress(KafkaException):
-                admin.list_topics(timeout=1.0)
+            time.sleep(0.1)
             continue
         places = {place for place in places if stable[place] < ends[place]}
         if not places or time.monotonic() - begun > SETTLE_S:

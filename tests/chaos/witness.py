@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
@@ -69,6 +68,7 @@ class Reader:
     def __init__(self, servers: str, topics: Sequence[str], group: str = "witness") -> None:
         common: dict[str, str | int | float | bool] = {"bootstrap.servers": servers, **QUICK}
         reads = {"group.id": group, "enable.auto.commit": "false", "isolation.level": "read_committed", "enable.partition.eof": "true"}
+        self._common = common
         self._admin = AdminClient(common)
         self._consumer = Consumer({**common, **reads})
         self._places = [(topic, number) for topic in topics for number in range(PARTITIONS)]
@@ -111,12 +111,8 @@ class Reader:
             except KafkaException as exception:
                 if time.monotonic() > deadline:
                     raise Trouble(f"the broker does not tell where its topics end: {exception}") from None
-                self._learn_leaders()
-
-    def _learn_leaders(self) -> None:
-        # After a restart of the broker the client believes in the former leader's epoch until it is told.
-        with suppress(KafkaException):
-            self._admin.list_topics(timeout=ANSWER_S_MAX)
+                # After a restart of the broker a client may go on believing in the former leaders; a new one has nothing to believe in.
+                self._admin = AdminClient(self._common)
 
     def close(self) -> None:
         """Free what is held."""
