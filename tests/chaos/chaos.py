@@ -45,10 +45,12 @@ class Round:
     dead_letters: int = 0
     restarts: list[str] = field(default_factory=list)
     markers: int = 0
+    further_restarts: int = 0
 
     def __str__(self) -> str:
         restarts = "".join(f", started again after: {reason}" for reason in self.restarts)
         restarts += f", markers that the broker forgot: {self.markers}" if self.markers else ""
+        restarts += f", broker started again: {self.further_restarts}" if self.further_restarts else ""
         return (
             f"round {self.number}: {self.kind} at {self.moment_s:.2f} s, {self.seconds:.1f} s, messages {self.messages}, "
             f"alerts {self.alerts}, dead letters {self.dead_letters}{restarts}"
@@ -94,7 +96,8 @@ class Chaos:
         rng = random.Random(f"round/{self.seed}/{number}")
         self.site.stock(WORKERS)
         done = Round(number, kind, rng.uniform(0.0, BURST_S))
-        begun_s, restarts, markers = time.monotonic(), len(self.site.restarts), self.site.broker.markers_written
+        begun_s, restarts, broker = time.monotonic(), len(self.site.restarts), self.site.broker
+        markers, further_restarts = broker.markers_written, broker.further_restarts
         burst = self._source.burst()
         with ThreadPoolExecutor() as beside:
             writing = beside.submit(self.write, burst, BURST_S)
@@ -103,7 +106,7 @@ class Chaos:
             writing.result()
         done.messages, done.alerts, done.dead_letters = self.compare()
         done.seconds, done.restarts = time.monotonic() - begun_s, self.site.restarts[restarts:]
-        done.markers = self.site.broker.markers_written - markers
+        done.markers, done.further_restarts = broker.markers_written - markers, broker.further_restarts - further_restarts
         return done
 
     def write(self, burst: list[list[Sent]], seconds: float) -> None:

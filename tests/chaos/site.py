@@ -37,7 +37,7 @@ class Site:
         self.restarts: list[str] = []
         self._spares: list[Worker] = []
         self._started = 0
-        self.broker = ProxiedKafka(folder / "kafka", PLACES)
+        self.broker = ProxiedKafka(folder / "kafka", PLACES, GROUP)
         model = model_of(channels=2, hidden=8)
         save_bundle(folder / "model", Bundle(model))
         self.model = load_bundle(str(folder / "model"))

@@ -14,10 +14,27 @@ from tests.chaos.source import PARTITIONS, TOPIC, Sent
 
 QUICK = {"reconnect.backoff.max.ms": "200", "log_level": "0"}
 ANSWER_S_MAX = 5.0
+OFFSETS_S_MAX = 15.0  # longer than a transaction that is open stays so: it is ended after its time-out
 
 
 class Trouble(Exception):
     """The run failed: not a difference between the outputs, but something that never came, or that nobody may do."""
+
+
+def tells_offsets(servers: str, group: str) -> bool:
+    """Whether the broker tells the group's committed offsets. It does not while a transaction is undecided that changes them."""
+    deadline = time.monotonic() + OFFSETS_S_MAX
+    asked = [TopicPartition(TOPIC, number) for number in range(PARTITIONS)]
+    while time.monotonic() < deadline:
+        asker = Consumer({"bootstrap.servers": servers, "group.id": group, "isolation.level": "read_committed", **QUICK})
+        try:
+            if not any(each.error for each in asker.committed(asked, timeout=ANSWER_S_MAX)):
+                return True
+        except KafkaException:  # the coordinator is being loaded, or waits
+            time.sleep(0.1)
+        finally:
+            asker.close()
+    return False
 
 
 class Writer:
