@@ -44,14 +44,17 @@ def test_a_broker_that_goes_and_comes_back(own_kafka: LocalKafka, delivery: Deli
             log.commit(second)
 
         own_kafka.start()
-        for _ in tries(30):
+        gained: list[Partition] = []
+        for _ in tries(60):
             try:
+                go_on(log, gained)
+                gained = []
                 log.commit(second)
                 break
             except LogUnavailable:  # the coordinator is loading
                 continue
             except CommitAborted:  # the session ended meanwhile
-                go_on(log, gain(log))
+                gained = gain(log)
         writer.write(b"k", b"after")
         writer.flush()
         come = read(log, 1)
