@@ -118,7 +118,8 @@ def killed(bench: Bench, how: str) -> None:
     worker.kill()
     begun = time.perf_counter()
     successor = others[0] if others else bench.start(instance)
-    time.sleep(1.0)
+    while successor.metric("detector_partitions_assigned") != PARTITIONS:
+        time.sleep(0.05)
     bench.wait_until_live(bench.rate)
     print(
         f"killed at {bench.rate:,} readings/s, {how}: live again after {time.perf_counter() - begun:.1f} s; {describe(successor)}",
