@@ -234,13 +234,16 @@ class KafkaLog:
         output = self._output
         if not isinstance(output, Transactions) or not output.is_ready:
             return  # not ready: something went wrong, and may be undecided
-        standing = {each: self._standing[each] for each in partitions if each in self._standing}
-        offsets = {each: at.offset for each, at in standing.items() if at.is_committed}
+        offsets = self._committed_before(partitions)
         try:
             with self._committing:
                 output.commit([], self._position("", offsets))
         except DetectorError as error:
             self._say("info", f"this worker's name stays on {len(offsets)} partitions: {error}")
+
+    def _committed_before(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """The offsets of `partitions` that this worker, or one before it, is known to have committed."""
+        return {each: at.offset for each in partitions if (at := self._standing.get(each)) is not None and at.is_committed}
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in named(partitions):
@@ -349,8 +352,7 @@ class KafkaLog:
         asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
         known: dict[Partition, int] = {}
         if isinstance(self._output, KafkaOutput):  # Kafka hears of a stored offset within the commit interval
-            standing_before = {each: self._standing[each] for each in partitions if each in self._standing}
-            known = {each: at.offset for each, at in standing_before.items() if at.is_committed}
+            known = self._committed_before(partitions)
         for partition in partitions:
             self._reading.pop(partition, None)
         try:

@@ -21,7 +21,6 @@ class ProxiedKafka(LocalKafka):
 
     data   folder for logs and settings
     count  how many proxies
-
     group  whose offsets have to be told before workers are let in
 
     markers_written   in the broker's place
@@ -40,19 +39,24 @@ class ProxiedKafka(LocalKafka):
 
     def start(self) -> None:
         """See `LocalKafka`. Workers are let in when all that was decided before is written and known."""
-        for number in range(len(self.proxies.ports)):
-            self.proxies.set(number, Mode.CUT)
-        log_start = self.server_log.stat().st_size if self.server_log.exists() else 0
-        super().start()
-        self.markers_written += write_forgotten(self.bootstrap_servers, self._log_since(log_start))
+        self._let(Mode.CUT)
+        self._start_once()
         # Kafka 4.3.0 loads a group's coordinator twice when a lone node comes back. One that is loading for the first time when the end
         # of a transaction is written for the second's term misses it, and takes the offsets for undecided until it is loaded anew.
         while self._has_topics() and not tells_offsets(self.bootstrap_servers, self._group):
             self.further_restarts += 1
             self.stop()
-            super().start()
+            self._start_once()
+        self._let(Mode.PASS)
+
+    def _start_once(self) -> None:
+        log_start = self.server_log.stat().st_size if self.server_log.exists() else 0
+        super().start()
+        self.markers_written += write_forgotten(self.bootstrap_servers, self._log_since(log_start))
+
+    def _let(self, mode: Mode) -> None:
         for number in range(len(self.proxies.ports)):
-            self.proxies.set(number, Mode.PASS)
+            self.proxies.set(number, mode)
 
     def _has_topics(self) -> bool:
         return any((self.data / "logs").glob(f"{TOPIC}-*"))

@@ -19,9 +19,8 @@ from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from tests.chaos.witness import QUICK, Trouble
+from tests.chaos.witness import QUICK, Trouble, ends
 
 FORGOTTEN = re.compile(rb"leader endpoint for partitions \w+\(([^)]*)\) while trying to send transaction markers for (\S+),")
 LOG_TOPIC = "__transaction_state"
@@ -63,8 +62,8 @@ def write_forgotten(servers: str, server_log: bytes) -> int:
     undecided = _undecided(servers, {place for place, _ in forgotten})
     decided = _decided(servers) if undecided else {}
     missing = [(place, decided[transactional_id]) for place, transactional_id in forgotten if place in undecided]
-    for place, end in missing:
-        _write(servers, end, *place)
+    for place, how in missing:
+        _write(servers, how, *place)
     return len(missing)
 
 
@@ -77,23 +76,16 @@ def _undecided(servers: str, places: set[Place]) -> set[Place]:
     while True:
         admin = AdminClient({"bootstrap.servers": servers, **QUICK})  # a new one believes in no former leaders
         try:
-            stable = _ends(admin, places, IsolationLevel.READ_COMMITTED)
-            ends = _ends(admin, places, IsolationLevel.READ_UNCOMMITTED)
+            stable, end = ends(admin, places, IsolationLevel.READ_COMMITTED), ends(admin, places, IsolationLevel.READ_UNCOMMITTED)
         except KafkaException as exception:  # leaders are not settled yet
             if time.monotonic() - begun > WRITE_S_MAX:
                 raise Trouble(f"the broker does not tell what is decided: {exception}") from None
             time.sleep(0.1)
             continue
-        places = {place for place in places if stable[place] < ends[place]}
+        places = {place for place in places if stable[place] < end[place]}
         if not places or time.monotonic() - begun > SETTLE_S:
             return places
         time.sleep(0.1)
-
-
-def _ends(admin: AdminClient, places: set[Place], level: IsolationLevel) -> dict[Place, int]:
-    asked = {TopicPartition(*place): OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
-    found = admin.list_offsets(asked, isolation_level=level, request_timeout=WRITE_S_MAX)
-    return {Place(where.topic, where.partition): future.result().offset for where, future in found.items()}
 
 
 def _decided(servers: str) -> Mapping[str, Decided]:

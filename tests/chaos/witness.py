@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
@@ -35,6 +35,16 @@ def tells_offsets(servers: str, group: str) -> bool:
         finally:
             asker.close()
     return False
+
+
+def ends(admin: AdminClient, places: Iterable[tuple[str, int]], level: IsolationLevel) -> dict[tuple[str, int], int]:
+    """Where partitions end: their last message, or with READ_COMMITTED the first of which it is not decided whether it counts.
+
+    raises KafkaException  the broker does not tell
+    """
+    asked = {TopicPartition(*place): OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
+    found = admin.list_offsets(asked, isolation_level=level, request_timeout=ANSWER_S_MAX)
+    return {(where.topic, where.partition): future.result().offset for where, future in found.items()}
 
 
 class Writer:
@@ -121,10 +131,8 @@ class Reader:
     def _ends(self, deadline: float) -> dict[tuple[str, int], int]:
         """Where each partition ends, undecided messages included."""
         while True:
-            asked = {TopicPartition(*place): OffsetSpec.latest() for place in self._places}  # type: ignore[no-untyped-call]
-            found = self._admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S_MAX)
             try:
-                return {(each.topic, each.partition): future.result().offset for each, future in found.items()}
+                return ends(self._admin, self._places, IsolationLevel.READ_UNCOMMITTED)
             except KafkaException as exception:
                 if time.monotonic() > deadline:
                     raise Trouble(f"the broker does not tell where its topics end: {exception}") from None
