@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from detector.adapters.kafka_io import TopicReader
 from detector.adapters.kafka_log import KafkaLog
@@ -16,6 +17,11 @@ from detector.errors import LogUnavailable
 
 FAST = {"heartbeat.interval.ms": "200", "session.timeout.ms": "6000"}
 MakeTopic = Callable[..., str]
+
+
+def tell(level: str, line: str) -> None:
+    """Print, so that a test that fails shows it."""
+    print(f"{time.monotonic():.3f} {level} {line}")
 
 
 def tries(seconds: float) -> Iterator[None]:
@@ -65,6 +71,23 @@ def poll_on(*logs: KafkaLog) -> None:
     for _ in tries(30):
         for log in logs:
             log.poll(10, 0.05)
+
+
+def settle(servers: str, group: str, partition: Partition, offset: int) -> None:
+    """Wait until a committed offset can be read: the transaction that bore it has ended everywhere.
+
+    A lone Kafka that is stopped before may forget to end it (see `tests/chaos/markers.py`), and never tells offsets again.
+    """
+    asked = TopicPartition(partition.topic, partition.number)
+    for _ in tries(30):
+        asker = Consumer({"bootstrap.servers": servers, "group.id": group, "isolation.level": "read_committed"})
+        try:
+            if asker.committed([asked], timeout=5)[0].offset == offset:
+                break
+        except KafkaException as exception:
+            tell("again", str(exception))
+        finally:
+            asker.close()
 
 
 def values_of(properties: dict[str, str], topic: str) -> list[bytes | None]:

@@ -16,7 +16,7 @@ from detector.codec.messages import Message
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, ConfigError, DetectorError, Fenced, LogUnavailable
 from detector.ports import Outcome, Restored
-from tests.broker.members import FAST, MakeTopic, gain, go_on, new_group, poll_on, read, tries, values_of
+from tests.broker.members import FAST, MakeTopic, gain, go_on, new_group, poll_on, read, settle, tell, tries, values_of
 
 pytestmark = pytest.mark.broker
 
@@ -28,7 +28,8 @@ def test_a_broker_that_goes_and_comes_back(own_kafka: LocalKafka, delivery: Deli
     properties = {"bootstrap.servers": own_kafka.bootstrap_servers, **FAST}
     create_topics(properties, output_topics("alerts", "dead", 1) + output_topics("in", "in-dead", 1))
     writer = TopicWriter(properties, "in")
-    log = KafkaLog(["in"], "g", "alerts", "dead", {**properties, "delivery.timeout.ms": "1500"}, delivery=delivery)
+    patience = {**properties, "delivery.timeout.ms": "1500"}
+    log = KafkaLog(["in"], "g", "alerts", "dead", patience, delivery=delivery, say=tell)
     try:
         assert log.check() == {"in": 1, "alerts": 1, "dead": 1}
         writer.write(b"k", b"before")
@@ -36,6 +37,8 @@ def test_a_broker_that_goes_and_comes_back(own_kafka: LocalKafka, delivery: Deli
         assert read(log, 1) == [b"before"]
         log.commit(Outcome(alerts=[Message(b"k", b"first")], offsets={Partition("in", 0): 1}))
 
+        if delivery == "exactly_once":
+            settle(own_kafka.bootstrap_servers, "g", Partition("in", 0), 1)
         own_kafka.stop()
         with pytest.raises(LogUnavailable):  # not swallowed
             poll_on(log)
@@ -51,9 +54,10 @@ def test_a_broker_that_goes_and_comes_back(own_kafka: LocalKafka, delivery: Deli
                 gained = []
                 log.commit(second)
                 break
-            except LogUnavailable:  # the coordinator is loading
-                continue
-            except CommitAborted:  # the session ended meanwhile
+            except LogUnavailable as error:  # the coordinator is loading
+                tell("again", str(error))
+            except CommitAborted as error:  # the session ended meanwhile
+                tell("aborted", str(error))
                 gained = gain(log)
         writer.write(b"k", b"after")
         writer.flush()

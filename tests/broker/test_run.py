@@ -21,6 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from detector.adapters.kafka_io import TopicReader, TopicWriter
 from detector.cli import main
+from detector.core.readings import Partition
+from tests.broker.members import settle
 
 pytestmark = pytest.mark.broker
 PATIENCE_S = 60.0
@@ -184,6 +186,7 @@ def test_it_waits_for_a_broker_that_went_away(own_kafka: Any, start: Callable[[l
 
     send(10)
     service.wait_for(lambda: service.metrics()["detector_messages_polled_total"] == 10)
+    settle(servers, "detector", Partition("sensors", 0), 10)
     own_kafka.stop()
     service.wait_for(lambda: service.metrics()["detector_log_unavailable_total"] >= 3)
     assert {service.get("/-/ready")[0] for _ in range(20)} == {503}  # it stays so for as long as no broker answers
