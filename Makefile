@@ -25,7 +25,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
 	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
-	$(PIP) --editable '.[train]'
+	$(PIP) --editable '.[train,bench]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

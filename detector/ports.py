@@ -53,6 +53,7 @@ class Restored:
     is_committed  whether one is committed
     first, end    the log holds the offsets [first, end)
     state         saved state, by key
+    is_own        whether this service committed the offset, as far as the log can tell; not so where a person set it
     """
 
     offset: int
@@ -60,6 +61,7 @@ class Restored:
     first: int = 0
     end: int = 2**63 - 1
     state: Mapping[bytes, bytes] = field(default_factory=dict)
+    is_own: bool = False
 
 
 Release: TypeAlias = Callable[[tuple[Partition, ...]], None]

@@ -189,6 +189,8 @@ def test_a_file_that_cannot_be_written(plant_recording: Path, small_bundle: Path
         ("simulate --out x.csv --speed fast", "give a positive number, or 'full'"),
         ("simulate --out x.csv --from y.csv", "give --topic with --from"),
         ("simulate --out x.csv --hours 1 --faults 50", "faults do not fit"),
+        ("simulate --out x.csv --faults 1 --kinds spike,wobble", "no kind of fault is named 'wobble'"),
+        ("simulate --out x.csv --faults 1 --kinds ,", "give 'all' or some of spike, level_shift"),
     ],
 )
 def test_simulate_refuses(command: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,6 +235,18 @@ def test_simulated_recordings_are_the_same_in_every_format(capsys: pytest.Captur
     first = json.loads(lines[0])
     assert first["stream"] == a.streams[a.stream[0]]
     assert first["temperature"] == a.value[0, 0]
+
+
+def test_simulated_faults_are_of_the_kinds_asked_for() -> None:
+    base = "simulate --out x.csv --machines 4 --hours 60 --faults 14 --seed 9 --labels"
+    named = {"usual": "", "some": " --kinds phase_stuck,cycle_reversed", "all": " --kinds all"}
+    kinds = {}
+    for name, options in named.items():
+        assert main(f"{base} {name}.jsonl{options}".split()) == 0
+        kinds[name] = {json.loads(line)["kind"] for line in Path(f"{name}.jsonl").read_text().splitlines()}
+    assert kinds["some"] == {"phase_stuck", "cycle_reversed"}
+    assert kinds["all"] == kinds["usual"] | {"phase_skipped", "phase_stuck", "cycle_reversed"}
+    assert len(kinds["usual"]) == 10
 
 
 def test_replay_writes_one_row_per_reading(plant_recording: Path, small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

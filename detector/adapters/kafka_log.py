@@ -51,7 +51,7 @@ from detector.adapters.kafka_client import (
     to_messages,
 )
 from detector.adapters.kafka_output import KafkaOutput, Record, decided, state_rows
-from detector.adapters.kafka_restore import RESTORE_S_MAX, Bearing, end_open_transactions, ends, positions, read_state
+from detector.adapters.kafka_restore import GIVEN_UP, RESTORE_S_MAX, Bearing, end_open_transactions, ends, positions, read_state
 from detector.adapters.kafka_topics import check_topics
 from detector.adapters.kafka_transactions import AGAIN, SESSION_LOST, Position, Transactions
 from detector.codec.messages import Messages
@@ -237,7 +237,7 @@ class KafkaLog:
         offsets = self._committed_before(partitions)
         try:
             with self._committing:
-                output.commit([], self._position("", offsets))
+                output.commit([], self._position(GIVEN_UP, offsets))
         except DetectorError as error:
             self._say("info", f"this worker's name stays on {len(offsets)} partitions: {error}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from confluent_kafka import (
@@ -37,6 +38,10 @@ STATE_READER = {
 }
 
 # -- who wrote last ---------------------------------------------------------------------------------------------------
+
+
+GIVEN_UP = "given up"
+"""What the committed offset bears of a partition that its worker gave up in order. One that bears nothing was set by other tools."""
 
 
 class Bearing(NamedTuple):
@@ -107,9 +112,12 @@ def positions(
     raises ConfigError     no offset is committed, and `reset` does not say where to begin
     """
     asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
-    committed = {**offsets_of(consumer.committed(asked, timeout=RESTORE_S_MAX)), **known}
+    told = consumer.committed(asked, timeout=RESTORE_S_MAX)
+    committed = {**offsets_of(told), **known}
+    own = {Partition(each.topic, each.partition) for each in told if each.metadata}
     first, end = ends(consumer, partitions, OFFSET_BEGINNING), ends(consumer, partitions, OFFSET_END)
-    return {each: _position(each, committed[each], first[each], end[each], reset, say) for each in partitions}
+    found = {each: _position(each, committed[each], first[each], end[each], reset, say) for each in partitions}
+    return {each: replace(at, is_own=at.is_committed and each in own) for each, at in found.items()}
 
 
 def ends(consumer: Consumer, partitions: Sequence[Partition], end: int) -> dict[Partition, int]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from detector.adapters.kafka_io import TopicWriter
     from detector.config import Config
-    from detector.lab.faults import Fault
+    from detector.lab.faults import Fault, FaultKind
     from detector.lab.pace import Pace
     from detector.lab.plant import Plant
 
@@ -36,7 +36,13 @@ def simulate(
     machines: Annotated[int, typer.Option(min=1, max=100_000, help="Machines of the plant; each is a stream.")] = 24,
     interval_s: Annotated[float, typer.Option(min=0.001, help="Seconds between two readings of a machine.")] = 10.0,
     hours: Annotated[float, typer.Option(min=0.01, help="Event time to simulate.")] = 24.0,
-    faults: Annotated[int, typer.Option(min=0, help="Faults to inject, all kinds equally often; 0 for data to train on.")] = 0,
+    faults: Annotated[int, typer.Option(min=0, help="Faults to inject, their kinds equally often; 0 for data to train on.")] = 0,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            help="Kinds of faults, comma-separated, or 'all'; if left out, all but phase_skipped, phase_stuck and cycle_reversed."
+        ),
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="File for the faults injected, one JSON object per line.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same readings.")] = 1,
     start: Annotated[datetime | None, typer.Option(help="Event time of the first reading, UTC; now for a topic.")] = None,
@@ -48,6 +54,8 @@ def simulate(
     Example: [bold]detector simulate --out week.parquet --hours 168 --seed 7[/bold]
 
     Example: [bold]detector simulate --topic sensors --faults 20 --labels faults.jsonl --speed 60[/bold]
+
+    Example: [bold]detector simulate --out timing.csv --faults 9 --kinds phase_skipped,phase_stuck,cycle_reversed[/bold]
 
     Example: [bold]detector simulate --from week.parquet --topic sensors --speed full[/bold]
     """
@@ -63,7 +71,8 @@ def simulate(
             raise ConfigError("a recording is played into a topic", fix="give --topic with --from")
         _play(settings, topic, _recorded(settings, recording), pace)
         return
-    plant, injected = _plant(seed, machines, interval_s, hours, faults, _start_us(start, is_live=topic is not None))
+    plant = _plant(seed, machines, interval_s, _start_us(start, is_live=topic is not None))
+    injected = _faults(plant, faults, _kinds(kinds), seed, hours)
     if labels is not None:
         _write_labels(labels, injected)
     end_us = plant.start_us + int(hours * HOUR_US)
@@ -94,15 +103,34 @@ def _start_us(start: datetime | None, *, is_live: bool) -> int | None:
     return int(time.time()) * 1_000_000 if is_live else None
 
 
-def _plant(seed: int, machines: int, interval_s: float, hours: float, faults: int, start_us: int | None) -> tuple[Plant, tuple[Fault, ...]]:
-    from detector.lab.faults import schedule_faults
+def _plant(seed: int, machines: int, interval_s: float, start_us: int | None) -> Plant:
     from detector.lab.plant import Plant
 
-    plant = Plant(seed, machines, interval_s) if start_us is None else Plant(seed, machines, interval_s, start_us)
+    return Plant(seed, machines, interval_s) if start_us is None else Plant(seed, machines, interval_s, start_us)
+
+
+def _kinds(text: str | None) -> tuple[FaultKind, ...]:
+    """The kinds that `--kinds` names, each once, in the order of `FaultKind`."""
+    from detector.lab.faults import USUAL_KINDS, FaultKind
+
+    if text is None:
+        return USUAL_KINDS
+    names = {name.strip() for name in text.split(",")}
+    unknown = names.difference(FaultKind, ("all",))
+    if unknown:
+        raise ConfigError(f"--kinds: no kind of fault is named '{min(unknown)}'", fix=f"give 'all' or some of {', '.join(FaultKind)}")
+    return tuple(kind for kind in FaultKind if kind in names or "all" in names)
+
+
+def _faults(plant: Plant, count: int, kinds: tuple[FaultKind, ...], seed: int, hours: float) -> tuple[Fault, ...]:
+    from detector.lab.faults import schedule_faults
+
+    if not count:
+        return ()
     duration_us = int(hours * HOUR_US)
     # The first quarter stays without faults: a detector that begins with the plant has to get to know it.
-    injected = schedule_faults(plant, faults, plant.start_us + duration_us // 4, plant.start_us + duration_us, seed=seed) if faults else ()
-    return plant, injected
+    first_us, end_us = plant.start_us + duration_us // 4, plant.start_us + duration_us
+    return schedule_faults(plant, count, first_us, end_us, seed=seed, kinds=kinds)
 
 
 def _write_labels(path: Path, faults: tuple[Fault, ...]) -> None:

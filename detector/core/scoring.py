@@ -30,6 +30,7 @@ F4 = NDArray[np.float32]
 
 RATES = np.array([0.3, 0.1, 0.03], np.float32)
 BANDS = len(RATES) + 1
+TERMS = ("bands", "errors", "joint", "runs")
 SHRINK_BANDS = 0.05
 SHRINK_ERRORS = 0.1
 SCALE_FLOOR = 0.01
@@ -91,8 +92,17 @@ class BandScorer:
         returns  f4[B] >= 0
         """
         out = np.empty(len(rows), np.float32)
-        _score(rows, value, x, e, *self._state(states), *self.arrays().values(), out)
+        self._run(rows, value, x, e, states, out, np.empty((0, len(TERMS)), np.float32))
         return out
+
+    def terms(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any) -> F4:
+        """As `score`, term by term: f4[B, 4] in the order of TERMS."""
+        parts = np.empty((len(rows), len(TERMS)), np.float32)
+        self._run(rows, value, x, e, states, np.empty(len(rows), np.float32), parts)
+        return parts
+
+    def _run(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, out: F4, parts: F4) -> None:
+        _score(rows, value, x, e, *self._state(states), *self.arrays().values(), out, parts)
 
     @staticmethod
     def _state(states: Any) -> tuple[NDArray[Any], ...]:
@@ -118,7 +128,7 @@ class BandScorer:
         es          per stream f4[T, D]: residuals on streams that no weight saw
         """
         d = xs[0].shape[1]
-        bands = np.concatenate([_bands(x) for x in xs])
+        bands = np.concatenate([band_signals(x) for x in xs])
         fast = np.concatenate([_fast_band(e) for e in es])
         band_scale, error_fast = _scale(bands), _scale(fast)
         bands, fast = bands / band_scale, fast / error_fast
@@ -193,7 +203,7 @@ def _score(  # type: ignore[no-untyped-def]
     rows, value, x, e,
     bands, error_band, terms, value_last, same, gone,
     band_scale, band_white, band_q99, error_scale, error_fast, error_white, error_q99, same_max, gone_max,
-    out,
+    out, parts,
 ):  # fmt: skip
     d = x.shape[1]
     seen = np.empty(d, np.float32)
@@ -235,12 +245,15 @@ def _score(  # type: ignore[no-untyped-def]
         joint = np.log1p(_square(error_white, g) / error_q99[0])
         terms[r, 1] += np.float32(0.1) * (np.float32(joint) - terms[r, 1])
         level = np.log1p(_square(band_white, flat) / band_q99[0])
-        out[i] = level + terms[r, 0] + terms[r, 1] + (np.log1p(run) if run > 1.0 else 0.0)
+        stuck = np.log1p(run) if run > 1.0 else 0.0
+        out[i] = level + terms[r, 0] + terms[r, 1] + stuck
+        if parts.shape[0]:
+            parts[i, 0], parts[i, 1], parts[i, 2], parts[i, 3] = level, terms[r, 0], terms[r, 1], stuck
 
 
 @njit(cache=True)
-def _bands(x):  # type: ignore[no-untyped-def]
-    """Unscaled bands of one stream, [T, 4 D], for fitting."""
+def band_signals(x):  # type: ignore[no-untyped-def]
+    """The bands of one stream, not yet scaled: x f4[T, D] -> f4[T, 4 D]. For fitting."""
     t_end, d = x.shape
     unit = np.ones((4, d), np.float32)
     means = np.full((3, d), np.nan, np.float32)

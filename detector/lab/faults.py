@@ -12,22 +12,27 @@
 | wrong_period        | the machine short-cycles, or does not get to its end          | length, in cycles                 | 4-8 cycles      |
 | silence             | no readings at all                                            | -                                 | 120-360 readings|
 | dropped_channel     | a channel is missing                                          | -                                 | 2-5 cycles      |
+| phase_skipped       | every cycle leaves out the same phase                         | -                                 | 4-8 cycles      |
+| phase_stuck         | every cycle stays in the same phase for too long              | length, in times of the phase     | 4-8 cycles      |
+| cycle_reversed      | the cycle runs backwards: a slow start, a quick stop          | -                                 | 4-8 cycles      |
 
-A swing is what lies between idle and full load. `wrong_period` acts on the load, so that all channels follow as the machine
+A swing is what lies between idle and full load. `LOAD_KINDS` act on the load, so that all channels follow as the machine
 would; all others act on what is measured. Every function is pure; the randomness of a fault comes from the fault itself.
+The last three are not among the `USUAL_KINDS`: they have to be asked for. Two phases that change places are no kind here: with
+two levels, one way up and one way down, a load that does not leap can run in one other order only, the reversed one.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
 from detector.errors import ConfigError
-from detector.lab.plant import CHANNELS, CYCLE_S_MAX, DAY_US, F8, I8, SWING, Plant, regular_load
+from detector.lab.plant import CHANNELS, CYCLE_S_MAX, DAY_US, F8, I8, PHASES, SWING, Plant, regular_load
 
 HOUR_S = 3_600.0
 LAG_CYCLES_MAX = 4.0
@@ -49,13 +54,22 @@ class FaultKind(StrEnum):
     WRONG_PERIOD = "wrong_period"
     SILENCE = "silence"
     DROPPED_CHANNEL = "dropped_channel"
+    PHASE_SKIPPED = "phase_skipped"
+    PHASE_STUCK = "phase_stuck"
+    CYCLE_REVERSED = "cycle_reversed"
+
+
+USUAL_KINDS = tuple(FaultKind)[:10]
+"""What is injected unless other kinds are asked for. The order counts: a seed's faults follow from it."""
+LOAD_KINDS = (FaultKind.WRONG_PERIOD, FaultKind.PHASE_SKIPPED, FaultKind.PHASE_STUCK, FaultKind.CYCLE_REVERSED)
+"""What changes the duty cycle itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A fault of one stream: its readings with start_us <= event time < end_us are affected, and no others at once.
 
-    channels   names of the channels it acts on; all of them for silence and wrong_period
+    channels   names of the channels it acts on; all of them for silence and `LOAD_KINDS`
     magnitude  its size, in the unit of its kind; 0 where the kind has none
     """
 
@@ -79,9 +93,26 @@ def past_readings(plant: Plant) -> int:
 
 def altered_load(fault: Fault, plant: Plant, time_us: I8, load: F8) -> F8:
     """f8[T] the load of the fault's machine at `time_us` i8[T], all of them within the fault."""
-    if fault.kind is not FaultKind.WRONG_PERIOD:
-        return load
-    return regular_load(time_us, fault.start_us, fault.magnitude * _cycle_s(fault, plant))
+    cycle_s = _cycle_s(fault, plant)
+    match fault.kind:
+        case FaultKind.WRONG_PERIOD:
+            return regular_load(time_us, fault.start_us, fault.magnitude * cycle_s)
+        case FaultKind.CYCLE_REVERSED:
+            return regular_load(2 * fault.start_us - time_us, fault.start_us, cycle_s)
+        case FaultKind.PHASE_SKIPPED | FaultKind.PHASE_STUCK:
+            return _stretched_load(fault, time_us, cycle_s)
+    return load
+
+
+def _stretched_load(fault: Fault, time_us: I8, cycle_s: float) -> F8:
+    """f8[T] a regular load of which one phase, drawn for the fault, is left out or lasts `magnitude` times as long."""
+    phase = np.random.default_rng([zlib.crc32(fault.stream.encode()), fault.start_us]).integers(len(PHASES))
+    times = fault.magnitude if fault.kind is FaultKind.PHASE_STUCK else 0.0
+    dwell = np.where(np.arange(len(PHASES)) == phase, times, 1.0) * PHASES
+    # Where the stretched cycle is, in a regular one: each phase covers the same part of the programme in a time of its own.
+    corners, regular = np.concatenate(([0.0], np.cumsum(dwell))), np.concatenate(([0.0], np.cumsum(PHASES)))
+    place = np.interp((time_us - fault.start_us) / (cycle_s * 1e6) % corners[-1], corners, regular)
+    return regular_load(np.rint(place * cycle_s * 1e6).astype(np.int64), 0, cycle_s)
 
 
 def altered(fault: Fault, plant: Plant, time_us: I8, values: F8, held: F8) -> F8:
@@ -147,6 +178,10 @@ def draw_fault(kind: FaultKind, plant: Plant, machine: int, start_us: int, gener
             duration_s, channels = uniform(120, 360) * plant.interval_s, CHANNELS
         case FaultKind.DROPPED_CHANNEL:
             duration_s = uniform(2, 5) * cycle_s
+        case FaultKind.PHASE_SKIPPED | FaultKind.CYCLE_REVERSED:
+            duration_s, channels = uniform(4, 8) * cycle_s, CHANNELS
+        case FaultKind.PHASE_STUCK:
+            duration_s, channels, magnitude = uniform(4, 8) * cycle_s, CHANNELS, uniform(2.0, 4.0)
     first_us, interval_us = plant.start_us + int(plant.traits.offset_us[machine]), plant.interval_us
     start_us = first_us + -(-(start_us - first_us) // interval_us) * interval_us
     readings = max(round(duration_s / plant.interval_s), 1)
@@ -154,19 +189,26 @@ def draw_fault(kind: FaultKind, plant: Plant, machine: int, start_us: int, gener
 
 
 def schedule_faults(
-    plant: Plant, count: int, start_us: int, end_us: int, *, seed: int, gap_us: int = 4 * DAY_US // 24
+    plant: Plant,
+    count: int,
+    start_us: int,
+    end_us: int,
+    *,
+    seed: int,
+    gap_us: int = 4 * DAY_US // 24,
+    kinds: Sequence[FaultKind] = USUAL_KINDS,
 ) -> tuple[Fault, ...]:
     """`count` faults at random places from `start_us` on, in order of their starts.
 
-    All kinds are as frequent, give or take one; streams too. Within a stream `gap_us` at least lies between two faults, and
+    All of `kinds` are as frequent, give or take one; streams too. Within a stream `gap_us` at least lies between two faults, and
     between the last one and `end_us`: time to recover, and to be judged as normal again.
 
     raises ConfigError  when they do not fit
     """
     generator = np.random.default_rng([seed, 4])
-    kinds = [list(FaultKind)[i] for lap in range(-(-count // len(FaultKind))) for i in generator.permutation(len(FaultKind))][:count]
+    wanted = [kinds[i] for lap in range(-(-count // len(kinds))) for i in generator.permutation(len(kinds))][:count]
     placed: list[list[Fault]] = [[] for _ in range(plant.machines)]
-    for kind in sorted(kinds, key=lambda kind: kind is not FaultKind.SLOW_DRIFT):  # the longest first: they are the hardest to place
+    for kind in sorted(wanted, key=lambda kind: kind is not FaultKind.SLOW_DRIFT):  # the longest first: they are the hardest to place
         fault = _place(kind, plant, placed, start_us, end_us, gap_us, generator)
         if fault is None:
             raise ConfigError(

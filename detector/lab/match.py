@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from detector.lab.faults import Fault, FaultKind
+from detector.lab.faults import USUAL_KINDS, Fault, FaultKind
 
 
 class Opening(NamedTuple):
@@ -34,7 +34,7 @@ class Summary:
     false_alerts             alerts that belong to no fault
     stream_hours             simulated time of all streams together, faults included
     delay_to_alert_s_median  from a fault's start to its first alert, over the faults found; None if none was
-    kinds                    the same per kind, in the order of `FaultKind`
+    kinds                    the same per kind, in the order of `FaultKind`: the usual ones, and what else was injected
     missed, false            the faults that no alert found, and the alerts that belong to none
     """
 
@@ -69,13 +69,14 @@ def match(faults: Sequence[Fault], alerts: Iterable[Opening], *, tolerance_us: i
             delay_s.setdefault(begun[-1], (alert.opened_at_us - begun[-1].start_us) / 1e6)
         else:
             false.append(alert)
+    injected = {fault.kind for fault in faults}.union(USUAL_KINDS)
     return Summary(
         faults_injected=len(faults),
         faults_found=len(delay_s),
         false_alerts=len(false),
         stream_hours=stream_hours,
         delay_to_alert_s_median=_median(list(delay_s.values())),
-        kinds={kind: _of_kind(kind, faults, delay_s) for kind in FaultKind},
+        kinds={kind: _of_kind(kind, faults, delay_s) for kind in FaultKind if kind in injected},
         missed=tuple(fault for fault in faults if fault not in delay_s),
         false=tuple(false),
     )

@@ -21,6 +21,7 @@ from detector.codec.snapshots import ERA_BYTES, Marker, RowCodec, Saved, decode_
 from detector.core.detect import Detector, Verdicts
 from detector.core.event_time import Time
 from detector.core.readings import Partition
+from detector.errors import LogUnavailable
 from detector.ports import Restored
 from detector.service.ledger import Ledger
 
@@ -56,12 +57,15 @@ class Recovery:
         """Bring partitions back, as far as their rows do it; the offsets from which they are to be read.
 
         raises StateCorrupted  saved state does not read back
+        raises LogUnavailable  the log tells of offsets that are older than what was committed together with the state; nothing was begun
         """
-        return {partition: self._begin(partition, at, now_s) for partition, at in restored.items()}
+        saved = {partition: decode_state(at.state if self._interval_s else {}) for partition, at in restored.items()}
+        for partition, at in restored.items():
+            _refuse_the_past(partition, at, saved[partition].marker)
+        return {partition: self._begin(partition, at, saved[partition], now_s) for partition, at in restored.items()}
 
-    def _begin(self, partition: Partition, at: Restored, now_s: float) -> int:
+    def _begin(self, partition: Partition, at: Restored, saved: Saved, now_s: float) -> int:
         name = f"{partition.topic}/{partition.number}"
-        saved = decode_state(at.state) if self._interval_s else decode_state({})
         live_from, why_cold = self._where(at, saved.marker)
         detector = self._detector
         (slot,) = detector.states.slots_for((partition,)).tolist()
@@ -218,3 +222,16 @@ class Recovery:
         saved = ledger.save(self._detector, self._codec, rows_max)
         ledger.sign(self._detector, self._codec, saved, now_s)
         return saved
+
+
+def _refuse_the_past(partition: Partition, at: Restored, marker: Marker | None) -> None:
+    """State and offsets become true together. Where the state is further, and nobody has set the offset back, brokers have forgotten.
+
+    To go on from there would repeat all alerts since. (A Kafka that is alone and was killed can tell offsets of minutes ago.)
+    """
+    if marker is not None and at.is_own and at.offset < marker.next_offset <= at.end:
+        raise LogUnavailable(
+            f"{partition.topic} {partition.number}: the brokers say that offset {at.offset} is committed, the saved state that "
+            f"{marker.next_offset} is: they tell an old one",
+            fix="restart the broker that coordinates the group; to go back on purpose, set the offset with Kafka's own tools",
+        )

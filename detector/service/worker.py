@@ -237,9 +237,8 @@ class Worker:
         """Take `partitions` from where the log says they stand. The one door: start, rebalance, aborted commit."""
         self._life.enter(S.RESTORING)
         self._restoring_s = self._heard_s = self._clock()
-        restored = self._life.insist(lambda: self.log.restore(partitions), restoring=True)
-        if restored is not None:
-            offsets = self.recovery.begin(restored, self._clock())
+        offsets = self._life.insist(lambda: self.recovery.begin(self.log.restore(partitions), self._clock()), restoring=True)
+        if offsets is not None:
             self.vitals.messages_missed = self.recovery.messages_missed
             self._life.insist(lambda: self.log.resume(offsets), restoring=True)
 

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from detector.adapters.kafka_io import TopicWriter
 from detector.adapters.kafka_log import KafkaLog
+from detector.adapters.kafka_restore import GIVEN_UP
 from detector.adapters.kafka_transactions import Transactions, end_transaction
 from detector.codec.messages import Message
 from detector.core.readings import Partition
@@ -228,12 +230,25 @@ def test_only_partitions_given_up_in_order_bear_no_name(plant: Plant) -> None:
         if gained := second.poll(10, 0.05).gained:
             break
     (moved,) = gained
-    assert [not name for name in plant.names()] == [each == moved for each in plant.partitions]
+    assert [name == GIVEN_UP for name in plant.names()] == [each == moved for each in plant.partitions]
     go_on(second, gained)
     second.commit(Outcome(offsets={moved: 2}))
-    assert all(plant.names())
+    assert GIVEN_UP not in plant.names()
     first.close()
-    assert [not name for name in plant.names()] == [each != moved for each in plant.partitions]
+    assert [name == GIVEN_UP for name in plant.names()] == [each != moved for each in plant.partitions]
+
+
+def test_an_offset_that_a_person_set_is_not_the_services_own(plant: Plant) -> None:
+    fill(plant, 2)
+    first = plant.live()
+    first.commit(plant.outcome(b"first", 2))
+    assert all(at.is_own for at in first.restore(plant.partitions).values())
+    first.close()
+    group = ConsumerGroupTopicPartitions(plant.group, [TopicPartition(each.topic, each.number, 1) for each in plant.partitions])
+    AdminClient({"bootstrap.servers": plant.properties["bootstrap.servers"]}).alter_consumer_group_offsets([group])[plant.group].result()
+    second = plant.join()
+    found = second.restore(gain(second, 2))
+    assert {(at.offset, at.is_committed, at.is_own) for at in found.values()} == {(1, True, False)}
 
 
 def test_what_stops_a_worker_in_release_is_raised_and_holds_up_nobody(plant: Plant) -> None:

@@ -42,7 +42,8 @@ class ProxiedKafka(LocalKafka):
         self._let(Mode.CUT)
         self._start_once()
         # Kafka 4.3.0 loads a group's coordinator twice when a lone node comes back. One that is loading for the first time when the end
-        # of a transaction is written for the second's term misses it, and takes the offsets for undecided until it is loaded anew.
+        # of a transaction is written for the second's term misses it, and takes the offsets for undecided until it is loaded anew; and
+        # it may never learn how far its log is committed: it then tells what was so at the last of each 16,384 records.
         while self._has_topics() and not tells_offsets(self.bootstrap_servers, self._group):
             self.further_restarts += 1
             self.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Iterable, Sequence
 
@@ -22,19 +23,57 @@ class Trouble(Exception):
 
 
 def tells_offsets(servers: str, group: str) -> bool:
-    """Whether the broker tells the group's committed offsets. It does not while a transaction is undecided that changes them."""
+    """Whether the broker tells the group's committed offsets, and those that its own log holds.
+
+    It does not while a transaction is undecided that changes them. And a Kafka 4.3.0 that is alone and was killed may load a part of
+    its log only, and tell offsets of minutes ago for as long as it lives.
+    """
     deadline = time.monotonic() + OFFSETS_S_MAX
     asked = [TopicPartition(TOPIC, number) for number in range(PARTITIONS)]
     while time.monotonic() < deadline:
         asker = Consumer({"bootstrap.servers": servers, "group.id": group, "isolation.level": "read_committed", **QUICK})
         try:
-            if not any(each.error for each in asker.committed(asked, timeout=ANSWER_S_MAX)):
-                return True
+            told = asker.committed(asked, timeout=ANSWER_S_MAX)
+            if not any(each.error for each in told):
+                held = _offsets_held(asker, group)
+                return all(each.offset == held.get(each.partition, each.offset) for each in told)
         except KafkaException:  # the coordinator is being loaded, or waits
             time.sleep(0.1)
         finally:
             asker.close()
     return False
+
+
+def _offsets_held(reader: Consumer, group: str) -> dict[int, int]:
+    """The newest committed offset of each input partition in the topic that the broker itself keeps them in."""
+    topic = "__consumer_offsets"
+    numbers = list(reader.list_topics(topic, timeout=ANSWER_S_MAX).topics[topic].partitions)
+    ends = {number: reader.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_S_MAX)[1] for number in numbers}
+    reader.assign([TopicPartition(topic, number, 0) for number in numbers if ends[number]])
+    held: dict[int, int] = {}
+    unread = {number for number in numbers if ends[number]}
+    deadline = time.monotonic() + ANSWER_S_MAX
+    while unread and time.monotonic() < deadline:
+        for message in reader.consume(10_000, 0.2):
+            if message.error() is None and (found := _committed_in(message, group)) is not None:
+                held[found[0]] = found[1]
+        unread = {
+            each.partition
+            for each in reader.position([TopicPartition(topic, number) for number in unread])
+            if each.offset < ends[each.partition]
+        }
+    if unread:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    return held
+
+
+def _committed_in(message: KafkaMessage, group: str) -> tuple[int, int] | None:
+    """Partition and offset, if this message of the broker's is an offset of the group's for the input."""
+    key, value = message.key(), message.value()
+    start = struct.pack(">hh", 1, len(group)) + group.encode() + struct.pack(">h", len(TOPIC)) + TOPIC.encode()
+    if not isinstance(key, bytes) or value is None or key[:2] > b"\0\1" or key[2 : len(start)] != start[2:]:
+        return None
+    return struct.unpack_from(">i", key, len(start))[0], struct.unpack_from(">q", value, 2)[0]
 
 
 def ends(admin: AdminClient, places: Iterable[tuple[str, int]], level: IsolationLevel) -> dict[tuple[str, int], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from detector.lab.faults import Fault, FaultKind
+from detector.lab.faults import USUAL_KINDS, Fault, FaultKind
 from detector.lab.match import Opening, match
 
 MINUTE_US = 60_000_000
@@ -32,7 +32,14 @@ def test_delay_is_that_of_the_first_alert_and_further_ones_are_not_false() -> No
     assert summary.delay_to_alert_s_median == pytest.approx((4 + 15) / 2 * 60)
     assert summary.kinds[FaultKind.LEVEL_SHIFT].delay_to_alert_s_median == pytest.approx(240)
     assert summary.kinds[FaultKind.SPIKE].injected == 0
-    assert list(summary.kinds) == list(FaultKind)
+    assert list(summary.kinds) == list(USUAL_KINDS)
+
+
+def test_kinds_that_are_not_usual_are_counted_where_they_were_injected() -> None:
+    stuck = Fault(FaultKind.PHASE_STUCK, "a", 100 * MINUTE_US, 120 * MINUTE_US, magnitude=3.0)
+    summary = match([stuck], [opened("a", 104)], tolerance_us=0, stream_hours=5)
+    assert list(summary.kinds) == [*USUAL_KINDS, FaultKind.PHASE_STUCK]
+    assert summary.kinds[FaultKind.PHASE_STUCK].found == 1
 
 
 def test_the_streams_are_kept_apart() -> None:

@@ -13,8 +13,8 @@ from detector.codec.messages import Messages
 from detector.codec.readings import JsonReadings
 from detector.core.readings import Partition, StreamNames
 from detector.errors import ConfigError
-from detector.lab.faults import Fault, FaultKind, faults_without_end, schedule_faults
-from detector.lab.plant import CHANNELS, CURRENT, PRESSURE, SWING, TEMPERATURE, VIBRATION, Plant
+from detector.lab.faults import LOAD_KINDS, USUAL_KINDS, Fault, FaultKind, altered_load, faults_without_end, schedule_faults
+from detector.lab.plant import CHANNELS, CURRENT, F8, FULL_LOAD, IDLE_LOAD, PHASES, PRESSURE, SWING, TEMPERATURE, VIBRATION, Plant
 from detector.lab.simulate import SIMULATED_FORMAT, SimulatedChunk, encode, label_columns, recording_columns, simulate
 
 HOUR_US = 3_600_000_000
@@ -125,7 +125,7 @@ def test_channels_follow_the_load_as_they_do_in_a_plant() -> None:
 
 @pytest.mark.parametrize("kind", list(FaultKind))
 def test_a_fault_touches_its_own_readings_only(kind: FaultKind) -> None:
-    of = fault(kind, 30, CHANNELS if kind in {FaultKind.SILENCE, FaultKind.WRONG_PERIOD} else ("pressure",), 0.4)
+    of = fault(kind, 30, CHANNELS if kind in {FaultKind.SILENCE, *LOAD_KINDS} else ("pressure",), 0.4)
     readings = run(of)
     touched = inside(of)
     if kind is FaultKind.SILENCE:
@@ -134,7 +134,7 @@ def test_a_fault_touches_its_own_readings_only(kind: FaultKind) -> None:
         return
     assert np.array_equal(readings.label, touched)
     recovering = (CLEAN.stream == 0) & (CLEAN.event_time_us >= of.end_us) & (CLEAN.event_time_us < of.end_us + HOUR_US)
-    untouched = ~(touched | recovering) if kind is FaultKind.WRONG_PERIOD else ~touched
+    untouched = ~(touched | recovering) if kind in LOAD_KINDS else ~touched
     assert np.array_equal(readings.value[untouched], CLEAN.value[untouched])
     changed = (readings.value[touched] != CLEAN.value[touched]).mean(axis=0)
     others = [k for k in range(len(CHANNELS)) if CHANNELS[k] not in of.channels]
@@ -202,6 +202,46 @@ def test_wrong_period_makes_the_machine_cycle_at_another_pace() -> None:
     assert np.corrcoef(value[:, VIBRATION], value[:, CURRENT])[0, 1] > 0.9
 
 
+def asked_load(kind: FaultKind, start_s: int, readings: int, magnitude: float = 0.0) -> F8:
+    """The load under a fault of the first machine, 1,000 readings per regular cycle."""
+    start_us = PLANT.start_us + start_s * 1_000_000
+    of = Fault(kind, PLANT.streams[0], start_us, start_us + 10 * HOUR_US, CHANNELS, magnitude)
+    time_us = start_us + np.rint((np.arange(readings) + 0.5) * PLANT.traits.cycle_s[0] * 1e3).astype(np.int64)
+    return altered_load(of, PLANT, time_us, np.zeros(readings))
+
+
+def durations(load: F8) -> list[int]:
+    """Readings of a cycle that idle, rise, run and fall."""
+    slope = np.diff(load, append=load[0])
+    low, high = np.isclose(load, IDLE_LOAD), np.isclose(load, FULL_LOAD)
+    return [int(low.sum()), int((~(low | high) & (slope > 0)).sum()), int(high.sum()), int((~(low | high) & (slope < 0)).sum())]
+
+
+REGULAR = np.rint(1_000 * PHASES)
+
+
+def test_a_reversed_cycle_starts_slowly_and_stops_quickly_at_the_same_loads() -> None:
+    regular = asked_load(FaultKind.WRONG_PERIOD, 0, 1_000, 1.0)
+    assert durations(regular) == pytest.approx(REGULAR, abs=2)
+    reversed_ = asked_load(FaultKind.CYCLE_REVERSED, 0, 1_000)
+    assert reversed_ == pytest.approx(regular[::-1], abs=1e-5)
+    assert durations(reversed_) == pytest.approx(REGULAR[[0, 3, 2, 1]], abs=2)
+
+
+@pytest.mark.parametrize(("kind", "times"), [(FaultKind.PHASE_SKIPPED, 0.0), (FaultKind.PHASE_STUCK, 2.5)])
+def test_one_phase_of_each_cycle_is_skipped_or_lasts_too_long(kind: FaultKind, times: float) -> None:
+    phases = set()
+    for start_s in range(20):
+        lasting = [REGULAR * np.where(np.arange(len(PHASES)) == phase, times, 1.0) for phase in range(len(PHASES))]
+        seen = [durations(asked_load(kind, start_s, round(each.sum()), times)) for each in lasting]
+        (phase,) = (phase for phase in range(len(PHASES)) if seen[phase] == pytest.approx(lasting[phase], abs=3))
+        readings = round(lasting[phase].sum())
+        load = asked_load(kind, start_s, 2 * readings, times)
+        assert load[:readings] == pytest.approx(load[readings:], abs=1e-2), "cycle after cycle"
+        phases.add(phase)
+    assert phases == {0, 1, 2, 3}
+
+
 def test_dropped_channel_is_missing_never_zero() -> None:
     of = fault(FaultKind.DROPPED_CHANNEL, 30)
     value = run(of).value
@@ -216,7 +256,7 @@ def test_a_schedule_keeps_its_distances_and_is_even() -> None:
     assert faults == schedule_faults(plant, 60, start_us, end_us, seed=5, gap_us=gap_us)
     assert faults != schedule_faults(plant, 60, start_us, end_us, seed=6, gap_us=gap_us)
     assert [each.start_us for each in faults] == sorted(each.start_us for each in faults)
-    assert {sum(each.kind is kind for each in faults) for kind in FaultKind} == {6}
+    assert {sum(each.kind is kind for each in faults) for kind in USUAL_KINDS} == {6}
     for machine, stream in enumerate(plant.streams):
         own = [each for each in faults if each.stream == stream]
         assert 1 <= len(own) <= 4
@@ -229,7 +269,9 @@ def test_a_schedule_keeps_its_distances_and_is_even() -> None:
 
 def test_durations_are_those_of_their_kind() -> None:
     plant = Plant(seed=3, machines=24)
-    for each in schedule_faults(plant, 100, plant.start_us, plant.start_us + 100 * HOUR_US, seed=5):
+    faults = schedule_faults(plant, 130, plant.start_us, plant.start_us + 120 * HOUR_US, seed=5, kinds=tuple(FaultKind))
+    assert {sum(each.kind is kind for each in faults) for kind in FaultKind} == {10}
+    for each in faults:
         readings = (each.end_us - each.start_us) // plant.interval_us
         cycles = readings * plant.interval_s / plant.traits.cycle_s[plant.streams.index(each.stream)]
         match each.kind:
@@ -239,8 +281,21 @@ def test_durations_are_those_of_their_kind() -> None:
                 assert readings >= 100
             case FaultKind.SLOW_DRIFT:
                 assert readings * plant.interval_s >= 3 * 3_600
+            case FaultKind.PHASE_STUCK:
+                assert cycles >= 3.95
+                assert 2 <= each.magnitude <= 4
+            case FaultKind.PHASE_SKIPPED | FaultKind.CYCLE_REVERSED:
+                assert cycles >= 3.95
+                assert each.magnitude == 0
             case _:
                 assert cycles >= 1.45
+
+
+def test_kinds_that_are_asked_for() -> None:
+    kinds = (FaultKind.PHASE_STUCK, FaultKind.SPIKE)
+    faults = schedule_faults(PLANT, 6, AT_US, END_US + 20 * HOUR_US, seed=1, kinds=kinds)
+    assert sorted(each.kind for each in faults) == sorted(kinds * 3)
+    assert all(each.channels == CHANNELS for each in faults if each.kind is FaultKind.PHASE_STUCK)
 
 
 def test_faults_that_do_not_fit_are_said_so() -> None:

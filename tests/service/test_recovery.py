@@ -20,7 +20,7 @@ from detector.core.detect import Detector
 from detector.core.event_time import NEVER
 from detector.core.model import Model
 from detector.core.readings import Partition
-from detector.errors import StateCorrupted
+from detector.errors import LogUnavailable, StateCorrupted
 from detector.ports import Restored
 from detector.service.recovery import ROWS_MAX, Recovery
 from tests.core.builders import Log, log_of, memory_of, model_of, settings_of
@@ -389,6 +389,21 @@ def test_memories_that_cannot_be_used_begin_anew_and_are_announced(
     if not keeper:  # the same model
         check_all_is_saved(again, {P0: start + 3})
     assert {key for key in again.state[P0] if key.startswith(b"stream/")} == {b"stream/s0", b"stream/s1", b"stream/s2"}
+
+
+def test_an_offset_of_the_past_that_nobody_set_is_not_believed() -> None:
+    saved = saved_at()
+    again = Keeper(eras="f")
+    with pytest.raises(LogUnavailable, match="the brokers say that offset 75 is committed, the saved state that 90 is"):
+        again.begin(restored(saved, offset=75, is_own=True))
+    assert again.memory() == {}
+    assert again.begin(restored(saved, offset=90, is_own=True)) == Keeper(eras="g").begin(restored(saved, offset=90))  # asked again: mended
+
+
+def test_a_log_made_anew_may_be_shorter_than_the_state(caplog: pytest.LogCaptureFixture) -> None:
+    again = Keeper(eras="f")
+    assert again.begin(restored(saved_at(), offset=30, end=40, is_own=True)) == {P0: 30}
+    assert "set back" in caplog.text
 
 
 def test_nothing_saved_is_a_cold_start_without_a_word(caplog: pytest.LogCaptureFixture) -> None:

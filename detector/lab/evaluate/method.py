@@ -1,0 +1,44 @@
+"""What a detector is, to be compared: fitted on a training part, it judges readings in order without a look ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+F4 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a detector says of a sequence.
+
+    score     f4[T] larger is stranger; finite
+    expected  f4[T, D] what it expected, engineering units; None where it expects nothing
+    """
+
+    score: F4
+    expected: F4 | None = None
+
+
+Judge = Callable[[F4], Scored]
+"""Judges a whole sequence f4[T, D] (engineering units, NaN where missing) from an empty memory on, causally: of a shorter sequence it
+would have said the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A detector.
+
+    name       one word, as on the command line
+    about      what it does, in a line
+    fit        (train f4[n, D], seed) -> Judge; the train part may have constant channels, NaN, and as little as 100 readings
+    is_seeded  whether another seed gives another detector
+    """
+
+    name: str
+    about: str
+    fit: Callable[[F4, int], Judge]
+    is_seeded: bool = False

@@ -1,0 +1,53 @@
+"""Labelled recordings, as every detector gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+F4 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One recording: what a detector may learn from, and what follows it, which it sees once and in order.
+
+    collection  the set that it belongs to, such as "SMD"
+    train       f4[n, D] readings without faults, as far as the publisher says so; NaN where missing
+    test        f4[T, D] what comes after
+    label       bool[T] where something is wrong
+    ignored     bool[T] readings that count neither as right nor as wrong, or None
+    interval_s  time between two readings; 0 where it is not known
+    """
+
+    collection: str
+    name: str
+    train: F4
+    test: F4
+    label: NDArray[np.bool_]
+    ignored: NDArray[np.bool_] | None = None
+    interval_s: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """Collection and name."""
+        return f"{self.collection}/{self.name}"
+
+
+def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Where `flags` bool[T] are set: [start, end) of every run, in order."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], np.asarray(flags, np.int8), [0]))))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def calibration_start(readings: int) -> int:
+    """The first 3/4 of a training part fit weights and moments; the rest calibrates what was fitted."""
+    return readings - readings // 4
+
+
+def collections(series: Sequence[Series]) -> list[str]:
+    """Names of the sets, in the order in which they come."""
+    return list(dict.fromkeys(each.collection for each in series))

@@ -1,0 +1,144 @@
+"""The score that ships, and its twins: the same whitened bands and error terms with another forecaster in the network's place.
+
+What a network is worth is the difference to its twins: `linear` expects from the same bands without a memory of its own,
+`random` is an LSTM whose weights were never trained, with a readout in closed form.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from detector.core.scaling import Scaling
+from detector.core.scoring import TERMS, BandScorer, band_signals
+from detector.lab.evaluate.method import F4, Judge, Method, Scored
+from detector.lab.evaluate.series import calibration_start
+from detector.lab.sequences import filled
+
+HORIZONS = (1, 5, 10)
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
+HIDDEN = 128
+MEMORY_READINGS_MAX = 200.0
+
+Expect = Callable[[F4], F4]
+"""Scaled readings f4[T, D] without NaN -> what was expected of each, f4[T, D]; row t depends on rows before t only."""
+FitExpect = Callable[[F4, F4, int], Expect]
+"""(readings to fit f4[n, D], readings after them to choose by f4[m, D], seed) -> Expect"""
+
+
+def fused(name: str, about: str, fit_expect: FitExpect, terms: Sequence[str] = TERMS, *, is_seeded: bool = False) -> Method:
+    """A detector that scores the errors of a forecaster, and the readings themselves, as the shipped score does.
+
+    terms  of the score, those that count
+    """
+    chosen = [TERMS.index(term) for term in terms]
+
+    def fit(train: F4, seed: int) -> Judge:
+        n = calibration_start(len(train))
+        scaling = Scaling.fit(train[:n])
+        x = scaling.scaled(train)
+        expect = fit_expect(filled(x[:n]), filled(x[n:]), seed)
+        scorer = BandScorer.fit([train], [x], [(x - expect(filled(x)))[n:]])
+
+        def judge(values: F4) -> Scored:
+            x = scaling.scaled(values)
+            expected = expect(filled(x))
+            state = {name: column.array(1) for name, column in scorer.columns().items()}
+            parts = scorer.terms(np.zeros(len(x), np.int32), values, x, x - expected, state)
+            return Scored(parts[:, chosen].sum(axis=1), scaling.unscaled(expected))
+
+        return judge
+
+    return Method(name, about, fit, is_seeded)
+
+
+# -- forecasters --------------------------------------------------------------------------------------------------------
+
+
+def the_mean(fit: F4, choose: F4, seed: int) -> Expect:
+    """Every reading is expected at the mean of training."""
+    return lambda x: np.zeros_like(x)
+
+
+def linear(fit: F4, choose: F4, seed: int) -> Expect:
+    """Ridge regression on the four bands of all channels, averaged over the horizons."""
+    return _readout(fit, choose, lambda x: np.asarray(band_signals(x), np.float32))
+
+
+def random_memory(fit: F4, choose: F4, seed: int) -> Expect:
+    """An LSTM of random weights with time constants from 1 to 200 readings, and a ridge readout of its hidden state."""
+    lstm = _random_lstm(fit.shape[1], seed)
+
+    def features(x: F4) -> F4:
+        with torch.inference_mode():
+            h: F4 = lstm(torch.from_numpy(x).unsqueeze(0))[0][0].numpy()
+        return np.concatenate((h, x), axis=1)
+
+    return _readout(fit, choose, features)
+
+
+def _random_lstm(channels: int, seed: int) -> nn.LSTM:
+    torch.manual_seed(seed)
+    lstm = nn.LSTM(channels, HIDDEN, batch_first=True)
+    weight = dict(lstm.named_parameters())
+    with torch.no_grad():
+        for gate in torch.split(weight["weight_hh_l0"], HIDDEN):
+            nn.init.orthogonal_(gate)
+        nn.init.normal_(weight["weight_ih_l0"], std=1 / math.sqrt(channels))
+        weight["bias_hh_l0"].zero_()
+        bias = weight["bias_ih_l0"].zero_()
+        constants = torch.exp(torch.rand(HIDDEN) * math.log(MEMORY_READINGS_MAX)) + 1e-3
+        bias[HIDDEN : 2 * HIDDEN] = torch.log(constants)
+        bias[:HIDDEN] = -torch.log(constants)
+    return lstm
+
+
+def _readout(fit: F4, choose: F4, features: Callable[[F4], F4]) -> Expect:
+    """Closed-form ridge readouts of features f4[T, F] at every horizon, the mean of which is expected.
+
+    How strong a ridge is, is chosen per channel and horizon on the readings that were not fitted.
+    """
+    both = np.concatenate((fit, choose))
+    inputs = _with_one(features(both))
+    weights = [_ridge(inputs, both, len(fit), horizon) for horizon in HORIZONS]
+
+    def expect(x: F4) -> F4:
+        inputs = _with_one(features(x))
+        expected = np.zeros_like(x)
+        for horizon, weight in zip(HORIZONS, weights, strict=True):
+            ahead = (inputs @ weight).astype(np.float32)
+            ahead = np.concatenate((np.repeat(x[:1] * 0, min(horizon, len(x)), axis=0), ahead[:-horizon]))
+            expected += ahead / len(HORIZONS)
+        return np.clip(expected, both.min(axis=0), both.max(axis=0))
+
+    return expect
+
+
+def _with_one(features: F4) -> NDArray[np.float64]:
+    return np.concatenate((features, np.ones((len(features), 1), np.float32)), axis=1).astype(np.float64)
+
+
+def _ridge(inputs: NDArray[np.float64], x: F4, n: int, horizon: int) -> NDArray[np.float64]:
+    """f8[F, D] weights from the first n readings; the ridge of each channel by its error on the others."""
+    past, now = inputs[: n - horizon], x[horizon:n].astype(np.float64)
+    later, then = inputs[n - horizon : -horizon], x[n:].astype(np.float64)
+    gram, target = past.T @ past, past.T @ now
+    unit = np.trace(gram) / len(gram) * np.eye(len(gram))
+    tried = [np.linalg.solve(gram + ridge * unit, target) for ridge in RIDGES]
+    errors = np.stack([((later @ weight - then) ** 2).mean(axis=0) for weight in tried])
+    best = errors.argmin(axis=0)
+    chosen: NDArray[np.float64] = np.stack(tried)[best, :, np.arange(x.shape[1])].T
+    return chosen
+
+
+WHITENED = (
+    fused("bands", "whitened bands of the readings, no forecast", the_mean, ("bands",)),
+    fused("bands+fast", "bands and the whitened fast band, no forecast (xj + x0)", the_mean, ("bands", "joint")),
+    fused("linear", "the shipped score on the errors of a linear expectation (F-lin)", linear),
+    fused("random", "the shipped score on the errors of an LSTM with random weights", random_memory, is_seeded=True),
+)
