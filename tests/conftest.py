@@ -69,6 +69,19 @@ def make_topic(kafka: str) -> MakeTopic:
 
 
 @pytest.fixture(scope="session")
+def benchmark_data() -> Path:
+    """Labelled recordings, outside of the repository: in DETECTOR_BENCHMARK_DATA, else in `../shared/data` beside it."""
+    folder = Path(os.environ.get("DETECTOR_BENCHMARK_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    missing = [name for name in ("NAB", "SKAB", "SMD") if not (folder / name).is_dir()]
+    if missing:
+        message = f"NO BENCHMARK DATA: {folder} has no {', '.join(missing)}; name another folder in DETECTOR_BENCHMARK_DATA"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def plant_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Half a day of a simulated plant of four machines with two faults, as Parquet."""
     from detector.cli import main

@@ -50,16 +50,19 @@ def read_benchmark(folder: Path) -> list[Labelled]:
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}")
-    candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    found: list[Labelled] = []
-    for path in candidates:
-        try:
-            found += _collection(path)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from None
+    found = _read(folder)
+    if not found:
+        found = [each for path in sorted(folder.iterdir()) if path.is_dir() for each in _read(path)]
     if not found:
         raise DataError(f"{folder} holds no labelled recordings", fix="`detector evaluate --help` says which files are understood")
     return found
+
+
+def _read(folder: Path) -> list[Labelled]:
+    try:
+        return list(_collection(folder))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{folder} cannot be read: {' '.join(str(error).split())[:300]}") from None
 
 
 def _collection(folder: Path) -> Iterator[Labelled]:
@@ -68,7 +71,7 @@ def _collection(folder: Path) -> Iterator[Labelled]:
     elif (folder / "d00.npz").exists():
         yield from _tennessee(folder)
     elif arrays := sorted(folder.glob("*.npz"), key=_natural):
-        yield from (_arrays(folder.name, path) for path in arrays)
+        yield from (found for path in arrays if (found := _arrays(folder.name, path)) is not None)
     else:
         yield from _skab(folder)
 
@@ -78,8 +81,10 @@ def _natural(path: Path) -> list[str | int]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
 
 
-def _arrays(collection: str, path: Path) -> Labelled:
+def _arrays(collection: str, path: Path) -> Labelled | None:
     with np.load(path) as file:
+        if "label" not in file:
+            return None
         label = file["label"].astype(bool)
         if "train" in file:
             return Labelled(collection, path.stem, _columns(file["train"]), _columns(file["test"]), label)

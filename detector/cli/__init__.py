@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from detector import __version__
-from detector.cli import check, demo, explain, replay, run, schema, simulate, topics, train
+from detector.cli import check, demo, evaluate, explain, replay, run, schema, simulate, topics, train
 from detector.errors import DetectorError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -33,6 +33,7 @@ app.command("check")(check.check)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("replay")(replay.replay)
+app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)
 app.command("simulate")(simulate.simulate)
 app.add_typer(topics.app, name="topics")

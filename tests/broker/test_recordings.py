@@ -1,12 +1,11 @@
 """Real recordings through real Kafka, with the commands that a person would use.
 
-The benchmark data lies outside of the repository: in DETECTOR_BENCHMARK_DATA, else in `../shared/data` beside it.
+The benchmark data lies outside of the repository; `conftest.benchmark_data` says where.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable
@@ -35,7 +34,6 @@ from detector.service.recovery import Recovery
 from detector.service.worker import Worker
 
 pytestmark = pytest.mark.broker
-REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
 
 
@@ -50,18 +48,6 @@ class Recorded:
     training: Path
     recording: Path
     is_event: NDArray[np.bool_]
-
-
-@pytest.fixture(scope="module")
-def data() -> Path:
-    """The folder of benchmark data."""
-    folder = Path(os.environ.get("DETECTOR_BENCHMARK_DATA") or REPOSITORY.parent / "shared" / "data")
-    if not (folder / "SKAB").is_dir() or not (folder / "SMD").is_dir():
-        message = f"NO BENCHMARK DATA: {folder} has no SKAB and SMD; name another folder in DETECTOR_BENCHMARK_DATA"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return folder
 
 
 def skab(data: Path, folder: Path) -> Recorded:
@@ -179,7 +165,7 @@ def overlaps(is_event: NDArray[np.bool_], verdicts: pa.Table) -> tuple[int, int,
     ],
 )
 def test_the_service_judges_a_recording_as_a_replay_does(
-    data: Path,
+    benchmark_data: Path,
     kafka: str,
     make_topic: Callable[..., str],
     tmp_path: Path,
@@ -189,7 +175,7 @@ def test_the_service_judges_a_recording_as_a_replay_does(
     found_min: int,
     outside_max: int,
 ) -> None:
-    known, topic, config = recorded(data, tmp_path), make_topic("recorded", partitions=3), tmp_path / "detector.yaml"
+    known, topic, config = recorded(benchmark_data, tmp_path), make_topic("recorded", partitions=3), tmp_path / "detector.yaml"
     model = str(tmp_path / "model")
     settings = {
         "group": f"recordings-{uuid.uuid4().hex[:8]}",

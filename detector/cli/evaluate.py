@@ -1,0 +1,166 @@
+"""`detector evaluate`: what detectors are worth on labelled recordings, with one configuration."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from detector.lab.evaluate.bench import Result, Task
+    from detector.lab.evaluate.series import Series
+
+DUTY = "DUTY"
+
+
+def evaluate(
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of labelled recordings, or of such folders (NAB, SKAB, SMD, TEP, ...).", show_default=False),
+    ] = None,
+    methods: Annotated[str, typer.Option(help="Detectors to compare, comma-separated, or 'all'.")] = "distance,bands,linear,random",
+    sets: Annotated[str | None, typer.Option(help="Only these sets, comma-separated; DUTY is made here: faults of time.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of what is random; the others are run once.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="JSON file of all figures, series by series.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="The detector whose VUS-PR the others' is compared with; the first if left out.")
+    ] = None,
+) -> None:
+    """Compare detectors on labelled recordings: ranking (VUS-PR, NAB), the shipped alarm at three budgets, rates at a fixed threshold.
+
+    Understood are NAB, SKAB, Tennessee Eastman (Braatz' files), and .npz files with train, test and label, or x and label. A detector
+    learns from the training part and sees the test part once, in order. Without DATA only DUTY is run.
+
+    Example: [bold]detector evaluate data/SMD --methods pca,linear,random --seeds 3 --jobs 2 --out smd.json[/bold]
+    """
+    from rich.console import Console
+
+    from detector.lab.evaluate.bench import Task
+    from detector.lab.evaluate.methods import METHODS, method_of
+    from detector.lab.evaluate.summary import by_method, details, difference, figures
+
+    chosen = [method_of(name) for name in (METHODS if methods == "all" else methods.split(","))]
+    series = _series(data, sets.split(",") if sets else None)
+    tasks = [
+        Task(method.name, seed, place)
+        for method in chosen
+        for seed in range(1, (seeds if method.is_seeded else 1) + 1)
+        for place in range(len(series))
+    ]
+    results = by_method(_run(tasks, series, jobs))
+    base = method_of(against or chosen[0].name).name
+    of_method: dict[str, Any] = {name: figures(found) for name, found in results.items()}
+    for name, found in results.items():
+        if base in results and name != base:
+            of_method[name][f"vus_pr_minus_{base}"] = difference(found, results[base])._asdict()
+    console = Console()
+    console.print(ranking_table(of_method, base), alarm_table(of_method))
+    if out is not None:
+        content = {"methods": of_method, "results": [row for found in results.values() for row in details(found)]}
+        out.write_text(json.dumps(_plain(content), indent=1) + "\n", encoding="utf-8")
+        typer.echo(f"all figures -> {out}")
+
+
+def _series(data: Path | None, sets: Sequence[str] | None) -> list[Series]:
+    """raises ConfigError, DataError  sets that are not there; nothing that can be read"""
+    from detector.adapters.benchmark import read_benchmark
+    from detector.errors import ConfigError
+    from detector.lab.evaluate.duty import duty_series
+    from detector.lab.evaluate.series import Series, collections
+
+    found = [Series(*labelled) for labelled in read_benchmark(data)] if data is not None else []
+    if data is None or sets is None or DUTY in sets:
+        found += duty_series(1)
+    known = collections(found)
+    if unknown := [name for name in sets or () if name not in known]:
+        raise ConfigError(f"there is no set {', '.join(unknown)}", fix=f"choose from {', '.join(known)}")
+    return [series for series in found if sets is None or series.collection in sets]
+
+
+def _run(tasks: Sequence[Task], series: Sequence[Series], jobs: int) -> list[Result]:
+    """Run all; on a terminal with a progress bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from detector.lab.evaluate.bench import run_all
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=len(tasks))
+        return run_all(
+            tasks, series, jobs, lambda result: progress.update(bar, advance=1, description=f"{result.task.method} {result.title}")
+        )
+
+
+def ranking_table(of_method: dict[str, Any], base: str) -> Table:
+    """How well the scores rank, and what they cost."""
+    from rich.table import Table
+
+    table = Table(title="Ranking: VUS-PR by set; NAB at the best threshold in hindsight")
+    sets = list(next(iter(of_method.values()))["vus_pr"])
+    profiles = list(next(iter(of_method.values()))["nab"])
+    for column in ("", *sets, "mean", f"minus {base}", *(f"NAB {name}" for name in profiles), "fit s", "us/reading"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, figure in of_method.items():
+        gap = figure.get(f"vus_pr_minus_{base}")
+        table.add_row(
+            name,
+            *(_three(figure["vus_pr"][each]) for each in sets),
+            _three(figure["vus_pr_macro"]) + (f" ±{figure['vus_pr_macro_sd_over_seeds']:.3f}" if figure["seeds"] > 1 else ""),
+            f"{gap['mean']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap else "",
+            *(f"{figure['nab'][each]['optimised']:.1f}" for each in profiles),
+            f"{figure['fit_s']:.1f}",
+            f"{figure['judge_us_per_reading']:.1f}",
+        )
+    return table
+
+
+def alarm_table(of_method: dict[str, Any]) -> Table:
+    """What the shipped alarm makes of the scores, and rates at a fixed threshold."""
+    from rich.table import Table
+
+    table = Table(title="Shipped alarm: false alerts over budget, event recall (mean over sets), F1 of overlap; rates of single readings")
+    first = next(iter(of_method.values()))
+    table.add_column("")
+    for budget in first["alarm"]:
+        table.add_column(f"1 per {int(budget):,}", justify="right")
+    extra = [name for name in ("SKAB",) if name in first["points"]]
+    columns = [*(f"NAB {name}" for name in first["nab"]), *(f"{name} F1/FAR/MAR" for name in extra)]
+    if not math.isnan(first["detection_rate"]):
+        columns.append("TEP at FAR 1 %")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, figure in of_method.items():
+        cells = [
+            f"{each['false_over_budget']:.2f}  {each['event_recall']:.2f} ({each['event_recall_mean_over_sets']:.2f})  {each['overlap_f1']:.2f}"
+            for each in figure["alarm"].values()
+        ]
+        cells += [f"{each['shipped_alarm']:.1f}" for each in figure["nab"].values()]
+        for collection in extra:
+            rates = figure["points"][collection]
+            cells.append(f"{rates['f1']:.3f}/{rates['false_alarm_rate']:.3f}/{rates['missed_alarm_rate']:.3f}")
+        if not math.isnan(figure["detection_rate"]):
+            cells.append(_three(figure["detection_rate"]))
+        table.add_row(name, *cells)
+    return table
+
+
+def _three(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}".replace("0.", ".", 1) if 0 <= value < 1 else f"{value:.3f}"
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

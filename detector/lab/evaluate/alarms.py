@@ -1,0 +1,130 @@
+"""What the shipped alarm makes of a score: episodes, which of them are false, what they find and how late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.threshold import Event, Prior, judge
+from detector.lab.evaluate.series import F4, Series, runs
+
+BUDGETS = (1_000, 10_000, 60_000)
+"""Readings per acceptable false alert of one stream."""
+LATE_MAX = 50
+"""An alert that opens so many readings after a fault's end still finds it: evidence for a short one may only suffice then."""
+AFTER_MAX = 100
+"""The signal leaps back, and memories hold what was wrong: so many readings after a fault nothing that opens is called false."""
+SECOND_US = 1_000_000
+
+
+class Episode(NamedTuple):
+    """An alert: it opened at reading `start` and closed before reading `end`."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alarmed:
+    """Alerts of one series against its labels.
+
+    budgeted       false alerts that the budget allows for the normal readings of this series
+    false          alerts that opened at a reading that is normal, and not soon after a fault
+    events, found  labelled ranges, and those in which an alert opened
+    delays         readings from the start of each found one to its first alert
+    overlapped     labelled ranges that an alert overlaps; hits, misses: alerts that overlap one, that overlap none
+    """
+
+    budgeted: float
+    false: int
+    events: int
+    found: int
+    delays: tuple[int, ...]
+    overlapped: int
+    hits: int
+    misses: int
+
+
+def episodes(calibration: F4, score: F4, readings_per_alert: int) -> list[Episode]:
+    """The alerts of one stream at a budget.
+
+    calibration  f4[n] scores of normal readings just before: the prior, and the warm-up, which cannot alert
+    score        f4[T]
+    """
+    both = np.concatenate((calibration, score)).astype(np.float32)
+    n, prior = len(calibration), Prior.fit(calibration)
+    state = {name: column.array(1) for name, column in prior.columns().items()}
+    time_us = SECOND_US * np.arange(len(both))
+    interval_us = np.full(len(both), float(SECOND_US))
+    _, event = judge(np.zeros(len(both), np.int32), both, time_us, interval_us, state, readings_per_alert * SECOND_US, n, 0.0, prior)
+    opened = np.flatnonzero(event == Event.OPENED) - n
+    closed = np.flatnonzero((event == Event.QUIET) | (event == Event.ACCEPTED)) - n
+    ends = [*closed.tolist(), len(score)][: len(opened)]
+    return [Episode(start, end) for start, end in zip(opened.tolist(), ends, strict=True)]
+
+
+def against_labels(alerts: Sequence[Episode], series: Series, readings_per_alert: int) -> Alarmed:
+    """Set alerts and labels of a series against each other."""
+    label = series.label
+    near = np.convolve(label, np.ones(AFTER_MAX + 1))[: len(label)] > 0
+    if series.ignored is not None:
+        near |= series.ignored
+    ranges = runs(label)
+    starts = np.array([alert.start for alert in alerts], np.int64)
+    delays = []
+    for start, end in ranges:
+        inside = starts[(starts >= start) & (starts < end + LATE_MAX)]
+        delays += [int(inside[0] - start)] if len(inside) else []
+    covered = np.zeros(len(label), bool)
+    for alert in alerts:
+        covered[alert.start : alert.end] = True
+    hits = sum(bool(label[alert.start : alert.end].any()) for alert in alerts)
+    return Alarmed(
+        budgeted=float((~near).sum()) / readings_per_alert,
+        false=int((~near[starts]).sum()) if len(starts) else 0,
+        events=len(ranges),
+        found=len(delays),
+        delays=tuple(delays),
+        overlapped=sum(bool(covered[start:end].any()) for start, end in ranges),
+        hits=hits,
+        misses=len(alerts) - hits,
+    )
+
+
+class Points(NamedTuple):
+    """Readings that a fixed threshold calls strange: of those that are wrong, and of those that are not."""
+
+    true_positive: int
+    false_positive: int
+    positive: int
+    negative: int
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall; 0 where nothing is found."""
+        total = self.true_positive + self.false_positive + self.positive
+        return 2 * self.true_positive / total if total else 0.0
+
+    @property
+    def false_alarm_rate(self) -> float:
+        """Share of normal readings that are called strange."""
+        return self.false_positive / self.negative if self.negative else 0.0
+
+    @property
+    def missed_alarm_rate(self) -> float:
+        """Share of faulty readings that are not."""
+        return 1 - self.true_positive / self.positive if self.positive else 0.0
+
+
+def points(strange: NDArray[np.bool_], label: NDArray[np.bool_]) -> Points:
+    """Count readings, one by one."""
+    return Points(int((strange & label).sum()), int((strange & ~label).sum()), int(label.sum()), int((~label).sum()))
+
+
+def total(counts: Sequence[Points]) -> Points:
+    """All together."""
+    return Points(*(sum(each) for each in zip(*counts, strict=True))) if counts else Points(0, 0, 0, 0)

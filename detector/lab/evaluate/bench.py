@@ -1,0 +1,149 @@
+"""One detector on one series: fitted, played once in order, measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detector.lab.evaluate.alarms import BUDGETS, Alarmed, Points, against_labels, episodes, points
+from detector.lab.evaluate.method import Judge
+from detector.lab.evaluate.methods import method_of
+from detector.lab.evaluate.nab import Rated, probation, rate
+from detector.lab.evaluate.series import F4, Series, calibration_start, runs
+from detector.lab.evaluate.vus import vus_pr, window_of
+
+STRANGE_QUANTILE = 0.99
+"""The a-priori threshold of single readings: what so many of the calibration's readings stay below."""
+NAB_BUDGET = 1_000
+NAB_COLLECTION = "NAB"
+WINDOWS = {"MGAB": 100}
+"""Border widths of VUS-PR where a set's publishers say one."""
+
+
+class Task(NamedTuple):
+    """A detector by name, its seed, and a series by its place."""
+
+    method: str
+    seed: int
+    series: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a task.
+
+    vus_pr            0..1; NaN where nothing is labelled
+    alarmed           at each of BUDGETS
+    points            at the a-priori threshold
+    normal            f4[n] scores of normal readings, and strange f4[m] of faulty ones: for rates at a false alarm rate
+    rated, told       for the NAB score: by the score, and by the openings of the shipped alarm; None on other sets
+    fit_s, judge_s    CPU seconds
+    """
+
+    task: Task
+    title: str
+    collection: str
+    readings: int
+    vus_pr: float
+    alarmed: tuple[Alarmed, ...]
+    points: Points
+    normal: F4
+    strange: F4
+    rated: Rated | None
+    told: Rated | None
+    fit_s: float
+    judge_s: float
+
+
+def scores(judge: Judge, series: Series) -> tuple[F4, F4]:
+    """Scores of the training part's last quarter, which calibrates, and of the test part: one pass over both in order."""
+    n = len(series.train)
+    score = judge(np.concatenate((series.train, series.test))).score
+    return score[calibration_start(n) : n], score[n:]
+
+
+def run(task: Task, series: Series) -> Result:
+    """Fit, play, measure."""
+    torch.set_num_threads(1)
+    begun = time.process_time()
+    judge = method_of(task.method).fit(series.train, task.seed)
+    fitted = time.process_time()
+    calibration, score = scores(judge, series)
+    judged = time.process_time()
+    threshold = float(np.quantile(calibration, STRANGE_QUANTILE))
+    counted = np.ones(len(score), bool) if series.ignored is None else ~series.ignored
+    rated, told = _rated(calibration, score, series) if series.collection == NAB_COLLECTION else (None, None)
+    return Result(
+        task=task,
+        title=series.title,
+        collection=series.collection,
+        readings=len(score),
+        vus_pr=vus_pr(score[counted], series.label[counted], WINDOWS.get(series.collection) or window_of(series.test[:, 0])),
+        alarmed=tuple(against_labels(episodes(calibration, score, budget), series, budget) for budget in BUDGETS),
+        points=points((score > threshold)[counted], series.label[counted]),
+        normal=score[~series.label],
+        strange=score[series.label],
+        rated=rated,
+        told=told,
+        fit_s=fitted - begun,
+        judge_s=judged - fitted,
+    )
+
+
+def _rated(calibration: F4, score: F4, series: Series) -> tuple[Rated, Rated]:
+    """NAB's view: of the whole series, probation included, which here is the training part."""
+    start = len(series.train)
+    assert start == probation(start + len(score))
+    windows = [(first + start, end + start) for first, end in runs(series.label)]
+    openings = np.zeros(len(score))
+    openings[[alert.start for alert in episodes(calibration, score, NAB_BUDGET)]] = 1.0
+    before = np.zeros(start)
+    return rate(np.concatenate((before, score)), windows), rate(np.concatenate((before, openings)), windows)
+
+
+# -- many ---------------------------------------------------------------------------------------------------------------
+
+
+_of_process: Sequence[Series] = ()
+
+
+def run_all(tasks: Sequence[Task], series: Sequence[Series], jobs: int, on_result: Callable[[Result], None]) -> list[Result]:
+    """All tasks, in so many processes; results in the order of the tasks."""
+    found: dict[Task, Result] = {}
+    for result in _results(tasks, series, jobs):
+        found[result.task] = result
+        on_result(result)
+    return [found[task] for task in tasks]
+
+
+def _results(tasks: Sequence[Task], series: Sequence[Series], jobs: int) -> Iterator[Result]:
+    if jobs <= 1:
+        yield from (run(task, series[task.series]) for task in tasks)
+        return
+    longest = sorted(tasks, key=lambda task: -series[task.series].test.size)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _take, (series,)) as pool:
+        for done in as_completed([pool.submit(_run, task) for task in longest]):
+            yield done.result()
+
+
+def _take(series: Sequence[Series]) -> None:
+    global _of_process
+    _of_process = series
+
+
+def _run(task: Task) -> Result:
+    return run(task, _of_process[task.series])
+
+
+def mean_of(values: Iterable[float]) -> float:
+    """The mean of those that are numbers; NaN where none is."""
+    known: NDArray[np.float64] = np.array([value for value in values if not np.isnan(value)])
+    return float(known.mean()) if len(known) else float("nan")

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+
+from detector.core.scaling import Scaling
+from detector.core.scoring import TERMS, BandScorer
+from detector.lab.evaluate.method import Method
+from detector.lab.evaluate.whitened import HORIZONS, WHITENED, fused, linear, random_memory, the_mean
+
+F4 = NDArray[np.float32]
+by_name = pytest.mark.parametrize("method", WHITENED, ids=lambda method: method.name)
+
+
+def machine(readings: int, seed: int = 0, channels: int = 3) -> F4:
+    """Channels that follow one cycle with lags, and noise; the last one is constant."""
+    generator = np.random.default_rng(seed)
+    phase = 2 * np.pi * np.arange(readings) / 40
+    columns = [np.sin(phase - 0.7 * k) for k in range(channels - 1)] + [np.full(readings, 5.0)]
+    noisy = np.stack(columns, axis=1) + 0.05 * generator.standard_normal((readings, channels)) * ([1.0] * (channels - 1) + [0.0])
+    return noisy.astype(np.float32)
+
+
+@by_name
+def test_a_prefix_gets_the_prefix_of_the_scores(method: Method) -> None:
+    values = machine(1_500)
+    values[700:720, 0] = np.nan
+    judge = method.fit(values[:600], 1)
+    whole, part = judge(values), judge(values[:1_000])
+    assert_allclose(whole.score[:1_000], part.score, rtol=2e-4, atol=1e-5)  # a longer matrix product may round otherwise
+    assert np.isfinite(whole.score).all()
+
+
+@by_name
+def test_the_same_seed_gives_the_same_detector(method: Method) -> None:
+    values = machine(900)
+    one, same, other = (method.fit(values[:600], seed)(values).score for seed in (1, 1, 2))
+    assert_array_equal(one, same)
+    assert np.array_equal(one, other) != method.is_seeded
+
+
+@by_name
+def test_a_reversed_cycle_ranks_above_what_is_normal(method: Method) -> None:
+    values = machine(3_000)
+    values[2_000:2_200] = values[2_000:2_200][::-1]
+    score = method.fit(values[:1_200], 1)(values).score
+    assert np.median(score[2_020:2_200]) > np.quantile(score[1_200:2_000], 0.9)
+
+
+@pytest.mark.parametrize("forecaster", [linear, random_memory])
+def test_forecasters_beat_the_mean_at_all_their_horizons(forecaster: object) -> None:
+    x = machine(2_000)[:, :2]
+    expect = forecaster(x[:900], x[900:1_200], 1)  # type: ignore[operator]
+    error = np.abs(x - expect(x))[1_200:].mean()
+    assert error < 0.3 * np.abs(x[1_200:]).mean()
+    assert_array_equal(expect(x)[0], 0.0)  # nothing was seen yet
+    assert max(HORIZONS) == 10
+
+
+def test_terms_add_up_to_the_score_that_ships() -> None:
+    values = machine(1_000)
+    scaling = Scaling.fit(values)
+    x = scaling.scaled(values)
+    scorer = BandScorer.fit([values], [x], [x])
+    states = [{name: column.array(1) for name, column in scorer.columns().items()} for _ in range(2)]
+    rows = np.zeros(len(x), np.int32)
+    score, terms = scorer.score(rows, values, x, x, states[0]), scorer.terms(rows, values, x, x, states[1])
+    assert_allclose(terms.sum(axis=1), score, rtol=1e-5)
+    assert terms.shape == (1_000, len(TERMS))
+    judged = fused("bands", "", the_mean, ("bands",)).fit(values, 1)(values)
+    assert_allclose(judged.score[750:].std(), terms[750:, 0].std(), rtol=0.3)
