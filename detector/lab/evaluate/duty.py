@@ -27,7 +27,7 @@ QUIET = 500
 READINGS = WARM_UP + TRAIN + TEST
 EPISODES_MIN, EPISODES_MAX = 5, 8
 
-CHANNELS_MIN, CHANNELS_MAX = 4, 8
+CHANNELS_MIN, CHANNELS_MAX = 2, 3
 PHASES_MIN, PHASES_MAX = 4, 6
 CYCLE_MIN, CYCLE_MAX = 40.0, 90.0
 """Longer cycles would not let five episodes fit into the test, eight cycles apart."""
@@ -36,12 +36,12 @@ DWELL_JITTER = 0.03
 LAG_MIN, LAG_SHARE = 1.0, 0.25
 """Time constants: the least, and the largest share of a mean phase, so that they end at 1.7 to 5.6 readings. A channel that does
 not reach its set points in time would have other extremes as soon as they come in another order or for longer."""
-SWITCHED_SHARE, STEP_JITTER = 0.25, 0.25
-FOLLOWERS_MAX = 2
+CURVE, STEP_JITTER = (0.6, 1.6), 0.25
+"""A channel is a power of the load, up or down: what one shows of a phase the others show as well, and only time tells more."""
 DELAY_MIN, DELAY_SHARE = 3, 0.2
-WHITE, RED, RED_LAG = (0.01, 0.03), (0.01, 0.03), (2.0, 10.0)
+WHITE, RED, RED_LAG = (0.02, 0.06), (0.02, 0.06), (2.0, 10.0)
 """Noise without and with a memory (AR(1), time constant): standard deviations, shares of the swing."""
-WANDER, WANDER_PERIOD = (0.005, 0.015), (700.0, 2_500.0)
+WANDER, WANDER_PERIOD = (0.01, 0.03), (700.0, 2_500.0)
 """A slow sine: amplitude as a share of the swing. It stays below the noise, or the levels of an episode would tell its hour."""
 SCALE_LOG10, OFFSET = (-1.0, 2.0), (-2.0, 2.0)
 """Units of a channel: what its swing is, and where it begins, in swings."""
@@ -94,19 +94,18 @@ def _series(seed: int, kind: DutyKind, number: int) -> Series:
 
 
 def draw_plant(generator: np.random.Generator) -> DutyPlant:
-    """A plant. In every phase each channel has a level of its own, but for some that only know on and off."""
+    """A plant. Every phase has a load of its own, which all channels follow; the last of several may follow another one instead."""
     uniform, d = generator.uniform, int(generator.integers(CHANNELS_MIN, CHANNELS_MAX + 1))
     p, cycle = int(generator.integers(PHASES_MIN, PHASES_MAX + 1)), uniform(CYCLE_MIN, CYCLE_MAX)
     share = uniform(1 - SHARE_SPREAD, 1 + SHARE_SPREAD, p)
-    set_point = generator.permuted(np.tile(np.arange(p), (d, 1)), axis=1).T + uniform(-STEP_JITTER, STEP_JITTER, (p, d))
-    is_switched = generator.random(d) < SWITCHED_SHARE
-    is_switched[:2] = False  # two channels tell all phases apart, whatever the others do
-    set_point = np.where(is_switched, np.rint(set_point) >= p / 2, set_point / (p - 1))
+    load = np.clip((generator.permutation(p) + uniform(-STEP_JITTER, STEP_JITTER, p)) / (p - 1), 0, 1)
+    rising = load[:, None] ** uniform(*CURVE, d)
+    set_point = np.where(generator.random(d) < 0.5, rising, 1 - rising)
     lag = np.exp(uniform(np.log(LAG_MIN), np.log(LAG_SHARE * cycle / p), d))
     leader, delay = np.full(d, -1), np.zeros(d, np.int64)
-    for follower in range(d - int(generator.integers(FOLLOWERS_MAX + 1)), d):
-        leader[follower] = generator.integers(d - FOLLOWERS_MAX)
-        delay[follower] = generator.integers(DELAY_MIN, max(round(DELAY_SHARE * cycle), DELAY_MIN + 1) + 1)
+    if generator.random() < 0.5:
+        leader[-1] = generator.integers(d - 1)
+        delay[-1] = generator.integers(DELAY_MIN, max(round(DELAY_SHARE * cycle), DELAY_MIN + 1) + 1)
     return DutyPlant(set_point, cycle * share / share.sum(), lag, leader, delay)
 
 

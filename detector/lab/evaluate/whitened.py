@@ -14,16 +14,21 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from detector.core.predictor import Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS, BandScorer, band_signals
+from detector.lab.evaluate.forecasts import FORECASTERS
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
-from detector.lab.sequences import filled
+from detector.lab.sequences import LANES, filled
+from detector.lab.train import TYPICAL_MIN, Options, remember_long
+from detector.lab.train import fit as train_predictor
 
 HORIZONS = (1, 5, 10)
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
 HIDDEN = 128
 MEMORY_READINGS_MAX = 200.0
+TRAINED_HIDDEN, EPOCHS_MAX, LANE_READINGS_MIN = 64, 40, 400
 
 Expect = Callable[[F4], F4]
 """Scaled readings f4[T, D] without NaN -> what was expected of each, f4[T, D]; row t depends on rows before t only."""
@@ -72,14 +77,32 @@ def linear(fit: F4, choose: F4, seed: int) -> Expect:
 
 def random_memory(fit: F4, choose: F4, seed: int) -> Expect:
     """An LSTM of random weights with time constants from 1 to 200 readings, and a ridge readout of its hidden state."""
-    lstm = _random_lstm(fit.shape[1], seed)
+    return _readout(fit, choose, _hidden(_random_lstm(fit.shape[1], seed)))
 
+
+def trained_memory(fit: F4, choose: F4, seed: int) -> Expect:
+    """An LSTM trained on this series to expect the next reading, and the same ridge readout of its hidden state."""
+    torch.manual_seed(seed)
+    predictor = Predictor(fit.shape[1], TRAINED_HIDDEN)
+    remember_long(predictor)
+    typical = np.maximum(np.abs(np.diff(fit, axis=0)).mean(axis=0), TYPICAL_MIN)
+    options = Options(hidden=TRAINED_HIDDEN, epochs_max=EPOCHS_MAX, minutes_max=float("inf"), seed=seed)
+    train_predictor(predictor, _lanes(fit), [choose], typical, options, lambda epoch: None)
+    return _readout(fit, choose, _hidden(predictor.lstm))
+
+
+def _lanes(x: F4) -> list[F4]:
+    """One series as several, which can be learned from side by side."""
+    return np.array_split(x, max(1, min(LANES, len(x) // LANE_READINGS_MIN)))
+
+
+def _hidden(lstm: nn.LSTM) -> Callable[[F4], F4]:
     def features(x: F4) -> F4:
         with torch.inference_mode():
             h: F4 = lstm(torch.from_numpy(x).unsqueeze(0))[0][0].numpy()
         return np.concatenate((h, x), axis=1)
 
-    return _readout(fit, choose, features)
+    return features
 
 
 def _random_lstm(channels: int, seed: int) -> nn.LSTM:
@@ -140,5 +163,7 @@ WHITENED = (
     fused("bands", "whitened bands of the readings, no forecast", the_mean, ("bands",)),
     fused("bands+fast", "bands and the whitened fast band, no forecast (xj + x0)", the_mean, ("bands", "joint")),
     fused("linear", "the shipped score on the errors of a linear expectation (F-lin)", linear),
+    fused("lags", "the shipped score on the errors of an autoregression on 64 lags, one step ahead", FORECASTERS["autoregression"]),
     fused("random", "the shipped score on the errors of an LSTM with random weights", random_memory, is_seeded=True),
+    fused("trained", "the shipped score on the errors of an LSTM trained on the series", trained_memory, is_seeded=True),
 )
