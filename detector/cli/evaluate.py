@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from detector.lab.evaluate.bench import Result, Task
+    from detector.lab.evaluate.method import Method
     from detector.lab.evaluate.series import Series
 
 DUTY = "DUTY"
@@ -29,6 +30,10 @@ def evaluate(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of what is random; the others are run once.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     out: Annotated[Path | None, typer.Option(help="JSON file of all figures, series by series.")] = None,
+    plot: Annotated[
+        list[str] | None, typer.Option(help="Draw this series, as SMD/machine-1-6, by every detector; may be repeated.")
+    ] = None,
+    plots: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("plots"),
     against: Annotated[
         str | None, typer.Option(help="The detector whose VUS-PR the others' is compared with; the first if left out.")
     ] = None,
@@ -48,6 +53,8 @@ def evaluate(
 
     chosen = [method_of(name) for name in (METHODS if methods == "all" else methods.split(","))]
     series = _series(data, sets.split(",") if sets else None)
+    for title in plot or ():
+        _draw(title, series, chosen, plots)
     tasks = [
         Task(method.name, seed, place)
         for method in chosen
@@ -82,6 +89,22 @@ def _series(data: Path | None, sets: Sequence[str] | None) -> list[Series]:
     if unknown := [name for name in sets or () if name not in known]:
         raise ConfigError(f"there is no set {', '.join(unknown)}", fix=f"choose from {', '.join(known)}")
     return [series for series in found if sets is None or series.collection in sets]
+
+
+def _draw(title: str, series: Sequence[Series], methods: Sequence[Method], folder: Path) -> None:
+    """raises ConfigError  no such series"""
+    from detector.errors import ConfigError
+    from detector.lab.evaluate.alarms import BUDGETS
+    from detector.lab.evaluate.plot import series_png
+
+    found = next((each for each in series if each.title == title), None)
+    if found is None:
+        raise ConfigError(f"there is no series {title!r}", fix=f"choose from {', '.join(each.title for each in series[:20])} ...")
+    folder.mkdir(parents=True, exist_ok=True)
+    for method in methods:
+        path = folder / f"{title.replace('/', '-')}-{method.name}.png"
+        path.write_bytes(series_png(found, method.fit(found.train, 1), method.name, BUDGETS[1]))
+        typer.echo(f"{title}, {method.name} -> {path}")
 
 
 def _run(tasks: Sequence[Task], series: Sequence[Series], jobs: int) -> list[Result]:

@@ -150,7 +150,7 @@ def _tail_probability(u, q, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _threshold(n, account):  # type: ignore[no-untyped-def]
+def evidence_to_open(n, account):  # type: ignore[no-untyped-def]
     """Evidence that opens an alert, for a budget of one in n readings."""
     level = max(1.0, np.log(TAIL * n))
     return max(1.0, max(1.0, 1.1 * level * level) * (1.0 + account))
@@ -190,7 +190,7 @@ def _judge(  # type: ignore[no-untyped-def]
                 is_open[r] = 0
                 evidence[r] = 0.0
                 account[r] = min(account[r] + PRICE, ACCOUNT_MAX)
-        elif is_settled and evidence[r] > _threshold(n, account[r]):
+        elif is_settled and evidence[r] > evidence_to_open(n, account[r]):
             event_out[i] = OPENED
             is_open[r] = 1
             opened_at_us[r] = event_time_us[i]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.threshold import Event, Prior, judge
+from detector.core.threshold import Event, Prior, evidence_to_open, judge
 from detector.lab.evaluate.series import F4, Series, runs
 
 BUDGETS = (1_000, 10_000, 60_000)
@@ -55,16 +55,37 @@ def episodes(calibration: F4, score: F4, readings_per_alert: int) -> list[Episod
     calibration  f4[n] scores of normal readings just before: the prior, and the warm-up, which cannot alert
     score        f4[T]
     """
+    event = _play(calibration, score, readings_per_alert)[0]
+    opened = np.flatnonzero(event == Event.OPENED)
+    closed = np.flatnonzero((event == Event.QUIET) | (event == Event.ACCEPTED))
+    ends = [*closed.tolist(), len(score)][: len(opened)]
+    return [Episode(start, end) for start, end in zip(opened.tolist(), ends, strict=True)]
+
+
+def evidence(calibration: F4, score: F4, readings_per_alert: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """For people to see: after each reading the evidence f8[T], and what it must pass f8[T]."""
+    _, gathered, account = _play(calibration, score, readings_per_alert, watch=True)
+    return gathered, np.array([evidence_to_open(float(readings_per_alert), each) for each in account])
+
+
+def _play(
+    calibration: F4, score: F4, readings_per_alert: int, *, watch: bool = False
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
+    """The shipped alarm on one stream: events u1[T], and if one watches also evidence and account after each reading, f8[T]."""
     both = np.concatenate((calibration, score)).astype(np.float32)
     n, prior = len(calibration), Prior.fit(calibration)
     state = {name: column.array(1) for name, column in prior.columns().items()}
-    time_us = SECOND_US * np.arange(len(both))
-    interval_us = np.full(len(both), float(SECOND_US))
-    _, event = judge(np.zeros(len(both), np.int32), both, time_us, interval_us, state, readings_per_alert * SECOND_US, n, 0.0, prior)
-    opened = np.flatnonzero(event == Event.OPENED) - n
-    closed = np.flatnonzero((event == Event.QUIET) | (event == Event.ACCEPTED)) - n
-    ends = [*closed.tolist(), len(score)][: len(opened)]
-    return [Episode(start, end) for start, end in zip(opened.tolist(), ends, strict=True)]
+    time_us, interval_us = SECOND_US * np.arange(len(both)), np.full(len(both), float(SECOND_US))
+    event = np.empty(len(both), np.uint8)
+    watched = np.zeros((2, len(both)))
+    size = 1 if watch else len(both)
+    for start in range(0, len(both), size):
+        part = slice(start, start + size)
+        rows = np.zeros(len(both[part]), np.int32)
+        args = (rows, both[part], time_us[part], interval_us[part], state, readings_per_alert * SECOND_US, n, 0.0, prior)
+        event[part] = judge(*args)[1]
+        watched[:, part.stop - 1 :] = [[state["evidence"][0]], [state["account"][0]]]
+    return event[n:], watched[0, n:], watched[1, n:]
 
 
 def against_labels(alerts: Sequence[Episode], series: Series, readings_per_alert: int) -> Alarmed:

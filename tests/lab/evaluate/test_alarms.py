@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.lab.evaluate.alarms import Episode, Points, against_labels, episodes, points, total
+from detector.lab.evaluate.alarms import Episode, Points, against_labels, episodes, evidence, points, total
 from detector.lab.evaluate.series import Series
 
 
@@ -58,6 +58,18 @@ def test_an_alert_never_sees_what_comes_after() -> None:
     before = [each for each in episodes(calibration, score, 1_000) if each.end <= 1_000]
     assert before == episodes(calibration, score[:1_000], 1_000)
     assert before
+
+
+def test_evidence_passes_what_it_must_where_an_alert_opens() -> None:
+    generator = np.random.default_rng(2)
+    calibration, score = (generator.exponential(1, readings).astype(np.float32) for readings in (300, 800))
+    score[500:560] += 20
+    gathered, needed = evidence(calibration, score, 1_000)
+    (alert,) = episodes(calibration, score, 1_000)
+    assert gathered[alert.start] > needed[alert.start]
+    assert (gathered[: alert.start] <= needed[: alert.start]).all()
+    assert gathered[alert.end] == 0.0  # closed, and begun anew
+    assert needed[alert.end] > needed[alert.start]  # dearer now
 
 
 def test_points() -> None:

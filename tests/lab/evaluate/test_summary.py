@@ -100,6 +100,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     written = json.loads(out.read_text())
     assert written["methods"]["bands"]["vus_pr"]["data"] > 0.5
     assert {row["method"] for row in written["results"]} == {"distance", "bands"}
+    drawn = tmp_path / "plots"
+    options = ["--methods", "linear", "--sets", "data", "--plot", "data/a", "--plots", str(drawn)]
+    assert main(["evaluate", str(tmp_path / "data"), *options]) == 0
+    assert (drawn / "data-a-linear.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["evaluate", str(tmp_path / "data"), "--sets", "data", "--plot", "data/b"]) == 2
+    assert "there is no series 'data/b'" in capsys.readouterr().err
     assert main(["evaluate", "--methods", "magic"]) == 2
     assert "there is no detector 'magic'" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path / "data"), "--sets", "SMD"]) == 2
@@ -108,5 +114,5 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
 
 def test_every_detector_has_a_name_of_its_own_and_says_what_it_does() -> None:
     assert all(name == method.name and method.about for name, method in METHODS.items())
-    assert len(METHODS) == 17
+    assert len(METHODS) == 22
     assert {each.name.partition("-")[0] for each in duty_series(1, per_kind=1)} >= {"swapped", "stuck", "lag"}

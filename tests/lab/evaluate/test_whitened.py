@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 
 from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS, BandScorer
+from detector.lab.evaluate.calibrated import CALIBRATED
 from detector.lab.evaluate.method import Method
 from detector.lab.evaluate.whitened import HORIZONS, WHITENED, fused, linear, random_memory, the_mean
 
 F4 = NDArray[np.float32]
-by_name = pytest.mark.parametrize("method", WHITENED, ids=lambda method: method.name)
+by_name = pytest.mark.parametrize("method", [*WHITENED, *CALIBRATED], ids=lambda method: method.name)
 
 
 def machine(readings: int, seed: int = 0, channels: int = 3) -> F4:
