@@ -174,9 +174,7 @@ class MemoryBroker:
         self.happened["restores"] += 1
         first, committed = self.first[partition], self.truth.offsets.get(partition)
         offset = first if committed is None else committed
-        state = dict(self.truth.state.get(partition, {}))
-        is_committed = committed is not None
-        return Restored(offset, is_committed, first, self.end(partition), state, is_own=is_committed)
+        return Restored(offset, committed is not None, first, self.end(partition), dict(self.truth.state.get(partition, {})))
 
 
 class MemoryLog:

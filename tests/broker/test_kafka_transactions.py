@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, TopicPartition
 
 from detector.adapters.kafka_io import TopicWriter
 from detector.adapters.kafka_log import KafkaLog
@@ -244,8 +243,8 @@ def test_an_offset_that_a_person_set_is_not_the_services_own(plant: Plant) -> No
     first.commit(plant.outcome(b"first", 2))
     assert all(at.is_own for at in first.restore(plant.partitions).values())
     first.close()
-    group = ConsumerGroupTopicPartitions(plant.group, [TopicPartition(each.topic, each.number, 1) for each in plant.partitions])
-    AdminClient({"bootstrap.servers": plant.properties["bootstrap.servers"]}).alter_consumer_group_offsets([group])[plant.group].result()
+    with closing(Consumer({"bootstrap.servers": plant.properties["bootstrap.servers"], "group.id": plant.group})) as person:
+        person.commit(offsets=[TopicPartition(each.topic, each.number, 1) for each in plant.partitions], asynchronous=False)
     second = plant.join()
     found = second.restore(gain(second, 2))
     assert {(at.offset, at.is_committed, at.is_own) for at in found.values()} == {(1, True, False)}

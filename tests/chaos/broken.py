@@ -34,6 +34,9 @@ def _state_first() -> None:
         saved = {key for rows in whole.state.values() for key in rows}
         return any(key_of(alert.key or b"") in saved for alert in whole.alerts)
 
+    position = KafkaLog._position
+    # Nameless, as if a person had set them: or its successor would find out by itself, and wait.
+    KafkaLog._position = lambda log, name, offsets: position(log, "", offsets)  # type: ignore[assignment, method-assign]
     _tear_commits(lambda whole: (Outcome(state=whole.state), replace(whole, state={})), matters)
 
 
