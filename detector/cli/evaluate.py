@@ -26,6 +26,7 @@ def evaluate(
         typer.Argument(help="Folder of labelled recordings, or of such folders (NAB, SKAB, SMD, TEP, ...).", show_default=False),
     ] = None,
     methods: Annotated[str, typer.Option(help="Detectors to compare, comma-separated, or 'all'.")] = "distance,bands,linear,random",
+    bundle: Annotated[list[str] | None, typer.Option(help="Also this bundle, on series with as many channels; may be repeated.")] = None,
     sets: Annotated[str | None, typer.Option(help="Only these sets, comma-separated; DUTY is made here: faults of time.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of what is random; the others are run once.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
@@ -47,25 +48,30 @@ def evaluate(
     """
     from rich.console import Console
 
-    from detector.lab.evaluate.bench import Task
+    from detector.adapters.bundle import load_bundle
+    from detector.errors import ConfigError
+    from detector.lab.evaluate.bench import tasks_of
+    from detector.lab.evaluate.bundled import bundled
     from detector.lab.evaluate.methods import METHODS, method_of
     from detector.lab.evaluate.summary import by_method, details, difference, figures
 
-    chosen = [method_of(name) for name in (METHODS if methods == "all" else methods.split(","))]
+    bundles = [bundled(Path(name).name, load_bundle(name)) for name in bundle or ()]
+    chosen = [*(method_of(name) for name in (METHODS if methods == "all" else methods.split(","))), *bundles]
     series = _series(data, sets.split(",") if sets else None)
     for title in plot or ():
         _draw(title, series, chosen, plots)
-    tasks = [
-        Task(method.name, seed, place)
-        for method in chosen
-        for seed in range(1, (seeds if method.is_seeded else 1) + 1)
-        for place in range(len(series))
-    ]
-    results = by_method(_run(tasks, series, jobs))
-    base = method_of(against or chosen[0].name).name
+    tasks = tasks_of(chosen, series, seeds)
+    base = against or chosen[0].name
+    able = {task.method for task in tasks}
+    for method in chosen:
+        if method.name not in able:
+            raise ConfigError(f"{method.name} judges {method.channels} channels, and no series has as many", fix="leave it out")
+    if base not in able:
+        raise ConfigError(f"{base!r} is not among the detectors to compare with", fix=f"choose from {', '.join(sorted(able))}")
+    results = by_method(_run(tasks, series, bundles, jobs))
     of_method: dict[str, Any] = {name: figures(found) for name, found in results.items()}
     for name, found in results.items():
-        if base in results and name != base:
+        if name != base:
             of_method[name][f"vus_pr_minus_{base}"] = difference(found, results[base])._asdict()
     console = Console()
     console.print(ranking_table(of_method, base), alarm_table(of_method))
@@ -101,13 +107,13 @@ def _draw(title: str, series: Sequence[Series], methods: Sequence[Method], folde
     if found is None:
         raise ConfigError(f"there is no series {title!r}", fix=f"choose from {', '.join(each.title for each in series[:20])} ...")
     folder.mkdir(parents=True, exist_ok=True)
-    for method in methods:
+    for method in (method for method in methods if method.channels in (None, found.test.shape[1])):
         path = folder / f"{title.replace('/', '-')}-{method.name}.png"
         path.write_bytes(series_png(found, method.fit(found.train, 1), method.name, BUDGETS[1]))
         typer.echo(f"{title}, {method.name} -> {path}")
 
 
-def _run(tasks: Sequence[Task], series: Sequence[Series], jobs: int) -> list[Result]:
+def _run(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[Method], jobs: int) -> list[Result]:
     """Run all; on a terminal with a progress bar."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -119,7 +125,7 @@ def _run(tasks: Sequence[Task], series: Sequence[Series], jobs: int) -> list[Res
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=len(tasks))
         return run_all(
-            tasks, series, jobs, lambda result: progress.update(bar, advance=1, description=f"{result.task.method} {result.title}")
+            tasks, series, bundles, jobs, lambda result: progress.update(bar, advance=1, description=f"{result.task.method} {result.title}")
         )
 
 

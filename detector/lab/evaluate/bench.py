@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from detector.lab.evaluate.alarms import BUDGETS, Alarmed, Points, against_labels, episodes, points
-from detector.lab.evaluate.method import Judge
+from detector.lab.evaluate.method import Judge, Method
 from detector.lab.evaluate.methods import method_of
 from detector.lab.evaluate.nab import Rated, probation, rate
 from detector.lab.evaluate.series import F4, Series, calibration_start, runs
@@ -70,11 +70,11 @@ def scores(judge: Judge, series: Series) -> tuple[F4, F4]:
     return score[calibration_start(n) : n], score[n:]
 
 
-def run(task: Task, series: Series) -> Result:
+def run(task: Task, series: Series, method: Method) -> Result:
     """Fit, play, measure."""
     torch.set_num_threads(1)
     begun = time.process_time()
-    judge = method_of(task.method).fit(series.train, task.seed)
+    judge = method.fit(series.train, task.seed)
     fitted = time.process_time()
     calibration, score = scores(judge, series)
     judged = time.process_time()
@@ -112,35 +112,51 @@ def _rated(calibration: F4, score: F4, series: Series) -> tuple[Rated, Rated]:
 # -- many ---------------------------------------------------------------------------------------------------------------
 
 
-_of_process: Sequence[Series] = ()
+def tasks_of(methods: Sequence[Method], series: Sequence[Series], seeds: int) -> list[Task]:
+    """Every detector on every series that it can judge, with as many seeds as make a difference."""
+    return [
+        Task(method.name, seed, place)
+        for method in methods
+        for seed in range(1, (seeds if method.is_seeded else 1) + 1)
+        for place, each in enumerate(series)
+        if method.channels in (None, each.test.shape[1])
+    ]
 
 
-def run_all(tasks: Sequence[Task], series: Sequence[Series], jobs: int, on_result: Callable[[Result], None]) -> list[Result]:
-    """All tasks, in so many processes; results in the order of the tasks."""
+def run_all(
+    tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[Method], jobs: int, on_result: Callable[[Result], None]
+) -> list[Result]:
+    """All tasks, in so many processes; results in the order of the tasks. bundles: detectors that have no name of the project's."""
     found: dict[Task, Result] = {}
-    for result in _results(tasks, series, jobs):
+    for result in _results(tasks, series, bundles, jobs):
         found[result.task] = result
         on_result(result)
     return [found[task] for task in tasks]
 
 
-def _results(tasks: Sequence[Task], series: Sequence[Series], jobs: int) -> Iterator[Result]:
+_series: Sequence[Series] = ()
+_bundles: dict[str, Method] = {}
+
+
+def _results(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[Method], jobs: int) -> Iterator[Result]:
     if jobs <= 1:
-        yield from (run(task, series[task.series]) for task in tasks)
+        _take(series, bundles)
+        yield from map(_run, tasks)
         return
     longest = sorted(tasks, key=lambda task: -series[task.series].test.size)
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _take, (series,)) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _take, (series, bundles)) as pool:
         for done in as_completed([pool.submit(_run, task) for task in longest]):
             yield done.result()
 
 
-def _take(series: Sequence[Series]) -> None:
-    global _of_process
-    _of_process = series
+def _take(series: Sequence[Series], bundles: Sequence[Method]) -> None:
+    """Each process is given these once, not once per task."""
+    global _series, _bundles
+    _series, _bundles = series, {method.name: method for method in bundles}
 
 
 def _run(task: Task) -> Result:
-    return run(task, _of_process[task.series])
+    return run(task, _series[task.series], _bundles.get(task.method) or method_of(task.method))
 
 
 def mean_of(values: Iterable[float]) -> float:

@@ -36,9 +36,11 @@ class Method:
     about      what it does, in a line
     fit        (train f4[n, D], seed) -> Judge; the train part may have constant channels, NaN, and as little as 100 readings
     is_seeded  whether another seed gives another detector
+    channels   the width of the only series that it can judge; None: any
     """
 
     name: str
     about: str
     fit: Callable[[F4, int], Judge]
     is_seeded: bool = False
+    channels: int | None = None

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector.adapters.bundle import load_bundle
 from detector.cli import main
 from detector.lab.evaluate.alarms import BUDGETS
-from detector.lab.evaluate.bench import Result, Task, run, run_all
+from detector.lab.evaluate.bench import Result, Task, run, run_all, tasks_of
+from detector.lab.evaluate.bundled import bundled
 from detector.lab.evaluate.duty import duty_series
 from detector.lab.evaluate.methods import METHODS
 from detector.lab.evaluate.series import Series
@@ -24,9 +26,13 @@ def spikes(name: str, collection: str = "A", readings: int = 1_200, height: floa
     return Series(collection, name, values[:600], values[600:], label)
 
 
+def run_one(place: int, series: Series) -> Result:
+    return run(Task("distance", 1, place), series, METHODS["distance"])
+
+
 def results_of(method: str, vus: dict[tuple[str, str, int], float]) -> list[Result]:
     """Results that differ from a true one in nothing but VUS-PR."""
-    true = run(Task("distance", 1, 0), spikes("a"))
+    true = run_one(0, spikes("a"))
     made = []
     for (collection, name, seed), value in vus.items():
         fields = {field: getattr(true, field) for field in Result.__dataclass_fields__}
@@ -36,7 +42,7 @@ def results_of(method: str, vus: dict[tuple[str, str, int], float]) -> list[Resu
 
 
 def test_a_level_fault_is_ranked_and_found() -> None:
-    result = run(Task("distance", 1, 0), spikes("a"))
+    result = run_one(0, spikes("a"))
     assert result.vus_pr > 0.9
     assert [each.found for each in result.alarmed] == [1] * len(BUDGETS)
     assert result.points.missed_alarm_rate < 0.05
@@ -51,10 +57,10 @@ def test_nab_and_tennessee_are_rated_by_their_own_rules() -> None:
     nab = spikes("n", "NAB", readings=3_400)
     probation = 600
     assert len(nab.train) == probation
-    figure = figures([run(Task("distance", 1, 0), nab)])
+    figure = figures([run_one(0, nab)])
     assert 50 < figure["nab"]["standard"]["optimised"] <= 100
     assert 50 < figure["nab"]["standard"]["shipped_alarm"] <= 100
-    tennessee = [run(Task("distance", 1, place), spikes(name, "TEP")) for place, name in enumerate(("d01", "d03"))]
+    tennessee = [run_one(place, spikes(name, "TEP")) for place, name in enumerate(("d01", "d03"))]
     assert figures(tennessee)["detection_rate"] > 0.9
     assert np.isnan(figures(tennessee[1:])["detection_rate"])  # d03 is left out
 
@@ -78,13 +84,37 @@ def test_a_difference_is_paired() -> None:
 
 def test_processes_give_what_one_gives() -> None:
     series = [spikes("a"), spikes("bb")]
-    tasks = [Task(method, 1, place) for method in ("distance", "bands") for place in range(2)]
+    tasks = tasks_of([METHODS["distance"], METHODS["bands"]], series, 3)
+    assert tasks == [Task(method, 1, place) for method in ("distance", "bands") for place in range(2)]
     seen: list[Result] = []
-    one, two = run_all(tasks, series, 1, seen.append), run_all(tasks, series, 2, seen.append)
+    one, two = run_all(tasks, series, [], 1, seen.append), run_all(tasks, series, [], 2, seen.append)
     assert [each.task for each in one] == [each.task for each in two] == tasks
     assert [each.vus_pr for each in one] == [each.vus_pr for each in two]
     assert len(seen) == 2 * len(tasks)
     assert list(by_method(two)) == ["distance", "bands"]
+
+
+def test_a_bundle_is_judged_as_the_service_would(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = load_bundle(str(small_bundle))
+    series = [spikes("a"), machines("b", len(model.channels))]
+    method = bundled("mine", model)
+    tasks = tasks_of([METHODS["distance"], method], series, 2)
+    assert [(task.method, task.series) for task in tasks] == [("distance", 0), ("distance", 1), ("mine", 1)]
+    one, two = (run_all(tasks, series, [method], jobs, lambda result: None)[-1] for jobs in (1, 2))
+    assert one.vus_pr == two.vus_pr
+    judged, part = (method.fit(series[1].train, 1)(values) for values in (series[1].test, series[1].test[:700]))
+    assert np.array_equal(judged.score[:700], part.score)
+    assert np.isfinite(judged.score).all()
+    np.savez(tmp_path / "a.npz", train=series[1].train, test=series[1].test, label=series[1].label)
+    assert main(["evaluate", str(tmp_path), "--methods", "distance", "--bundle", str(small_bundle), "--sets", tmp_path.name]) == 0
+    assert "small" in capsys.readouterr().out
+    assert main(["evaluate", "--methods", "distance", "--bundle", str(small_bundle)]) == 2
+    assert "small judges 4 channels, and no series has as many" in capsys.readouterr().err
+
+
+def machines(name: str, channels: int) -> Series:
+    wide = spikes(name)
+    return Series("A", name, np.tile(wide.train[:, :1], channels), np.tile(wide.test[:, :1], channels), wide.label)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +138,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert "there is no series 'data/b'" in capsys.readouterr().err
     assert main(["evaluate", "--methods", "magic"]) == 2
     assert "there is no detector 'magic'" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path / "data"), "--sets", "data", "--against", "pca"]) == 2
+    assert "'pca' is not among the detectors" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path / "data"), "--sets", "SMD"]) == 2
     assert "choose from data" in capsys.readouterr().err
 

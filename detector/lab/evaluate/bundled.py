@@ -1,0 +1,37 @@
+"""A bundle among the detectors that are compared: judged by the same walk as in the service, reading after reading."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from detector.core.detect import Detector
+from detector.core.model import Model
+from detector.core.readings import Partition, ReadingBatch
+from detector.lab.evaluate.method import F4, Judge, Method, Scored
+
+BATCH_READINGS = 4_096
+SECOND_US = 1_000_000
+PARTITIONS = (Partition("series", 0),)
+
+
+def bundled(name: str, model: Model) -> Method:
+    """The detector of a bundle. It has learned elsewhere: of a series' training part only its memory and its calibration know."""
+    return Method(name, f"the bundle {model.name}", partial(_fit, model), channels=len(model.channels))
+
+
+def _fit(model: Model, train: F4, seed: int) -> Judge:
+    return partial(_judge, model)
+
+
+def _judge(model: Model, values: F4) -> Scored:
+    detector = Detector(model)
+    score, expected = np.empty(len(values), np.float32), np.empty_like(values)
+    for start in range(0, len(values), BATCH_READINGS):
+        at = np.arange(start, min(start + BATCH_READINGS, len(values)))
+        stream = np.full(len(at), detector.names[b"series"], np.int32)
+        zero = np.zeros(len(at), np.int32)
+        verdicts = detector.detect(ReadingBatch(stream, SECOND_US * at, values[at], zero, at, zero, PARTITIONS))
+        score[at], expected[at] = verdicts.score, verdicts.expected
+    return Scored(score, expected)
