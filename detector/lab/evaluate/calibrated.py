@@ -16,14 +16,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detector.core.scaling import Scaling
-from detector.core.scoring import BandScorer
 from detector.lab.evaluate.filters import ewma
 from detector.lab.evaluate.forecasts import FORECASTERS
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
-from detector.lab.evaluate.whitened import FitExpect, linear, random_memory, trained_memory
-from detector.lab.sequences import filled
+from detector.lab.evaluate.whitened import FitExpect, Twin, linear, random_memory, trained_memory
 
 SLOW_RATE = 0.03
 MIDDLE, HIGH = 0.5, 0.99
@@ -40,31 +37,23 @@ def calibrated(name: str, about: str, fit_expect: FitExpect, terms: Sequence[str
     chosen = [TERMS.index(term) for term in terms]
 
     def fit(train: F4, seed: int) -> Judge:
-        n = calibration_start(len(train))
-        scaling = Scaling.fit(train[:n])
-        x = scaling.scaled(train)
-        expect = fit_expect(filled(x[:n]), filled(x[n:]), seed)
-        scorer = BandScorer.fit([train], [x], [(x - expect(filled(x)))[n:]])
+        twin = Twin.fit(train, fit_expect, seed)
 
         def terms_of(values: F4) -> tuple[F4, F4]:
-            x = scaling.scaled(values)
-            expected = expect(filled(x))
-            state = {name: column.array(1) for name, column in scorer.columns().items()}
-            e = x - expected
-            fast = scorer.terms(np.zeros(len(x), np.int32), values, x, e, state)[:, : len(TERMS) - 1]
+            fast, e, expected = twin.judged(values)
             present = ~np.isnan(e)
-            plain = np.where(present, np.abs(e) / scorer.error_scale, 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+            plain = np.where(present, np.abs(e) / twin.scorer.error_scale, 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
             slow = ewma(plain.astype(np.float32), SLOW_RATE)
-            return np.column_stack((fast, slow))[:, chosen].astype(np.float32), expected
+            return np.column_stack((fast[:, : len(TERMS) - 1], slow))[:, chosen].astype(np.float32), expected
 
-        normal = terms_of(train)[0][n:]
+        normal = terms_of(train)[0][calibration_start(len(train)) :]
         middle, high = np.quantile(normal, [MIDDLE, HIGH], axis=0)
         width = np.maximum(high - middle, np.maximum(NARROWEST * np.abs(high), 1e-9))
 
         def judge(values: F4) -> Scored:
             found, expected = terms_of(values)
             beyond = np.log1p(np.maximum((found - middle) / width, 0.0))
-            return Scored(beyond.sum(axis=1).astype(np.float32), scaling.unscaled(expected))
+            return Scored(beyond.sum(axis=1).astype(np.float32), expected)
 
         return judge
 

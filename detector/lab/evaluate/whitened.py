@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -44,22 +45,41 @@ def fused(name: str, about: str, fit_expect: FitExpect, terms: Sequence[str] = T
     chosen = [TERMS.index(term) for term in terms]
 
     def fit(train: F4, seed: int) -> Judge:
-        n = calibration_start(len(train))
-        scaling = Scaling.fit(train[:n])
-        x = scaling.scaled(train)
-        expect = fit_expect(filled(x[:n]), filled(x[n:]), seed)
-        scorer = BandScorer.fit([train], [x], [(x - expect(filled(x)))[n:]])
+        twin = Twin.fit(train, fit_expect, seed)
 
         def judge(values: F4) -> Scored:
-            x = scaling.scaled(values)
-            expected = expect(filled(x))
-            state = {name: column.array(1) for name, column in scorer.columns().items()}
-            parts = scorer.terms(np.zeros(len(x), np.int32), values, x, x - expected, state)
-            return Scored(parts[:, chosen].sum(axis=1), scaling.unscaled(expected))
+            parts, _, expected = twin.judged(values)
+            return Scored(parts[:, chosen].sum(axis=1), expected)
 
         return judge
 
     return Method(name, about, fit, is_seeded)
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """The shipped score's parts around another forecaster, fitted on one training part."""
+
+    scaling: Scaling
+    expect: Expect
+    scorer: BandScorer
+
+    @staticmethod
+    def fit(train: F4, fit_expect: FitExpect, seed: int) -> Twin:
+        """The forecaster sees the first 3/4; its errors are measured on the rest."""
+        n = calibration_start(len(train))
+        scaling = Scaling.fit(train[:n])
+        x = scaling.scaled(train)
+        expect = fit_expect(filled(x[:n]), filled(x[n:]), seed)
+        return Twin(scaling, expect, BandScorer.fit([train], [x], [(x - expect(filled(x)))[n:]]))
+
+    def judged(self, values: F4) -> tuple[F4, F4, F4]:
+        """Terms of the score f4[T, 4], errors f4[T, D] (scaled, NaN where missing), expected values f4[T, D] (engineering units)."""
+        x = self.scaling.scaled(values)
+        expected = self.expect(filled(x))
+        state = {name: column.array(1) for name, column in self.scorer.columns().items()}
+        parts = self.scorer.terms(np.zeros(len(x), np.int32), values, x, x - expected, state)
+        return parts, x - expected, self.scaling.unscaled(expected)
 
 
 # -- forecasters --------------------------------------------------------------------------------------------------------
