@@ -148,9 +148,13 @@ class BandScorer:
 
 
 def _scale(signal: NDArray[Any]) -> F4:
-    q99 = np.quantile(np.abs(signal), 0.99, axis=0)
-    scale: F4 = np.maximum(q99, max(0.1 * float(np.median(q99)), SCALE_FLOOR)).astype(np.float32)
-    return scale
+    return floored(np.quantile(np.abs(signal), 0.99, axis=0))
+
+
+def floored(scale: NDArray[Any]) -> F4:
+    """Divisors f[D]: none below a tenth of the median, nor below SCALE_FLOOR, so that what hardly varied does not explode."""
+    safe: F4 = np.maximum(scale, max(0.1 * float(np.median(scale)), SCALE_FLOOR)).astype(np.float32)
+    return safe
 
 
 def _q99(square: NDArray[Any]) -> F4:

@@ -105,7 +105,7 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     torch.manual_seed(options.seed)
     predictor = Predictor(len(channels), options.hidden, options.layers, options.kind, options.dropout)
-    remember_long(predictor)
+    remember_long(predictor.lstm)
     typical = np.maximum(mean_error(persistence(xs["train"]), 0), TYPICAL_MIN).astype(np.float32)
     epochs = fit(predictor.to(device), xs["train"], xs["held_out"], typical, options, on_epoch)
     predictor.to("cpu").eval()
@@ -123,14 +123,14 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     return Trained(model, parts, tuple(epochs), errors, verdict(errors, options.kind, sum(map(len, es))), device, scores)
 
 
-def remember_long(predictor: Predictor) -> None:
+def remember_long(lstm: nn.LSTM) -> None:
     """Start the forget gates with time constants spread log-uniformly from 1 to MEMORY_READINGS_MAX readings."""
-    hidden = predictor.hidden
+    hidden = lstm.hidden_size
     with torch.no_grad():
-        for layer in range(predictor.layers):
+        for layer in range(lstm.num_layers):
             constants = torch.exp(torch.rand(hidden) * math.log(MEMORY_READINGS_MAX)) + 1e-3
-            bias = getattr(predictor.lstm, f"bias_ih_l{layer}")
-            getattr(predictor.lstm, f"bias_hh_l{layer}").zero_()
+            bias = getattr(lstm, f"bias_ih_l{layer}")
+            getattr(lstm, f"bias_hh_l{layer}").zero_()
             bias.zero_()
             bias[hidden : 2 * hidden] = torch.log(constants)
             bias[:hidden] = -torch.log(constants)

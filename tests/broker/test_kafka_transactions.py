@@ -217,7 +217,7 @@ def test_a_worker_killed_inside_a_transaction_holds_nobody_up(plant: Plant, name
     assert live_s < 20  # the transaction's own time-out is 60 s
 
 
-def test_only_partitions_given_up_in_order_bear_no_name(plant: Plant) -> None:
+def test_only_partitions_given_up_in_order_bear_no_workers_name(plant: Plant) -> None:
     fill(plant, 2)
     first = plant.live()
     first.commit(plant.outcome(b"first", 1))

@@ -84,7 +84,7 @@ def _play(
         rows = np.zeros(len(both[part]), np.int32)
         args = (rows, both[part], time_us[part], interval_us[part], state, readings_per_alert * SECOND_US, n, 0.0, prior)
         event[part] = judge(*args)[1]
-        watched[:, part.stop - 1 :] = [[state["evidence"][0]], [state["account"][0]]]
+        watched[:, part.stop - 1] = state["evidence"][0], state["account"][0]
     return event[n:], watched[0, n:], watched[1, n:]
 
 

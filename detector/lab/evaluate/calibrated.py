@@ -17,10 +17,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from detector.lab.evaluate.filters import ewma
-from detector.lab.evaluate.forecasts import FORECASTERS
+from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
-from detector.lab.evaluate.whitened import FitExpect, Twin, linear, random_memory, trained_memory
+from detector.lab.evaluate.whitened import Twin, linear, random_memory, trained_memory
 
 SLOW_RATE = 0.03
 MIDDLE, HIGH = 0.5, 0.99
@@ -29,7 +29,7 @@ NARROWEST = 1e-3
 TERMS = ("bands", "errors", "joint", "slow")
 
 
-def calibrated(name: str, about: str, fit_expect: FitExpect, terms: Sequence[str] = TERMS, *, is_seeded: bool = False) -> Method:
+def calibrated(name: str, about: str, fit_expect: FitForecast, terms: Sequence[str] = TERMS, *, is_seeded: bool = False) -> Method:
     """A detector that adds calibrated terms of the errors of a forecaster and of the readings themselves.
 
     terms  those that count

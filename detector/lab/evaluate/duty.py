@@ -90,7 +90,7 @@ def _series(seed: int, kind: DutyKind, number: int) -> Series:
     programme = _draw_programme(plant, kind, generator)
     value = _played(plant, programme, generator).astype(np.float32)
     train, test = np.split(value[WARM_UP:], [TRAIN])
-    return Series(COLLECTION, f"{kind}-{number}", train, test, _label(plant, programme)[WARM_UP + TRAIN :], interval_s=1.0)
+    return Series(COLLECTION, f"{kind}-{number}", train, test, _label(plant, programme)[WARM_UP + TRAIN :])
 
 
 def draw_plant(generator: np.random.Generator) -> DutyPlant:

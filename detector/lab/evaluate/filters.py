@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detector.core.scoring import SCALE_FLOOR
+from detector.core.scoring import floored
 from detector.errors import ConfigError
 
 F4 = NDArray[np.float32]
@@ -75,12 +75,6 @@ def error_scale(error: NDArray[Any]) -> F4:
     found = (column[np.isfinite(column)] for column in size.T)
     q99 = np.array([np.quantile(column, 0.99) if len(column) else 0.0 for column in found])
     return floored(q99)
-
-
-def floored(scale: NDArray[Any]) -> F4:
-    """Divisors f[D]: none below a tenth of the median, nor below SCALE_FLOOR, so that what hardly varied does not explode."""
-    safe: F4 = np.maximum(scale, max(0.1 * float(np.median(scale)), SCALE_FLOOR)).astype(np.float32)
-    return safe
 
 
 @njit(cache=True)

@@ -47,10 +47,11 @@ def series_png(series: Series, judge: Judge, title: str, readings_per_alert: int
     axes[-1].plot(at, needed, color="C3", lw=0.8, ls="--", label="opens an alert")
     axes[-1].legend(frameon=False, loc="upper left", ncols=2)
     axes[-1].set(ylabel="alarm", xlabel="reading", yscale="symlog")
+    alerts = episodes(calibration, score, readings_per_alert)
     for axis in axes:
         for start, end in runs(series.label):
             axis.axvspan(start, end, color="C3", alpha=0.15, lw=0)
-        for alert in episodes(calibration, score, readings_per_alert):
+        for alert in alerts:
             axis.axvline(alert.start, color="C3", lw=0.8)
     axes[0].set_title(f"{title}: {series.title}; shaded: labelled; lines: alerts at 1 per {readings_per_alert:,} readings", fontsize=10)
     return png(figure)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,6 @@ class Series:
     test        f4[T, D] what comes after
     label       bool[T] where something is wrong
     ignored     bool[T] readings that count neither as right nor as wrong, or None
-    interval_s  time between two readings; 0 where it is not known
     """
 
     collection: str
@@ -29,7 +29,6 @@ class Series:
     test: F4
     label: NDArray[np.bool_]
     ignored: NDArray[np.bool_] | None = None
-    interval_s: float = 0.0
 
     @property
     def title(self) -> str:
@@ -48,6 +47,11 @@ def calibration_start(readings: int) -> int:
     return readings - readings // 4
 
 
-def collections(series: Sequence[Series]) -> list[str]:
-    """Names of the sets, in the order in which they come."""
-    return list(dict.fromkeys(each.collection for each in series))
+class _Collected(Protocol):
+    @property
+    def collection(self) -> str: ...
+
+
+def collections(items: Iterable[_Collected]) -> list[str]:
+    """Names of the sets that series, or results of them, belong to, in the order in which they come."""
+    return list(dict.fromkeys(each.collection for each in items))

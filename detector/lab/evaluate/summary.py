@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from detector.lab.evaluate.alarms import BUDGETS, total
 from detector.lab.evaluate.bench import NAB_COLLECTION, Result, mean_of
 from detector.lab.evaluate.nab import PROFILES, Rated, nab_score
+from detector.lab.evaluate.series import collections
 
 RATE_COLLECTION, RATE_WITHOUT, FALSE_ALARM_RATE = "TEP", ("d03", "d09", "d15"), 0.01
 """Tennessee Eastman: detection at a false alarm rate of 1 %, without the faults that nobody finds."""
@@ -39,14 +40,9 @@ def _of(results: Sequence[Result], collection: str) -> list[Result]:
     return [result for result in results if result.collection == collection]
 
 
-def names_of_collections(results: Sequence[Result]) -> list[str]:
-    """The sets, in the order in which they come."""
-    return list(dict.fromkeys(result.collection for result in results))
-
-
 def vus_of(results: Sequence[Result]) -> dict[str, float]:
     """VUS-PR per collection: the mean over series and seeds."""
-    return {name: mean_of(each.vus_pr for each in _of(results, name)) for name in names_of_collections(results)}
+    return {name: mean_of(each.vus_pr for each in _of(results, name)) for name in collections(results)}
 
 
 def spread_of(results: Sequence[Result]) -> float:
@@ -84,7 +80,7 @@ def _alarm(results: Sequence[Result], place: int) -> dict[str, float]:
     overlapped, hits, misses = (sum(getattr(each, name) for each in alarmed) for name in ("overlapped", "hits", "misses"))
     recall_of_sets = [
         _share(sum(each.alarmed[place].found for each in of_set), sum(each.alarmed[place].events for each in of_set))
-        for of_set in (_of(results, name) for name in names_of_collections(results))
+        for of_set in (_of(results, name) for name in collections(results))
     ]
     recall, precision = _share(overlapped, events), _share(hits, hits + misses)
     return {
@@ -136,7 +132,7 @@ def _detection_rate(results: Sequence[Result]) -> float:
 def difference(one: Sequence[Result], other: Sequence[Result], seed: int = 0) -> Difference:
     """VUS-PR of `one` minus that of `other`: paired over series, resampled within each collection, seeds averaged first."""
     generator = np.random.default_rng(seed)
-    pairs = [_paired(_of(one, name), _of(other, name)) for name in names_of_collections(one)]
+    pairs = [_paired(_of(one, name), _of(other, name)) for name in collections(one)]
     pairs = [each for each in pairs if len(each)]
     drawn = np.array([[each[generator.integers(len(each), size=len(each))].mean() for each in pairs] for _ in range(DRAWS)]).mean(axis=1)
     low, high = np.percentile(drawn, INTERVAL)

@@ -18,7 +18,7 @@ from torch import nn
 from detector.core.predictor import Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS, BandScorer, band_signals
-from detector.lab.evaluate.forecasts import FORECASTERS
+from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
 from detector.lab.sequences import LANES, filled
@@ -28,16 +28,10 @@ from detector.lab.train import fit as train_predictor
 HORIZONS = (1, 5, 10)
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
 HIDDEN = 128
-MEMORY_READINGS_MAX = 200.0
 TRAINED_HIDDEN, EPOCHS_MAX, LANE_READINGS_MIN = 64, 40, 400
 
-Expect = Callable[[F4], F4]
-"""Scaled readings f4[T, D] without NaN -> what was expected of each, f4[T, D]; row t depends on rows before t only."""
-FitExpect = Callable[[F4, F4, int], Expect]
-"""(readings to fit f4[n, D], readings after them to choose by f4[m, D], seed) -> Expect"""
 
-
-def fused(name: str, about: str, fit_expect: FitExpect, terms: Sequence[str] = TERMS, *, is_seeded: bool = False) -> Method:
+def fused(name: str, about: str, fit_expect: FitForecast, terms: Sequence[str] = TERMS, *, is_seeded: bool = False) -> Method:
     """A detector that scores the errors of a forecaster, and the readings themselves, as the shipped score does.
 
     terms  of the score, those that count
@@ -61,11 +55,11 @@ class Twin:
     """The shipped score's parts around another forecaster, fitted on one training part."""
 
     scaling: Scaling
-    expect: Expect
+    expect: Forecast
     scorer: BandScorer
 
     @staticmethod
-    def fit(train: F4, fit_expect: FitExpect, seed: int) -> Twin:
+    def fit(train: F4, fit_expect: FitForecast, seed: int) -> Twin:
         """The forecaster sees the first 3/4; its errors are measured on the rest."""
         n = calibration_start(len(train))
         scaling = Scaling.fit(train[:n])
@@ -85,26 +79,26 @@ class Twin:
 # -- forecasters --------------------------------------------------------------------------------------------------------
 
 
-def the_mean(fit: F4, choose: F4, seed: int) -> Expect:
+def the_mean(fit: F4, choose: F4, seed: int) -> Forecast:
     """Every reading is expected at the mean of training."""
     return lambda x: np.zeros_like(x)
 
 
-def linear(fit: F4, choose: F4, seed: int) -> Expect:
+def linear(fit: F4, choose: F4, seed: int) -> Forecast:
     """Ridge regression on the four bands of all channels, averaged over the horizons."""
     return _readout(fit, choose, lambda x: np.asarray(band_signals(x), np.float32))
 
 
-def random_memory(fit: F4, choose: F4, seed: int) -> Expect:
+def random_memory(fit: F4, choose: F4, seed: int) -> Forecast:
     """An LSTM of random weights with time constants from 1 to 200 readings, and a ridge readout of its hidden state."""
     return _readout(fit, choose, _hidden(_random_lstm(fit.shape[1], seed)))
 
 
-def trained_memory(fit: F4, choose: F4, seed: int) -> Expect:
+def trained_memory(fit: F4, choose: F4, seed: int) -> Forecast:
     """An LSTM trained on this series to expect the next reading, and the same ridge readout of its hidden state."""
     torch.manual_seed(seed)
     predictor = Predictor(fit.shape[1], TRAINED_HIDDEN)
-    remember_long(predictor)
+    remember_long(predictor.lstm)
     typical = np.maximum(np.abs(np.diff(fit, axis=0)).mean(axis=0), TYPICAL_MIN)
     options = Options(hidden=TRAINED_HIDDEN, epochs_max=EPOCHS_MAX, minutes_max=float("inf"), seed=seed)
     train_predictor(predictor, _lanes(fit), [choose], typical, options, lambda epoch: None)
@@ -133,15 +127,11 @@ def _random_lstm(channels: int, seed: int) -> nn.LSTM:
         for gate in torch.split(weight["weight_hh_l0"], HIDDEN):
             nn.init.orthogonal_(gate)
         nn.init.normal_(weight["weight_ih_l0"], std=1 / math.sqrt(channels))
-        weight["bias_hh_l0"].zero_()
-        bias = weight["bias_ih_l0"].zero_()
-        constants = torch.exp(torch.rand(HIDDEN) * math.log(MEMORY_READINGS_MAX)) + 1e-3
-        bias[HIDDEN : 2 * HIDDEN] = torch.log(constants)
-        bias[:HIDDEN] = -torch.log(constants)
+    remember_long(lstm)
     return lstm
 
 
-def _readout(fit: F4, choose: F4, features: Callable[[F4], F4]) -> Expect:
+def _readout(fit: F4, choose: F4, features: Callable[[F4], F4]) -> Forecast:
     """Closed-form ridge readouts of features f4[T, F] at every horizon, the mean of which is expected.
 
     How strong a ridge is, is chosen per channel and horizon on the readings that were not fitted.
