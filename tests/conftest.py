@@ -113,7 +113,7 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, plant_recording: Path
     torch.manual_seed(0)
     scaling = Scaling.fit(values)
     x = scaling.scaled(values)
-    predictor, scorer = Predictor(len(recording.channels), 8, 1), BandScorer.fit([values], [x], [x])
+    predictor, scorer = Predictor(len(recording.channels), 8, 1), BandScorer.fit([values], [x], [x], [0])
     folder = tmp_path_factory.mktemp("models") / "small"
     save_bundle(folder, Bundle(Model("", "", recording.channels, predictor, scaling, scorer, Prior(3.0, 0.5))))
     return folder

@@ -27,7 +27,12 @@ def evaluate(
     ] = None,
     methods: Annotated[str, typer.Option(help="Detectors to compare, comma-separated, or 'all'.")] = "distance,bands,linear,random",
     bundle: Annotated[list[str] | None, typer.Option(help="Also this bundle, on series with as many channels; may be repeated.")] = None,
-    sets: Annotated[str | None, typer.Option(help="Only these sets, comma-separated; DUTY is made here: faults of time.")] = None,
+    sets: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these sets, comma-separated; made here are DUTY (faults of time) and LONG (2.8 million readings, only if named)."
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of what is random; the others are run once.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     out: Annotated[Path | None, typer.Option(help="JSON file of all figures, series by series.")] = None,
@@ -86,11 +91,15 @@ def _series(data: Path | None, sets: Sequence[str] | None) -> list[Series]:
     from detector.adapters.benchmark import read_benchmark
     from detector.errors import ConfigError
     from detector.lab.evaluate.duty import duty_series
+    from detector.lab.evaluate.long import COLLECTION as LONG
+    from detector.lab.evaluate.long import long_series
     from detector.lab.evaluate.series import Series, collections
 
     found = [Series(*labelled) for labelled in read_benchmark(data)] if data is not None else []
     if data is None or sets is None or DUTY in sets:
         found += duty_series(1)
+    if sets is not None and LONG in sets:
+        found += long_series(1)
     known = collections(found)
     if unknown := [name for name in sets or () if name not in known]:
         raise ConfigError(f"there is no set {', '.join(unknown)}", fix=f"choose from {', '.join(known)}")

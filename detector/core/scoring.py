@@ -1,14 +1,21 @@
 """Readings and residuals -> one score per reading; larger is stranger.
 
-No single smoothing suits spikes, drifts, frozen values and broken correlations alike. Four terms, each near 0..0.7 on
-normal readings, are added:
+No single smoothing suits spikes, drifts, broken correlations and faults of time alike. Four values are measured:
 
     bands    log1p(|W F|^2 / q99)   F: the four time-scale bands of all channels, whitened together
     errors   EWMA.3 of the mean of the three largest log1p(|e| / q99), e: the network's residuals
     joint    EWMA.1 of log1p(|W_e E|^2 / q99), E: the fast band of the residuals, whitened
-    runs     largest log1p(run / longest normal run) over channels, run: readings since the value last changed, or was there
+    slow     EWMA.03 of the mean over channels of |e| / q99
 
     bands of a signal v with M_a its EWMA of rate a:  v - M.3,  M.3 - M.1,  M.1 - M.03,  M.03
+
+Added as they are they drown each other: the bands' own scatter on normal readings hides a small but lasting rise of the residuals, which
+is all that a fault of time may show. So each says how far it is beyond what is normal for it, and a fifth how long nothing has moved:
+
+    term = log1p(max(0, (v - middle) / (high - middle)))     middle, high: 50 % and 99 % quantile of v on normal readings
+    runs = largest log1p(run / longest normal run) over channels, where above log1p(1); run: readings since the value last changed, or was there
+
+    score = sqrt(2 bands^2 + errors^2 + joint^2 + slow^2 + runs^2)     a soft maximum: what one term says is not lost in the others' scatter
 
 Every divisor is a quantile measured in training, so that terms and channels are comparable. The judgement of one reading
 is written as scalar code and compiled: it cannot depend on which other readings share the batch.
@@ -17,20 +24,24 @@ is written as scalar code and compiled: it cannot depend on which other readings
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core.states import Column
+from detector.core.terms import BANDS, RATES, band_signals, bands_of, calibrate, fast_band, longest_runs, measure
 
 F4 = NDArray[np.float32]
 
-RATES = np.array([0.3, 0.1, 0.03], np.float32)
-BANDS = len(RATES) + 1
-TERMS = ("bands", "errors", "joint", "runs")
+TERMS = ("bands", "errors", "joint", "slow", "runs")
+CALIBRATED = TERMS[:4]
+"""Terms that are counted from their middle; a run is by itself a share of the longest normal one."""
+
+MIDDLE, HIGH = 0.5, 0.99
+NARROWEST = 1e-3
+"""Least distance of the two quantiles, as a share of the higher one: a value that never moved must not explode when it does."""
 SHRINK_BANDS = 0.05
 SHRINK_ERRORS = 0.1
 SCALE_FLOOR = 0.01
@@ -50,6 +61,8 @@ class BandScorer:
     error_q99    f4[1]
     same_max     f4[D]        longest normal run of one value, readings
     gone_max     f4[D]        longest normal run of missing values, readings
+    middle       f4[4]        50 % quantile of each of CALIBRATED before it is calibrated
+    width        f4[4]        distance of the 99 % quantile from it
     """
 
     band_scale: F4
@@ -61,6 +74,8 @@ class BandScorer:
     error_q99: F4
     same_max: F4
     gone_max: F4
+    middle: F4
+    width: F4
 
     def arrays(self) -> dict[str, F4]:
         """What a bundle stores."""
@@ -77,7 +92,7 @@ class BandScorer:
         return {
             "bands": Column("f4", (len(RATES), d), np.nan),
             "error_band": Column("f4", (d,)),
-            "terms": Column("f4", (2,)),
+            "terms": Column("f4", (3,)),
             "value_last": Column("f4", (d,), np.nan),
             "same": Column("i4", (d,)),
             "gone": Column("i4", (d,)),
@@ -91,22 +106,23 @@ class BandScorer:
         x, e     f4[B, D] scaled readings and residuals, NaN where missing
         returns  f4[B] >= 0
         """
-        out = np.empty(len(rows), np.float32)
-        self._run(rows, value, x, e, states, out, np.empty((0, len(TERMS)), np.float32))
-        return out
+        return self.judged(rows, value, x, e, states)[0]
 
-    def terms(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any) -> F4:
-        """As `score`, term by term: f4[B, 4] in the order of TERMS."""
-        parts = np.empty((len(rows), len(TERMS)), np.float32)
-        self._run(rows, value, x, e, states, np.empty(len(rows), np.float32), parts)
-        return parts
+    def judged(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any) -> tuple[F4, F4]:
+        """As `score`, and its terms, f4[B, 5] in the order of TERMS."""
+        score, terms = np.empty(len(rows), np.float32), self._measured(rows, value, x, e, states)
+        calibrate(terms, self.middle, self.width, score)
+        return score, terms
 
-    def _run(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, out: F4, parts: F4) -> None:
-        _score(rows, value, x, e, *self._state(states), *self.arrays().values(), out, parts)
-
-    @staticmethod
-    def _state(states: Any) -> tuple[NDArray[Any], ...]:
-        return tuple(states[name] for name in ("bands", "error_band", "terms", "value_last", "same", "gone"))
+    def _measured(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any) -> F4:
+        """Terms before they are calibrated, f4[B, 5]."""
+        terms = np.empty((len(rows), len(TERMS)), np.float32)
+        columns = (states[name] for name in ("bands", "error_band", "terms", "value_last", "same", "gone"))
+        measure(
+            rows, value, x, e, *columns, self.band_scale, self.band_white, self.band_q99,
+            self.error_scale, self.error_fast, self.error_white, self.error_q99, self.same_max, self.gone_max, terms,
+        )  # fmt: skip
+        return terms
 
     def shares(self, row: int, x: F4, e: F4, states: Any) -> F4:
         """Which channels a score comes from, for people: f4[D], sum 1.
@@ -114,37 +130,52 @@ class BandScorer:
         row, x f4[D], e f4[D]: the reading just scored
         """
         bands = np.zeros((BANDS, self.channels), np.float32)
-        _bands_of(np.where(np.isnan(x), states["bands"][row][0], x), states["bands"][row], self.band_scale, bands)
+        bands_of(np.where(np.isnan(x), states["bands"][row][0], x), states["bands"][row], self.band_scale, bands)
         runs = np.maximum(states["same"][row] / self.same_max, states["gone"][row] / self.gone_max)
         weight = np.nan_to_num((bands**2).mean(axis=0) + (e / self.error_scale) ** 2) + np.where(runs > 1, runs, 0) ** 2
         total = float(weight.sum())
         return (weight / total if total > 0 else np.full(self.channels, 1 / self.channels)).astype(np.float32)
 
     @staticmethod
-    def fit(values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4]) -> BandScorer:
+    def fit(values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4], starts: Sequence[int]) -> BandScorer:
         """Measure every divisor on normal readings.
 
         values, xs  per stream f4[T, D]: engineering units and scaled; no weight depends on these bands, so any stream will do
-        es          per stream f4[T, D]: residuals on streams that no weight saw
+        es          f4[T, D] residuals of the last of these streams
+        starts      per stream of `es` its first reading that counts: no weight saw the rest, and the memory is no longer empty
         """
         d = xs[0].shape[1]
         bands = np.concatenate([band_signals(x) for x in xs])
-        fast = np.concatenate([_fast_band(e) for e in es])
+        errors = np.concatenate([e[start:] for e, start in zip(es, starts, strict=True)])
+        fast = np.concatenate([fast_band(e)[start:] for e, start in zip(es, starts, strict=True)])
         band_scale, error_fast = _scale(bands), _scale(fast)
         bands, fast = bands / band_scale, fast / error_fast
         band_white, error_white = _whitening(bands, SHRINK_BANDS), _whitening(fast, SHRINK_ERRORS)
-        same, gone = (np.max(runs, axis=0) for runs in zip(*(_longest_runs(value) for value in values), strict=True))
-        return BandScorer(
+        same, gone = (np.max(runs, axis=0) for runs in zip(*(longest_runs(value) for value in values), strict=True))
+        scorer = BandScorer(
             band_scale=band_scale.reshape(BANDS, d),
             band_white=band_white,
             band_q99=_q99(((bands @ band_white.T) ** 2).mean(axis=1)),
-            error_scale=_scale(np.nan_to_num(np.concatenate(es))),
+            error_scale=_scale(np.nan_to_num(errors)),
             error_fast=error_fast,
             error_white=error_white,
             error_q99=_q99(((fast @ error_white.T) ** 2).mean(axis=1)),
             same_max=np.maximum(same, 1).astype(np.float32),
             gone_max=np.maximum(gone, 1).astype(np.float32),
+            middle=np.zeros(len(CALIBRATED), np.float32),
+            width=np.ones(len(CALIBRATED), np.float32),
         )
+        return scorer._calibrated(values[-len(es) :], xs[-len(es) :], es, starts)
+
+    def _calibrated(self, values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4], starts: Sequence[int]) -> BandScorer:
+        """The same with `middle` and `width` as these streams have them."""
+        measured = []
+        for value, x, e, start in zip(values, xs, es, starts, strict=True):
+            states = {name: column.array(1) for name, column in self.columns().items()}
+            measured.append(self._measured(np.zeros(len(x), np.int32), value, x, e, states)[start:])  # one stream, in order
+        middle, high = np.quantile(np.concatenate(measured)[:, : len(CALIBRATED)], [MIDDLE, HIGH], axis=0)
+        width = np.maximum(high - middle, np.maximum(NARROWEST * np.abs(high), 1e-6))
+        return replace(self, middle=middle.astype(np.float32), width=width.astype(np.float32))
 
 
 def _scale(signal: NDArray[Any]) -> F4:
@@ -169,141 +200,3 @@ def _whitening(signal: NDArray[Any], shrink: float) -> F4:
     shrunk = (1 - shrink) * moment + shrink * max(float(np.trace(moment)) / dim, 1e-9) * np.eye(dim)
     white: F4 = np.linalg.inv(np.linalg.cholesky(shrunk)).astype(np.float32)
     return white
-
-
-@njit(cache=True)
-def _bands_of(x, means, scale, out):  # type: ignore[no-untyped-def]
-    """The four bands of one reading, each divided by its scale. means [3, D]; out [4, D]."""
-    for k in range(x.shape[0]):
-        out[0, k] = (x[k] - means[0, k]) / scale[0, k]
-        out[1, k] = (means[0, k] - means[1, k]) / scale[1, k]
-        out[2, k] = (means[1, k] - means[2, k]) / scale[2, k]
-        out[3, k] = means[2, k] / scale[3, k]
-
-
-@njit(cache=True)
-def _move(x, means, rates):  # type: ignore[no-untyped-def]
-    """Advance the EWMAs of one stream; they start at the first value, and stand still where a value is missing."""
-    for k in range(x.shape[0]):
-        if not np.isnan(x[k]):
-            for j in range(rates.shape[0]):
-                means[j, k] = x[k] if np.isnan(means[j, k]) else means[j, k] + rates[j] * (x[k] - means[j, k])
-
-
-@njit(cache=True)
-def _square(white, f):  # type: ignore[no-untyped-def]
-    """|W f|^2 / dim for a lower triangular W."""
-    total = 0.0
-    for i in range(f.shape[0]):
-        y = 0.0
-        for j in range(i + 1):
-            y += white[i, j] * f[j]
-        total += y * y
-    return total / f.shape[0]
-
-
-@njit(cache=True)
-def _score(  # type: ignore[no-untyped-def]
-    rows, value, x, e,
-    bands, error_band, terms, value_last, same, gone,
-    band_scale, band_white, band_q99, error_scale, error_fast, error_white, error_q99, same_max, gone_max,
-    out, parts,
-):  # fmt: skip
-    d = x.shape[1]
-    seen = np.empty(d, np.float32)
-    f = np.empty((4, d), np.float32)
-    g = np.empty(d, np.float32)
-    flat = f.reshape(4 * d)
-    for i in range(rows.shape[0]):
-        r = rows[i]
-        _move(x[i], bands[r], RATES)
-        run = 0.0
-        top0 = top1 = top2 = 0.0
-        for k in range(d):
-            if np.isnan(x[i, k]):
-                gone[r, k] += 1
-                run = max(run, gone[r, k] / gone_max[k])
-                seen[k] = 0.0 if np.isnan(bands[r, 0, k]) else bands[r, 0, k]
-                g[k] = 0.0
-                continue
-            gone[r, k] = 0
-            same[r, k] = same[r, k] + 1 if value[i, k] == value_last[r, k] else 0
-            value_last[r, k] = value[i, k]
-            run = max(run, same[r, k] / same_max[k])
-            seen[k] = x[i, k]
-            error_band[r, k] += np.float32(0.3) * (e[i, k] - error_band[r, k])
-            g[k] = (e[i, k] - error_band[r, k]) / error_fast[k]
-            size = abs(e[i, k]) / error_scale[k]
-            if size > top0:
-                top0, top1, top2 = size, top0, top1
-            elif size > top1:
-                top1, top2 = size, top1
-            elif size > top2:
-                top2 = size
-        _bands_of(seen, bands[r], band_scale, f)
-        for k in range(4 * d):
-            if np.isnan(flat[k]):
-                flat[k] = 0.0  # a channel that has never been seen
-        largest = (np.log1p(top0) + np.log1p(top1) + np.log1p(top2)) / min(d, 3)
-        terms[r, 0] += np.float32(0.3) * (np.float32(largest) - terms[r, 0])
-        joint = np.log1p(_square(error_white, g) / error_q99[0])
-        terms[r, 1] += np.float32(0.1) * (np.float32(joint) - terms[r, 1])
-        level = np.log1p(_square(band_white, flat) / band_q99[0])
-        stuck = np.log1p(run) if run > 1.0 else 0.0
-        out[i] = level + terms[r, 0] + terms[r, 1] + stuck
-        if parts.shape[0]:
-            parts[i, 0], parts[i, 1], parts[i, 2], parts[i, 3] = level, terms[r, 0], terms[r, 1], stuck
-
-
-@njit(cache=True)
-def band_signals(x):  # type: ignore[no-untyped-def]
-    """The bands of one stream, not yet scaled: x f4[T, D] -> f4[T, 4 D]. For fitting."""
-    t_end, d = x.shape
-    unit = np.ones((4, d), np.float32)
-    means = np.full((3, d), np.nan, np.float32)
-    seen = np.empty(d, np.float32)
-    out = np.zeros((t_end, 4, d), np.float32)
-    for t in range(t_end):
-        _move(x[t], means, RATES)
-        for k in range(d):
-            seen[k] = means[0, k] if np.isnan(x[t, k]) else x[t, k]
-        _bands_of(seen, means, unit, out[t])
-    flat = out.reshape(t_end * 4 * d)
-    for i in range(flat.shape[0]):
-        if np.isnan(flat[i]):
-            flat[i] = 0.0  # a channel that has never been seen
-    return out.reshape(t_end, 4 * d)
-
-
-@njit(cache=True)
-def _fast_band(e):  # type: ignore[no-untyped-def]
-    """Fast band of the residuals of one stream, [T, D], for fitting."""
-    mean = np.zeros(e.shape[1], np.float32)
-    out = np.zeros_like(e)
-    for t in range(e.shape[0]):
-        for k in range(e.shape[1]):
-            if not np.isnan(e[t, k]):
-                mean[k] += np.float32(0.3) * (e[t, k] - mean[k])
-                out[t, k] = e[t, k] - mean[k]
-    return out
-
-
-@njit(cache=True)
-def _longest_runs(value):  # type: ignore[no-untyped-def]
-    """Per channel the longest run of one value, and of missing values, of one stream."""
-    t_end, d = value.shape
-    same = np.zeros(d, np.int64)
-    gone = np.zeros(d, np.int64)
-    for k in range(d):
-        run_same = run_gone = 0
-        last = np.nan
-        for t in range(t_end):
-            if np.isnan(value[t, k]):
-                run_gone += 1
-                gone[k] = max(gone[k], run_gone)
-            else:
-                run_gone = 0
-                run_same = run_same + 1 if value[t, k] == last else 0
-                last = value[t, k]
-                same[k] = max(same[k], run_same)
-    return same, gone

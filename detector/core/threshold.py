@@ -4,17 +4,19 @@ A running quantile q of the score and the mean excess b over it say how strange 
 excess. It opens an alert when it passes a threshold that the stream's account raises after every alert and calm readings
 pay back, so that a stated budget, one false alert per N readings, holds while the series drifts.
 
-    L = max(1, ln(.05 N));  h0 = max(1, 1.1 L^2)
-    z = (u - q) / b,  q = max(q_fast, q_slow);  C = max(0, C + clip(z, -6, 6) + max(0, z - 18))
+    L = max(1, ln(.05 N));  h0 = max(1, .8 L^2)
+    z = (u - q) / max(b, .4),  q = max(q_fast, q_slow);  C = max(0, C + clip(z, -6, 6) + 30 max(0, z - extreme))
+    extreme = max(7, (L + 4) b / max(b, .4))
     open when C > h0 (1 + account);  close when 30 readings in a row were calm (z <= .5), or when the alert is accepted
-    account += .5 at every close, -= .5 / N at every calm reading, within -.9 .. 10
+    account += .2 at every close, -= .2 / N at every calm reading, within -.9 .. 10
 
 Judge first, learn after; an open alert teaches nothing. Learning:
 
-    q += rate b ([u > q] - .05), rate .05 (fast) and .005 (slow);  b += .02 (min(u - q, 6 b) - b) when u > q
+    q += rate max(b, .4) ([u > q] - .05), rate .03 (fast) and .005 (slow);  b += .02 (min(u - q, 6 max(b, .4)) - b) when u > q
 
-A stream starts from the bundle's prior. Until it has settled (its warm-up is over) it cannot alert, and q and b follow from mean and
-variance of its scores, weighed against the prior.
+What was learned while the evidence for an alert gathered is taken back when it opens: it came from the fault, and would make the stream
+deaf to the next one. A stream starts from the bundle's prior. Until it has settled (its warm-up is over) it cannot alert, and q and b
+follow from mean and variance of its scores, weighed against the prior; a score far beyond those before it counts as a smaller one.
 
 Relatives with proofs: adaptive conformal inference (Gibbs and Candes 2021), conformal PID control (Angelopoulos, Candes and
 Tibshirani 2023), CUSUM (Page 1954).
@@ -32,24 +34,33 @@ from numpy.typing import NDArray
 
 from detector.core.states import Column
 
-EXCESS_MIN = 0.2
-"""Floor of b, in units of this score: keeps a stream that hardly varies from calling every trifle strange."""
+EXCESS_MIN = 0.4
+"""Least b that counts, in units of this score: keeps a stream that hardly varies from calling every trifle strange."""
+
+EXCESS_KNOWN_MIN = 0.1
+"""Least b that a tail probability follows from: no stream has been seen for so long that a smaller one would be known."""
 
 TAIL = 0.05
-STRANGE, EXTREME = 6.0, 18.0
-"""One reading counts as evidence up to STRANGE, so that a heavy tail cannot alert alone; what lies beyond EXTREME counts in
-full, so that a single absurd reading can."""
+STRANGE, EXTREME, EXTREME_WEIGHT, RARE = 6.0, 7.0, 30.0, 4.0
+"""One reading counts as evidence up to STRANGE, so that a heavy tail cannot alert alone. What lies beyond EXTREME, which the logarithms
+of the score let only an absurd reading reach, counts so much that it alone can; if by the stream's own tail one reading in N is not
+e^RARE times likelier."""
 CALM = 0.5
 """A reading with a smaller z is calm: it pays the account back, and QUIET_READINGS of them in a row close an alert."""
 QUIET_READINGS = 30
 ACCEPT_READINGS = 2_000
-PRICE, ACCOUNT_MIN, ACCOUNT_MAX = 0.5, -0.9, 10.0
+LEVEL = 0.8
+"""Of the evidence that opens an alert, as a share of L^2."""
+PRICE, ACCOUNT_MIN, ACCOUNT_MAX = 0.2, -0.9, 10.0
 """What an alert adds to the account, and N calm readings pay back; and the account's bounds."""
-RATE_FAST, RATE_SLOW, RATE_EXCESS = 0.05, 0.005, 0.02
+RATE_FAST, RATE_SLOW, RATE_EXCESS = 0.03, 0.005, 0.02
 COLD_READINGS = 30
 """The first readings of a stream teach nothing: its memory is still empty, and every score is high."""
-PRIOR_READINGS = 50
+PRIOR_READINGS = 10
 """So many readings of the stream's own weigh as much as the prior."""
+TAKEN_AT_ITS_WORD = 10
+"""So many of the stream's own readings are needed to tell which of the next are far beyond them."""
+FAR_DEVIATIONS = 4.0
 READINGS_MIN, READINGS_UNKNOWN = 100.0, 1e4
 """A budget is of at least so many readings; and of so many while a stream's usual interval is not known."""
 NORMAL_Q95, NORMAL_EXCESS = 1.645, 0.418
@@ -80,7 +91,7 @@ class Prior:
         """From scores of normal readings, f4[T]."""
         quantile = float(np.quantile(score, 1 - TAIL))
         above = score[score > quantile]
-        return Prior(quantile, max(float(above.mean()) - quantile if len(above) else 0.0, EXCESS_MIN))
+        return Prior(quantile, float(above.mean()) - quantile if len(above) else 0.0)
 
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream; event times in microseconds."""
@@ -89,6 +100,9 @@ class Prior:
             "q_fast": Column("f8", fill=self.quantile),
             "q_slow": Column("f8", fill=self.quantile),
             "excess": Column("f8", fill=self.excess),
+            "q_fast_before": Column("f8", fill=self.quantile),
+            "q_slow_before": Column("f8", fill=self.quantile),
+            "excess_before": Column("f8", fill=self.excess),
             "mean": Column("f8"),
             "variance": Column("f8"),
             "evidence": Column("f8"),
@@ -150,31 +164,39 @@ def _tail_probability(u, q, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _level(n):  # type: ignore[no-untyped-def]
+    """How far out the rarest of n readings lies, in mean excesses over the quantile."""
+    return max(1.0, np.log(TAIL * n))
+
+
+@njit(cache=True)
 def evidence_to_open(n, account):  # type: ignore[no-untyped-def]
     """Evidence that opens an alert, for a budget of one in n readings."""
-    level = max(1.0, np.log(TAIL * n))
-    return max(1.0, max(1.0, 1.1 * level * level) * (1.0 + account))
+    return max(1.0, max(1.0, LEVEL * _level(n) ** 2) * (1.0 + account))
 
 
 @njit(cache=True)
 def _judge(  # type: ignore[no-untyped-def]
     rows, score, event_time_us, interval_us, budget_period_us, warmup_readings, accept_after_us, prior,
-    seen, q_fast, q_slow, excess, mean, variance, evidence, account, regime, since, quiet, worst_p, opened_at_us, is_open,
+    seen, q_fast, q_slow, excess, q_fast_before, q_slow_before, excess_before, mean, variance, evidence, account, regime, since, quiet, worst_p, opened_at_us, is_open,
     p_out, event_out,
 ):  # fmt: skip
     for i in range(rows.shape[0]):
         r = rows[i]
         u = np.float64(score[i])
-        b = excess[r]
+        b = max(excess[r], EXCESS_MIN)
         q = max(q_fast[r], q_slow[r])
         z = (u - q) / b
-        p_out[i] = _tail_probability(u, q, b)
+        p_out[i] = _tail_probability(u, q, max(excess[r], EXCESS_KNOWN_MIN))
         n = max(budget_period_us / interval_us[i], READINGS_MIN) if interval_us[i] > 0 else READINGS_UNKNOWN
         is_settled = seen[r] >= warmup_readings
         was_open = is_open[r] == 1
 
         if is_settled:
-            evidence[r] = max(0.0, evidence[r] + min(max(z, -STRANGE), STRANGE) + max(z - EXTREME, 0.0))
+            if evidence[r] == 0.0:
+                q_fast_before[r], q_slow_before[r], excess_before[r] = q_fast[r], q_slow[r], excess[r]
+            extreme = max(EXTREME, (_level(n) + RARE) * excess[r] / b)
+            evidence[r] = max(0.0, evidence[r] + min(max(z, -STRANGE), STRANGE) + EXTREME_WEIGHT * max(z - extreme, 0.0))
             worst_p[r] = min(worst_p[r], p_out[i]) if evidence[r] > 0 else 1.0
         if was_open:
             since[r] += 1
@@ -196,6 +218,7 @@ def _judge(  # type: ignore[no-untyped-def]
             opened_at_us[r] = event_time_us[i]
             since[r] = quiet[r] = 0
             regime[r] = u
+            q_fast[r], q_slow[r], excess[r] = q_fast_before[r], q_slow_before[r], excess_before[r]
 
         # Learning comes last, and never from an open alert: neither the reading that opened it nor the one that closed it.
         if not was_open and event_out[i] == 0:
@@ -203,15 +226,17 @@ def _judge(  # type: ignore[no-untyped-def]
                 q_fast[r] += RATE_FAST * b * ((1.0 if u > q_fast[r] else 0.0) - TAIL)
                 q_slow[r] += RATE_SLOW * b * ((1.0 if u > q_slow[r] else 0.0) - TAIL)
                 if u > q:
-                    excess[r] = max(b + RATE_EXCESS * (min(u - q, STRANGE * b) - b), EXCESS_MIN)
+                    excess[r] += RATE_EXCESS * (min(u - q, STRANGE * b) - excess[r])
             elif seen[r] >= COLD_READINGS:
                 k = seen[r] - COLD_READINGS + 1
+                if k > TAKEN_AT_ITS_WORD:
+                    u = min(u, mean[r] + FAR_DEVIATIONS * np.sqrt(variance[r]) + EXCESS_MIN)
                 step = u - mean[r]
                 mean[r] += step / k
                 variance[r] += (step * (u - mean[r]) - variance[r]) / k
                 spread = np.sqrt(variance[r])
                 q_fast[r] = q_slow[r] = (PRIOR_READINGS * prior[0] + k * (mean[r] + NORMAL_Q95 * spread)) / (PRIOR_READINGS + k)
-                excess[r] = max((PRIOR_READINGS * prior[1] + k * NORMAL_EXCESS * spread) / (PRIOR_READINGS + k), EXCESS_MIN)
+                excess[r] = (PRIOR_READINGS * prior[1] + k * NORMAL_EXCESS * spread) / (PRIOR_READINGS + k)
             if z <= CALM:
                 account[r] = max(account[r] - PRICE / n, ACCOUNT_MIN)
         seen[r] = min(seen[r] + 1, 2_000_000_000)

@@ -110,8 +110,8 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     epochs = fit(predictor.to(device), xs["train"], xs["held_out"], typical, options, on_epoch)
     predictor.to("cpu").eval()
     es = residuals(predictor, xs["calibrate"])
-    settled = [e[BURN_IN:] if len(e) > 2 * BURN_IN else e for e in es]
-    scorer = BandScorer.fit([s.value for s in (*parts.train, *parts.calibrate)], xs["train"] + xs["calibrate"], settled)
+    values = [s.value for s in (*parts.train, *parts.calibrate)]
+    scorer = BandScorer.fit(values, xs["train"] + xs["calibrate"], es, [_burn_in(e) for e in es])
     scores = score_all(scorer, [s.value for s in parts.calibrate], xs["calibrate"], es)
     model = Model("trained", "", tuple(channels), predictor, scaling, scorer, Prior.fit(scores))
     linear = LinearForecast(xs["train"])
@@ -236,8 +236,12 @@ def score_all(scorer: BandScorer, values: Sequence[F4], xs: Sequence[F4], es: Se
     for value, x, e in zip(values, xs, es, strict=True):
         state = {name: column.array(1) for name, column in scorer.columns().items()}
         score = scorer.score(np.zeros(len(x), np.int32), value, x, e, state)  # one stream, reading after reading
-        scores.append(score[BURN_IN:] if len(score) > 2 * BURN_IN else score)
+        scores.append(score[_burn_in(e) :])
     return np.concatenate(scores)
+
+
+def _burn_in(sequence: F4) -> int:
+    return BURN_IN if len(sequence) > 2 * BURN_IN else 0
 
 
 def verdict(errors: dict[str, NDArray[np.float64]], kind: Kind, readings: int) -> str:

@@ -24,7 +24,7 @@ def small_model(seed: int = 0) -> Model:
     torch.manual_seed(seed)
     x = np.random.default_rng(seed).standard_normal((300, 3)).astype(np.float32)
     return Model(
-        "small", "", ("a", "b.c", "d e"), Predictor(3, 8, 2), Scaling.fit(x), BandScorer.fit([x], [x], [x / np.float32(2)]), Prior(1.5, 0.25)
+        "small", "", ("a", "b.c", "d e"), Predictor(3, 8, 2), Scaling.fit(x), BandScorer.fit([x], [x], [x / np.float32(2)], [0]), Prior(1.5, 0.25)
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ def model_of(channels: int, hidden: int) -> Model:
     """Random weights: judging costs the same whatever they are."""
     torch.manual_seed(0)
     x = np.random.default_rng(0).standard_normal((2_000, channels), np.float32)
-    scorer = BandScorer.fit([x], [x], [x])
+    scorer = BandScorer.fit([x], [x], [x], [0])
     names = tuple(f"channel{k}" for k in range(channels))
     # A prior so high that no alert opens: a benchmark of white noise is none of alerts.
     return Model("bench", "0" * 64, names, Predictor(channels, hidden), Scaling.fit(x), scorer, Prior(5.0, 1.0))

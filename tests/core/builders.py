@@ -60,7 +60,7 @@ def model_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = 
     with torch.inference_mode():
         expected = predictor.unroll(torch.from_numpy(np.stack(xs)))[0].numpy()
     es = [x - expected[k] for k, x in enumerate(xs)]
-    scorer = BandScorer.fit(values, xs, es)
+    scorer = BandScorer.fit(values, xs, es, [0] * len(es))
     scores = [
         scorer.score(np.zeros(len(x), np.int32), value, x, e, arrays_of(scorer.columns()))[50:]
         for value, x, e in zip(values, xs, es, strict=True)

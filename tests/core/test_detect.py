@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from detector.core.detect import Detector, Verdicts
 from detector.core.predictor import Predictor
 from detector.core.readings import Disposition, Partition
-from detector.core.threshold import TAIL
+from detector.core.threshold import EXCESS_KNOWN_MIN, TAIL
 from tests.core.builders import (
     P0,
     SECOND_US,
@@ -122,7 +122,7 @@ def test_calibration_is_judged_with_before_it_learns() -> None:
     for t in range(400):
         verdicts = detector.detect(log.take([t]).batch(detector))
         score, quantile = float(verdicts.score[0]), max(before["q_fast"], before["q_slow"])
-        expected = TAIL * np.exp(-(score - quantile) / before["excess"]) if score > quantile else TAIL ** (score / quantile)
+        expected = TAIL * np.exp(-(score - quantile) / max(before["excess"], EXCESS_KNOWN_MIN)) if score > quantile else TAIL ** (score / quantile)
         assert verdicts.tail_probability[0] == pytest.approx(expected, rel=1e-9)
         before = state_of(detector, "a")
         events += len(verdicts.alerts)
@@ -143,10 +143,10 @@ def test_nothing_is_learned_while_an_alert_is_open() -> None:
         after = {name: state_of(detector, "a")[name].item() for name in LEARNED}
         reasons = [alert.reason for alert in verdicts.alerts]
         if 0 in verdicts.alert:
-            assert after == before
+            assert after == before or reasons == ["evidence"]  # then some of it was taken back
             open_readings += 1
         elif reasons == ["quiet"]:
-            assert after == before | {"account": before["account"] + 0.5}
+            assert after == before | {"account": before["account"] + 0.2}
         elif t >= 45:  # no longer warming up
             assert after != before
         before = after
@@ -243,7 +243,7 @@ def test_alerts_open_counts_both_kinds() -> None:
     values = normal_values(100, 2, 1)
     story: list[Any] = [(name, t + k / 10, values[t]) for t in range(60) for k, name in enumerate("abc")]
     story += [(name, t + k / 10, values[t] * (20 if name == "b" else 1)) for t in range(60, 85) for k, name in enumerate("bc")]
-    detector = Detector(MODEL, settings_of())
+    detector = Detector(MODEL, settings_of(budget_period_us=2_000 * SECOND_US))
     run(detector, log_of(story, 2))
     assert detector.alerts_open == 2
     detector.forget([P0])

@@ -18,7 +18,7 @@ def fitted(values: list[F4]) -> tuple[Scaling, BandScorer]:
     """Scaling and score, with residuals of persistence."""
     scaling = Scaling.fit(np.concatenate(values))
     xs = [scaling.scaled(value) for value in values]
-    return scaling, BandScorer.fit(values, xs, [persistence(x) for x in xs])
+    return scaling, BandScorer.fit(values, xs, [persistence(x) for x in xs], [0] * len(xs))
 
 
 def persistence(x: F4) -> F4:
@@ -49,7 +49,7 @@ def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64
     """The score as its documentation writes it, in float64, one stream."""
     t_end, d = x.shape
     means, slow = np.full((3, d), np.nan), np.zeros(d)
-    top_mean = joint_mean = 0.0
+    top_mean = joint_mean = slow_mean = 0.0
     same, gone, last = np.zeros(d), np.zeros(d), np.full(d, np.nan)
     out = np.empty(t_end)
     for t in range(t_end):
@@ -69,7 +69,11 @@ def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64
         last = np.where(here, value[t], last)
         run = np.where(here, same / scorer.same_max, gone / scorer.gone_max).max()
         level = np.log1p(((scorer.band_white @ f) ** 2).mean() / scorer.band_q99[0])
-        out[t] = level + top_mean + joint_mean + (np.log1p(run) if run > 1 else 0)
+        if here.any():
+            slow_mean += 0.03 * (np.mean((np.abs(e[t]) / scorer.error_scale)[here]) - slow_mean)
+        measured = np.array((level, top_mean, joint_mean, slow_mean))
+        terms = np.log1p(np.maximum((measured - scorer.middle) / scorer.width, 0))
+        out[t] = np.sqrt(2 * terms[0] ** 2 + (terms[1:] ** 2).sum() + (np.log1p(run) if run > 1 else 0) ** 2)
     return out
 
 
@@ -89,7 +93,7 @@ def test_the_score_is_what_its_documentation_says(channels: int) -> None:
 
 
 def test_each_term_is_near_its_quantile_on_normal_readings() -> None:
-    """A whitened square beyond its 99 % quantile, one reading in a hundred: log1p(1) and more."""
+    """A value beyond its 99 % quantile, one reading in a hundred: a term of log1p(1) and more."""
     values = [normal_values(4_000, 3, seed) for seed in range(2)]
     scaling, scorer = fitted(values)
     normal = scores(scaling, scorer, normal_values(4_000, 3, 9))[100:]

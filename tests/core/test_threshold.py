@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.core.threshold import ACCEPT_READINGS, COLD_READINGS, EXCESS_MIN, QUIET_READINGS, TAIL, Event, Prior, judge
+from detector.core.threshold import ACCEPT_READINGS, COLD_READINGS, EXCESS_KNOWN_MIN, QUIET_READINGS, TAIL, Event, Prior, judge
 from tests.core.builders import SECOND_US, arrays_of
 
 F8 = NDArray[np.float64]
@@ -93,7 +93,7 @@ DRAWS: dict[str, Callable[[np.random.Generator, int], F8]] = {
     "exponential": lambda rng, n: rng.exponential(1, n),
     "half normal": lambda rng, n: np.abs(rng.standard_normal(n)),
     "log-normal": lambda rng, n: rng.lognormal(0, 0.5, n),
-    "heavy tail": lambda rng, n: np.abs(rng.standard_t(3, n)),
+    "logarithms of a heavy tail, as the score takes them": lambda rng, n: np.log1p(np.abs(rng.standard_t(2, n))),
 }
 
 
@@ -110,7 +110,7 @@ def test_false_alerts_stay_within_the_budget_while_nothing_changes(draw: Callabl
 @pytest.mark.parametrize("budget", [1_000, 10_000])
 @pytest.mark.parametrize("kind", ["walk", "switching", "growing", "storms"])
 def test_whatever_the_series_does_alerts_are_bounded(kind: str, budget: int) -> None:
-    """The account makes each alert dearer: T / N + 21 while it is below its ceiling, and the series drifts as it likes."""
+    """The account makes each alert dearer: T / N + 55 while it is below its ceiling, and the series drifts as it likes."""
     rng, n = np.random.default_rng(0), 100_000
     noise = rng.exponential(1, n)
     series = {
@@ -119,7 +119,7 @@ def test_whatever_the_series_does_alerts_are_bounded(kind: str, budget: int) -> 
         "growing": noise * np.geomspace(1, 100, n),
         "storms": noise + 8 * (np.arange(n) % 300 < 12),
     }[kind]
-    assert Stream(readings=budget).judge(series)[1].count(Event.OPENED) <= n / budget + 21
+    assert Stream(readings=budget).judge(series)[1].count(Event.OPENED) <= n / budget + 55
 
 
 def test_a_strong_fault_opens_within_a_few_readings() -> None:
@@ -131,8 +131,17 @@ def test_a_strong_fault_opens_within_a_few_readings() -> None:
 
 def test_a_heavy_tail_cannot_alert_with_one_reading_but_an_absurd_reading_can() -> None:
     stream = Stream().settled()
-    assert not any(stream.judge([stream["q_slow"] + 16 * stream["excess"], *normal(50)])[1])
+    assert not any(stream.judge([stream["q_slow"] + 9 * stream["excess"], *normal(50)])[1])
     assert stream.settled().judge([1e30])[1] == [Event.OPENED]
+
+
+def test_one_absurd_reading_in_the_warm_up_does_not_make_a_stream_deaf() -> None:
+    stream, other = Stream(), Stream()
+    scores = normal(WARMUP)
+    stream.judge([*scores[:70], 1_000, *scores[70:-1]])
+    other.judge(scores)
+    assert stream["q_slow"] < other["q_slow"] + 1
+    assert stream["excess"] < 1.5 * other["excess"]
 
 
 def test_calm_readings_close_it() -> None:
@@ -175,7 +184,7 @@ def test_every_alert_makes_the_next_one_dearer_and_calm_pays_it_back() -> None:
     assert needed == sorted(set(needed))
     before = stream["account"]
     stream.judge(np.full(1_000, 0.1))  # N readings
-    assert stream["account"] == pytest.approx(before - 0.5)
+    assert stream["account"] == pytest.approx(before - 0.2)
 
 
 def test_the_account_has_a_floor_and_a_ceiling() -> None:
@@ -190,17 +199,17 @@ def test_the_account_has_a_floor_and_a_ceiling() -> None:
 
 def test_nothing_is_learned_from_an_open_alert_nor_from_the_reading_that_opens_it() -> None:
     stream = Stream().settled()
-    before: dict[str, float] = {}
-    while not stream["is_open"]:
-        before = stream.learned()
-        stream.judge([stream.strange()])
-    assert stream.learned() == before
+    stream.judge(np.zeros(20))
+    assert stream["evidence"] == 0
+    before = stream.learned()
+    readings_to_open(stream)
+    assert stream.learned() == before  # what the fault taught while the evidence gathered is taken back
     stream.judge(np.random.default_rng(0).uniform(0, 100, 500))
     assert stream["is_open"]
     assert stream.learned() == before
     stream.judge(np.full(QUIET_READINGS, 0.1))
     assert not stream["is_open"]
-    assert stream.learned() == before | {"account": before["account"] + 0.5}
+    assert stream.learned() == before | {"account": before["account"] + 0.2}
 
 
 @given(st.integers(0, 300), st.floats(0, 200, width=32), st.floats(0, 200, width=32))
@@ -209,7 +218,7 @@ def test_a_reading_is_judged_before_it_is_learned_from(readings: int, one: float
     """The columns before decide p; two unlike readings meet the same columns."""
     stream = Stream().settled(readings) if readings else Stream()
     columns = {name: column.copy() for name, column in stream.columns.items()}
-    quantile, excess = max(stream["q_fast"], stream["q_slow"]), stream["excess"]
+    quantile, excess = max(stream["q_fast"], stream["q_slow"]), max(stream["excess"], EXCESS_KNOWN_MIN)
     for score in (one, other):
         stream.columns = {name: column.copy() for name, column in columns.items()}
         p, _ = stream.judge([score])
@@ -264,8 +273,7 @@ def test_the_prior_is_the_quantile_and_the_mean_excess_over_it() -> None:
     prior = Prior.fit(normal(100_000))
     assert prior.quantile == pytest.approx(np.log(20), rel=0.02)
     assert prior.excess == pytest.approx(1, rel=0.05)
-    assert Prior.fit(np.full(100, 2.5)) == Prior(2.5, EXCESS_MIN)
-    assert Prior.fit(np.linspace(0, 0.01, 100)).excess == EXCESS_MIN
+    assert Prior.fit(np.full(100, 2.5)) == Prior(2.5, 0.0)
 
 
 @given(st.lists(st.floats(0, 2.0**127, width=32), max_size=200))
@@ -275,4 +283,4 @@ def test_the_state_stays_finite_whatever_the_scores(scores: list[float]) -> None
     p, _ = stream.judge([*normal(20), *scores, *normal(20)])
     assert ((p > 0) & (p <= 1)).all()
     assert all(np.isfinite(column).all() for column in stream.columns.values())
-    assert stream["excess"] >= EXCESS_MIN
+    assert stream["excess"] >= 0

@@ -14,6 +14,8 @@ from detector.lab.evaluate.series import F4, Series, runs
 
 BUDGETS = (1_000, 10_000, 60_000)
 """Readings per acceptable false alert of one stream."""
+WARMUP_READINGS = 100
+"""As the service has by default."""
 LATE_MAX = 50
 """An alert that opens so many readings after a fault's end still finds it: evidence for a short one may only suffice then."""
 AFTER_MAX = 100
@@ -50,10 +52,10 @@ class Alarmed:
 
 
 def episodes(calibration: F4, score: F4, readings_per_alert: int) -> list[Episode]:
-    """The alerts of one stream at a budget.
+    """The alerts of one stream at a budget: a service that begins where the test part does, with a bundle made before.
 
-    calibration  f4[n] scores of normal readings just before: the prior, and the warm-up, which cannot alert
-    score        f4[T]
+    calibration  f4[n] scores of normal readings before: the bundle's prior
+    score        f4[T] the first WARMUP_READINGS cannot alert
     """
     event = _play(calibration, score, readings_per_alert)[0]
     opened = np.flatnonzero(event == Event.OPENED)
@@ -72,20 +74,18 @@ def _play(
     calibration: F4, score: F4, readings_per_alert: int, *, watch: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
     """The shipped alarm on one stream: events u1[T], and if one watches also evidence and account after each reading, f8[T]."""
-    both = np.concatenate((calibration, score)).astype(np.float32)
-    n, prior = len(calibration), Prior.fit(calibration)
+    n, prior = len(score), Prior.fit(calibration)
     state = {name: column.array(1) for name, column in prior.columns().items()}
-    time_us, interval_us = SECOND_US * np.arange(len(both)), np.full(len(both), float(SECOND_US))
-    event = np.empty(len(both), np.uint8)
-    watched = np.zeros((2, len(both)))
-    size = 1 if watch else len(both)
-    for start in range(0, len(both), size):
-        part = slice(start, start + size)
-        rows = np.zeros(len(both[part]), np.int32)
-        args = (rows, both[part], time_us[part], interval_us[part], state, readings_per_alert * SECOND_US, n, 0.0, prior)
-        event[part] = judge(*args)[1]
+    time_us, interval_us = SECOND_US * np.arange(n), np.full(n, float(SECOND_US))
+    event, watched = np.empty(n, np.uint8), np.zeros((2, n))
+    size = 1 if watch else n
+    for start in range(0, n, size):
+        part = slice(start, min(start + size, n))
+        rows = np.zeros(len(score[part]), np.int32)
+        limits = (readings_per_alert * SECOND_US, WARMUP_READINGS, 0.0, prior)
+        event[part] = judge(rows, score[part].astype(np.float32), time_us[part], interval_us[part], state, *limits)[1]
         watched[:, part.stop - 1] = state["evidence"][0], state["account"][0]
-    return event[n:], watched[0, n:], watched[1, n:]
+    return event, watched[0], watched[1]
 
 
 def against_labels(alerts: Sequence[Episode], series: Series, readings_per_alert: int) -> Alarmed:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from detector.errors import ConfigError
-from detector.lab.evaluate.calibrated import CALIBRATED
 from detector.lab.evaluate.forecasts import FORECASTS
 from detector.lab.evaluate.levels import LEVELS
 from detector.lab.evaluate.method import Method
 from detector.lab.evaluate.whitened import WHITENED
 
-METHODS: dict[str, Method] = {method.name: method for method in (*LEVELS, *FORECASTS, *WHITENED, *CALIBRATED)}
+METHODS: dict[str, Method] = {method.name: method for method in (*LEVELS, *FORECASTS, *WHITENED)}
 
 
 def method_of(name: str) -> Method:

@@ -17,7 +17,8 @@ from torch import nn
 
 from detector.core.predictor import Predictor
 from detector.core.scaling import Scaling
-from detector.core.scoring import TERMS, BandScorer, band_signals
+from detector.core.scoring import TERMS, BandScorer
+from detector.core.terms import WEIGHTS, band_signals
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
@@ -36,14 +37,14 @@ def fused(name: str, about: str, fit_expect: FitForecast, terms: Sequence[str] =
 
     terms  of the score, those that count
     """
-    chosen = [TERMS.index(term) for term in terms]
+    weight = np.where(np.isin(TERMS, terms), WEIGHTS, 0.0)
 
     def fit(train: F4, seed: int) -> Judge:
         twin = Twin.fit(train, fit_expect, seed)
 
         def judge(values: F4) -> Scored:
-            parts, _, expected = twin.judged(values)
-            return Scored(parts[:, chosen].sum(axis=1), expected)
+            found, expected = twin.judged(values)
+            return Scored(np.sqrt(found**2 @ weight).astype(np.float32), expected)
 
         return judge
 
@@ -65,15 +66,15 @@ class Twin:
         scaling = Scaling.fit(train[:n])
         x = scaling.scaled(train)
         expect = fit_expect(filled(x[:n]), filled(x[n:]), seed)
-        return Twin(scaling, expect, BandScorer.fit([train], [x], [(x - expect(filled(x)))[n:]]))
+        return Twin(scaling, expect, BandScorer.fit([train], [x], [x - expect(filled(x))], [n]))
 
-    def judged(self, values: F4) -> tuple[F4, F4, F4]:
-        """Terms of the score f4[T, 4], errors f4[T, D] (scaled, NaN where missing), expected values f4[T, D] (engineering units)."""
+    def judged(self, values: F4) -> tuple[F4, F4]:
+        """Terms of the score f4[T, 5], and expected values f4[T, D] (engineering units)."""
         x = self.scaling.scaled(values)
         expected = self.expect(filled(x))
         state = {name: column.array(1) for name, column in self.scorer.columns().items()}
-        parts = self.scorer.terms(np.zeros(len(x), np.int32), values, x, x - expected, state)
-        return parts, x - expected, self.scaling.unscaled(expected)
+        terms = self.scorer.judged(np.zeros(len(x), np.int32), values, x, x - expected, state)[1]
+        return terms, self.scaling.unscaled(expected)
 
 
 # -- forecasters --------------------------------------------------------------------------------------------------------
@@ -176,4 +177,15 @@ WHITENED = (
     fused("lags", "the shipped score on the errors of an autoregression on 64 lags, one step ahead", FORECASTERS["autoregression"]),
     fused("random", "the shipped score on the errors of an LSTM with random weights", random_memory, is_seeded=True),
     fused("trained", "the shipped score on the errors of an LSTM trained on the series", trained_memory, is_seeded=True),
+    *(
+        fused(
+            f"random-{left_out}",
+            f"as random, without the term {left_out}",
+            random_memory,
+            [t for t in TERMS if t != left_out],
+            is_seeded=True,
+        )
+        for left_out in TERMS
+    ),
+    fused("slow", "the slow term alone, LSTM with random weights", random_memory, ("slow",), is_seeded=True),
 )

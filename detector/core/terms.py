@@ -1,0 +1,168 @@
+"""The compiled part of the score: what one reading measures, as scalar code, and what fitting needs of the same signals.
+
+One file: where one compiled function calls another, numba notices changes within a file only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+RATES = np.array([0.3, 0.1, 0.03], np.float32)
+BANDS = len(RATES) + 1
+WEIGHTS = np.array([2.0, 1.0, 1.0, 1.0, 1.0])
+"""Of the squares of bands, errors, joint, slow and runs. Three terms see the residuals; only the bands see the readings' levels."""
+
+
+@njit(cache=True)
+def bands_of(x, means, scale, out):  # type: ignore[no-untyped-def]
+    """The four bands of one reading, each divided by its scale. means [3, D]; out [4, D]."""
+    for k in range(x.shape[0]):
+        out[0, k] = (x[k] - means[0, k]) / scale[0, k]
+        out[1, k] = (means[0, k] - means[1, k]) / scale[1, k]
+        out[2, k] = (means[1, k] - means[2, k]) / scale[2, k]
+        out[3, k] = means[2, k] / scale[3, k]
+
+
+@njit(cache=True)
+def move(x, means, rates):  # type: ignore[no-untyped-def]
+    """Advance the EWMAs of one stream; they start at the first value, and stand still where a value is missing."""
+    for k in range(x.shape[0]):
+        if not np.isnan(x[k]):
+            for j in range(rates.shape[0]):
+                means[j, k] = x[k] if np.isnan(means[j, k]) else means[j, k] + rates[j] * (x[k] - means[j, k])
+
+
+@njit(cache=True)
+def _square(white, f):  # type: ignore[no-untyped-def]
+    """|W f|^2 / dim for a lower triangular W."""
+    total = 0.0
+    for i in range(f.shape[0]):
+        y = 0.0
+        for j in range(i + 1):
+            y += white[i, j] * f[j]
+        total += y * y
+    return total / f.shape[0]
+
+
+@njit(cache=True)
+def measure(  # type: ignore[no-untyped-def]
+    rows, value, x, e,
+    bands, error_band, terms, value_last, same, gone,
+    band_scale, band_white, band_q99, error_scale, error_fast, error_white, error_q99, same_max, gone_max,
+    out,
+):  # fmt: skip
+    d = x.shape[1]
+    seen = np.empty(d, np.float32)
+    f = np.empty((4, d), np.float32)
+    g = np.empty(d, np.float32)
+    flat = f.reshape(4 * d)
+    for i in range(rows.shape[0]):
+        r = rows[i]
+        move(x[i], bands[r], RATES)
+        run = plain = 0.0
+        top0 = top1 = top2 = 0.0
+        present = 0
+        for k in range(d):
+            if np.isnan(x[i, k]):
+                gone[r, k] += 1
+                run = max(run, gone[r, k] / gone_max[k])
+                seen[k] = 0.0 if np.isnan(bands[r, 0, k]) else bands[r, 0, k]
+                g[k] = 0.0
+                continue
+            gone[r, k] = 0
+            same[r, k] = same[r, k] + 1 if value[i, k] == value_last[r, k] else 0
+            value_last[r, k] = value[i, k]
+            run = max(run, same[r, k] / same_max[k])
+            seen[k] = x[i, k]
+            error_band[r, k] += np.float32(0.3) * (e[i, k] - error_band[r, k])
+            g[k] = (e[i, k] - error_band[r, k]) / error_fast[k]
+            size = abs(e[i, k]) / error_scale[k]
+            plain += size
+            present += 1
+            if size > top0:
+                top0, top1, top2 = size, top0, top1
+            elif size > top1:
+                top1, top2 = size, top1
+            elif size > top2:
+                top2 = size
+        bands_of(seen, bands[r], band_scale, f)
+        for k in range(4 * d):
+            if np.isnan(flat[k]):
+                flat[k] = 0.0  # a channel that has never been seen
+        largest = (np.log1p(top0) + np.log1p(top1) + np.log1p(top2)) / min(d, 3)
+        terms[r, 0] += np.float32(0.3) * (np.float32(largest) - terms[r, 0])
+        joint = np.log1p(_square(error_white, g) / error_q99[0])
+        terms[r, 1] += np.float32(0.1) * (np.float32(joint) - terms[r, 1])
+        if present:
+            terms[r, 2] += np.float32(0.03) * (np.float32(plain / present) - terms[r, 2])
+        out[i, 0] = np.log1p(_square(band_white, flat) / band_q99[0])
+        out[i, 1], out[i, 2], out[i, 3] = terms[r, 0], terms[r, 1], terms[r, 2]
+        out[i, 4] = np.log1p(run) if run > 1.0 else 0.0
+
+
+@njit(cache=True)
+def calibrate(terms, middle, width, score):  # type: ignore[no-untyped-def]
+    """Terms as they were measured -> terms, in place, and the score that they make."""
+    for i in range(terms.shape[0]):
+        total = 0.0
+        for j in range(terms.shape[1]):
+            if j < middle.shape[0]:
+                beyond = (terms[i, j] - middle[j]) / width[j]
+                terms[i, j] = np.log1p(beyond) if beyond > 0.0 else 0.0
+            total += WEIGHTS[j] * np.float64(terms[i, j]) ** 2
+        score[i] = np.sqrt(total)
+
+
+@njit(cache=True)
+def band_signals(x):  # type: ignore[no-untyped-def]
+    """The bands of one stream, not yet scaled: x f4[T, D] -> f4[T, 4 D]. For fitting."""
+    t_end, d = x.shape
+    unit = np.ones((4, d), np.float32)
+    means = np.full((3, d), np.nan, np.float32)
+    seen = np.empty(d, np.float32)
+    out = np.zeros((t_end, 4, d), np.float32)
+    for t in range(t_end):
+        move(x[t], means, RATES)
+        for k in range(d):
+            seen[k] = means[0, k] if np.isnan(x[t, k]) else x[t, k]
+        bands_of(seen, means, unit, out[t])
+    flat = out.reshape(t_end * 4 * d)
+    for i in range(flat.shape[0]):
+        if np.isnan(flat[i]):
+            flat[i] = 0.0  # a channel that has never been seen
+    return out.reshape(t_end, 4 * d)
+
+
+@njit(cache=True)
+def fast_band(e):  # type: ignore[no-untyped-def]
+    """Fast band of the residuals of one stream, [T, D], for fitting."""
+    mean = np.zeros(e.shape[1], np.float32)
+    out = np.zeros_like(e)
+    for t in range(e.shape[0]):
+        for k in range(e.shape[1]):
+            if not np.isnan(e[t, k]):
+                mean[k] += np.float32(0.3) * (e[t, k] - mean[k])
+                out[t, k] = e[t, k] - mean[k]
+    return out
+
+
+@njit(cache=True)
+def longest_runs(value):  # type: ignore[no-untyped-def]
+    """Per channel the longest run of one value, and of missing values, of one stream."""
+    t_end, d = value.shape
+    same = np.zeros(d, np.int64)
+    gone = np.zeros(d, np.int64)
+    for k in range(d):
+        run_same = run_gone = 0
+        last = np.nan
+        for t in range(t_end):
+            if np.isnan(value[t, k]):
+                run_gone += 1
+                gone[k] = max(gone[k], run_gone)
+            else:
+                run_gone = 0
+                run_same = run_same + 1 if value[t, k] == last else 0
+                last = value[t, k]
+                same[k] = max(same[k], run_same)
+    return same, gone
