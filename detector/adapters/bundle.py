@@ -25,11 +25,11 @@ import detector
 from detector.core.model import Model
 from detector.core.predictor import Predictor
 from detector.core.scaling import Scaling
-from detector.core.scoring import BandScorer
+from detector.core.scoring import TYPICAL, BandScorer
 from detector.core.threshold import Prior
 from detector.errors import BundleError
 
-VERSION = 1
+VERSION = 2
 MANIFEST, TENSORS, PICTURE = "manifest.json", "tensors.safetensors", "training.png"
 
 
@@ -75,9 +75,9 @@ def read_bundle(path_or_name: str | Path) -> Bundle:
         picture = (folder / PICTURE).read_bytes() if (folder / PICTURE).exists() else b""
     except (OSError, ValueError) as error:
         raise BundleError(f"the bundle {folder} cannot be read: {error}", fix="train it again, or restore it from a backup") from None
-    if manifest.get("version") != VERSION:
+    if manifest.get("version") not in range(1, VERSION + 1):
         raise BundleError(
-            f"the bundle {folder} has version {manifest.get('version')}; this program knows version {VERSION}",
+            f"the bundle {folder} has version {manifest.get('version')}; this program knows versions up to {VERSION}",
             fix="train it again with this program, or install the one that wrote it",
         )
     if manifest.get("fingerprint") != _fingerprint(manifest, stored):
@@ -143,7 +143,7 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
             channels=tuple(manifest["channels"]),
             predictor=predictor.eval(),
             scaling=Scaling(**part("scaling.")),
-            scorer=BandScorer(**part("scorer.")),
+            scorer=BandScorer(**(TYPICAL | part("scorer."))),
             prior=Prior(**manifest["prior"]),
         )
     except (KeyError, TypeError, RuntimeError) as error:

@@ -122,7 +122,9 @@ def test_calibration_is_judged_with_before_it_learns() -> None:
     for t in range(400):
         verdicts = detector.detect(log.take([t]).batch(detector))
         score, quantile = float(verdicts.score[0]), max(before["q_fast"], before["q_slow"])
-        expected = TAIL * np.exp(-(score - quantile) / max(before["excess"], EXCESS_KNOWN_MIN)) if score > quantile else TAIL ** (score / quantile)
+        expected = (
+            TAIL * np.exp(-(score - quantile) / max(before["excess"], EXCESS_KNOWN_MIN)) if score > quantile else TAIL ** (score / quantile)
+        )
         assert verdicts.tail_probability[0] == pytest.approx(expected, rel=1e-9)
         before = state_of(detector, "a")
         events += len(verdicts.alerts)

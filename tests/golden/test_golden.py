@@ -1,4 +1,4 @@
-"""Old bytes stay readable: a snapshot as every version wrote it, read by today's code and put into the arena."""
+"""Old bytes stay readable: a snapshot as every version wrote it, read by today's code and put into the arena; and old bundles."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detector.adapters.bundle import read_bundle
 from detector.codec.snapshots import VERSION, decode_state
 from detector.core.detect import Detector
 from detector.core.event_time import NEVER, Time
 from detector.core.readings import Partition
 from detector.ports import Restored
 from detector.service.recovery import Recovery
-from tests.core.builders import model_of, rows_of, settings_of
+from tests.core.builders import log_of, model_of, rows_of, run, settings_of
 
 FOLDER = Path(__file__).parent
+FINGERPRINT_V1 = "7ab97d9a51a904d7ef05a5c0712b7383"
 GOLDEN = sorted(FOLDER.glob("snapshot_v*.json"))
 
 
@@ -73,3 +75,15 @@ def test_it_is_put_into_the_arena(path: Path) -> None:
             value = detector.states[column][row].tobytes()
             assert value == (base64.b64decode(columns[column]) if column in same else detector.states.columns[column].array(1).tobytes())
     assert detector.alerts_open == 2
+
+
+def test_a_bundle_of_version_1_still_judges() -> None:
+    """Its score was not calibrated term by term: typical values stand in."""
+    bundle = read_bundle(FOLDER / "bundle_v1")
+    model = bundle.model
+    assert (model.fingerprint, model.channels, bundle.training) == (FINGERPRINT_V1, ("a", "b.c", "d e"), {"verdict": "good"})
+    detector = Detector(model, settings_of())
+    values = np.random.default_rng(1).standard_normal((200, 3)).astype(np.float32)
+    values[150:170] += 12
+    (verdicts,) = run(detector, log_of([("s", t, value) for t, value in enumerate(values)], 3))
+    assert np.median(verdicts.score[150:170]) > verdicts.score[100:150].max()
