@@ -36,6 +36,7 @@ READINGS_BUCKETS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000)
 SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # Series that exist from the start: a rate over one that appears with its first alert would miss that alert.
 OPENED = (("score", "evidence"), ("silence", "silence"))
+UPDATED = (("score", "worse"),)
 CLOSED = (("score", "quiet"), ("score", "accepted"), ("score", "forgotten"), ("silence", "returned"), ("silence", "forgotten"))
 HOUR_US = 3_600_000_000
 UNKNOWN_US = np.iinfo(np.int64).min
@@ -83,6 +84,7 @@ class Telemetry:
         registry = self.registry
         self._readings = Counter("detector_readings", "Readings by what became of them.", ["disposition"], registry=registry)
         self._opened = Counter("detector_alerts_opened", "Alerts opened.", ["kind", "reason"], registry=registry)
+        self._updated = Counter("detector_alerts_updated", "Open alerts that got worse.", ["kind", "reason"], registry=registry)
         self._closed = Counter("detector_alerts_closed", "Alerts closed.", ["kind", "reason"], registry=registry)
         self._batch_readings = Histogram("detector_batch_readings", "Readings per batch.", buckets=READINGS_BUCKETS, registry=registry)
         self._room_seconds = Histogram(
@@ -107,10 +109,9 @@ class Telemetry:
         self._ignored = Counter("detector_readings_ignored", "Narrow readings of channels that are not the model's.", registry=registry)
         for disposition in Disposition:
             self._readings.labels(disposition.name.lower())
-        for kind, reason in OPENED:
-            self._opened.labels(kind, reason)
-        for kind, reason in CLOSED:
-            self._closed.labels(kind, reason)
+        for counter, known in ((self._opened, OPENED), (self._updated, UPDATED), (self._closed, CLOSED)):
+            for kind, reason in known:
+                counter.labels(kind, reason)
 
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
         """Count one batch."""
@@ -122,7 +123,8 @@ class Telemetry:
                 self._readings.labels(disposition.name.lower()).inc(int(counts[disposition]))
         self._ignored.inc(decoded.ignored)
         for alert in verdicts.alerts:
-            (self._opened if alert.status == "opened" else self._closed).labels(alert.kind, alert.reason).inc()
+            counter = {"opened": self._opened, "updated": self._updated, "closed": self._closed}[alert.status]
+            counter.labels(alert.kind, alert.reason).inc()
         self._batch_readings.observe(len(batch))
         for room, spent_s in seconds.items():
             self._room_seconds.labels(room).observe(spent_s)

@@ -26,7 +26,7 @@ class Screen:
         self._stage = stage
         self._console = Console(highlight=False, soft_wrap=True)
         self._shown = 0
-        self._seen: set[tuple[str, str]] = set()
+        self._seen: set[tuple[str, int]] = set()
 
     def say(self, line: str) -> None:
         """One line."""
@@ -55,13 +55,15 @@ class Screen:
             if value is None:
                 continue
             alert = decode_alert(value)
-            if (alert.id, alert.status) in self._seen:
-                continue
-            self._seen.add((alert.id, alert.status))
             event_time_us = _us(alert.event_time)
+            if (alert.id, event_time_us) in self._seen:
+                continue
+            self._seen.add((alert.id, event_time_us))
             if alert.status == "opened":
                 self.openings.append(Opening(alert.stream, event_time_us))
                 self._line(event_time_us, "[bold red]ALERT[/bold red]  ", alert.stream, f"{_reason(alert)}  {self._belongs(alert)}")
+            elif alert.status == "updated":
+                self._line(event_time_us, "[bold red]worse[/bold red]  ", alert.stream, _reason(alert))
             else:
                 lasted = (event_time_us - _us(alert.opened_at)) / 60e6
                 self._line(event_time_us, "[green]closed[/green] ", alert.stream, f"{alert.reason} after {lasted:.0f} min")

@@ -54,13 +54,13 @@ class AlertInput(Part):
 
 
 class AlertEvent(Part):
-    """An alert was opened or closed."""
+    """An alert was opened, got worse or was closed."""
 
-    id: str = Field(description="of the episode: opened and closed carry the same; the same in every replay")
-    status: Literal["opened", "closed"]
+    id: str = Field(description="of the episode: all its events carry the same; the same in every replay")
+    status: Literal["opened", "updated", "closed"]
     kind: Literal["score", "silence"] = Field(description="score: the stream behaves strangely; silence: it stopped")
-    reason: Literal["evidence", "silence", "quiet", "accepted", "returned", "forgotten"] = Field(
-        description="opened for evidence or silence; closed because quiet again, accepted as the new normal, returned from silence, or forgotten with its stream"
+    reason: Literal["evidence", "silence", "worse", "quiet", "accepted", "returned", "forgotten"] = Field(
+        description="opened for evidence or silence; updated because it got worse; closed because quiet again, accepted as the new normal, returned from silence, or forgotten with its stream"
     )
     severity: Literal["warning", "critical"]
     stream: str
@@ -87,11 +87,13 @@ class AlertEncoder:
     def message(self, alert: Alert) -> Message:
         """The alert for the topic of alerts: key = stream, so that an episode stays in order.
 
-        `ce_id` is `<alert id>/<status>`: CloudEvents wants source and id to be unique per event, and an episode is two.
+        CloudEvents wants source and id to be unique per event, and an episode is several: `ce_id` is `<alert id>/<status>`, for updates
+        with the event time, of which a stream has each only once.
         """
+        once = f"/{alert.event_time_us}" if alert.status == "updated" else ""
         attributes = {
             "ce_specversion": "1.0",
-            "ce_id": f"{alert.id}/{alert.status}",
+            "ce_id": f"{alert.id}/{alert.status}{once}",
             "ce_source": self._source,
             "ce_type": f"detector.alert.{alert.status}",
             "ce_time": rfc3339(alert.event_time_us),

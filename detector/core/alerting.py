@@ -21,10 +21,13 @@ CRITICAL_BELOW = 1e-9
 """An alert whose evidence holds a score less probable than this is critical, otherwise a warning."""
 
 Kind = Literal["score", "silence"]
-Reason = Literal["evidence", "silence", "quiet", "accepted", "returned", "forgotten"]
+Status = Literal["opened", "updated", "closed"]
+Reason = Literal["evidence", "silence", "worse", "quiet", "accepted", "returned", "forgotten"]
 Severity = Literal["warning", "critical"]
 
-REASON_OF: dict[int, Reason] = {Event.OPENED: "evidence", Event.QUIET: "quiet", Event.ACCEPTED: "accepted"}
+REASON_OF: dict[int, Reason] = {Event.OPENED: "evidence", Event.WORSE: "worse", Event.QUIET: "quiet", Event.ACCEPTED: "accepted"}
+STATUS_OF: dict[Reason, Status] = {"evidence": "opened", "silence": "opened", "worse": "updated"}
+"""Every other reason closes an alert."""
 
 COLUMNS = {
     "opened_offset": Column("i8"),
@@ -53,9 +56,9 @@ class Alert:
     """One event of an episode.
 
     id                 depends on stream, partition and opening reading only: the same in every replay
-    status             opened | closed
+    status             opened | updated | closed
     kind               score: the stream behaves strangely; silence: it stopped
-    reason             opened: evidence | silence; closed: quiet | accepted | returned | forgotten
+    reason             opened: evidence | silence; updated: worse; closed: quiet | accepted | returned | forgotten
     severity           warning | critical
     opened_at_us       event time of the reading that opened it
     event_time_us      event time of the reading that this event follows from
@@ -67,7 +70,7 @@ class Alert:
     """
 
     id: str
-    status: Literal["opened", "closed"]
+    status: Status
     kind: Kind
     reason: Reason
     severity: Severity
@@ -113,11 +116,13 @@ class Alerting:
         return alert_id("score", self._states.stream(row), partition, offset, item)
 
     def scored(self, batch: ReadingBatch, position: int, row: int, event: int, event_time_us: int, judged: Judged) -> Alert:
-        """The alert that a judged reading opened or closed."""
+        """The alert that a judged reading opened, made worse or closed."""
         states = self._states
         if event == Event.OPENED:
             states["opened_offset"][row], states["opened_item"][row] = batch.offset[position], batch.item[position]
-            states["is_critical"][row] = states["worst_p"][row] < CRITICAL_BELOW
+            states["is_critical"][row] = 0
+        if event in (Event.OPENED, Event.WORSE):
+            states["is_critical"][row] |= states["worst_p"][row] < CRITICAL_BELOW
         return self._alert(batch, position, row, event_time_us, REASON_OF[event], judged)
 
     def forgotten(self, batch: ReadingBatch, position: int, row: int, event_time_us: int) -> Alert:
@@ -128,7 +133,7 @@ class Alerting:
         partition = batch.partitions[batch.partition[position]]
         return Alert(
             id=self.open_id(row, partition),
-            status="opened" if reason == "evidence" else "closed",
+            status=STATUS_OF.get(reason, "closed"),
             kind="score",
             reason=reason,
             severity="critical" if self._states["is_critical"][row] else "warning",
@@ -173,7 +178,7 @@ class Alerting:
                 states[name][row] = 0  # as in a row that was freed meanwhile
         return Alert(
             id=alert_id("silence", states.stream(row), partition, offset, item),
-            status="opened" if reason == "silence" else "closed",
+            status=STATUS_OF.get(reason, "closed"),
             kind="silence",
             reason=reason,
             severity="warning",

@@ -45,6 +45,8 @@ TYPICAL = {
     "width": np.array([0.36, 0.14, 0.11, 0.06], np.float32),
 }
 """Stands in for what a bundle of version 1 did not measure: as on simulated plants."""
+SETTLED_READINGS = 50
+"""Of each stream, from here on all readings calibrate the terms, those that weights saw as well: a 99 % quantile needs many."""
 NARROWEST = 1e-3
 """Least distance of the two quantiles, as a share of the higher one: a value that never moved must not explode when it does."""
 SHRINK_BANDS = 0.05
@@ -177,7 +179,9 @@ class BandScorer:
         measured = []
         for value, x, e, start in zip(values, xs, es, starts, strict=True):
             states = {name: column.array(1) for name, column in self.columns().items()}
-            measured.append(self._measured(np.zeros(len(x), np.int32), value, x, e, states)[start:])  # one stream, in order
+            measured.append(
+                self._measured(np.zeros(len(x), np.int32), value, x, e, states)[min(start, SETTLED_READINGS) :]
+            )  # one stream, in order
         middle, high = np.quantile(np.concatenate(measured)[:, : len(CALIBRATED)], [MIDDLE, HIGH], axis=0)
         width = np.maximum(high - middle, np.maximum(NARROWEST * np.abs(high), 1e-6))
         return replace(self, middle=middle.astype(np.float32), width=width.astype(np.float32))

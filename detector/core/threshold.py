@@ -8,7 +8,12 @@ pay back, so that a stated budget, one false alert per N readings, holds while t
     z = (u - q) / max(b, .4),  q = max(q_fast, q_slow);  C = max(0, C + clip(z, -6, 6) + 30 max(0, z - extreme))
     extreme = max(7, (L + 4) b / max(b, .4))
     open when C > h0 (1 + account);  close when 30 readings in a row were calm (z <= .5), or when the alert is accepted
-    account += .2 at every close, -= .2 / N at every calm reading, within -.9 .. 10
+    account += .2 when one opens or gets worse, -= .2 / N at every calm reading, within -.9 .. 10
+
+While an alert is open the same evidence is gathered over the fault's own level s in place of q: at its threshold the alert got worse,
+which is a second fault within the first.
+
+    s = the highest score of the fault's first 30 readings, and from then on its running 95 % quantile
 
 Judge first, learn after; an open alert teaches nothing. Learning:
 
@@ -48,12 +53,14 @@ e^RARE times likelier."""
 CALM = 0.5
 """A reading with a smaller z is calm: it pays the account back, and QUIET_READINGS of them in a row close an alert."""
 QUIET_READINGS = 30
+SETTLING_READINGS = 30
+"""So many readings a fault is given to show its own level, before what exceeds it counts as a second one."""
 ACCEPT_READINGS = 2_000
 LEVEL = 0.8
 """Of the evidence that opens an alert, as a share of L^2."""
 PRICE, ACCOUNT_MIN, ACCOUNT_MAX = 0.2, -0.9, 10.0
 """What an alert adds to the account, and N calm readings pay back; and the account's bounds."""
-RATE_FAST, RATE_SLOW, RATE_EXCESS = 0.03, 0.005, 0.02
+RATE_FAST, RATE_SLOW, RATE_EXCESS, RATE_FAULT = 0.03, 0.005, 0.02, 0.1
 COLD_READINGS = 30
 """The first readings of a stream teach nothing: its memory is still empty, and every score is high."""
 PRIOR_READINGS = 10
@@ -74,9 +81,10 @@ class Event(IntEnum):
     OPENED = 1
     QUIET = 2
     ACCEPTED = 3
+    WORSE = 4
 
 
-OPENED, QUIET, ACCEPTED = int(Event.OPENED), int(Event.QUIET), int(Event.ACCEPTED)
+OPENED, QUIET, ACCEPTED, WORSE = (int(event) for event in (Event.OPENED, Event.QUIET, Event.ACCEPTED, Event.WORSE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,7 @@ class Prior:
             "quiet": Column("i4"),
             "worst_p": Column("f8", fill=1.0),
             "opened_at_us": Column("i8"),
+            "level_at_us": Column("i8"),
             "is_open": Column("u1"),
         }
 
@@ -133,7 +142,7 @@ def judge(
     """Judge one step, then learn from it; no stream occurs twice in it.
 
     interval_us      f8[B] usual time between two readings of the stream; 0 while it is not known
-    accept_after_us  age at which an open alert's level becomes normal; <= 0: after ACCEPT_READINGS
+    accept_after_us  age at which the level of an open alert becomes normal; <= 0: after ACCEPT_READINGS
     returns          tail probability f8[B], Event u1[B]
     """
     p = np.empty(len(rows), np.float64)
@@ -178,7 +187,7 @@ def evidence_to_open(n, account):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _judge(  # type: ignore[no-untyped-def]
     rows, score, event_time_us, interval_us, budget_period_us, warmup_readings, accept_after_us, prior,
-    seen, q_fast, q_slow, excess, q_fast_before, q_slow_before, excess_before, mean, variance, evidence, account, regime, since, quiet, worst_p, opened_at_us, is_open,
+    seen, q_fast, q_slow, excess, q_fast_before, q_slow_before, excess_before, mean, variance, evidence, account, regime, since, quiet, worst_p, opened_at_us, level_at_us, is_open,
     p_out, event_out,
 ):  # fmt: skip
     for i in range(rows.shape[0]):
@@ -193,32 +202,43 @@ def _judge(  # type: ignore[no-untyped-def]
         was_open = is_open[r] == 1
 
         if is_settled:
-            if evidence[r] == 0.0:
+            if evidence[r] == 0.0 and not was_open:
                 q_fast_before[r], q_slow_before[r], excess_before[r] = q_fast[r], q_slow[r], excess[r]
+            over = (u - regime[r]) / b if was_open else z
             extreme = max(EXTREME, (_level(n) + RARE) * excess[r] / b)
-            evidence[r] = max(0.0, evidence[r] + min(max(z, -STRANGE), STRANGE) + EXTREME_WEIGHT * max(z - extreme, 0.0))
+            evidence[r] = max(0.0, evidence[r] + min(max(over, -STRANGE), STRANGE) + EXTREME_WEIGHT * max(over - extreme, 0.0))
             worst_p[r] = min(worst_p[r], p_out[i]) if evidence[r] > 0 else 1.0
+        is_evident = is_settled and evidence[r] > evidence_to_open(n, account[r])
         if was_open:
             since[r] += 1
             quiet[r] = 0 if z > CALM else quiet[r] + 1
-            regime[r] += RATE_FAST * b * ((1.0 if u > regime[r] else 0.0) - TAIL)
-            age_us = event_time_us[i] - opened_at_us[r]
+            age_us = event_time_us[i] - level_at_us[r]
             if quiet[r] >= QUIET_READINGS:
                 event_out[i] = QUIET
             elif (age_us >= accept_after_us) if accept_after_us > 0 else (since[r] >= ACCEPT_READINGS):
                 event_out[i] = ACCEPTED
                 q_fast[r] = q_slow[r] = max(regime[r], q_slow[r])
-            if event_out[i] != 0:
+            elif since[r] > SETTLING_READINGS and is_evident:
+                event_out[i] = WORSE
+            if event_out[i] == QUIET or event_out[i] == ACCEPTED:
                 is_open[r] = 0
+            elif since[r] <= SETTLING_READINGS:
+                regime[r] = max(regime[r], u)
                 evidence[r] = 0.0
-                account[r] = min(account[r] + PRICE, ACCOUNT_MAX)
-        elif is_settled and evidence[r] > evidence_to_open(n, account[r]):
+            else:
+                regime[r] += RATE_FAULT * b * ((1.0 if u > regime[r] else 0.0) - TAIL)
+        elif is_evident:
             event_out[i] = OPENED
             is_open[r] = 1
             opened_at_us[r] = event_time_us[i]
+            q_fast[r], q_slow[r], excess[r] = q_fast_before[r], q_slow_before[r], excess_before[r]
+        if event_out[i] == OPENED or event_out[i] == WORSE:
+            level_at_us[r] = event_time_us[i]
             since[r] = quiet[r] = 0
             regime[r] = u
-            q_fast[r], q_slow[r], excess[r] = q_fast_before[r], q_slow_before[r], excess_before[r]
+            account[r] = min(account[r] + PRICE, ACCOUNT_MAX)
+        if event_out[i] != 0:
+            evidence[r] = 0.0
 
         # Learning comes last, and never from an open alert: neither the reading that opened it nor the one that closed it.
         if not was_open and event_out[i] == 0:
