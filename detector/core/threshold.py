@@ -1,26 +1,26 @@
 """Score -> tail probability, and evidence against an account: one stream's own alarm.
 
-A running quantile q of the score and the mean excess b over it say how strange a score is. Evidence is a CUSUM of the
+A running quantile q of the score and the mean excess m over it say how strange a score is; b is the same, but never below .4. Evidence is a CUSUM of the
 excess. It opens an alert when it passes a threshold that the stream's account raises after every alert and calm readings
 pay back, so that a stated budget, one false alert per N readings, holds while the series drifts.
 
-    L = max(1, ln(.05 N));  h0 = max(1, .8 L^2)
-    z = (u - q) / max(b, .4),  q = max(q_fast, q_slow);  C = max(0, C + clip(z, -6, 6) + 30 max(0, z - extreme))
-    extreme = max(7, (L + 4) b / max(b, .4))
+    L = max(1, ln(.05 N));  h0 = max(1, .9 L^2)
+    z = (u - q) / b,  q = max(q_fast, q_slow);  C = max(0, C + clip(z, -6, 6) + 30 max(0, z - extreme))
+    extreme = max(7, (L + 4) m / b)
     open when C > h0 (1 + account);  close when 30 readings in a row were calm (z <= .5), or when the alert is accepted
     account += .2 when one opens or gets worse, -= .2 / N at every calm reading, within -.9 .. 10
 
 While an alert is open the same evidence is gathered over the fault's own level s in place of q: at its threshold the alert got worse,
 which is a second fault within the first.
 
-    s = the highest score of the fault's first 30 readings, and from then on its running 95 % quantile
+    s: running 95 % quantile of the fault's own scores, at a rate of .5 for 30 readings, in which nothing counts, and of .1 from then on
 
 Judge first, learn after; an open alert teaches nothing. Learning:
 
-    q += rate max(b, .4) ([u > q] - .05), rate .03 (fast) and .005 (slow);  b += .02 (min(u - q, 6 max(b, .4)) - b) when u > q
+    q += rate b ([u > q] - .05), rate .03 (fast) and .005 (slow);  m += .02 (min(u - q, 6 b) - m) when u > q, and b likewise
 
 What was learned while the evidence for an alert gathered is taken back when it opens: it came from the fault, and would make the stream
-deaf to the next one. A stream starts from the bundle's prior. Until it has settled (its warm-up is over) it cannot alert, and q and b
+deaf to the next one. A stream starts from the bundle's prior. Until it has settled (its warm-up is over) it cannot alert, and q, m and b
 follow from mean and variance of its scores, weighed against the prior; a score far beyond those before it counts as a smaller one.
 
 Relatives with proofs: adaptive conformal inference (Gibbs and Candes 2021), conformal PID control (Angelopoulos, Candes and
@@ -56,11 +56,12 @@ QUIET_READINGS = 30
 SETTLING_READINGS = 30
 """So many readings a fault is given to show its own level, before what exceeds it counts as a second one."""
 ACCEPT_READINGS = 2_000
-LEVEL = 0.8
+LEVEL = 0.9
 """Of the evidence that opens an alert, as a share of L^2."""
 PRICE, ACCOUNT_MIN, ACCOUNT_MAX = 0.2, -0.9, 10.0
 """What an alert adds to the account, and N calm readings pay back; and the account's bounds."""
-RATE_FAST, RATE_SLOW, RATE_EXCESS, RATE_FAULT = 0.03, 0.005, 0.02, 0.1
+RATE_FAST, RATE_SLOW, RATE_EXCESS = 0.03, 0.005, 0.02
+RATE_SETTLING, RATE_FAULT = 0.5, 0.1
 COLD_READINGS = 30
 """The first readings of a stream teach nothing: its memory is still empty, and every score is high."""
 PRIOR_READINGS = 10
@@ -111,6 +112,8 @@ class Prior:
             "q_fast_before": Column("f8", fill=self.quantile),
             "q_slow_before": Column("f8", fill=self.quantile),
             "excess_before": Column("f8", fill=self.excess),
+            "unit": Column("f8", fill=max(self.excess, EXCESS_MIN)),
+            "unit_before": Column("f8", fill=max(self.excess, EXCESS_MIN)),
             "mean": Column("f8"),
             "variance": Column("f8"),
             "evidence": Column("f8"),
@@ -187,13 +190,13 @@ def evidence_to_open(n, account):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _judge(  # type: ignore[no-untyped-def]
     rows, score, event_time_us, interval_us, budget_period_us, warmup_readings, accept_after_us, prior,
-    seen, q_fast, q_slow, excess, q_fast_before, q_slow_before, excess_before, mean, variance, evidence, account, regime, since, quiet, worst_p, opened_at_us, level_at_us, is_open,
+    seen, q_fast, q_slow, excess, q_fast_before, q_slow_before, excess_before, unit, unit_before, mean, variance, evidence, account, regime, since, quiet, worst_p, opened_at_us, level_at_us, is_open,
     p_out, event_out,
 ):  # fmt: skip
     for i in range(rows.shape[0]):
         r = rows[i]
         u = np.float64(score[i])
-        b = max(excess[r], EXCESS_MIN)
+        b = unit[r]
         q = max(q_fast[r], q_slow[r])
         z = (u - q) / b
         p_out[i] = _tail_probability(u, q, max(excess[r], EXCESS_KNOWN_MIN))
@@ -203,7 +206,8 @@ def _judge(  # type: ignore[no-untyped-def]
 
         if is_settled:
             if evidence[r] == 0.0 and not was_open:
-                q_fast_before[r], q_slow_before[r], excess_before[r] = q_fast[r], q_slow[r], excess[r]
+                q_fast_before[r], q_slow_before[r] = q_fast[r], q_slow[r]
+                excess_before[r], unit_before[r] = excess[r], b
             over = (u - regime[r]) / b if was_open else z
             extreme = max(EXTREME, (_level(n) + RARE) * excess[r] / b)
             evidence[r] = max(0.0, evidence[r] + min(max(over, -STRANGE), STRANGE) + EXTREME_WEIGHT * max(over - extreme, 0.0))
@@ -222,22 +226,23 @@ def _judge(  # type: ignore[no-untyped-def]
                 event_out[i] = WORSE
             if event_out[i] == QUIET or event_out[i] == ACCEPTED:
                 is_open[r] = 0
-            elif since[r] <= SETTLING_READINGS:
-                regime[r] = max(regime[r], u)
-                evidence[r] = 0.0
             else:
-                regime[r] += RATE_FAULT * b * ((1.0 if u > regime[r] else 0.0) - TAIL)
+                is_settling = since[r] <= SETTLING_READINGS
+                regime[r] += (RATE_SETTLING if is_settling else RATE_FAULT) * b * ((1.0 if u > regime[r] else 0.0) - TAIL)
+                if is_settling:
+                    evidence[r] = 0.0
         elif is_evident:
             event_out[i] = OPENED
             is_open[r] = 1
             opened_at_us[r] = event_time_us[i]
-            q_fast[r], q_slow[r], excess[r] = q_fast_before[r], q_slow_before[r], excess_before[r]
+            q_fast[r], q_slow[r] = q_fast_before[r], q_slow_before[r]
+            excess[r], unit[r] = excess_before[r], unit_before[r]
         if event_out[i] == OPENED or event_out[i] == WORSE:
             level_at_us[r] = event_time_us[i]
             since[r] = quiet[r] = 0
             regime[r] = u
             account[r] = min(account[r] + PRICE, ACCOUNT_MAX)
-        if event_out[i] != 0:
+        if event_out[i] != 0 and event_out[i] != OPENED:
             evidence[r] = 0.0
 
         # Learning comes last, and never from an open alert: neither the reading that opened it nor the one that closed it.
@@ -246,7 +251,9 @@ def _judge(  # type: ignore[no-untyped-def]
                 q_fast[r] += RATE_FAST * b * ((1.0 if u > q_fast[r] else 0.0) - TAIL)
                 q_slow[r] += RATE_SLOW * b * ((1.0 if u > q_slow[r] else 0.0) - TAIL)
                 if u > q:
-                    excess[r] += RATE_EXCESS * (min(u - q, STRANGE * b) - excess[r])
+                    over = min(u - q, STRANGE * b)
+                    excess[r] += RATE_EXCESS * (over - excess[r])
+                    unit[r] = max(b + RATE_EXCESS * (over - b), EXCESS_MIN)
             elif seen[r] >= COLD_READINGS:
                 k = seen[r] - COLD_READINGS + 1
                 if k > TAKEN_AT_ITS_WORD:
@@ -257,6 +264,7 @@ def _judge(  # type: ignore[no-untyped-def]
                 spread = np.sqrt(variance[r])
                 q_fast[r] = q_slow[r] = (PRIOR_READINGS * prior[0] + k * (mean[r] + NORMAL_Q95 * spread)) / (PRIOR_READINGS + k)
                 excess[r] = (PRIOR_READINGS * prior[1] + k * NORMAL_EXCESS * spread) / (PRIOR_READINGS + k)
+                unit[r] = max(excess[r], EXCESS_MIN)
             if z <= CALM:
                 account[r] = max(account[r] - PRICE / n, ACCOUNT_MIN)
         seen[r] = min(seen[r] + 1, 2_000_000_000)

@@ -67,7 +67,8 @@ def episodes(calibration: F4, score: F4, readings_per_alert: int) -> list[Episod
 def evidence(calibration: F4, score: F4, readings_per_alert: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """For people to see: after each reading the evidence f8[T], and what it must pass f8[T]."""
     _, gathered, account = _play(calibration, score, readings_per_alert, watch=True)
-    return gathered, np.array([evidence_to_open(float(readings_per_alert), each) for each in account])
+    before = np.concatenate(([0.0], account[:-1]))  # an alert is charged by the reading that opens it
+    return gathered, np.array([evidence_to_open(float(readings_per_alert), each) for each in before])
 
 
 def _play(

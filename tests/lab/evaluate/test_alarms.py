@@ -69,7 +69,7 @@ def test_evidence_passes_what_it_must_where_an_alert_opens() -> None:
     assert gathered[alert.start] > needed[alert.start]
     assert (gathered[: alert.start] <= needed[: alert.start]).all()
     assert gathered[alert.end] == 0.0  # closed, and begun anew
-    assert needed[alert.end] > needed[alert.start]  # dearer now
+    assert needed[alert.end + 1] > needed[alert.start]  # dearer now
 
 
 def test_points() -> None:
