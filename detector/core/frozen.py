@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from detector.core.states import Column
 
-RUN_READINGS_MIN = 30
+RUN_READINGS_MIN = 20
 """No shorter run is frozen, however restless the channel: a few repeated values may be the transport's."""
 REPEATS_PER_MOVE = 8.0
 MOBILITY_WARMUPS, MOBILITY_MAX = 3.0, 1_000.0
