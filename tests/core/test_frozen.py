@@ -42,7 +42,6 @@ AT = 300
 """Where most stories freeze: a mobility of 3 x 45 is reached long before."""
 MIN = frozen.RUN_READINGS_MIN
 F4 = NDArray[np.float32]
-ONES = np.ones(2, np.float32)
 
 
 def lively(model: Model = MODEL, **same_max: float) -> Model:
@@ -240,11 +239,11 @@ def test_missing_values_neither_continue_nor_end_a_run() -> None:
 # -- learning ---------------------------------------------------------------------------------------------------------------------
 
 
-def rule(value: F4, same_max: F4 = ONES, teaches: Any = True, **changes: Any) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
+def rule(value: F4, teaches: Any = True) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
     """The rule alone, one stream, a reading per second: events, and what is remembered after each reading."""
     d = value.shape[1]
     states = arrays_of(frozen.columns(d) | {"same": Column("i4", (d,))})
-    stillness = Stillness(**{"factor": 5.0, "warmup_readings": 45, "accept_after_us": 0.0, "same_max": same_max[:d]} | changes)
+    stillness = Stillness(factor=5.0, warmup_readings=45, accept_after_us=0.0, same_max=np.ones(d, np.float32))
     events, memories, last = np.zeros(len(value), np.uint8), [], np.full(d, np.nan, np.float32)
     row, second = np.zeros(1, np.int32), np.full(1, SECOND_US)
     teaches = np.broadcast_to(teaches, len(value))
@@ -298,14 +297,16 @@ def test_a_score_alert_keeps_the_history_of_runs_as_it_was() -> None:
     value = normal_values(READINGS, 2, 4)
     value[AT : AT + 30] *= 50
     detector = Detector(MODEL, settings_of(budget_period_us=1_000 * SECOND_US))
-    opened = 0
-    for verdicts in run(detector, story(value), range(1, READINGS)):
-        before = opened
-        opened = detector.alerts_open
-        if before and opened:
-            assert learned(state_of(detector, "pump")) == known
-        known = learned(state_of(detector, "pump"))
+    log, known, while_open = story(value), [], set()
+    for t in range(READINGS):
+        was_open = detector.alerts_open == 1
+        (verdicts,) = run(detector, log.take([t]))
         assert {alert.kind for alert in verdicts.alerts} <= {"score"}
+        if was_open or detector.alerts_open:
+            assert learned(state_of(detector, "pump")) == known
+            while_open.add(t)
+        known = learned(state_of(detector, "pump"))
+    assert while_open >= set(range(AT, AT + 30))
     assert state_of(detector, "pump")["highest"][0] < np.abs(value[AT : AT + 30, 0]).max()
 
 
