@@ -210,10 +210,11 @@ def test_faster_sampling_alone_does_not_freeze_a_channel() -> None:
 
 
 def test_a_gap_is_no_run() -> None:
-    """Ten equal values with an hour before each: ten usual intervals."""
-    value = frozen_at(AT, 15)
-    times = np.arange(READINGS) + np.cumsum(np.isin(np.arange(READINGS), range(AT + 1, AT + 16))) * 3_600
+    """A channel that has held a value for 12 seconds may do so for 60: the hour between two of its readings counts as one."""
+    value, times = frozen_at(AT, 40, value=frozen_at(150, 11)), np.arange(READINGS)
+    times[AT + 10 :] += 3_600
     assert not judged(story(value, times), idle_max_us=10**15)
+    assert judged(story(frozen_at(AT, 70, value=value), times), idle_max_us=10**15)
 
 
 def test_slower_sampling_alone_does_not_freeze_a_channel() -> None:
@@ -234,6 +235,12 @@ def test_missing_values_neither_continue_nor_end_a_run() -> None:
     opened, closed = judged(story(value))
     assert closed.event_time_us == START_US + (AT + 120) * SECOND_US
     assert closed.channels[0].name == "channel0"
+
+
+def test_the_time_for_which_a_value_is_missing_does_not_count() -> None:
+    value = frozen_at(AT, 90, value=frozen_at(150, 11))
+    value[AT + 5 : AT + 45, 0] = np.nan
+    assert not judged(story(value))
 
 
 # -- learning ---------------------------------------------------------------------------------------------------------------------
@@ -297,7 +304,8 @@ def test_a_score_alert_keeps_the_history_of_runs_as_it_was() -> None:
     value = normal_values(READINGS, 2, 4)
     value[AT : AT + 30] *= 50
     detector = Detector(MODEL, settings_of(budget_period_us=1_000 * SECOND_US))
-    log, known, while_open = story(value), [], set()
+    log, while_open = story(value), set()
+    known: list[bytes] = []
     for t in range(READINGS):
         was_open = detector.alerts_open == 1
         (verdicts,) = run(detector, log.take([t]))
