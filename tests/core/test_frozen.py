@@ -331,7 +331,7 @@ def test_what_froze_often_enough_is_normal() -> None:
 
 
 def test_what_was_accepted_is_normal_and_opens_no_second_alert() -> None:
-    value = frozen_at(800, 100, readings=1_100, value=frozen_at(AT, 200, readings=1_100))
+    value = frozen_at(900, 100, value=frozen_at(AT, 500, readings=1_100))
     opened, closed = judged(story(value), accept_after_us=50 * SECOND_US)
     assert (opened.reason, closed.reason) == ("frozen", "accepted")
     assert closed.event_time_us - opened.event_time_us == 50 * SECOND_US
