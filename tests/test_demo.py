@@ -41,7 +41,7 @@ def test_faults_are_found_and_false_alerts_are_rare(seed: int) -> None:
         )
         offset += n
         alerts = detector.detect(decoder.decode(messages).batch).alerts
-        openings += [Opening(alert.stream, alert.opened_at_us) for alert in alerts if alert.status == "opened"]
+        openings += [Opening(alert.stream, alert.opened_at_us, alert.kind) for alert in alerts if alert.status == "opened"]
     summary = stage.summary(openings)
     assert summary.faults_injected == 40
     assert summary.faults_found >= 36, summary.missed

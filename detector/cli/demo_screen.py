@@ -60,7 +60,7 @@ class Screen:
                 continue
             self._seen.add((alert.id, event_time_us))
             if alert.status == "opened":
-                self.openings.append(Opening(alert.stream, event_time_us))
+                self.openings.append(Opening(alert.stream, event_time_us, alert.kind))
                 self._line(event_time_us, "[bold red]ALERT[/bold red]  ", alert.stream, f"{_reason(alert)}  {self._belongs(alert)}")
             elif alert.status == "updated":
                 self._line(event_time_us, "[bold red]worse[/bold red]  ", alert.stream, _reason(alert))
@@ -69,9 +69,11 @@ class Screen:
                 self._line(event_time_us, "[green]closed[/green] ", alert.stream, f"{alert.reason} after {lasted:.0f} min")
 
     def _belongs(self, alert: AlertEvent) -> str:
-        summary = self._stage.summary([Opening(alert.stream, _us(alert.event_time))])
+        summary = self._stage.summary([Opening(alert.stream, _us(alert.event_time), alert.kind)])
         if summary.false_alerts:
             return "[red]<- no fault there[/red]"
+        if not summary.faults_found:
+            return "[dim]<- the fault there is of another kind[/dim]"
         return f"[dim]<- {summary.delay_to_alert_s_median:.0f} s after the fault began[/dim]"
 
     def _line(self, event_time_us: int, what: str, stream: str, text: str) -> None:
@@ -119,6 +121,8 @@ def _lasting(fault: Fault) -> str:
 def _reason(alert: AlertEvent) -> str:
     if alert.kind == "silence":
         return "no readings any more"
+    if alert.kind == "frozen":
+        return f"{' and '.join(channel.name for channel in alert.channels)} frozen at {alert.channels[0].observed:.4g}"
     first = alert.channels[0]
     if first.observed is None:
         return f"{first.name} is missing"

@@ -35,7 +35,7 @@ class AlertChannel(Part):
     expected: Number = Field(description="what the model expected")
     low: Number = Field(description="lower end of the usual")
     high: Number = Field(description="upper end of the usual")
-    share: Number = Field(description="part of the score that this channel makes, 0 to 1")
+    share: Number = Field(description="part of the alert that this channel makes, 0 to 1")
 
 
 class AlertModel(Part):
@@ -58,16 +58,21 @@ class AlertEvent(Part):
 
     id: str = Field(description="of the episode: all its events carry the same; the same in every replay")
     status: Literal["opened", "updated", "closed"]
-    kind: Literal["score", "silence"] = Field(description="score: the stream behaves strangely; silence: it stopped")
-    reason: Literal["evidence", "silence", "worse", "quiet", "accepted", "returned", "forgotten"] = Field(
-        description="opened for evidence or silence; updated because it got worse; closed because quiet again, accepted as the new normal, returned from silence, or forgotten with its stream"
+    kind: Literal["score", "silence", "frozen"] = Field(
+        description="score: the stream behaves strangely; silence: it stopped; frozen: channels that move keep their value"
+    )
+    reason: Literal["evidence", "silence", "frozen", "worse", "quiet", "accepted", "returned", "moved", "forgotten"] = Field(
+        description="opened for evidence, silence or frozen channels; updated because it got worse; closed because quiet again, accepted as "
+        "the new normal, returned from silence, all channels that froze moved again, or forgotten with its stream"
     )
     severity: Literal["warning", "critical"]
     stream: str
     opened_at: AwareDatetime = Field(description="event time of the reading that opened it, RFC 3339, UTC")
     event_time: AwareDatetime = Field(description="event time of the reading that this event follows from, RFC 3339, UTC")
-    score: Number = Field(description="larger is stranger; null for silence")
-    tail_probability: Number = Field(description="how often a normal reading of this stream scores as high, 0 to 1; null for silence")
+    score: Number = Field(description="larger is stranger; null for silence and frozen")
+    tail_probability: Number = Field(
+        description="how often a normal reading of this stream scores as high, 0 to 1; null for silence and frozen"
+    )
     channels: list[AlertChannel] = Field(max_length=CHANNELS_MAX, description="the channels of the largest share, largest first")
     model: AlertModel
     input: AlertInput

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,19 @@ NAMESPACE = uuid.UUID("5f0c3a52-6d3e-5b0e-9a57-6f0d3c1a7b42")
 CRITICAL_BELOW = 1e-9
 """An alert whose evidence holds a score less probable than this is critical, otherwise a warning."""
 
-Kind = Literal["score", "silence"]
+Kind = Literal["score", "silence", "frozen"]
 Status = Literal["opened", "updated", "closed"]
-Reason = Literal["evidence", "silence", "worse", "quiet", "accepted", "returned", "forgotten"]
+Reason = Literal["evidence", "silence", "frozen", "worse", "quiet", "accepted", "returned", "moved", "forgotten"]
 Severity = Literal["warning", "critical"]
 
 REASON_OF: dict[int, Reason] = {Event.OPENED: "evidence", Event.WORSE: "worse", Event.QUIET: "quiet", Event.ACCEPTED: "accepted"}
-STATUS_OF: dict[Reason, Status] = {"evidence": "opened", "silence": "opened", "worse": "updated"}
+STATUS_OF: dict[Reason, Status] = {"evidence": "opened", "silence": "opened", "frozen": "opened", "worse": "updated"}
 """Every other reason closes an alert."""
+OPENED_BY = {
+    "silence": ("silent_offset", "silent_item", "silent_at_us"),
+    "frozen": ("frozen_offset", "frozen_item", "frozen_at_us"),
+}
+"""Which reading opened the alert: offset and item, and the event time."""
 
 COLUMNS = {
     "opened_offset": Column("i8"),
@@ -38,7 +43,7 @@ COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class ChannelReason:
-    """One channel at an alert, engineering units. `share` is its part of the score, 0..1; NaN stands for missing.
+    """One channel at an alert, engineering units. `share` is its part of the alert, 0..1; NaN stands for missing.
 
     low, high   where 99 % of this channel's normal residuals would leave the reading
     """
@@ -55,16 +60,16 @@ class ChannelReason:
 class Alert:
     """One event of an episode.
 
-    id                 depends on stream, partition and opening reading only: the same in every replay
+    id                 depends on kind, stream, partition and opening reading only: the same in every replay
     status             opened | updated | closed
-    kind               score: the stream behaves strangely; silence: it stopped
-    reason             opened: evidence | silence; updated: worse; closed: quiet | accepted | returned | forgotten
+    kind               score: the stream behaves strangely; silence: it stopped; frozen: channels of it stopped moving
+    reason             opened: evidence | silence | frozen; updated: worse; closed: quiet | accepted | returned | moved | forgotten
     severity           warning | critical
     opened_at_us       event time of the reading that opened it
     event_time_us      event time of the reading that this event follows from
-    score              at this event; NaN for silence
-    tail_probability   of that score, 0..1; NaN for silence
-    channels           at this event, largest share first; empty for silence
+    score              at this event; NaN for silence and frozen
+    tail_probability   of that score, 0..1; NaN for silence and frozen
+    channels           at this event, largest share first; empty for silence; those that froze for frozen
     partition, offset  of the reading that this event follows from (for silence: that moved the partition's time)
     position           place of that reading in the batch; orders the events, not part of the alert
     """
@@ -104,7 +109,7 @@ class Judged:
 
 
 class Alerting:
-    """Writes down what opened and closed. What decides is in `threshold` and `silence`."""
+    """Writes down what opened and closed. What decides is in `threshold`, `silence` and `frozen`."""
 
     def __init__(self, model: Model, states: StreamStates) -> None:
         self._model = model
@@ -142,15 +147,15 @@ class Alerting:
             event_time_us=event_time_us,
             score=judged.score if judged else np.nan,
             tail_probability=judged.tail_probability if judged else np.nan,
-            channels=self._channels(row, judged) if judged else (),
+            channels=self.reasons(judged, self._model.scorer.shares(row, judged.x, judged.e, self._states)) if judged else (),
             partition=partition,
             offset=int(batch.offset[position]),
             position=position,
         )
 
-    def _channels(self, row: int, judged: Judged) -> tuple[ChannelReason, ...]:
+    def reasons(self, judged: Judged, share: NDArray[np.floating[Any]]) -> tuple[ChannelReason, ...]:
+        """The channels of a judged reading, largest share (f[D]) first."""
         model = self._model
-        share = model.scorer.shares(row, judged.x, judged.e, self._states)
         band = model.scorer.error_scale * model.scaling.scale
         return tuple(
             ChannelReason(
@@ -164,22 +169,32 @@ class Alerting:
             for k in np.argsort(-share, kind="stable")
         )
 
-    def silent(
-        self, batch: ReadingBatch, position: int, row: int, event_time_us: int, reason: Literal["silence", "returned", "forgotten"]
+    def unscored(
+        self,
+        batch: ReadingBatch,
+        position: int,
+        row: int,
+        event_time_us: int,
+        reason: Literal["silence", "returned", "frozen", "moved", "accepted", "forgotten"],
+        kind: Literal["silence", "frozen"],
+        channels: tuple[ChannelReason, ...] = (),
     ) -> Alert:
-        """The alert of a stream that fell silent, was heard again, or was forgotten. event_time_us: of the reading that shows it."""
-        states, partition = self._states, batch.partitions[batch.partition[position]]
-        if reason == "silence":
-            states["silent_offset"][row], states["silent_item"][row] = batch.offset[position], batch.item[position]
-            states["silent_at_us"][row] = event_time_us
-        offset, item, opened_at_us = (int(states[name][row]) for name in ("silent_offset", "silent_item", "silent_at_us"))
-        if reason != "silence":
-            for name in ("silent_offset", "silent_item", "silent_at_us"):
-                states[name][row] = 0  # as in a row that was freed meanwhile
+        """The alert that no score decides. It opens for the reason that its kind is named after, and closes for any other.
+
+        event_time_us  of the reading that shows it
+        """
+        states, partition, columns = self._states, batch.partitions[batch.partition[position]], OPENED_BY[kind]
+        if reason == kind:
+            for column, value in zip(columns, (batch.offset[position], batch.item[position], event_time_us), strict=True):
+                states[column][row] = value
+        offset, item, opened_at_us = (int(states[column][row]) for column in columns)
+        if reason != kind:
+            for column in columns:
+                states[column][row] = 0  # as in a row that was freed meanwhile
         return Alert(
-            id=alert_id("silence", states.stream(row), partition, offset, item),
+            id=alert_id(kind, states.stream(row), partition, offset, item),
             status=STATUS_OF.get(reason, "closed"),
-            kind="silence",
+            kind=kind,
             reason=reason,
             severity="warning",
             stream=states.stream(row),
@@ -187,7 +202,7 @@ class Alerting:
             event_time_us=event_time_us,
             score=np.nan,
             tail_probability=np.nan,
-            channels=(),
+            channels=channels,
             partition=partition,
             offset=int(batch.offset[position]),
             position=position,

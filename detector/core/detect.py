@@ -1,7 +1,7 @@
 """The single walk: from a batch of readings to verdicts and alerts.
 
     rows_for -> join (narrow readings) -> put_in_order -> plan_steps
-    per step: gather -> expect -> residual -> advance -> scatter -> score -> judge -> alert
+    per step: gather -> expect -> residual -> advance -> scatter -> score -> judge -> look for frozen channels -> alert
     look for streams that stay away
 
 Steps are cut to STEP_ROWS_MAX rows and padded to STEP_ROWS_MULTIPLE, so that no reading's bits depend on its neighbours.
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.core import alerting, event_time, parts, silence
+from detector.core import alerting, event_time, frozen, parts, silence
 from detector.core.alerting import Alert, Alerting, Judged
 from detector.core.model import Model
 from detector.core.predictor import STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
@@ -72,6 +72,7 @@ class Settings:
     warmup_readings    readings of a new stream that cannot alert
     accept_after_us    age at which an open alert's level is accepted; None: 2,000 readings
     silence_intervals  usual intervals without a reading that make an alert; 0: never
+    frozen_factor      times its longest usual run that a moving channel may keep its value; 0: for ever
     idle_max_us        event time after which an unseen stream is forgotten
     streams_max        streams per partition
     """
@@ -80,6 +81,7 @@ class Settings:
     warmup_readings: int = 100
     accept_after_us: float | None = None
     silence_intervals: float = 60.0
+    frozen_factor: float = 5.0
     idle_max_us: int = 30 * 86_400_000_000
     streams_max: int = 1_000_000
 
@@ -124,6 +126,7 @@ class Detector:
                 "last": Column("f4", (d,)),
                 **event_time.COLUMNS,
                 **silence.COLUMNS,
+                **frozen.columns(d),
                 **parts.columns(d),
                 **model.scorer.columns(),
                 **model.prior.columns(),
@@ -135,6 +138,9 @@ class Detector:
         self.clocks = event_time.Clocks()
         self._patience = event_time.Patience(self.settings.silence_intervals, self.settings.warmup_readings, self.settings.idle_max_us)
         self._silence = silence.Silence(self._patience)
+        self._stillness = frozen.Stillness(
+            self.settings.frozen_factor, self.settings.warmup_readings, self.settings.accept_after_us or 0.0, model.scorer.same_max
+        )
         self._alerting = Alerting(model, self.states)
 
     @property
@@ -144,8 +150,8 @@ class Detector:
 
     @property
     def alerts_open(self) -> int:
-        """Alerts open now, of both kinds."""
-        return int(self.states["is_open"].sum()) + int(self.states["is_silent"].sum())
+        """Alerts open now, of all kinds."""
+        return sum(int(self.states[name].sum()) for name in ("is_open", "is_silent", "is_frozen"))
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """Drop the memories of partitions that another worker has now."""
@@ -227,10 +233,18 @@ class Detector:
         verdicts.score[position] = score
         verdicts.tail_probability[position] = p
         verdicts.expected[position] = expected = self.model.scaling.unscaled(expected)
-        for i in np.flatnonzero(event).tolist():
+        teaches = (event == 0) & (states["is_open"][rows] == 0)
+        turn, about = frozen.judge(
+            rows, value, time_us, walk.order.step_us[at], walk.order.interval_us[at], teaches, self._stillness, states
+        )  # fmt: skip
+        for i in np.flatnonzero(event | turn).tolist():
             judged = Judged(value[i], expected[i], x[i], e[i], float(score[i]), float(p[i]))
-            alert = self._alerting.scored(walk.batch, int(position[i]), int(rows[i]), int(event[i]), int(time_us[i]), judged)
-            walk.alerts.append(alert)
+            where = walk.batch, int(position[i]), int(rows[i])
+            if event[i]:
+                walk.alerts.append(self._alerting.scored(*where, int(event[i]), int(time_us[i]), judged))
+            if turn[i]:
+                channels = self._alerting.reasons(judged, about[i] / about[i].sum())[: about[i].sum()]
+                walk.alerts.append(self._alerting.unscored(*where, int(time_us[i]), frozen.REASON_OF[turn[i]], "frozen", channels))
         for i in np.flatnonzero(states["is_open"][rows]).tolist():
             partition = walk.batch.partitions[walk.batch.partition[position[i]]]
             verdicts.alert[int(position[i])] = self._alerting.open_id(int(rows[i]), partition)
@@ -263,7 +277,7 @@ class Detector:
         for each in silent:
             is_own = each.reason == "returned"  # otherwise the reading that moved the time shows it, and may itself be skipped or a part
             shown_at_us = int((walk.batch.event_time_us if is_own else walk.passing.watermark_us)[each.position])
-            walk.alerts.append(self._alerting.silent(walk.batch, each.position, each.row, shown_at_us, each.reason))
+            walk.alerts.append(self._alerting.unscored(walk.batch, each.position, each.row, shown_at_us, each.reason, "silence"))
         for gone in expired:
             self._end_forgotten(walk, gone.row, gone.position)
         rows = np.array([gone.row for gone in expired], np.int64)
@@ -276,10 +290,12 @@ class Detector:
         return np.array([each.row for each in silent] + rows.tolist(), np.int64), forgotten
 
     def _end_forgotten(self, walk: Walk, row: int, position: int) -> None:
-        """A forgotten stream's alert ends with the reading that shows it, at this position of the batch."""
+        """A forgotten stream's alerts end with the reading that shows it, at this position of the batch."""
+        event_time_us = int(walk.passing.watermark_us[position])
         if self.states["is_open"][row]:
-            event_time_us = int(walk.passing.watermark_us[position])
             walk.alerts.append(self._alerting.forgotten(walk.batch, position, row, event_time_us))
+        if self.states["is_frozen"][row]:
+            walk.alerts.append(self._alerting.unscored(walk.batch, position, row, event_time_us, "forgotten", "frozen"))
 
     def _release_names(self, stream_ids: NDArray[np.int32]) -> None:
         """Names of refused streams must not fill the memory."""

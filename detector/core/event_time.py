@@ -105,6 +105,7 @@ class Order:
 
     disposition   u1[N]  LATE, DUPLICATE, or 0: to be judged
     is_first      b1[N]  the stream's first reading, or its first after it was forgotten
+    step_us       i8[N]  time since the stream's reading before; 0 for its first
     interval_us   f8[N]  the stream's usual interval, this reading included; 0 while it is not known
     missed_us     f8[N]  clock beyond which the stream was missed before this reading; infinite: not at all
     expired_us    f8[N]  watermark beyond which the stream was forgotten before this reading; infinite: it was not
@@ -112,6 +113,7 @@ class Order:
 
     disposition: NDArray[np.uint8]
     is_first: NDArray[np.bool_]
+    step_us: NDArray[np.int64]
     interval_us: NDArray[np.float64]
     missed_us: NDArray[np.float64]
     expired_us: NDArray[np.float64]
@@ -131,11 +133,11 @@ def put_in_order(
     watermark_us, clock_us   i8[N] the partition's, this reading included
     """
     n = len(rows)
-    order = Order(np.zeros(n, np.uint8), np.zeros(n, np.bool_), np.zeros(n), np.full(n, np.inf), np.full(n, np.inf))
+    order = Order(np.zeros(n, np.uint8), np.zeros(n, np.bool_), np.zeros(n, np.int64), np.zeros(n), np.full(n, np.inf), np.full(n, np.inf))
     _put_in_order(
         rows, event_time_us, watermark_us, clock_us,
         patience.silence_intervals, patience.warmup_readings, patience.idle_max_us, *(states[name] for name in COLUMNS),
-        order.disposition, order.is_first, order.interval_us, order.missed_us, order.expired_us,
+        order.disposition, order.is_first, order.step_us, order.interval_us, order.missed_us, order.expired_us,
     )  # fmt: skip
     return order
 
@@ -144,7 +146,7 @@ def put_in_order(
 def _put_in_order(  # type: ignore[no-untyped-def]
     rows, event_time_us, watermark, clock, silence_intervals, warmup_readings, idle_max_us,
     newest, heard_at, heard_clock, heard, interval,
-    disposition, is_first, interval_out, missed, expired,
+    disposition, is_first, step, interval_out, missed, expired,
 ):  # fmt: skip
     for i in range(rows.shape[0]):
         r, t = rows[i], event_time_us[i]
@@ -161,10 +163,12 @@ def _put_in_order(  # type: ignore[no-untyped-def]
                 expired[i] = heard_at[r] + idle_max_us
             heard[r] = 0
             interval[r] = 0.0
-        elif interval[r] == 0:
-            interval[r] = t - newest[r]
         else:
-            interval[r] += INTERVAL_RATE * (min(t - newest[r], INTERVAL_FACTOR_MAX * interval[r]) - interval[r])
+            step[i] = t - newest[r]
+            if interval[r] == 0:
+                interval[r] = step[i]
+            else:
+                interval[r] += INTERVAL_RATE * (min(step[i], INTERVAL_FACTOR_MAX * interval[r]) - interval[r])
         newest[r] = t
         heard_at[r] = watermark[i]
         heard_clock[r] = clock[i]

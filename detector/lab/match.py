@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
+from detector.core.alerting import Kind
 from detector.lab.faults import USUAL_KINDS, Fault, FaultKind
 
 
 class Opening(NamedTuple):
-    """An alert, as far as matching is concerned: whose it is and when it opened, event time."""
+    """An alert, as far as matching is concerned: whose it is, when it opened (event time), and of which kind it is."""
 
     stream: str
     opened_at_us: int
+    kind: Kind = "score"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,9 @@ def match(faults: Sequence[Fault], alerts: Iterable[Opening], *, tolerance_us: i
     """Set faults and alerts against each other, stream by stream.
 
     An alert belongs to the fault of its stream that began last before it opened, if it opened no later than `tolerance_us`
-    after that fault's end; otherwise it is false, also in the warm-up. A fault is found if an alert belongs to it. An alert
-    that was open before the fault began says nothing about it and does not find it.
+    after that fault's end; otherwise it is false, also in the warm-up. A fault is found if an alert belongs to it; by an alert of
+    kind frozen only if it is a frozen value: such an alert says what it found. An alert that was open before the fault began
+    says nothing about it and does not find it.
 
     tolerance_us  a fault's end is as strange as its start (the signal leaps back, the memory holds what was wrong), and
                   evidence for a short fault may only suffice after it; a few cycles is fair
@@ -66,7 +69,8 @@ def match(faults: Sequence[Fault], alerts: Iterable[Opening], *, tolerance_us: i
     for alert in sorted(alerts, key=lambda alert: alert.opened_at_us):
         begun = [fault for fault in of_stream[alert.stream] if fault.start_us <= alert.opened_at_us]
         if begun and alert.opened_at_us <= begun[-1].end_us + tolerance_us:
-            delay_s.setdefault(begun[-1], (alert.opened_at_us - begun[-1].start_us) / 1e6)
+            if alert.kind != "frozen" or begun[-1].kind is FaultKind.FROZEN_VALUE:
+                delay_s.setdefault(begun[-1], (alert.opened_at_us - begun[-1].start_us) / 1e6)
         else:
             false.append(alert)
     injected = {fault.kind for fault in faults}.union(USUAL_KINDS)

@@ -36,12 +36,14 @@ def test_ids_never_change() -> None:
     """Consumers recognise an alert by its id, also one written by an older release."""
     assert alert_id("score", "plant1/pump7", P0, 42, 0) == "b67f2698-1947-5f5a-a1c5-2148b3808bd5"
     assert alert_id("silence", "plant1/pump7", P0, 42, 0) == "5b1178e0-4894-56f7-9fe7-55c7a80e4a1e"
+    assert alert_id("frozen", "plant1/pump7", P0, 42, 0) == "86fca155-60d1-5d49-85a9-6fcb4cdeeb40"
 
 
 def test_ids_differ_by_all_that_they_depend_on() -> None:
     one: tuple[Any, ...] = ("score", "a", P0, 1, 0)
     others: list[tuple[Any, ...]] = [
         ("silence", "a", P0, 1, 0),
+        ("frozen", "a", P0, 1, 0),
         ("score", "b", P0, 1, 0),
         ("score", "a", Partition("readings", 1), 1, 0),
         ("score", "a", Partition("reading", 0), 1, 0),

@@ -128,6 +128,7 @@ def test_everything_happens_in_these_logs() -> None:
     assert reasons == {
         *(("score", reason) for reason in ("evidence", "quiet", "accepted", "forgotten")),
         *(("silence", reason) for reason in ("silence", "returned", "forgotten")),
+        *(("frozen", reason) for reason in ("frozen", "moved", "accepted")),  # forgotten: tests/core/test_frozen.py
     }
     assert dispositions == set(Disposition)
 

@@ -35,6 +35,15 @@ def test_delay_is_that_of_the_first_alert_and_further_ones_are_not_false() -> No
     assert list(summary.kinds) == list(USUAL_KINDS)
 
 
+def test_an_alert_of_a_frozen_channel_finds_frozen_values_only() -> None:
+    """In another fault it is no news of it, though not false either; outside of all faults it is false."""
+    frozen = [Opening("a", minute * MINUTE_US, "frozen") for minute in (105, 150, 210)]
+    summary = match([SHIFT, FREEZE], frozen, tolerance_us=10 * MINUTE_US, stream_hours=5)
+    assert summary.missed == (SHIFT,)
+    assert summary.false == (frozen[1],)
+    assert summary.kinds[FaultKind.FROZEN_VALUE].delay_to_alert_s_median == 600
+
+
 def test_kinds_that_are_not_usual_are_counted_where_they_were_injected() -> None:
     stuck = Fault(FaultKind.PHASE_STUCK, "a", 100 * MINUTE_US, 120 * MINUTE_US, magnitude=3.0)
     summary = match([stuck], [opened("a", 104)], tolerance_us=0, stream_hours=5)

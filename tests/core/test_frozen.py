@@ -1,0 +1,462 @@
+"""Channels that freeze while they should move, and all that stands still and should."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from detector.codec.snapshots import Marker, RowCodec, decode_state, encode_marker, key_of
+from detector.core import frozen
+from detector.core.alerting import Alert, alert_id
+from detector.core.detect import Detector
+from detector.core.frozen import FrozenEvent, Stillness
+from detector.core.model import Model
+from detector.core.states import Column
+from detector.ports import Restored
+from detector.service.recovery import Recovery
+from tests.core.builders import (
+    P0,
+    SECOND_US,
+    START_US,
+    Log,
+    alerts_of,
+    arrays_of,
+    log_of,
+    memory_of,
+    model_of,
+    normal_values,
+    run,
+    settings_of,
+    state_of,
+)
+
+MODEL = model_of(2)
+READINGS = 600
+AT = 300
+"""Where most stories freeze: a mobility of 3 x 45 is reached long before."""
+MIN = frozen.RUN_READINGS_MIN
+F4 = NDArray[np.float32]
+
+
+def lively(model: Model = MODEL, **same_max: float) -> Model:
+    """The model as if no channel had ever kept its value for longer than one reading, or for so long."""
+    longest = np.full(len(model.channels), same_max.get("same_max", 1.0), np.float32)
+    return replace(model, scorer=replace(model.scorer, same_max=longest))
+
+
+MODEL = lively()
+
+
+def story(value: F4, times: Any = None, stream: str = "pump") -> Log:
+    """One stream, f4[T, D]; a reading per second unless `times` (seconds) says otherwise."""
+    times = np.arange(len(value)) if times is None else times
+    return log_of([(stream, float(t), v) for t, v in zip(times, value, strict=True)], value.shape[1])
+
+
+def frozen_at(start: int, length: int, channels: Any = (0,), readings: int = READINGS, value: F4 | None = None) -> F4:
+    """Two restless channels, of which some repeat their value `length` times from `start` on."""
+    value = normal_values(readings, 2, 4) if value is None else value.copy()
+    for k in channels:
+        value[start : start + length + 1, k] = (value[:start, k].min() + value[:start, k].max()) / 2
+    return value
+
+
+def judged(log: Log, cuts: Any = (), model: Model = MODEL, **changes: Any) -> list[Alert]:
+    detector = Detector(model, settings_of(**{"budget_period_us": 1e15, "silence_intervals": 0.0} | changes))
+    return [alert for alert in alerts_of(run(detector, log, cuts)) if alert.kind == "frozen"]
+
+
+@pytest.mark.parametrize("cuts", [(), range(1, READINGS, 7), range(1, READINGS)])
+def test_a_channel_that_freezes_is_an_alert_until_it_moves(cuts: Any) -> None:
+    """Found as soon as the run is longer than RUN_READINGS_MIN, since this channel never held a value for two readings."""
+    log = story(frozen_at(AT, 100))
+    opened, closed = judged(log, cuts)
+    assert (opened.status, opened.kind, opened.reason, opened.severity) == ("opened", "frozen", "frozen", "warning")
+    assert (closed.status, closed.kind, closed.reason, closed.severity) == ("closed", "frozen", "moved", "warning")
+    assert opened.event_time_us == opened.opened_at_us == closed.opened_at_us == START_US + (AT + MIN + 1) * SECOND_US
+    assert closed.event_time_us == START_US + (AT + 101) * SECOND_US
+    assert opened.id == closed.id == alert_id("frozen", "pump", P0, AT + MIN + 1, 0)
+    assert np.isnan([opened.score, opened.tail_probability, closed.score, closed.tail_probability]).all()
+    for alert in (opened, closed):
+        (channel,) = alert.channels
+        assert (channel.name, channel.share) == ("channel0", 1.0)
+        assert channel.observed == log.value[alert.offset, 0]
+        assert channel.low < channel.expected < channel.high
+
+
+def test_several_channels_are_one_alert_that_names_them() -> None:
+    value = frozen_at(AT, 100, (0, 1))
+    opened, closed = judged(story(value))
+    assert [(channel.name, channel.share) for channel in opened.channels] == [("channel0", 0.5), ("channel1", 0.5)]
+    assert [channel.name for channel in closed.channels] == ["channel0", "channel1"]
+    value[AT + 60 : AT + 101, 0] = normal_values(41, 1, 1)[:, 0]  # one of them moves: the other is still frozen
+    opened, closed = judged(story(value))
+    assert closed.event_time_us == START_US + (AT + 101) * SECOND_US
+    assert [channel.name for channel in closed.channels] == ["channel1"]
+
+
+def test_a_channel_that_freezes_while_the_alert_is_open_keeps_it_open() -> None:
+    value = frozen_at(AT + 40, 100, (1,), value=frozen_at(AT, 80))
+    opened, closed = judged(story(value))
+    assert [channel.name for channel in opened.channels] == ["channel0"]
+    assert closed.event_time_us == START_US + (AT + 141) * SECOND_US
+
+
+def test_it_is_found_in_every_stream_and_beside_a_score_alert() -> None:
+    """The score may alert as well: the two know nothing of each other."""
+    a, b = story(frozen_at(AT, 100), stream="a"), story(normal_values(READINGS, 2, 5), np.arange(READINGS) + 0.3, stream="b")
+    order = np.argsort(np.concatenate((a.event_time_us, b.event_time_us)), kind="stable")
+    both = Log(
+        tuple((a.stream + b.stream)[k] for k in order),
+        np.concatenate((a.event_time_us, b.event_time_us))[order],
+        np.concatenate((a.value, b.value))[order],
+        np.zeros(2 * READINGS, np.int32),
+        np.arange(2 * READINGS),
+        np.zeros(2 * READINGS, np.int32),
+    )
+    assert [(alert.stream, alert.reason) for alert in judged(both)] == [("a", "frozen"), ("a", "moved")]
+    detector = Detector(MODEL, settings_of(budget_period_us=100 * SECOND_US))
+    alerts = alerts_of(run(detector, both.take(range(2 * (AT + 60)))))
+    assert {alert.kind for alert in alerts if alert.stream == "a" and alert.status == "opened"} == {"score", "frozen"}
+    assert detector.alerts_open == 2 + sum(alert.status == "opened" for alert in alerts if alert.stream == "b") - sum(
+        alert.status == "closed" for alert in alerts
+    )
+
+
+# -- what stands still and should -------------------------------------------------------------------------------------------------
+
+
+def moves(kind: str, readings: int = 20_000, seed: int = 0) -> F4:
+    """One channel that is no restless sensor."""
+    rng, t = np.random.default_rng(seed), np.arange(readings)
+    value = {
+        "constant": np.full(readings, 7.0),
+        "switch": np.cumsum(rng.random(readings) < 1 / 200) % 2,
+        "set point": np.cumsum((rng.random(readings) < 1 / 700) * rng.standard_normal(readings)),
+        "set point, trimmed at first": np.cumsum(
+            (rng.random(readings) < np.where(t % 6_000 < 100, 0.7, 1e-4)) * rng.standard_normal(readings)
+        ),
+        "counter": t // 360,
+        "coarse": np.round(20 + 3 * np.sin(t / 1_400) + 0.1 * rng.standard_normal(readings), 0),
+        "dead band": np.round(10 * np.sin(t / 300), 0) / 3,
+        "off at nights": np.where(t % 2_000 < 1_200, 50 + rng.standard_normal(readings), 0.0),
+        "off at the weekend": np.where(t < 9_000, 50 + rng.standard_normal(readings), 0.25),
+        "at its stop": np.minimum(50 + rng.standard_normal(readings) + 9 * (t % 3_000 > 2_000), 55),
+    }[kind]
+    return value[:, None].astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["constant", "switch", "set point", "set point, trimmed at first", "counter", "coarse", "dead band", "off at nights",
+     "off at the weekend", "at its stop"],
+)  # fmt: skip
+def test_what_does_not_move_or_is_at_rest_is_never_frozen(kind: str) -> None:
+    """Although training never saw a run longer than one reading, the hardest case."""
+    for seed in range(3):
+        assert not rule(moves(kind, seed=seed))[0].any()
+
+
+def test_the_same_stories_would_be_found_where_the_channel_moves_and_stops_amid_its_range() -> None:
+    """Or the test above would prove little."""
+    value = moves("off at the weekend")
+    value[9_000:] = 50.0
+    event, _ = rule(value)
+    assert np.flatnonzero(event)[0] == 9_000 + MIN + 1
+
+
+def test_a_run_in_the_warm_up_is_not_judged() -> None:
+    """45 readings of warm-up: a channel that moves at every reading is known after 135 moves."""
+    assert not judged(story(frozen_at(60, 200)))
+    assert not judged(story(frozen_at(134, 200)))
+    assert judged(story(frozen_at(137, 200)))
+
+
+def test_a_run_that_is_longer_than_ever_but_plausible_is_none() -> None:
+    """It has held a value for 12 seconds before: nearly 60 are plausible, and after 59 a longer time is."""
+    before = frozen_at(150, 11)
+    assert not judged(story(frozen_at(AT, 58, value=before)))
+    opened, _ = judged(story(frozen_at(AT, 90, value=before)))
+    assert opened.event_time_us == START_US + (AT + 60) * SECOND_US
+    again = frozen_at(450, 110, value=frozen_at(AT, 58, value=before))
+    assert not judged(story(again))
+
+
+def test_training_counts_too() -> None:
+    assert not judged(story(frozen_at(AT, 150)), model=lively(same_max=30))
+    opened, _ = judged(story(frozen_at(AT, 160)), model=lively(same_max=30))
+    assert opened.event_time_us == START_US + (AT + 151) * SECOND_US
+
+
+def test_0_turns_it_off() -> None:
+    assert not judged(story(frozen_at(AT, 200)), frozen_factor=0.0)
+
+
+# -- time -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_faster_sampling_alone_does_not_freeze_a_channel() -> None:
+    """A sensor that measures every second, read every second and then thirty times as often: each value comes thirty times."""
+    value = normal_values(400, 2, 4)
+    fast = np.repeat(value[200:], 30, axis=0)
+    times = np.concatenate((np.arange(200), 200 + np.arange(len(fast)) / 30))
+    assert not judged(story(np.concatenate((value[:200], fast)), times))
+
+
+def test_a_gap_is_no_run() -> None:
+    """A channel that has held a value for 12 seconds may do so for 60: the hour between two of its readings counts as one."""
+    value, times = frozen_at(AT, 40, value=frozen_at(150, 11)), np.arange(READINGS)
+    times[AT + 10 :] += 3_600
+    assert not judged(story(value, times), idle_max_us=10**15)
+    assert judged(story(frozen_at(AT, 70, value=value), times), idle_max_us=10**15)
+
+
+def test_slower_sampling_alone_does_not_freeze_a_channel() -> None:
+    """Every fourth value is repeated once or twice, read every second and then every minute."""
+    value = normal_values(READINGS, 2, 4)
+    value[1::4], value[2::8] = value[0::4], value[0::8]
+    times = np.concatenate((np.arange(AT), AT + 60 * np.arange(READINGS - AT)))
+    assert not judged(story(value, times), idle_max_us=10**15)
+
+
+def test_missing_values_neither_continue_nor_end_a_run() -> None:
+    value = frozen_at(AT, 100)
+    value[AT + 5 : AT + 45, 0] = np.nan
+    opened, closed = judged(story(value))
+    assert opened.event_time_us == START_US + (AT + 40 + MIN + 1) * SECOND_US
+    assert closed.event_time_us == START_US + (AT + 101) * SECOND_US
+    value[AT + 80 : AT + 120, 0] = np.nan  # it does not move by going away
+    opened, closed = judged(story(value))
+    assert closed.event_time_us == START_US + (AT + 120) * SECOND_US
+    assert closed.channels[0].name == "channel0"
+
+
+def test_the_time_for_which_a_value_is_missing_does_not_count() -> None:
+    value = frozen_at(AT, 90, value=frozen_at(150, 11))
+    value[AT + 5 : AT + 45, 0] = np.nan
+    assert not judged(story(value))
+
+
+# -- learning ---------------------------------------------------------------------------------------------------------------------
+
+
+def rule(value: F4, teaches: Any = True) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
+    """The rule alone, one stream, a reading per second: events, and what is remembered after each reading."""
+    d = value.shape[1]
+    states = arrays_of(frozen.columns(d) | {"same": Column("i4", (d,))})
+    stillness = Stillness(factor=5.0, warmup_readings=45, accept_after_us=0.0, same_max=np.ones(d, np.float32))
+    events, memories, last = np.zeros(len(value), np.uint8), [], np.full(d, np.nan, np.float32)
+    row, second = np.zeros(1, np.int32), np.full(1, SECOND_US)
+    teaches = np.broadcast_to(teaches, len(value))
+    for t, v in enumerate(value):
+        is_there = ~np.isnan(v)
+        states["same"][0, is_there] = np.where(v == last, states["same"][0] + 1, 0)[is_there]
+        last[is_there] = v[is_there]
+        steps = second if t else second * 0
+        event, _ = frozen.judge(
+            row, v[None], second * t, steps, second.astype(float), teaches[t : t + 1], stillness, states
+        )  # fmt: skip
+        events[t] = event[0]
+        if len(value) <= 2_000:
+            memories.append({name: array[0].copy() for name, array in states.items()})
+    return events, memories
+
+
+LEARNED = ("held_max_us", "mobility", "lowest", "highest")
+
+
+def learned(memory: dict[str, Any]) -> list[bytes]:
+    return [memory[name].tobytes() for name in LEARNED]
+
+
+def test_a_run_teaches_when_it_has_ended_and_not_before() -> None:
+    """What is known while a run is judged is what was known when it began."""
+    value = frozen_at(AT, 15)[:, :1]
+    _, memories = rule(value)
+    during = {tuple(learned(memory)) for memory in memories[AT : AT + 16]}
+    assert len(during) == 1
+    assert memories[AT + 15]["held_max_us"][0] < 1.001 * SECOND_US
+    assert memories[AT + 16]["held_max_us"][0] == 16 * SECOND_US
+
+
+def test_an_open_alert_teaches_nothing() -> None:
+    """Neither the frozen channel nor the one beside it; nor do the readings of a score alert."""
+    value = frozen_at(AT, 100)
+    value[AT + 50, 1] *= 50
+    event, memories = rule(value)
+    opened, moved = np.flatnonzero(event)
+    assert event[[opened, moved]].tolist() == [FrozenEvent.OPENED, FrozenEvent.MOVED]
+    assert len({tuple(learned(memory)) for memory in memories[opened : moved + 1]}) == 1
+    assert learned(memories[moved + 1]) != learned(memories[moved])
+    teaches = np.ones(READINGS, np.bool_)
+    teaches[AT - 50 : AT + 200] = False
+    _, memories = rule(value, teaches=teaches)
+    assert len({tuple(learned(memory)) for memory in memories[AT - 51 : AT + 200]}) == 1
+
+
+def test_a_score_alert_keeps_the_history_of_runs_as_it_was() -> None:
+    value = normal_values(READINGS, 2, 4)
+    value[AT : AT + 30] *= 50
+    detector = Detector(MODEL, settings_of(budget_period_us=1_000 * SECOND_US))
+    log, while_open = story(value), set()
+    known: list[bytes] = []
+    for t in range(READINGS):
+        was_open = detector.alerts_open == 1
+        (verdicts,) = run(detector, log.take([t]))
+        assert {alert.kind for alert in verdicts.alerts} <= {"score"}
+        if was_open or detector.alerts_open:
+            assert learned(state_of(detector, "pump")) == known
+            while_open.add(t)
+        known = learned(state_of(detector, "pump"))
+    assert while_open >= set(range(AT, AT + 30))
+    assert state_of(detector, "pump")["highest"][0] < np.abs(value[AT : AT + 30, 0]).max()
+
+
+def test_what_froze_often_enough_is_normal() -> None:
+    """Three alerts; then runs of that length are known, those of five times the length are not."""
+    value = normal_values(2_000, 2, 4)
+    for start in range(300, 1_200, 150):
+        value = frozen_at(start, 60, value=value)
+    value = frozen_at(1_500, 320, value=value)
+    alerts = judged(story(value))
+    assert [alert.reason for alert in alerts] == ["frozen", "moved"] * 4
+    starts = [(alert.opened_at_us - START_US) / SECOND_US for alert in alerts[::2]]
+    assert starts == [300 + MIN + 1, 450 + MIN + 1, 600 + MIN + 1, pytest.approx(1_500 + 305, abs=5)]
+
+
+def test_what_was_accepted_is_normal_and_opens_no_second_alert() -> None:
+    value = frozen_at(900, 100, value=frozen_at(AT, 500, readings=1_100))
+    opened, closed = judged(story(value), accept_after_us=50 * SECOND_US)
+    assert (opened.reason, closed.reason) == ("frozen", "accepted")
+    assert closed.event_time_us - opened.event_time_us == 50 * SECOND_US
+    assert [channel.name for channel in closed.channels] == ["channel0"]
+
+
+def test_without_a_time_an_alert_is_accepted_after_many_usual_intervals() -> None:
+    readings = AT + frozen.ACCEPT_INTERVALS + 100
+    opened, closed = judged(story(frozen_at(AT, readings, readings=readings)))
+    assert closed.reason == "accepted"
+    assert closed.event_time_us - opened.event_time_us == frozen.ACCEPT_INTERVALS * SECOND_US
+
+
+def test_what_is_normal_fades() -> None:
+    """A run of 20 readings is forgotten after 20 FADE of moving; the rule is found waiting again."""
+    rng = np.random.default_rng(0)
+    value = rng.standard_normal((300 + 21 + 15_000, 1)).astype(np.float32)
+    value[300:320] = 0.1
+    short, long = value[: 300 + 21 + 500].copy(), value.copy()
+    short[-80:], long[-80:] = 0.1, 0.1
+    assert not (rule(short)[0] == FrozenEvent.OPENED).any()
+    assert (rule(long)[0] == FrozenEvent.OPENED).any()
+
+
+# -- whatever comes -----------------------------------------------------------------------------------------------------------------
+
+PIECES = st.lists(
+    st.tuples(st.sampled_from(["moves", "keeps", "gone", "pause", "coarse"]), st.integers(0, 1), st.integers(1, 70)),
+    min_size=1,
+    max_size=12,
+)
+
+
+def told(value: F4, times: Any, cuts: Any) -> tuple[list[str], Any]:
+    detector = Detector(MODEL, settings_of(warmup_readings=20, accept_after_us=30 * SECOND_US, idle_max_us=90 * SECOND_US))
+    verdicts = run(detector, story(value, times), cuts)
+    return [repr(replace(alert, position=0)) for alert in alerts_of(verdicts)], memory_of(detector)
+
+
+def composed(pieces: Any, seed: int) -> tuple[F4, NDArray[np.float64]]:
+    """A stream as the pieces have it: what each does to which channel and for how long."""
+    rng = np.random.default_rng(seed)
+    value, times = normal_values(80, 2, seed), np.ones(80)
+    for what, k, length in pieces:
+        piece, steps = normal_values(length, 2, int(rng.integers(99))), np.ones(length)
+        match what:
+            case "keeps":
+                piece[:, k] = np.median(value[:, k][~np.isnan(value[:, k])])
+            case "gone":
+                piece[:, k] = np.nan
+            case "pause":
+                steps[0] = 20 + 2 * length
+            case "coarse":
+                piece[:, k] = np.round(piece[:, k])
+        value, times = np.concatenate((value, piece)), np.concatenate((times, steps))
+    return value, np.cumsum(times)
+
+
+@given(pieces=PIECES, cuts=st.lists(st.integers(1, 900), max_size=8), seed=st.integers(0, 9), end=st.integers(1, 900))
+@settings(max_examples=40, deadline=None)
+def test_no_cut_and_no_future_changes_it(pieces: Any, cuts: list[int], seed: int, end: int) -> None:
+    value, times = composed(pieces, seed)
+    whole, memory = told(value, times, ())
+    assert told(value, times, cuts) == (whole, memory)
+    end = min(end, len(value))
+    prefix, _ = told(value[:end], times[:end], cuts)
+    assert whole[: len(prefix)] == prefix
+
+
+def test_these_stories_are_not_empty() -> None:
+    """Or the test above would prove little."""
+    value, times = composed([("keeps", 0, 35), ("moves", 0, 20), ("keeps", 1, 70), ("pause", 0, 70)], 1)
+    alerts, _ = told(value, times, ())
+    for reason in ("frozen", "moved", "accepted"):
+        assert any(f"kind='frozen', reason='{reason}'" in alert for alert in alerts)
+
+
+@pytest.mark.parametrize("cuts", [(), (AT + 40,), (AT + 60, AT + 130), range(1, 900)])
+@pytest.mark.parametrize("is_back", [False, True])
+def test_a_stream_that_goes_away_frozen_closes_its_alert_when_it_is_forgotten(is_back: bool, cuts: Any) -> None:
+    """Last heard at 340 s; forgotten 120 s later, by b's reading at 460.5 s, also if it comes back in the same batch."""
+    a = frozen_at(AT, 100)[: AT + 41]
+    readings = [("a", t, a[t]) for t in range(len(a))] + [("b", t + 0.5, a[t % 200]) for t in range(500)]
+    readings += [("a", t, a[AT]) for t in range(480, 540)] if is_back else []
+    log = log_of(sorted(readings, key=lambda reading: (reading[1], reading[0])), 2)
+    opened, closed = judged(log, cuts)
+    assert (opened.stream, opened.reason, closed.reason, opened.id) == ("a", "frozen", "forgotten", closed.id)
+    assert closed.event_time_us == START_US + 460_500_000
+    assert closed.channels == ()
+
+
+def test_an_open_alert_outlives_the_worker() -> None:
+    """Saved with its alert open, and restored: what follows is what would have been."""
+    log = story(frozen_at(AT, 100))
+    at = AT + 60
+    limits = settings_of(budget_period_us=1e15)
+    whole, before, after = (Detector(MODEL, limits) for _ in range(3))
+    run(before, log.take(range(at)))
+    codec = RowCodec(before.states.columns)
+    (row,) = codec.encode(before.states, np.array([0]), b"an era..", at)
+    marker = encode_marker(Marker(b"an era..", MODEL.fingerprint, at, before.clocks[0], at))
+    state = {key_of(b"pump"): row, codec.layout_key: codec.layout, b"marker": marker}
+    assert decode_state(state).marker is not None
+    Recovery(after, 10.0).begin({P0: Restored(at, state=state)}, 0.0)
+    assert after.alerts_open == 1
+    (closed,) = (alert for alert in alerts_of(run(after, log.take(range(at, len(log))))) if alert.kind == "frozen")
+    _, expected = (alert for alert in alerts_of(run(whole, log)) if alert.kind == "frozen")
+    assert (closed.id, closed.reason, closed.event_time_us, closed.channels) == (
+        expected.id,
+        expected.reason,
+        expected.event_time_us,
+        expected.channels,
+    )
+    assert memory_of(after) == memory_of(whole)
+
+
+def test_a_memory_without_these_columns_has_to_learn_them_first() -> None:
+    """As an older version saved it: much is known of the stream, nothing of its runs."""
+    log = story(frozen_at(AT, 200))
+    detector = Detector(MODEL, settings_of())
+    run(detector, log.take(range(AT - 50)))
+    for name, column in frozen.columns(2).items():
+        detector.states[name][0] = column.fill
+    assert not [alert for alert in alerts_of(run(detector, log.take(range(AT - 50, len(log))))) if alert.kind == "frozen"]
+
+
+def test_a_stream_costs_few_bytes() -> None:
+    assert sum(array[0].nbytes for array in arrays_of(frozen.columns(4)).values()) <= 110
