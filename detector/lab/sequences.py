@@ -12,6 +12,8 @@ GAP_INTERVALS = 60
 """A pause longer than so many usual intervals ends a sequence: what comes after it does not follow from what was before."""
 
 SEQUENCE_MIN = 32
+BURN_IN = 50
+"""Readings at the start of a sequence that no figure is taken from: the memory is still empty there."""
 STREAMS_MIN_TO_HOLD_OUT = 6
 LANES = 16
 

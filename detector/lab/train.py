@@ -17,25 +17,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detector.core.model import Model
-from detector.core.predictor import STEP_ROWS_MULTIPLE, Kind, Predictor
+from detector.core.predictor import Kind, Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
 from detector.core.threshold import Prior
-from detector.errors import DataError
-from detector.lab.baselines import LinearForecast, mean_error, persistence
-from detector.lab.sequences import Recorded, Split, split, windows
+from detector.errors import ConfigError, DataError
+from detector.lab.baselines import LinearForecast, mean_error, persistence, verdict
+from detector.lab.judged import residuals, score_all
+from detector.lab.reservoir import fit_head, randomise, remember_long
+from detector.lab.sequences import BURN_IN, Recorded, Split, split, windows
 
 F4 = NDArray[np.float32]
-BURN_IN = 50
-"""Readings at the start of a sequence that calibration leaves out: the memory is still empty there."""
 PATIENCE_EPOCHS = 6
 LEARNING_RATE_MIN = 1e-4
 TYPICAL_MIN = 0.01
 """The loss is in units of persistence's error per channel, but of no smaller one: a constant channel must not drown the others."""
-ERROR_MIN = 1e-3
-"""A baseline whose mean error is smaller, in standard deviations, stands for a channel that hardly varies."""
-MEMORY_READINGS_MAX = 200
-"""Longest time constant that the forget gates start with (log-uniform from 1; Tallec and Ollivier 2018, "chrono")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +42,7 @@ class Options:
     window_readings   T of truncated back-propagation
     noise             standard deviation added to what the network is fed, scaled units
     minutes_max       the training stops with its best weights after so long
+    is_quick          a random LSTM with a head in closed form (predictions only): seconds, no epochs, nothing learned by gradient
     """
 
     kind: Kind = "prediction"
@@ -59,6 +56,7 @@ class Options:
     noise: float = 0.0
     seed: int = 1
     device: str = "auto"
+    is_quick: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +90,11 @@ class Trained:
 def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Options, on_epoch: Callable[[Epoch], None]) -> Trained:
     """Train, calibrate and judge a model.
 
-    raises DataError  when there is too little to train on
+    raises DataError    when there is too little to train on
+    raises ConfigError  when a reconstruction is wanted quickly
     """
+    if options.is_quick and options.kind != "prediction":
+        raise ConfigError("a reconstruction has no quick fit: its readout would copy what it reads", fix="leave out --quick, or --kind")
     total = sum(len(sequence) for sequence in sequences)
     if total < 10 * BURN_IN:
         raise DataError(
@@ -102,12 +103,12 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     parts = split(sequences, options.seed)
     scaling = Scaling.fit(np.concatenate([s.value for s in parts.train]))
     xs = {name: [scaling.scaled(s.value) for s in getattr(parts, name)] for name in ("train", "held_out", "calibrate")}
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+    device = _device(options)
     torch.manual_seed(options.seed)
     predictor = Predictor(len(channels), options.hidden, options.layers, options.kind, options.dropout)
     remember_long(predictor.lstm)
     typical = np.maximum(mean_error(persistence(xs["train"]), 0), TYPICAL_MIN).astype(np.float32)
-    epochs = fit(predictor.to(device), xs["train"], xs["held_out"], typical, options, on_epoch)
+    epochs = (fit_quickly if options.is_quick else fit)(predictor.to(device), xs["train"], xs["held_out"], typical, options, on_epoch)
     predictor.to("cpu").eval()
     es = residuals(predictor, xs["calibrate"])
     settled = [e[BURN_IN:] if len(e) > 2 * BURN_IN else e for e in es]
@@ -123,17 +124,23 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     return Trained(model, parts, tuple(epochs), errors, verdict(errors, options.kind, sum(map(len, es))), device, scores)
 
 
-def remember_long(lstm: nn.LSTM) -> None:
-    """Start the forget gates with time constants spread log-uniformly from 1 to MEMORY_READINGS_MAX readings."""
-    hidden = lstm.hidden_size
-    with torch.no_grad():
-        for layer in range(lstm.num_layers):
-            constants = torch.exp(torch.rand(hidden) * math.log(MEMORY_READINGS_MAX)) + 1e-3
-            bias = getattr(lstm, f"bias_ih_l{layer}")
-            getattr(lstm, f"bias_hh_l{layer}").zero_()
-            bias.zero_()
-            bias[hidden : 2 * hidden] = torch.log(constants)
-            bias[:hidden] = -torch.log(constants)
+def _device(options: Options) -> str:
+    if options.is_quick:
+        return "cpu"
+    return ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+
+
+def fit_quickly(
+    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], typical: F4, options: Options, on_epoch: Callable[[Epoch], None]
+) -> list[Epoch]:
+    """Draw the LSTM at random and fit the head in closed form; one pass over the data, told as one epoch."""
+    randomise(predictor.lstm)
+    fit_head(predictor, xs, held_out)
+    weight = torch.from_numpy(1 / typical)
+    train_loss, held_out_loss = (_epoch(predictor, part, weight, options, None, None) for part in (xs, held_out))
+    epochs = [Epoch(1, train_loss, held_out_loss, 0.0, True)]
+    on_epoch(epochs[0])
+    return epochs
 
 
 def fit(
@@ -209,57 +216,3 @@ def _carried(predictor: Predictor, state: tuple[Tensor, Tensor, Tensor] | None, 
     h, c, last = (part.detach() for part in state)
     kept = (~is_new).float().unsqueeze(1)
     return h * kept, c * kept, last * kept
-
-
-def residuals(predictor: Predictor, xs: Sequence[F4]) -> list[F4]:
-    """What the service would compute: step by step, missing values fed their own expectation; per sequence f4[T, D]."""
-    rows = len(xs) + (-len(xs) % STEP_ROWS_MULTIPLE)
-    d = predictor.channels
-    h = np.zeros((rows, predictor.layers, predictor.hidden), np.float32)
-    c, last = np.zeros_like(h), np.zeros((rows, d), np.float32)
-    es = [np.empty_like(x) for x in xs]
-    for t in range(max(len(x) for x in xs)):
-        now = np.full((rows, d), np.nan, np.float32)
-        for row, x in enumerate(xs):
-            if t < len(x):
-                now[row] = x[t]
-        expected = predictor.step(now, h, c, last)
-        for row, e in enumerate(es):
-            if t < len(e):
-                e[t] = now[row] - expected[row]
-    return es
-
-
-def score_all(scorer: BandScorer, values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4]) -> F4:
-    """The scores of whole sequences, as the service would compute them, without each sequence's start."""
-    scores = []
-    for value, x, e in zip(values, xs, es, strict=True):
-        state = {name: column.array(1) for name, column in scorer.columns().items()}
-        score = scorer.score(np.zeros(len(x), np.int32), value, x, e, state)  # one stream, reading after reading
-        scores.append(score[BURN_IN:] if len(score) > 2 * BURN_IN else score)
-    return np.concatenate(scores)
-
-
-def verdict(errors: dict[str, NDArray[np.float64]], kind: Kind, readings: int) -> str:
-    """How much better than the baselines, in plain words, or that it is not."""
-    ratio_to = {name: _ratio(errors["network"], errors[name]) for name in ("persistence", "linear")}
-
-    def against(name: str) -> str:
-        ratio = ratio_to[name]
-        if ratio < 0.98:
-            return f"{100 * (1 - ratio):.0f} % smaller than {name}'s"
-        return f"no smaller than {name}'s" if ratio < 1.02 else f"{100 * (ratio - 1):.0f} % larger than {name}'s"
-
-    said = f"On {readings:,} readings that no weight saw, its mean error is {against('persistence')} and {against('linear')}."
-    if kind == "reconstruction":
-        return said + " A reconstruction sees the reading itself, the baselines do not: compare it with other reconstructions."
-    worse = [name for name, ratio in ratio_to.items() if ratio >= 0.98]
-    if not worse:
-        return said + " The memory earns its place."
-    return said + f" It does not beat {' or '.join(worse)}: more data, more time or another interval may help; the score still works."
-
-
-def _ratio(error: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:
-    """Mean ratio over the channels that vary: where the baseline makes no error there is nothing to compare."""
-    varies = baseline > ERROR_MIN
-    return float(np.mean(error[varies] / baseline[varies])) if varies.any() else 1.0
