@@ -40,7 +40,7 @@ def train(
     noise: Annotated[
         float | None, typer.Option(min=0, help="Noise fed while learning, standard deviations; 0.3 for reconstruction.")
     ] = None,
-    window: Annotated[int, typer.Option(min=8, max=4096, help="Readings of truncated back-propagation.")] = 128,
+    window: Annotated[int, typer.Option(min=8, max=4096, help="Readings of truncated back-propagation.")] = 256,
     epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the data.")] = 200,
     minutes: Annotated[float, typer.Option(min=0.01, help="At most so many minutes.")] = 30.0,
     quick: Annotated[bool, typer.Option("--quick", help="A random memory with a head in closed form: seconds instead of minutes.")] = False,

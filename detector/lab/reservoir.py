@@ -28,8 +28,8 @@ F8 = NDArray[np.float64]
 
 MEMORY_READINGS_MAX = 200
 """Longest time constant of the forget gates; they are log-uniform from 1."""
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
-"""Ridges to choose from, parts of the mean square of what is read."""
+STRENGTHS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+"""Ridges to choose from, parts of the mean square of what is read. A series without noise wants the smallest."""
 CHUNK_READINGS = 4_096
 
 
@@ -62,12 +62,12 @@ def memories(lstm: nn.LSTM, x: F4) -> Iterator[F4]:
 
     x  f4[T, D] scaled, without NaN
     """
-    state = None
+    state, device = None, next(lstm.parameters()).device
     for start in range(0, len(x), CHUNK_READINGS):
         chunk = x[start : start + CHUNK_READINGS]
         with torch.inference_mode():
-            h, state = lstm(torch.from_numpy(chunk).unsqueeze(0), state)
-        yield np.concatenate((h[0].numpy(), chunk), axis=1)
+            h, state = lstm(torch.from_numpy(chunk).unsqueeze(0).to(device), state)
+        yield np.concatenate((h[0].cpu().numpy(), chunk), axis=1)
 
 
 class Moments:
@@ -116,7 +116,7 @@ def fit_head(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4]) -> 
 
     xs, held_out  per sequence f4[T, D] scaled, NaN where missing (counted as the last value seen); the starts are left out
     """
-    weight = readout(_of_changes(predictor, xs), _of_changes(predictor, held_out))
+    weight = readout(moments_of_changes(predictor, xs, (1,)), moments_of_changes(predictor, held_out, (1,)))
     channels = np.arange(predictor.channels)
     weight[predictor.hidden + channels, channels] += 1
     with torch.no_grad():
@@ -124,14 +124,18 @@ def fit_head(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4]) -> 
         predictor.head.bias.copy_(torch.from_numpy(weight[-1]))
 
 
-def _of_changes(predictor: Predictor, xs: Sequence[F4]) -> Moments:
-    moments = Moments(predictor.hidden + predictor.channels, predictor.channels)
+def moments_of_changes(predictor: Predictor, xs: Sequence[F4], horizons: Sequence[int]) -> Moments:
+    """Of all D channels' changes at every horizon (increasing), K D of them, regressed on the memory and the last value.
+
+    xs  as in `fit_head`
+    """
+    moments = Moments(predictor.hidden + predictor.channels, predictor.channels * len(horizons))
     for sequence in xs:
         x = filled(sequence)
-        changes, start = np.diff(x, axis=0), BURN_IN if len(x) > 2 * BURN_IN else 0
+        end, start = len(x) - horizons[-1], BURN_IN if len(x) > 2 * BURN_IN else 0
         at = 0
-        for rows in memories(predictor.lstm, x[:-1]):
-            skipped = min(max(start - at, 0), len(rows))
-            moments.add(rows[skipped:], changes[at + skipped : at + len(rows)])
+        for rows in memories(predictor.lstm, x[: max(end, 0)]):
+            now = np.arange(at, at + len(rows))[max(start - at, 0) :]
+            moments.add(rows[now - at], np.concatenate([x[now + horizon] - x[now] for horizon in horizons], axis=1))
             at += len(rows)
     return moments

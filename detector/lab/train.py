@@ -2,6 +2,10 @@
 
 Truncated back-propagation through time with carried state: sequences play side by side in lanes, window after window; the
 state at the end of a window is the start of the next, gradients stop there.
+
+    prediction, quick    random memory (`lab.reservoir`), head in closed form
+    prediction           random memory, trained by variable projection (`lab.projection`), head in closed form
+    reconstruction       memory and head together, Huber loss
 """
 
 from __future__ import annotations
@@ -24,11 +28,13 @@ from detector.core.threshold import Prior
 from detector.errors import ConfigError, DataError
 from detector.lab.baselines import LinearForecast, mean_error, persistence, verdict
 from detector.lab.judged import residuals, score_all
+from detector.lab.projection import errors, learn
 from detector.lab.reservoir import fit_head, randomise, remember_long
 from detector.lab.sequences import BURN_IN, Recorded, Split, split, windows
 
 F4 = NDArray[np.float32]
 PATIENCE_EPOCHS = 6
+LEARNING_RATE: dict[Kind, float] = {"prediction": 2e-3, "reconstruction": 3e-3}
 LEARNING_RATE_MIN = 1e-4
 TYPICAL_MIN = 0.01
 """The loss is in units of persistence's error per channel, but of no smaller one: a constant channel must not drown the others."""
@@ -49,8 +55,7 @@ class Options:
     hidden: int = 64
     layers: int = 1
     dropout: float = 0.0
-    window_readings: int = 128
-    learning_rate: float = 3e-3
+    window_readings: int = 256
     epochs_max: int = 200
     minutes_max: float = 30.0
     noise: float = 0.0
@@ -106,9 +111,8 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     device = _device(options)
     torch.manual_seed(options.seed)
     predictor = Predictor(len(channels), options.hidden, options.layers, options.kind, options.dropout)
-    remember_long(predictor.lstm)
-    typical = np.maximum(mean_error(persistence(xs["train"]), 0), TYPICAL_MIN).astype(np.float32)
-    epochs = (fit_quickly if options.is_quick else fit)(predictor.to(device), xs["train"], xs["held_out"], typical, options, on_epoch)
+    fit = fit_quickly if options.is_quick else fit_memory if options.kind == "prediction" else fit_whole
+    epochs = fit(predictor.to(device), xs["train"], xs["held_out"], options, on_epoch)
     predictor.to("cpu").eval()
     es = residuals(predictor, xs["calibrate"])
     settled = [e[BURN_IN:] if len(e) > 2 * BURN_IN else e for e in es]
@@ -116,12 +120,12 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     scores = score_all(scorer, [s.value for s in parts.calibrate], xs["calibrate"], es)
     model = Model("trained", "", tuple(channels), predictor, scaling, scorer, Prior.fit(scores))
     linear = LinearForecast(xs["train"])
-    errors = {
+    mean_errors = {
         "network": mean_error(es, BURN_IN),
         "persistence": mean_error(persistence(xs["calibrate"]), BURN_IN),
         "linear": mean_error(linear.residuals(xs["calibrate"]), BURN_IN),
     }
-    return Trained(model, parts, tuple(epochs), errors, verdict(errors, options.kind, sum(map(len, es))), device, scores)
+    return Trained(model, parts, tuple(epochs), mean_errors, verdict(mean_errors, options.kind, sum(map(len, es))), device, scores)
 
 
 def _device(options: Options) -> str:
@@ -131,33 +135,64 @@ def _device(options: Options) -> str:
 
 
 def fit_quickly(
-    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], typical: F4, options: Options, on_epoch: Callable[[Epoch], None]
+    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, on_epoch: Callable[[Epoch], None]
 ) -> list[Epoch]:
-    """Draw the LSTM at random and fit the head in closed form; one pass over the data, told as one epoch."""
+    """Of a prediction: draw the memory at random, and fit the head in closed form; told as one epoch."""
     randomise(predictor.lstm)
+    epochs = [Epoch(1, *errors(predictor, xs, held_out, options.window_readings), 0.0, True)]
     fit_head(predictor, xs, held_out)
-    weight = torch.from_numpy(1 / typical)
-    train_loss, held_out_loss = (_epoch(predictor, part, weight, options, None, None) for part in (xs, held_out))
-    epochs = [Epoch(1, train_loss, held_out_loss, 0.0, True)]
     on_epoch(epochs[0])
     return epochs
 
 
-def fit(
-    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], typical: F4, options: Options, on_epoch: Callable[[Epoch], None]
+def fit_memory(
+    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, on_epoch: Callable[[Epoch], None]
 ) -> list[Epoch]:
-    """Minimise the Huber loss of residuals over `typical`, persistence's mean error per channel; keep the best weights."""
-    device = next(predictor.parameters()).device
-    weight = torch.from_numpy(1 / typical).to(device)
-    optimizer = torch.optim.AdamW(predictor.parameters(), lr=options.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, min_lr=LEARNING_RATE_MIN)
+    """Of a prediction: start from a random memory, train it by variable projection, fit the head in closed form."""
+    randomise(predictor.lstm)
+    optimizer = torch.optim.Adam(predictor.lstm.parameters(), lr=LEARNING_RATE[options.kind])
     rng = np.random.default_rng(options.seed)
+
+    def once() -> tuple[float, float]:
+        learn(predictor, xs, options.window_readings, options.noise, rng, optimizer)
+        return errors(predictor, xs, held_out, options.window_readings)
+
+    epochs = _descend(predictor, optimizer, once, options, on_epoch)
+    fit_head(predictor, xs, held_out)
+    return epochs
+
+
+def fit_whole(
+    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, on_epoch: Callable[[Epoch], None]
+) -> list[Epoch]:
+    """Of a reconstruction: minimise the Huber loss of residuals over persistence's mean error per channel."""
+    typical = np.maximum(mean_error(persistence(xs), 0), TYPICAL_MIN).astype(np.float32)
+    remember_long(predictor.lstm)
+    weight = torch.from_numpy(1 / typical).to(next(predictor.parameters()).device)
+    optimizer = torch.optim.AdamW(predictor.parameters(), lr=LEARNING_RATE[options.kind], weight_decay=1e-4)
+    rng = np.random.default_rng(options.seed)
+
+    def once() -> tuple[float, float]:
+        learned = _epoch(predictor, xs, weight, options, rng, optimizer)
+        return learned, _epoch(predictor, held_out, weight, options, None, None)
+
+    return _descend(predictor, optimizer, once, options, on_epoch)
+
+
+def _descend(
+    predictor: Predictor,
+    optimizer: torch.optim.Optimizer,
+    once: Callable[[], tuple[float, float]],
+    options: Options,
+    on_epoch: Callable[[Epoch], None],
+) -> list[Epoch]:
+    """Epoch after epoch until the held-out loss no longer falls, or time is up; the best weights stay. once() -> train and held-out loss."""
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, min_lr=LEARNING_RATE_MIN)
     began = time.monotonic()
     best, best_loss, since_best = _copy(predictor), math.inf, 0
     epochs: list[Epoch] = []
     for number in range(1, options.epochs_max + 1):
-        train_loss = _epoch(predictor, xs, weight, options, rng, optimizer)
-        held_out_loss = _epoch(predictor, held_out, weight, options, None, None)
+        train_loss, held_out_loss = once()
         schedule.step(held_out_loss)
         is_best = held_out_loss < best_loss - 1e-4
         since_best = 0 if is_best else since_best + 1

@@ -19,14 +19,13 @@ from detector.core.scoring import TERMS, BandScorer, band_signals
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
-from detector.lab.reservoir import Moments, memories, randomise, readout, remember_long
+from detector.lab.reservoir import Moments, memories, randomise, readout
 from detector.lab.sequences import LANES, filled
-from detector.lab.train import TYPICAL_MIN, Options
-from detector.lab.train import fit as train_predictor
+from detector.lab.train import Options, fit_memory
 
 HORIZONS = (1, 5, 10)
 HIDDEN = 128
-TRAINED_HIDDEN, EPOCHS_MAX, LANE_READINGS_MIN = 64, 40, 400
+EPOCHS_MAX, NOISE, LANE_READINGS_MIN = 15, 0.1, 300
 
 
 def fused(name: str, about: str, fit_expect: FitForecast, terms: Sequence[str] = TERMS, *, is_seeded: bool = False) -> Method:
@@ -96,13 +95,11 @@ def random_memory(fit: F4, choose: F4, seed: int) -> Forecast:
 
 
 def trained_memory(fit: F4, choose: F4, seed: int) -> Forecast:
-    """An LSTM trained on this series to expect the next reading, and the same ridge readout of its hidden state."""
+    """The same LSTM, trained on this series as `detector train` does it, and the same ridge readout of its hidden state."""
     torch.manual_seed(seed)
-    predictor = Predictor(fit.shape[1], TRAINED_HIDDEN)
-    remember_long(predictor.lstm)
-    typical = np.maximum(np.abs(np.diff(fit, axis=0)).mean(axis=0), TYPICAL_MIN)
-    options = Options(hidden=TRAINED_HIDDEN, epochs_max=EPOCHS_MAX, minutes_max=float("inf"), seed=seed)
-    train_predictor(predictor, _lanes(fit), [choose], typical, options, lambda epoch: None)
+    predictor = Predictor(fit.shape[1], HIDDEN)
+    options = Options(hidden=HIDDEN, epochs_max=EPOCHS_MAX, minutes_max=float("inf"), noise=NOISE, seed=seed)
+    fit_memory(predictor, _lanes(fit), [choose], options, lambda epoch: None)
     return _readout(fit, choose, _hidden(predictor.lstm))
 
 
