@@ -108,7 +108,8 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     parts = split(sequences, options.seed)
     scaling = Scaling.fit(np.concatenate([s.value for s in parts.train]))
     xs = {name: [scaling.scaled(s.value) for s in getattr(parts, name)] for name in ("train", "held_out", "calibrate")}
-    device = _device(options)
+    has_gpu = torch.cuda.is_available() and not options.is_quick
+    device = ("cuda" if has_gpu else "cpu") if options.device == "auto" else options.device
     torch.manual_seed(options.seed)
     predictor = Predictor(len(channels), options.hidden, options.layers, options.kind, options.dropout)
     fit = fit_quickly if options.is_quick else fit_memory if options.kind == "prediction" else fit_whole
@@ -126,12 +127,6 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
         "linear": mean_error(linear.residuals(xs["calibrate"]), BURN_IN),
     }
     return Trained(model, parts, tuple(epochs), mean_errors, verdict(mean_errors, options.kind, sum(map(len, es))), device, scores)
-
-
-def _device(options: Options) -> str:
-    if options.is_quick:
-        return "cpu"
-    return ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
 
 
 def fit_quickly(
