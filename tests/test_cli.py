@@ -23,7 +23,7 @@ from detector.codec.readings import JsonReadings
 from detector.core.detect import Detector, Settings
 from detector.core.readings import Disposition
 
-COMMANDS = ["run", "check", "replay", "simulate", "schema", "topics create", "topics check"]
+COMMANDS = ["run", "train", "check", "replay", "simulate", "schema", "topics create", "topics check"]
 NOBODY = "127.0.0.1:1"  # a port on which nobody listens
 
 

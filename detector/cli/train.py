@@ -40,9 +40,10 @@ def train(
     noise: Annotated[
         float | None, typer.Option(min=0, help="Noise fed while learning, standard deviations; 0.3 for reconstruction.")
     ] = None,
-    window: Annotated[int, typer.Option(min=8, max=4096, help="Readings of truncated back-propagation.")] = 128,
+    window: Annotated[int, typer.Option(min=8, max=4096, help="Readings of truncated back-propagation.")] = 256,
     epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the data.")] = 200,
     minutes: Annotated[float, typer.Option(min=0.01, help="At most so many minutes.")] = 30.0,
+    quick: Annotated[bool, typer.Option("--quick", help="A random memory with a head in closed form: seconds instead of minutes.")] = False,
     seed: Annotated[int, typer.Option(help="The same seed on the same machine gives the same weights.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
     picture: Annotated[bool, typer.Option(help="Draw the training (needs matplotlib).")] = True,
@@ -52,6 +53,8 @@ def train(
     """Train a model on recordings of normal operation, and say in plain words whether it is worth having.
 
     Example: [bold]detector train january.parquet february.parquet --out models/mine[/bold]
+
+    Example: [bold]detector train january.parquet --quick --out models/first[/bold]
 
     Example: [bold]detector train --topic sensors --from 2026-11-01 --to 2026-11-14 --channels temperature,rpm --out models/mine[/bold]
     """
@@ -80,6 +83,7 @@ def train(
         noise=noise if noise is not None else 0.3 if kind == "reconstruction" else 0.0,
         seed=seed,
         device=device,
+        is_quick=quick,
     )
     streams, readings = len({sequence.stream for sequence in sequences}), sum(map(len, sequences))
     typer.echo(f"{readings:,} readings of {streams} streams, {len(names)} channels: {', '.join(names)}")

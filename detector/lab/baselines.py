@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.predictor import Kind
 from detector.lab.sequences import filled
 
 F4 = NDArray[np.float32]
 LAGS = 16
 RIDGE = 1e-3
+ERROR_MIN = 1e-3
+"""A baseline whose mean error is smaller, in standard deviations, stands for a channel that hardly varies."""
 
 
 def persistence(xs: Sequence[F4]) -> list[F4]:
@@ -49,3 +52,28 @@ def mean_error(es: Sequence[F4], skip: int) -> NDArray[np.float64]:
     """Mean absolute residual of each channel, f8[D], without the first `skip` readings of a sequence (if it is longer)."""
     kept = np.concatenate([e[skip:] if len(e) > 2 * skip else e for e in es])
     return np.asarray(np.nanmean(np.abs(kept), axis=0), np.float64)
+
+
+def verdict(errors: dict[str, NDArray[np.float64]], kind: Kind, readings: int) -> str:
+    """How much better than the baselines, in plain words, or that it is not."""
+    ratio_to = {name: _ratio(errors["network"], errors[name]) for name in ("persistence", "linear")}
+
+    def against(name: str) -> str:
+        ratio = ratio_to[name]
+        if ratio < 0.98:
+            return f"{100 * (1 - ratio):.0f} % smaller than {name}'s"
+        return f"no smaller than {name}'s" if ratio < 1.02 else f"{100 * (ratio - 1):.0f} % larger than {name}'s"
+
+    said = f"On {readings:,} readings that no weight saw, its mean error is {against('persistence')} and {against('linear')}."
+    if kind == "reconstruction":
+        return said + " A reconstruction sees the reading itself, the baselines do not: compare it with other reconstructions."
+    worse = [name for name, ratio in ratio_to.items() if ratio >= 0.98]
+    if not worse:
+        return said + " The memory earns its place."
+    return said + f" It does not beat {' or '.join(worse)}: more data, more time or another interval may help; the score still works."
+
+
+def _ratio(error: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:
+    """Mean ratio over the channels that vary: where the baseline makes no error there is nothing to compare."""
+    varies = baseline > ERROR_MIN
+    return float(np.mean(error[varies] / baseline[varies])) if varies.any() else 1.0

@@ -12,8 +12,15 @@ GAP_INTERVALS = 60
 """A pause longer than so many usual intervals ends a sequence: what comes after it does not follow from what was before."""
 
 SEQUENCE_MIN = 32
+BURN_IN = 50
+"""Readings at the start of a sequence that no figure is taken from: the memory is still empty there."""
 STREAMS_MIN_TO_HOLD_OUT = 6
 LANES = 16
+
+
+def burn_in(sequence: NDArray[np.float32]) -> int:
+    """How much of a sequence no figure is taken from: nothing of a short one."""
+    return BURN_IN if len(sequence) > 2 * BURN_IN else 0
 
 
 @dataclass(frozen=True, slots=True)

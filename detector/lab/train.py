@@ -2,6 +2,10 @@
 
 Truncated back-propagation through time with carried state: sequences play side by side in lanes, window after window; the
 state at the end of a window is the start of the next, gradients stop there.
+
+    prediction, quick    random memory (`lab.reservoir`), head in closed form
+    prediction           random memory, trained by variable projection (`lab.projection`), head in closed form
+    reconstruction       memory and head together, Huber loss
 """
 
 from __future__ import annotations
@@ -17,25 +21,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detector.core.model import Model
-from detector.core.predictor import STEP_ROWS_MULTIPLE, Kind, Predictor
+from detector.core.predictor import Kind, Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
 from detector.core.threshold import Prior
-from detector.errors import DataError
-from detector.lab.baselines import LinearForecast, mean_error, persistence
-from detector.lab.sequences import Recorded, Split, split, windows
+from detector.errors import ConfigError, DataError
+from detector.lab.baselines import LinearForecast, mean_error, persistence, verdict
+from detector.lab.judged import residuals, score_all
+from detector.lab.projection import errors, learn
+from detector.lab.reservoir import fit_head, randomise, remember_long
+from detector.lab.sequences import BURN_IN, Recorded, Split, burn_in, split, windows
 
 F4 = NDArray[np.float32]
-BURN_IN = 50
-"""Readings at the start of a sequence that calibration leaves out: the memory is still empty there."""
 PATIENCE_EPOCHS = 6
+LEARNING_RATE: dict[Kind, float] = {"prediction": 2e-3, "reconstruction": 3e-3}
 LEARNING_RATE_MIN = 1e-4
 TYPICAL_MIN = 0.01
 """The loss is in units of persistence's error per channel, but of no smaller one: a constant channel must not drown the others."""
-ERROR_MIN = 1e-3
-"""A baseline whose mean error is smaller, in standard deviations, stands for a channel that hardly varies."""
-MEMORY_READINGS_MAX = 200
-"""Longest time constant that the forget gates start with (log-uniform from 1; Tallec and Ollivier 2018, "chrono")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +48,20 @@ class Options:
     window_readings   T of truncated back-propagation
     noise             standard deviation added to what the network is fed, scaled units
     minutes_max       the training stops with its best weights after so long
+    is_quick          a random LSTM with a head in closed form (predictions only): seconds, no epochs, nothing learned by gradient
     """
 
     kind: Kind = "prediction"
     hidden: int = 64
     layers: int = 1
     dropout: float = 0.0
-    window_readings: int = 128
-    learning_rate: float = 3e-3
+    window_readings: int = 256
     epochs_max: int = 200
     minutes_max: float = 30.0
     noise: float = 0.0
     seed: int = 1
     device: str = "auto"
+    is_quick: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,11 @@ class Trained:
 def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Options, on_epoch: Callable[[Epoch], None]) -> Trained:
     """Train, calibrate and judge a model.
 
-    raises DataError  when there is too little to train on
+    raises DataError    when there is too little to train on
+    raises ConfigError  when a reconstruction is wanted quickly
     """
+    if options.is_quick and options.kind != "prediction":
+        raise ConfigError("a reconstruction has no quick fit: its readout would copy what it reads", fix="leave out --quick, or --kind")
     total = sum(len(sequence) for sequence in sequences)
     if total < 10 * BURN_IN:
         raise DataError(
@@ -102,55 +108,86 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     parts = split(sequences, options.seed)
     scaling = Scaling.fit(np.concatenate([s.value for s in parts.train]))
     xs = {name: [scaling.scaled(s.value) for s in getattr(parts, name)] for name in ("train", "held_out", "calibrate")}
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+    has_gpu = torch.cuda.is_available() and not options.is_quick
+    device = ("cuda" if has_gpu else "cpu") if options.device == "auto" else options.device
     torch.manual_seed(options.seed)
     predictor = Predictor(len(channels), options.hidden, options.layers, options.kind, options.dropout)
-    remember_long(predictor.lstm)
-    typical = np.maximum(mean_error(persistence(xs["train"]), 0), TYPICAL_MIN).astype(np.float32)
-    epochs = fit(predictor.to(device), xs["train"], xs["held_out"], typical, options, on_epoch)
+    fit = fit_quickly if options.is_quick else fit_memory if options.kind == "prediction" else fit_whole
+    epochs = fit(predictor.to(device), xs["train"], xs["held_out"], options, on_epoch)
     predictor.to("cpu").eval()
     es = residuals(predictor, xs["calibrate"])
     values = [s.value for s in (*parts.train, *parts.calibrate)]
-    scorer = BandScorer.fit(values, xs["train"] + xs["calibrate"], es, [_burn_in(e) for e in es])
+    scorer = BandScorer.fit(values, xs["train"] + xs["calibrate"], es, [burn_in(e) for e in es])
     scores = score_all(scorer, [s.value for s in parts.calibrate], xs["calibrate"], es)
     model = Model("trained", "", tuple(channels), predictor, scaling, scorer, Prior.fit(scores))
     linear = LinearForecast(xs["train"])
-    errors = {
+    mean_errors = {
         "network": mean_error(es, BURN_IN),
         "persistence": mean_error(persistence(xs["calibrate"]), BURN_IN),
         "linear": mean_error(linear.residuals(xs["calibrate"]), BURN_IN),
     }
-    return Trained(model, parts, tuple(epochs), errors, verdict(errors, options.kind, sum(map(len, es))), device, scores)
+    return Trained(model, parts, tuple(epochs), mean_errors, verdict(mean_errors, options.kind, sum(map(len, es))), device, scores)
 
 
-def remember_long(lstm: nn.LSTM) -> None:
-    """Start the forget gates with time constants spread log-uniformly from 1 to MEMORY_READINGS_MAX readings."""
-    hidden = lstm.hidden_size
-    with torch.no_grad():
-        for layer in range(lstm.num_layers):
-            constants = torch.exp(torch.rand(hidden) * math.log(MEMORY_READINGS_MAX)) + 1e-3
-            bias = getattr(lstm, f"bias_ih_l{layer}")
-            getattr(lstm, f"bias_hh_l{layer}").zero_()
-            bias.zero_()
-            bias[hidden : 2 * hidden] = torch.log(constants)
-            bias[:hidden] = -torch.log(constants)
-
-
-def fit(
-    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], typical: F4, options: Options, on_epoch: Callable[[Epoch], None]
+def fit_quickly(
+    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, on_epoch: Callable[[Epoch], None]
 ) -> list[Epoch]:
-    """Minimise the Huber loss of residuals over `typical`, persistence's mean error per channel; keep the best weights."""
-    device = next(predictor.parameters()).device
-    weight = torch.from_numpy(1 / typical).to(device)
-    optimizer = torch.optim.AdamW(predictor.parameters(), lr=options.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, min_lr=LEARNING_RATE_MIN)
+    """Of a prediction: draw the memory at random, and fit the head in closed form; told as one epoch."""
+    randomise(predictor.lstm)
+    epochs = [Epoch(1, *errors(predictor, xs, held_out, options.window_readings), 0.0, True)]
+    fit_head(predictor, xs, held_out)
+    on_epoch(epochs[0])
+    return epochs
+
+
+def fit_memory(
+    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, on_epoch: Callable[[Epoch], None]
+) -> list[Epoch]:
+    """Of a prediction: start from a random memory, train it by variable projection, fit the head in closed form."""
+    randomise(predictor.lstm)
+    optimizer = torch.optim.Adam(predictor.lstm.parameters(), lr=LEARNING_RATE[options.kind])
     rng = np.random.default_rng(options.seed)
+
+    def once() -> tuple[float, float]:
+        learn(predictor, xs, options.window_readings, options.noise, rng, optimizer)
+        return errors(predictor, xs, held_out, options.window_readings)
+
+    epochs = _descend(predictor, optimizer, once, options, on_epoch)
+    fit_head(predictor, xs, held_out)
+    return epochs
+
+
+def fit_whole(
+    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, on_epoch: Callable[[Epoch], None]
+) -> list[Epoch]:
+    """Of a reconstruction: minimise the Huber loss of residuals over persistence's mean error per channel."""
+    typical = np.maximum(mean_error(persistence(xs), 0), TYPICAL_MIN).astype(np.float32)
+    remember_long(predictor.lstm)
+    weight = torch.from_numpy(1 / typical).to(next(predictor.parameters()).device)
+    optimizer = torch.optim.AdamW(predictor.parameters(), lr=LEARNING_RATE[options.kind], weight_decay=1e-4)
+    rng = np.random.default_rng(options.seed)
+
+    def once() -> tuple[float, float]:
+        learned = _epoch(predictor, xs, weight, options, rng, optimizer)
+        return learned, _epoch(predictor, held_out, weight, options, None, None)
+
+    return _descend(predictor, optimizer, once, options, on_epoch)
+
+
+def _descend(
+    predictor: Predictor,
+    optimizer: torch.optim.Optimizer,
+    once: Callable[[], tuple[float, float]],
+    options: Options,
+    on_epoch: Callable[[Epoch], None],
+) -> list[Epoch]:
+    """Epoch after epoch until the held-out loss no longer falls, or time is up; the best weights stay. once() -> train and held-out loss."""
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, min_lr=LEARNING_RATE_MIN)
     began = time.monotonic()
     best, best_loss, since_best = _copy(predictor), math.inf, 0
     epochs: list[Epoch] = []
     for number in range(1, options.epochs_max + 1):
-        train_loss = _epoch(predictor, xs, weight, options, rng, optimizer)
-        held_out_loss = _epoch(predictor, held_out, weight, options, None, None)
+        train_loss, held_out_loss = once()
         schedule.step(held_out_loss)
         is_best = held_out_loss < best_loss - 1e-4
         since_best = 0 if is_best else since_best + 1
@@ -209,61 +246,3 @@ def _carried(predictor: Predictor, state: tuple[Tensor, Tensor, Tensor] | None, 
     h, c, last = (part.detach() for part in state)
     kept = (~is_new).float().unsqueeze(1)
     return h * kept, c * kept, last * kept
-
-
-def residuals(predictor: Predictor, xs: Sequence[F4]) -> list[F4]:
-    """What the service would compute: step by step, missing values fed their own expectation; per sequence f4[T, D]."""
-    rows = len(xs) + (-len(xs) % STEP_ROWS_MULTIPLE)
-    d = predictor.channels
-    h = np.zeros((rows, predictor.layers, predictor.hidden), np.float32)
-    c, last = np.zeros_like(h), np.zeros((rows, d), np.float32)
-    es = [np.empty_like(x) for x in xs]
-    for t in range(max(len(x) for x in xs)):
-        now = np.full((rows, d), np.nan, np.float32)
-        for row, x in enumerate(xs):
-            if t < len(x):
-                now[row] = x[t]
-        expected = predictor.step(now, h, c, last)
-        for row, e in enumerate(es):
-            if t < len(e):
-                e[t] = now[row] - expected[row]
-    return es
-
-
-def score_all(scorer: BandScorer, values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4]) -> F4:
-    """The scores of whole sequences, as the service would compute them, without each sequence's start."""
-    scores = []
-    for value, x, e in zip(values, xs, es, strict=True):
-        state = {name: column.array(1) for name, column in scorer.columns().items()}
-        score = scorer.score(np.zeros(len(x), np.int32), value, x, e, state)  # one stream, reading after reading
-        scores.append(score[_burn_in(e) :])
-    return np.concatenate(scores)
-
-
-def _burn_in(sequence: F4) -> int:
-    return BURN_IN if len(sequence) > 2 * BURN_IN else 0
-
-
-def verdict(errors: dict[str, NDArray[np.float64]], kind: Kind, readings: int) -> str:
-    """How much better than the baselines, in plain words, or that it is not."""
-    ratio_to = {name: _ratio(errors["network"], errors[name]) for name in ("persistence", "linear")}
-
-    def against(name: str) -> str:
-        ratio = ratio_to[name]
-        if ratio < 0.98:
-            return f"{100 * (1 - ratio):.0f} % smaller than {name}'s"
-        return f"no smaller than {name}'s" if ratio < 1.02 else f"{100 * (ratio - 1):.0f} % larger than {name}'s"
-
-    said = f"On {readings:,} readings that no weight saw, its mean error is {against('persistence')} and {against('linear')}."
-    if kind == "reconstruction":
-        return said + " A reconstruction sees the reading itself, the baselines do not: compare it with other reconstructions."
-    worse = [name for name, ratio in ratio_to.items() if ratio >= 0.98]
-    if not worse:
-        return said + " The memory earns its place."
-    return said + f" It does not beat {' or '.join(worse)}: more data, more time or another interval may help; the score still works."
-
-
-def _ratio(error: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:
-    """Mean ratio over the channels that vary: where the baseline makes no error there is nothing to compare."""
-    varies = baseline > ERROR_MIN
-    return float(np.mean(error[varies] / baseline[varies])) if varies.any() else 1.0

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from detector.core.detect import Detector
-from detector.errors import DataError
+from detector.core.scaling import Scaling
+from detector.errors import ConfigError, DataError
 from detector.lab.baselines import LinearForecast, mean_error, persistence
+from detector.lab.judged import residuals
 from detector.lab.picture import training_png
+from detector.lab.plant import CHANNELS, Plant
+from detector.lab.projection import horizons_of
+from detector.lab.reservoir import Moments, memories, readout
 from detector.lab.sequences import Recorded, filled, sequences_of, split, windows
-from detector.lab.train import Epoch, Options, Trained, residuals, train
+from detector.lab.simulate import simulate
+from detector.lab.train import Epoch, Options, Trained, train
 from tests.core.builders import log_of
 
 
@@ -28,10 +36,18 @@ def waves(streams: int, readings: int, seed: int = 0) -> list[Recorded]:
     return found
 
 
+def pumps(machines: int, hours: int) -> list[Recorded]:
+    """Machines of the simulated plant, without faults."""
+    plant = Plant(1_000, machines)
+    chunks = list(simulate(plant, end_us=plant.start_us + hours * 3_600_000_000))
+    stream, value = np.concatenate([chunk.stream for chunk in chunks]), np.concatenate([chunk.value for chunk in chunks])
+    return [Recorded(name, value[stream == machine].astype(np.float32)) for machine, name in enumerate(plant.streams)]
+
+
 @pytest.fixture(scope="module")
 def trained() -> Trained:
     epochs: list[Epoch] = []
-    result = train(waves(12, 1_000), ("a", "b"), Options(hidden=24, epochs_max=25, window_readings=64), epochs.append)
+    result = train(waves(12, 1_000), ("a", "b"), Options(hidden=24, epochs_max=10, window_readings=64), epochs.append)
     assert tuple(epochs) == result.epochs
     return result
 
@@ -39,6 +55,11 @@ def trained() -> Trained:
 def test_it_beats_persistence_on_readings_no_weight_saw(trained: Trained) -> None:
     assert (trained.errors["network"] < 0.5 * trained.errors["persistence"]).all()
     assert "smaller than persistence's" in trained.verdict
+
+
+def test_training_is_worth_more_than_a_random_memory(trained: Trained) -> None:
+    quick = train(waves(12, 1_000), ("a", "b"), Options(hidden=24, is_quick=True), lambda _: None)
+    assert (trained.errors["network"] < 0.8 * quick.errors["network"]).all()
 
 
 def test_the_best_weights_are_kept(trained: Trained) -> None:
@@ -73,6 +94,64 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     options = Options(hidden=8, epochs_max=2, window_readings=32, device="cpu")
     first, second = (train(waves(8, 200), ("a", "b"), options, lambda _: None).model.predictor.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.usefixtures("trained")  # by then the score is compiled
+def test_a_quick_fit_beats_both_baselines_and_takes_seconds() -> None:
+    recorded = pumps(machines=12, hours=6)
+    begun = time.process_time()
+    result = train(recorded, CHANNELS, Options(is_quick=True), lambda _: None)
+    assert time.process_time() - begun < 8
+    assert sum(map(len, recorded)) > 20_000
+    for baseline in ("persistence", "linear"):
+        assert np.mean(result.errors["network"] / result.errors[baseline]) < 0.97
+    assert "earns its place" in result.verdict
+    assert training_png(result).startswith(b"\x89PNG")
+
+
+def test_a_quick_fit_depends_on_the_seed_alone() -> None:
+    def weights(seed: int) -> dict[str, torch.Tensor]:
+        return train(waves(8, 200), ("a", "b"), Options(hidden=8, seed=seed, is_quick=True), lambda _: None).model.predictor.state_dict()
+
+    first, again, other = weights(1), weights(1), weights(2)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["lstm.weight_hh_l0"], other["lstm.weight_hh_l0"])
+
+
+def test_a_quick_fit_bears_missing_values_and_stacked_cells() -> None:
+    recorded = waves(8, 400)
+    for sequence in recorded:
+        sequence.value[::7, 0] = np.nan
+    result = train(recorded, ("a", "b"), Options(hidden=16, layers=2, is_quick=True), lambda _: None)
+    assert (result.errors["network"] < 0.7 * result.errors["persistence"]).all()
+    with pytest.raises(ConfigError, match="quick"):
+        train(recorded, ("a", "b"), Options(kind="reconstruction", is_quick=True), lambda _: None)
+
+
+def test_sums_over_chunks_give_the_readout_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory is carried from chunk to chunk, and no row is lost between them."""
+    value = waves(1, 500)[0].value
+    x = Scaling.fit(value).scaled(value)
+    torch.manual_seed(1)
+    lstm = torch.nn.LSTM(2, 8, batch_first=True)
+    whole = next(memories(lstm, x))
+    monkeypatch.setattr("detector.lab.reservoir.CHUNK_READINGS", 64)
+    chunks, sums = list(memories(lstm, x)), Moments(10, 2)
+    assert np.allclose(np.concatenate(chunks), whole, atol=1e-6)
+    for start, chunk in zip(range(0, 500, 64), chunks, strict=True):
+        sums.add(chunk, np.roll(x, -1, axis=0)[start : start + 64])
+    weight = readout(sums, sums)
+    at_once = Moments(10, 2).add(whole, np.roll(x, -1, axis=0))
+    assert np.allclose(weight, readout(at_once, at_once), atol=1e-5)
+    errors = np.roll(x, -1, axis=0) - whole @ weight[:-1] - weight[-1]
+    assert np.allclose(sums.error(weight), (errors**2).mean(axis=0), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("window", "horizons"), [(8, (1,)), (20, (1, 5)), (256, (1, 5, 10, 20))])
+def test_what_a_window_is_too_short_for_is_not_learned_in_it(window: int, horizons: tuple[int, ...]) -> None:
+    assert horizons_of(window) == horizons
+    short = Options(hidden=8, window_readings=window, epochs_max=1)
+    assert np.isfinite(train(waves(1, 700), ("a", "b"), short, lambda _: None).epochs[0].held_out_loss)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,11 @@ What a network is worth is the difference to its twins: `linear` expects from th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from detector.core.predictor import Predictor
@@ -22,14 +20,13 @@ from detector.core.terms import WEIGHTS, band_signals
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
+from detector.lab.reservoir import Moments, memories, randomise, readout
 from detector.lab.sequences import LANES, filled
-from detector.lab.train import TYPICAL_MIN, Options, remember_long
-from detector.lab.train import fit as train_predictor
+from detector.lab.train import Options, fit_memory
 
 HORIZONS = (1, 5, 10)
-RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
 HIDDEN = 128
-TRAINED_HIDDEN, EPOCHS_MAX, LANE_READINGS_MIN = 64, 40, 400
+EPOCHS_MAX, NOISE, LANE_READINGS_MIN = 15, 0.1, 300
 
 
 def fused(name: str, about: str, fit_expect: FitForecast, terms: Sequence[str] = TERMS, *, is_seeded: bool = False) -> Method:
@@ -92,17 +89,18 @@ def linear(fit: F4, choose: F4, seed: int) -> Forecast:
 
 def random_memory(fit: F4, choose: F4, seed: int) -> Forecast:
     """An LSTM of random weights with time constants from 1 to 200 readings, and a ridge readout of its hidden state."""
-    return _readout(fit, choose, _hidden(_random_lstm(fit.shape[1], seed)))
+    torch.manual_seed(seed)
+    lstm = nn.LSTM(fit.shape[1], HIDDEN, batch_first=True)
+    randomise(lstm)
+    return _readout(fit, choose, _hidden(lstm))
 
 
 def trained_memory(fit: F4, choose: F4, seed: int) -> Forecast:
-    """An LSTM trained on this series to expect the next reading, and the same ridge readout of its hidden state."""
+    """The same LSTM, trained on this series as `detector train` does it, and the same ridge readout of its hidden state."""
     torch.manual_seed(seed)
-    predictor = Predictor(fit.shape[1], TRAINED_HIDDEN)
-    remember_long(predictor.lstm)
-    typical = np.maximum(np.abs(np.diff(fit, axis=0)).mean(axis=0), TYPICAL_MIN)
-    options = Options(hidden=TRAINED_HIDDEN, epochs_max=EPOCHS_MAX, minutes_max=float("inf"), seed=seed)
-    train_predictor(predictor, _lanes(fit), [choose], typical, options, lambda epoch: None)
+    predictor = Predictor(fit.shape[1], HIDDEN)
+    options = Options(hidden=HIDDEN, epochs_max=EPOCHS_MAX, minutes_max=float("inf"), noise=NOISE, seed=seed)
+    fit_memory(predictor, _lanes(fit), [choose], options, lambda epoch: None)
     return _readout(fit, choose, _hidden(predictor.lstm))
 
 
@@ -112,24 +110,7 @@ def _lanes(x: F4) -> list[F4]:
 
 
 def _hidden(lstm: nn.LSTM) -> Callable[[F4], F4]:
-    def features(x: F4) -> F4:
-        with torch.inference_mode():
-            h: F4 = lstm(torch.from_numpy(x).unsqueeze(0))[0][0].numpy()
-        return np.concatenate((h, x), axis=1)
-
-    return features
-
-
-def _random_lstm(channels: int, seed: int) -> nn.LSTM:
-    torch.manual_seed(seed)
-    lstm = nn.LSTM(channels, HIDDEN, batch_first=True)
-    weight = dict(lstm.named_parameters())
-    with torch.no_grad():
-        for gate in torch.split(weight["weight_hh_l0"], HIDDEN):
-            nn.init.orthogonal_(gate)
-        nn.init.normal_(weight["weight_ih_l0"], std=1 / math.sqrt(channels))
-    remember_long(lstm)
-    return lstm
+    return lambda x: np.concatenate(list(memories(lstm, x)))
 
 
 def _readout(fit: F4, choose: F4, features: Callable[[F4], F4]) -> Forecast:
@@ -137,37 +118,26 @@ def _readout(fit: F4, choose: F4, features: Callable[[F4], F4]) -> Forecast:
 
     How strong a ridge is, is chosen per channel and horizon on the readings that were not fitted.
     """
-    both = np.concatenate((fit, choose))
-    inputs = _with_one(features(both))
-    weights = [_ridge(inputs, both, len(fit), horizon) for horizon in HORIZONS]
+    both, n = np.concatenate((fit, choose)), len(fit)
+    inputs = features(both)
+    weights = [
+        readout(
+            Moments(inputs.shape[1], both.shape[1]).add(inputs[: n - horizon], both[horizon:n]),
+            Moments(inputs.shape[1], both.shape[1]).add(inputs[n - horizon : -horizon], both[n:]),
+        )
+        for horizon in HORIZONS
+    ]
 
     def expect(x: F4) -> F4:
-        inputs = _with_one(features(x))
+        inputs = features(x)
         expected = np.zeros_like(x)
         for horizon, weight in zip(HORIZONS, weights, strict=True):
-            ahead = (inputs @ weight).astype(np.float32)
+            ahead = (inputs @ weight[:-1] + weight[-1]).astype(np.float32)
             ahead = np.concatenate((np.repeat(x[:1] * 0, min(horizon, len(x)), axis=0), ahead[:-horizon]))
             expected += ahead / len(HORIZONS)
         return np.clip(expected, both.min(axis=0), both.max(axis=0))
 
     return expect
-
-
-def _with_one(features: F4) -> NDArray[np.float64]:
-    return np.concatenate((features, np.ones((len(features), 1), np.float32)), axis=1).astype(np.float64)
-
-
-def _ridge(inputs: NDArray[np.float64], x: F4, n: int, horizon: int) -> NDArray[np.float64]:
-    """f8[F, D] weights from the first n readings; the ridge of each channel by its error on the others."""
-    past, now = inputs[: n - horizon], x[horizon:n].astype(np.float64)
-    later, then = inputs[n - horizon : -horizon], x[n:].astype(np.float64)
-    gram, target = past.T @ past, past.T @ now
-    unit = np.trace(gram) / len(gram) * np.eye(len(gram))
-    tried = [np.linalg.solve(gram + ridge * unit, target) for ridge in RIDGES]
-    errors = np.stack([((later @ weight - then) ** 2).mean(axis=0) for weight in tried])
-    best = errors.argmin(axis=0)
-    chosen: NDArray[np.float64] = np.stack(tried)[best, :, np.arange(x.shape[1])].T
-    return chosen
 
 
 WHITENED = (

@@ -1,0 +1,54 @@
+"""What a predictor, once trained, makes of recorded sequences: its residuals and their scores, as the service would compute them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detector.core.predictor import STEP_ROWS_MULTIPLE, Predictor
+from detector.core.scoring import BandScorer
+from detector.lab.sequences import burn_in
+
+F4 = NDArray[np.float32]
+
+
+def residuals(predictor: Predictor, xs: Sequence[F4]) -> list[F4]:
+    """What the service would compute, per sequence f4[T, D]; missing values are fed their own expectation, step by step."""
+    es = [np.empty_like(x) for x in xs]
+    with_gaps = [place for place, x in enumerate(xs) if np.isnan(x).any()]
+    for place in set(range(len(xs))).difference(with_gaps):
+        with torch.inference_mode():  # the same sums in another order, and many times as fast
+            es[place][:] = xs[place] - predictor.unroll(torch.from_numpy(xs[place]).unsqueeze(0))[0][0].numpy()
+    if with_gaps:
+        _step_by_step(predictor, [xs[place] for place in with_gaps], [es[place] for place in with_gaps])
+    return es
+
+
+def _step_by_step(predictor: Predictor, xs: Sequence[F4], es: Sequence[F4]) -> None:
+    """Play sequences side by side, and write their residuals to `es`."""
+    rows = len(xs) + (-len(xs) % STEP_ROWS_MULTIPLE)
+    d = predictor.channels
+    h = np.zeros((rows, predictor.layers, predictor.hidden), np.float32)
+    c, last = np.zeros_like(h), np.zeros((rows, d), np.float32)
+    for t in range(max(len(x) for x in xs)):
+        now = np.full((rows, d), np.nan, np.float32)
+        for row, x in enumerate(xs):
+            if t < len(x):
+                now[row] = x[t]
+        expected = predictor.step(now, h, c, last)
+        for row, e in enumerate(es):
+            if t < len(e):
+                e[t] = now[row] - expected[row]
+
+
+def score_all(scorer: BandScorer, values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4]) -> F4:
+    """The scores of whole sequences, as the service would compute them, without each sequence's start."""
+    scores = []
+    for value, x, e in zip(values, xs, es, strict=True):
+        state = {name: column.array(1) for name, column in scorer.columns().items()}
+        score = scorer.score(np.zeros(len(x), np.int32), value, x, e, state)  # one stream, reading after reading
+        scores.append(score[burn_in(score) :])
+    return np.concatenate(scores)

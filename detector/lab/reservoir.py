@@ -1,0 +1,141 @@
+"""A memory that needs no training: an LSTM of random weights, and a readout of it in closed form.
+
+    u = [h, x, 1]      h: memory after x, of an LSTM whose weights are drawn and stay as they are
+    y                  what is to be expected of u
+    W = (G + r tr(G)/F I)^-1 C      G = sum of u u', C = sum of u y', F their width; r chosen per channel on readings that were held out
+
+Orthogonal recurrent blocks keep a disturbance from growing or dying out within a few readings, and forget gates whose time constants are
+spread log-uniformly keep every time scale at hand. G and C are sums: readings are played chunk by chunk, however many there are.
+
+source: Jaeger, "The echo state approach", 2001; Tallec and Ollivier, "Can recurrent neural networks warp time?", 2018 (forget gates)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from detector.core.predictor import Predictor
+from detector.lab.sequences import BURN_IN, filled
+
+F4 = NDArray[np.float32]
+F8 = NDArray[np.float64]
+
+MEMORY_READINGS_MAX = 200
+"""Longest time constant of the forget gates; they are log-uniform from 1."""
+STRENGTHS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+"""Ridges to choose from, parts of the mean square of what is read. A series without noise wants the smallest."""
+CHUNK_READINGS = 4_096
+
+
+def randomise(lstm: nn.LSTM) -> None:
+    """Draw all weights anew, from torch's generator: orthogonal recurrent blocks, spread time constants."""
+    with torch.no_grad():
+        for layer in range(lstm.num_layers):
+            recurrent, read = getattr(lstm, f"weight_hh_l{layer}"), getattr(lstm, f"weight_ih_l{layer}")
+            for gate in torch.split(recurrent, lstm.hidden_size):
+                nn.init.orthogonal_(gate)
+            nn.init.normal_(read, std=1 / math.sqrt(read.shape[1]))
+    remember_long(lstm)
+
+
+def remember_long(lstm: nn.LSTM) -> None:
+    """Start the forget gates with time constants spread log-uniformly from 1 to MEMORY_READINGS_MAX readings."""
+    hidden = lstm.hidden_size
+    with torch.no_grad():
+        for layer in range(lstm.num_layers):
+            constants = torch.exp(torch.rand(hidden) * math.log(MEMORY_READINGS_MAX)) + 1e-3
+            bias = getattr(lstm, f"bias_ih_l{layer}")
+            getattr(lstm, f"bias_hh_l{layer}").zero_()
+            bias.zero_()
+            bias[hidden : 2 * hidden] = torch.log(constants)
+            bias[:hidden] = -torch.log(constants)
+
+
+def memories(lstm: nn.LSTM, x: F4) -> Iterator[F4]:
+    """Play one sequence from an empty memory: [h, x] after each reading, f4[n, H + D], in chunks.
+
+    x  f4[T, D] scaled, without NaN
+    """
+    state, device = None, next(lstm.parameters()).device
+    for start in range(0, len(x), CHUNK_READINGS):
+        chunk = x[start : start + CHUNK_READINGS]
+        with torch.inference_mode():
+            h, state = lstm(torch.from_numpy(chunk).unsqueeze(0).to(device), state)
+        yield np.concatenate((h[0].cpu().numpy(), chunk), axis=1)
+
+
+class Moments:
+    """The sums that a ridge regression of D channels on F features and a constant needs.
+
+    gram    f8[F + 1, F + 1]      cross  f8[F + 1, D]      square  f8[D] sum of what is expected, squared
+    """
+
+    def __init__(self, features: int, channels: int) -> None:
+        self.gram, self.cross = np.zeros((features + 1, features + 1)), np.zeros((features + 1, channels))
+        self.square, self.count = np.zeros(channels), 0
+
+    def add(self, features: F4, target: F4) -> Moments:
+        """Take rows along: features [N, F], target [N, D], without NaN."""
+        u = np.concatenate((features, np.ones((len(features), 1))), axis=1, dtype=np.float64)
+        y = np.asarray(target, np.float64)
+        self.gram += u.T @ u
+        self.cross += u.T @ y
+        self.square += (y**2).sum(axis=0)
+        self.count += len(u)
+        return self
+
+    def readout(self, strength: float) -> F8:
+        """Weights f8[F + 1, D], the constant last."""
+        ridge = strength * max(float(np.trace(self.gram)), 1e-9) / len(self.gram)
+        return np.asarray(np.linalg.solve(self.gram + ridge * np.eye(len(self.gram)), self.cross), np.float64)
+
+    def error(self, weight: F8) -> F8:
+        """Mean squared error of these weights per channel, f8[D]."""
+        total = self.square - 2 * (weight * self.cross).sum(axis=0) + (weight * (self.gram @ weight)).sum(axis=0)
+        return np.asarray(total / max(self.count, 1), np.float64)
+
+
+def readout(fit: Moments, held_out: Moments) -> F8:
+    """Weights f8[F + 1, D] of `fit`, each channel with the ridge that errs least on what was held out."""
+    tried = [fit.readout(strength) for strength in STRENGTHS]
+    best = np.argmin([held_out.error(weight) for weight in tried], axis=0)
+    chosen: F8 = np.stack(tried)[best, :, np.arange(len(best))].T
+    return chosen
+
+
+def fit_head(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4]) -> None:
+    """Fit the head of a prediction in closed form; the LSTM stays as it is.
+
+    The regression is of changes, so that what a ridge shrinks ends at persistence.
+
+    xs, held_out  per sequence f4[T, D] scaled, NaN where missing (counted as the last value seen); the starts are left out
+    """
+    weight = readout(moments_of_changes(predictor, xs, (1,)), moments_of_changes(predictor, held_out, (1,)))
+    channels = np.arange(predictor.channels)
+    weight[predictor.hidden + channels, channels] += 1
+    with torch.no_grad():
+        predictor.head.weight.copy_(torch.from_numpy(weight[:-1].T))
+        predictor.head.bias.copy_(torch.from_numpy(weight[-1]))
+
+
+def moments_of_changes(predictor: Predictor, xs: Sequence[F4], horizons: Sequence[int]) -> Moments:
+    """Of all D channels' changes at every horizon (increasing), K D of them, regressed on the memory and the last value.
+
+    xs  as in `fit_head`
+    """
+    moments = Moments(predictor.hidden + predictor.channels, predictor.channels * len(horizons))
+    for sequence in xs:
+        x = filled(sequence)
+        end, start = len(x) - horizons[-1], BURN_IN if len(x) > 2 * BURN_IN else 0
+        at = 0
+        for rows in memories(predictor.lstm, x[: max(end, 0)]):
+            now = np.arange(at, at + len(rows))[max(start - at, 0) :]
+            moments.add(rows[now - at], np.concatenate([x[now + horizon] - x[now] for horizon in horizons], axis=1))
+            at += len(rows)
+    return moments
