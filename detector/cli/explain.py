@@ -45,9 +45,9 @@ def explain(
     at = np.flatnonzero(recorded.stream == recorded.streams.index(name))
     at = at[np.argsort(recorded.event_time_us[at], kind="stable")]
     event_time_us, value = recorded.event_time_us[at], recorded.value[at].astype(np.float32)
-    found = gates_over_time(bundle, value)
+    found, network = gates_over_time(bundle, value), bundle.predictor.network
     if out is not None:
         write_gates(out, event_time_us, found)
     if picture is not None:
-        picture.write_bytes(gates_png(bundle, event_time_us, value, found))
-    typer.echo(f"{len(at)} readings of {name}, {bundle.predictor.layers} x {bundle.predictor.hidden} units -> {out or picture}")
+        picture.write_bytes(gates_png(bundle, event_time_us, found))
+    typer.echo(f"{len(at)} readings of {name}, {network.layers} x {network.hidden} units -> {out or picture}")

@@ -146,7 +146,8 @@ class Alerting:
     def _channels(self, row: int, judged: Judged) -> tuple[ChannelReason, ...]:
         model = self._model
         share = model.scorer.shares(row, judged.x, judged.e, self._states)
-        band = model.scorer.error_scale * model.scaling.scale
+        units = model.scaling.of(np.array([row]), self._states)
+        band = (model.scorer.error_scale * units.residual * units.scale).ravel()
         return tuple(
             ChannelReason(
                 name=model.channels[k],

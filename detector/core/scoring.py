@@ -17,7 +17,7 @@ is written as scalar code and compiled: it cannot depend on which other readings
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ F4 = NDArray[np.float32]
 
 RATES = np.array([0.3, 0.1, 0.03], np.float32)
 BANDS = len(RATES) + 1
+PER_CHANNEL = ("band_scale", "error_scale", "error_fast", "same_max", "gone_max")
+WHITENINGS = ("band_white", "error_white")
+"""What of a `BandScorer` has an entry per channel, and what joins channels; the rest is about terms."""
 TERMS = ("bands", "errors", "joint", "runs")
 SHRINK_BANDS = 0.05
 SHRINK_ERRORS = 0.1
@@ -119,6 +122,14 @@ class BandScorer:
         weight = np.nan_to_num((bands**2).mean(axis=0) + (e / self.error_scale) ** 2) + np.where(runs > 1, runs, 0) ** 2
         total = float(weight.sum())
         return (weight / total if total > 0 else np.full(self.channels, 1 / self.channels)).astype(np.float32)
+
+    def tiled(self, channels: int) -> BandScorer:
+        """What was fitted on one channel, for so many that know nothing of each other."""
+        assert self.channels == 1
+        apart = np.eye(channels, dtype=np.float32)
+        wide: dict[str, F4] = {name: np.repeat(getattr(self, name), channels, axis=-1) for name in PER_CHANNEL}
+        wide |= {name: np.kron(getattr(self, name), apart) for name in WHITENINGS}
+        return replace(self, **wide)
 
     @staticmethod
     def fit(values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4]) -> BandScorer:

@@ -34,9 +34,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert read.training == {"verdict": "good"}
     assert read.picture == b"png"
     model = read.model
+    assert isinstance(saved, Model)
+    assert isinstance(model, Model)
     assert (model.name, model.fingerprint, model.channels, model.prior) == ("mine", saved.fingerprint, saved.channels, saved.prior)
-    for name, value in saved.predictor.state_dict().items():
-        assert torch.equal(model.predictor.state_dict()[name], value)
+    for name, value in saved.predictor.network.state_dict().items():
+        assert torch.equal(model.predictor.network.state_dict()[name], value)
     for name, array in saved.scorer.arrays().items():
         assert np.array_equal(model.scorer.arrays()[name], array)
     x = np.random.default_rng(1).standard_normal((32, 3)).astype(np.float32)
@@ -45,7 +47,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         memory = np.zeros((32, 2, 8), np.float32)
         return predictor.eval().step(x, memory, memory.copy(), np.zeros((32, 3), np.float32))
 
-    assert np.array_equal(step(saved.predictor), step(model.predictor))
+    assert np.array_equal(step(saved.predictor.network), step(model.predictor.network))
 
 
 def test_the_fingerprint_covers_what_judging_depends_on(tmp_path: Path) -> None:

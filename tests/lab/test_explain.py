@@ -46,7 +46,7 @@ def test_the_command_writes_rows_and_a_picture(plant_recording: Path, tmp_path: 
     out, picture = tmp_path / "gates.parquet", tmp_path / "gates.png"
     assert main(["explain", str(plant_recording), "--name", "plant1/pump02", "--out", str(out), "--picture", str(picture)]) == 0
     table = pq.read_table(out)
-    assert table.column_names == ["event_time_us", "expected", *NAMES]
+    assert table.column_names == ["event_time_us", "expected", "scaled", "scaled_expected", *NAMES]
     assert len(table["forget"][0]) == 64
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert main(["explain", str(plant_recording), "--name", "nobody", "--out", str(out)]) == 1

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from detector.core.detect import Detector
+from detector.core.scaling import Scaling
 from detector.errors import DataError
 from detector.lab.baselines import LinearForecast, mean_error, persistence
 from detector.lab.picture import training_png
@@ -65,13 +66,15 @@ def test_the_service_computes_the_residuals_that_calibrated_it(trained: Trained)
     detector = Detector(model)
     batch = log_of([("m", t, values) for t, values in enumerate(recorded)], recorded.shape[1]).batch(detector)
     expected = detector.detect(batch).expected
-    e = residuals(model.predictor, [model.scaling.scaled(recorded)])[0]
-    assert np.allclose(model.scaling.scaled(recorded) - model.scaling.scaled(expected), e, atol=1e-4)
+    scaling = model.scaling
+    assert isinstance(scaling, Scaling)
+    e = residuals(model.predictor.network, [scaling.scaled(recorded)])[0]
+    assert np.allclose(scaling.scaled(recorded) - scaling.scaled(expected), e, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
     options = Options(hidden=8, epochs_max=2, window_readings=32, device="cpu")
-    first, second = (train(waves(8, 200), ("a", "b"), options, lambda _: None).model.predictor.state_dict() for _ in range(2))
+    first, second = (train(waves(8, 200), ("a", "b"), options, lambda _: None).model.predictor.network.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
