@@ -69,7 +69,11 @@ def load_bundle(path_or_name: str | Path, channels: Sequence[str] | None = None)
     raises BundleError  missing, damaged, or of a version that this program does not know
     raises ConfigError  the bundle is universal, and nothing names the channels
     """
-    model = read_bundle(path_or_name).model
+    return for_channels(read_bundle(path_or_name).model, channels)
+
+
+def for_channels(model: Model | Universal, channels: Sequence[str] | None) -> Model:
+    """A model ready to judge: a universal one gets its channels, any other has them. raises ConfigError  as `load_bundle`"""
     if isinstance(model, Model):
         return model
     if not channels:

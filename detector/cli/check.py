@@ -28,10 +28,9 @@ def check(
     require_topics(settings)
     typer.echo(f"configuration  good: group {settings.group}")
 
-    from detector.adapters.bundle import load_bundle
     from detector.cli import wiring
 
-    bundle = load_bundle(settings.model)
+    bundle = wiring.load_model(settings)
     wiring.reading_format(settings.input, bundle.channels)
     typer.echo(f"model          good: {bundle.name} {bundle.fingerprint[:12]}, channels {', '.join(bundle.channels)}")
     if not broker:

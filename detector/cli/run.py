@@ -37,7 +37,6 @@ def serve(config: Config) -> None:
     from threading import Event
 
     from detector import __version__
-    from detector.adapters.bundle import load_bundle
     from detector.adapters.http import HttpServer
     from detector.adapters.kafka_log import KafkaLog
     from detector.adapters.telemetry import Telemetry
@@ -47,7 +46,7 @@ def serve(config: Config) -> None:
     from detector.service.signals import stop_on_signals
 
     faulthandler.enable(sys.__stderr__ or 2)  # a crash inside librdkafka or torch says where it was called
-    model = load_bundle(config.model)
+    model = wiring.load_model(config)
     written = wiring.reading_format(config.input, model.channels)
     detector = Detector(model, wiring.settings(config))
     if not detector.self_test():

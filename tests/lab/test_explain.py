@@ -44,10 +44,13 @@ def test_the_gates_lead_to_what_the_detector_expected(value: np.ndarray[tuple[in
 
 def test_the_command_writes_rows_and_a_picture(plant_recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, picture = tmp_path / "gates.parquet", tmp_path / "gates.png"
-    assert main(["explain", str(plant_recording), "--name", "plant1/pump02", "--out", str(out), "--picture", str(picture)]) == 0
+    assert (
+        main(["explain", str(plant_recording), "--model", "plant", "--name", "plant1/pump02", "--out", str(out), "--picture", str(picture)])
+        == 0
+    )
     table = pq.read_table(out)
     assert table.column_names == ["event_time_us", "expected", "scaled", "scaled_expected", *NAMES]
     assert len(table["forget"][0]) == 64
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert main(["explain", str(plant_recording), "--name", "nobody", "--out", str(out)]) == 1
+    assert main(["explain", str(plant_recording), "--model", "plant", "--name", "nobody", "--out", str(out)]) == 1
     assert "has no stream 'nobody'" in capsys.readouterr().err
