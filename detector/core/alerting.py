@@ -145,8 +145,8 @@ class Alerting:
 
     def _channels(self, row: int, judged: Judged) -> tuple[ChannelReason, ...]:
         model = self._model
-        share = model.scorer.shares(row, judged.x, judged.e, self._states)
         units = model.scaling.of(np.array([row]), self._states)
+        share = model.scorer.shares(row, judged.x, judged.e, self._states, units.usual)
         band = (model.scorer.error_scale * units.residual * units.scale).ravel()
         return tuple(
             ChannelReason(

@@ -216,8 +216,8 @@ class Detector:
         units = self.model.scaling.of(rows, states)
         x = units.scaled(value)
         expected = self._advance(rows, x)
-        e, unlike = units.residuals(x, expected), x - expected
-        score = self.model.scorer.score(rows, value, x, e, states)
+        e = units.residuals(x, expected)
+        score = self.model.scorer.score(rows, value, x, e, states, units.usual)
         p, event = judge(
             rows, score, time_us, walk.order.interval_us[at], states,
             settings.budget_period_us, settings.warmup_readings, settings.accept_after_us or 0.0, self.model.prior,
@@ -225,15 +225,15 @@ class Detector:
         verdicts.disposition[position] = np.where(is_settled, Disposition.SCORED, Disposition.WARMUP)
         verdicts.score[position] = score
         verdicts.tail_probability[position] = p
-        verdicts.expected[position] = expected = units.unscaled(expected)
+        verdicts.expected[position] = unscaled = units.unscaled(expected)
         for i in np.flatnonzero(event).tolist():
-            judged = Judged(value[i], expected[i], x[i], e[i], float(score[i]), float(p[i]))
+            judged = Judged(value[i], unscaled[i], x[i], e[i], float(score[i]), float(p[i]))
             alert = self._alerting.scored(walk.batch, int(position[i]), int(rows[i]), int(event[i]), int(time_us[i]), judged)
             walk.alerts.append(alert)
         for i in np.flatnonzero(states["is_open"][rows]).tolist():
             partition = walk.batch.partitions[walk.batch.partition[position[i]]]
             verdicts.alert[int(position[i])] = self._alerting.open_id(int(rows[i]), partition)
-        self.model.scaling.learn(rows, value, unlike, event, states)  # judged first
+        self.model.scaling.learn(rows, value, x, x - expected, event, states)  # judged first
 
     def _advance(self, rows: NDArray[np.int32], x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gather the memory of a step's streams, expect, advance, scatter; returns the expected values, scaled, f4[B, D]."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.scoring import MEASURED_IN_TRAINING, Usual
 from detector.core.states import Column
 
 SCALED_MAX = 20.0
@@ -26,12 +27,14 @@ class Scaling:
     location, scale  f4[D], or f8[B, D] where every stream has its own; scale > 0
     limit            largest scaled value
     residual         usual size of a residual, scaled units: residuals are scored in units of it
+    usual            what else is scored in units of its usual size
     """
 
     location: NDArray[np.floating[Any]]
     scale: NDArray[np.floating[Any]]
     limit: float | NDArray[np.float32] = SCALED_MAX
     residual: float | NDArray[np.float32] = 1.0
+    usual: Usual = MEASURED_IN_TRAINING
 
     @staticmethod
     def fit(value: NDArray[np.float32]) -> Scaling:
@@ -74,6 +77,12 @@ class Scaling:
         return self
 
     def learn(
-        self, rows: NDArray[np.int32], value: NDArray[np.float32], e: NDArray[np.float32], event: NDArray[np.uint8], states: Any
+        self,
+        rows: NDArray[np.int32],
+        value: NDArray[np.float32],
+        x: NDArray[np.float32],
+        e: NDArray[np.float32],
+        event: NDArray[np.uint8],
+        states: Any,
     ) -> None:
         """Nothing: what was measured in training stays."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -38,6 +38,20 @@ SHRINK_BANDS = 0.05
 SHRINK_ERRORS = 0.1
 SCALE_FLOOR = 0.01
 LARGEST = 3
+
+
+class Usual(NamedTuple):
+    """What is usual for each stream, where streams measure it themselves; in units of it the score is the same for all.
+
+    bands  f4[B, 4, D] size of the bands
+    run    f4[B, D]    longest run of one value, readings
+    """
+
+    bands: float | F4 = 1.0
+    run: float | F4 = 1.0
+
+
+MEASURED_IN_TRAINING = Usual()
 
 
 @dataclass(frozen=True)
@@ -86,39 +100,44 @@ class BandScorer:
             "gone": Column("i4", (d,)),
         }
 
-    def score(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any) -> F4:
+    def score(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> F4:
         """Score readings one after the other: a step, or one stream's sequence.
 
         rows     i4[B] rows of `states`, whose columns are advanced
         value    f4[B, D] engineering units, NaN where missing
         x, e     f4[B, D] scaled readings and residuals, NaN where missing
+        usual    of these streams
         returns  f4[B] >= 0
         """
         out = np.empty(len(rows), np.float32)
-        self._run(rows, value, x, e, states, out, np.empty((0, len(TERMS)), np.float32))
+        self._run(rows, value, x, e, states, usual, out, np.empty((0, len(TERMS)), np.float32))
         return out
 
-    def terms(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any) -> F4:
+    def terms(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> F4:
         """As `score`, term by term: f4[B, 4] in the order of TERMS."""
         parts = np.empty((len(rows), len(TERMS)), np.float32)
-        self._run(rows, value, x, e, states, np.empty(len(rows), np.float32), parts)
+        self._run(rows, value, x, e, states, usual, np.empty(len(rows), np.float32), parts)
         return parts
 
-    def _run(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, out: F4, parts: F4) -> None:
-        _score(rows, value, x, e, *self._state(states), *self.arrays().values(), out, parts)
+    def _run(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual, out: F4, parts: F4) -> None:
+        sizes = np.full((len(rows), BANDS, self.channels), usual.bands, np.float32)
+        runs = np.full((len(rows), self.channels), usual.run, np.float32)
+        _score(rows, value, x, e, sizes, runs, *self._state(states), *self.arrays().values(), out, parts)
 
     @staticmethod
     def _state(states: Any) -> tuple[NDArray[Any], ...]:
         return tuple(states[name] for name in ("bands", "error_band", "terms", "value_last", "same", "gone"))
 
-    def shares(self, row: int, x: F4, e: F4, states: Any) -> F4:
+    def shares(self, row: int, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> F4:
         """Which channels a score comes from, for people: f4[D], sum 1.
 
-        row, x f4[D], e f4[D]: the reading just scored
+        row, x f4[D], e f4[D], usual as in `score`, of one reading: the one just scored
         """
         bands = np.zeros((BANDS, self.channels), np.float32)
         _bands_of(np.where(np.isnan(x), states["bands"][row][0], x), states["bands"][row], self.band_scale, bands)
-        runs = np.maximum(states["same"][row] / self.same_max, states["gone"][row] / self.gone_max)
+        bands = (bands / usual.bands).reshape(BANDS, -1)
+        same_max = self.same_max * np.ravel(usual.run)
+        runs = np.maximum(states["same"][row] / same_max, states["gone"][row] / self.gone_max)
         weight = np.nan_to_num((bands**2).mean(axis=0) + (e / self.error_scale) ** 2) + np.where(runs > 1, runs, 0) ** 2
         total = float(weight.sum())
         return (weight / total if total > 0 else np.full(self.channels, 1 / self.channels)).astype(np.float32)
@@ -132,14 +151,16 @@ class BandScorer:
         return replace(self, **wide)
 
     @staticmethod
-    def fit(values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4]) -> BandScorer:
+    def fit(values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4], usual: Sequence[F4] | None = None) -> BandScorer:
         """Measure every divisor on normal readings.
 
         values, xs  per stream f4[T, D]: engineering units and scaled; no weight depends on these bands, so any stream will do
         es          per stream f4[T, D]: residuals on streams that no weight saw
+        usual       per stream f4[T, 4 D]: usual size of the bands, where every stream has its own
         """
         d = xs[0].shape[1]
         bands = np.concatenate([band_signals(x) for x in xs])
+        bands /= 1.0 if usual is None else np.concatenate(usual)
         fast = np.concatenate([_fast_band(e) for e in es])
         band_scale, error_fast = _scale(bands), _scale(fast)
         bands, fast = bands / band_scale, fast / error_fast
@@ -215,7 +236,7 @@ def _square(white, f):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _score(  # type: ignore[no-untyped-def]
-    rows, value, x, e,
+    rows, value, x, e, sizes, runs,
     bands, error_band, terms, value_last, same, gone,
     band_scale, band_white, band_q99, error_scale, error_fast, error_white, error_q99, same_max, gone_max,
     out, parts,
@@ -240,7 +261,7 @@ def _score(  # type: ignore[no-untyped-def]
             gone[r, k] = 0
             same[r, k] = same[r, k] + 1 if value[i, k] == value_last[r, k] else 0
             value_last[r, k] = value[i, k]
-            run = max(run, same[r, k] / same_max[k])
+            run = max(run, same[r, k] / (same_max[k] * runs[i, k]))
             seen[k] = x[i, k]
             error_band[r, k] += np.float32(0.3) * (e[i, k] - error_band[r, k])
             g[k] = (e[i, k] - error_band[r, k]) / error_fast[k]
@@ -252,9 +273,9 @@ def _score(  # type: ignore[no-untyped-def]
             elif size > top2:
                 top2 = size
         _bands_of(seen, bands[r], band_scale, f)
+        usual = sizes[i].reshape(4 * d)
         for k in range(4 * d):
-            if np.isnan(flat[k]):
-                flat[k] = 0.0  # a channel that has never been seen
+            flat[k] = 0.0 if np.isnan(flat[k]) else flat[k] / usual[k]  # NaN: a channel that has never been seen
         largest = (np.log1p(top0) + np.log1p(top1) + np.log1p(top2)) / min(d, 3)
         terms[r, 0] += np.float32(0.3) * (np.float32(largest) - terms[r, 0])
         joint = np.log1p(_square(error_white, g) / error_q99[0])

@@ -17,14 +17,14 @@ NAMES = Gates._fields
 
 @torch.inference_mode()
 def explain(model: Model, value: F4) -> dict[str, F4]:
-    """Run one stream from an empty memory.
+    """Run one stream from an empty memory, as if it never had an alert: what measures itself goes on learning.
 
     value    f4[T, D] engineering units, NaN where missing
     returns  per name: `expected` f4[T, D] engineering units; `scaled`, `scaled_expected` f4[T, D]; `input`, `forget`, `candidate`,
              `output`, `cell`, `hidden` f4[T, L, H], where every channel has a memory of its own f4[T, L, D H]
     """
     network = model.predictor.eval().network
-    columns = model.scaling.columns() | {"is_open": Column("u1")}
+    columns = model.scaling.columns() | model.scorer.columns() | {"is_open": Column("u1"), "evidence": Column("f8")}
     states, row, event = {name: column.array(1) for name, column in columns.items()}, np.zeros(1, np.int32), np.zeros(1, np.uint8)
     h, c, last = network.state(value.shape[1] // network.channels)
     told: list[tuple[F4, F4, F4]] = []
@@ -38,7 +38,8 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
         step = gates_of(network.lstm, fed, h, c)
         h, c, last = torch.stack([layer.hidden for layer in step]), torch.stack([layer.cell for layer in step]), fed
         expected = (prior if network.kind == "prediction" else network.read(h[-1], last)).numpy().reshape(x.shape)
-        model.scaling.learn(row, now, x - expected, event, states)
+        model.scorer.score(row, now, x, units.residuals(x, expected), states, units.usual)
+        model.scaling.learn(row, now, x, x - expected, event, states)
         told.append((units.unscaled(expected), x, expected))
         layers.append(step)
     found: dict[str, F4] = {

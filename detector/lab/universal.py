@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from detector.core.predictor import Predictor
 from detector.core.running import RunningScaling
+from detector.core.scoring import BANDS, BandScorer, Usual
 from detector.core.states import Column
+from detector.core.threshold import Prior
 from detector.lab.sequences import filled
 from detector.lab.synthetic import synthetic
 from detector.lab.train import TYPICAL_MIN, remember_long
@@ -25,6 +27,13 @@ F4 = NDArray[np.float32]
 LENGTHS = (512, 1_024, 2_048, 4_096)
 """Readings of the series of a batch, in turn."""
 LEARNING_RATE_MIN = 5e-5
+ONE = np.ones(1, np.float32)
+PLAIN = BandScorer(np.ones((BANDS, 1), np.float32), np.eye(BANDS, dtype=np.float32), ONE, ONE, ONE, ONE[None], ONE, ONE, ONE)
+"""A score with nothing measured: it moves the memories of a score before there is one."""
+SETTLED = 200
+"""Calibration leaves out so many readings of a series: its memory and its scales are still young there."""
+CALIBRATION_SEEDS, CALIBRATION_SERIES = (7, 8), 256
+RUN_QUANTILE = 0.9999
 COLD = 10
 """The first readings of a series are not learned from: there is nothing yet to expect them by."""
 
@@ -48,13 +57,17 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """Series as the service sees them, one after the other reading, without alerts.
+    """Series as the service sees them, without alerts.
 
-    x, e  f4[S, T] scaled readings and residuals in units of their usual size
+    x, e   f4[S, T] scaled readings, and residuals in units of their usual size
+    usual  f4[S, T, 4] usual size of the bands
+    run    f4[S, T] how long a value has stayed the same, in units of the longest such run before
     """
 
     x: F4
     e: F4
+    usual: F4
+    run: F4
 
 
 def walk(values: F4, predictor: Predictor | None = None) -> Walked:
@@ -63,18 +76,23 @@ def walk(values: F4, predictor: Predictor | None = None) -> Walked:
     values  f4[S, T]; S a multiple of STEP_ROWS_MULTIPLE where there is a predictor of one channel
     """
     scaling, (series, readings) = RunningScaling(1), values.shape
-    states = {name: column.array(series) for name, column in (scaling.columns() | {"is_open": Column("u1")}).items()}
+    columns = scaling.columns() | PLAIN.columns() | {"is_open": Column("u1"), "evidence": Column("f8")}
+    states = {name: column.array(series) for name, column in columns.items()}
     rows, event = np.arange(series, dtype=np.int32), np.zeros(series, np.uint8)
     h = np.zeros((series, predictor.layers, predictor.hidden) if predictor else (0,), np.float32)
     c, last = h.copy(), np.zeros((series, 1), np.float32)
-    walked = Walked(np.empty_like(values), np.zeros_like(values))
+    walked = Walked(np.empty_like(values), np.empty_like(values), np.empty((series, readings, BANDS), np.float32), np.empty_like(values))
     for t in range(readings):
         value = np.ascontiguousarray(values[:, t : t + 1])
         units = scaling.of(rows, states)
         x = units.scaled(value)
         expected = predictor.step(x, h, c, last) if predictor else x
-        walked.x[:, t], walked.e[:, t] = x[:, 0], units.residuals(x, expected)[:, 0]
-        scaling.learn(rows, value, x - expected, event, states)
+        e = units.residuals(x, expected)
+        walked.x[:, t], walked.e[:, t] = x[:, 0], e[:, 0]
+        walked.usual[:, t] = np.asarray(units.usual.bands)[:, :, 0]
+        PLAIN.score(rows, value, x, e, states, units.usual)
+        walked.run[:, t] = (states["same"] / units.usual.run)[:, 0]
+        scaling.learn(rows, value, x, x - expected, event, states)
     return walked
 
 
@@ -125,3 +143,21 @@ def _learn(predictor: Predictor, x: F4, window: int, optimizer: torch.optim.Opti
 def typical(fed: Tensor) -> Tensor:
     """Persistence's mean error of each series, [S, 1, 1] of [S, T, 1]: in units of it, quiet series count as much as noisy ones."""
     return fed[:, COLD:].diff(dim=1).abs().mean(dim=1, keepdim=True).clamp(min=TYPICAL_MIN)
+
+
+def calibrated(network: Predictor) -> tuple[BandScorer, Prior]:
+    """The score and its prior, measured on series that no weight saw."""
+    values = np.concatenate([batch_of(seed, CALIBRATION_SERIES, LENGTHS[-1]) for seed in CALIBRATION_SEEDS])
+    walked = walk(values, network)
+    value, x, e = ([each[SETTLED:, None] for each in series] for series in (values, walked.x, walked.e))
+    scorer = BandScorer.fit(value, x, e, [each[SETTLED:] for each in walked.usual])
+    run = np.maximum(np.quantile(walked.run[:, SETTLED:], RUN_QUANTILE), 1).astype(np.float32)
+    scorer = replace(scorer, same_max=run[None])
+    return scorer, Prior.fit(np.concatenate([scores_of(scorer, *series) for series in zip(value, x, e, walked.usual, strict=True)]))
+
+
+def scores_of(scorer: BandScorer, value: F4, x: F4, e: F4, usual: F4) -> F4:
+    """Of one series from its SETTLED-th reading on."""
+    state = {name: column.array(1) for name, column in scorer.columns().items()}
+    rows = np.zeros(len(x), np.int32)
+    return scorer.score(rows, value, x, e, state, Usual(usual[SETTLED:, :, None]))[SETTLED:]
