@@ -168,6 +168,14 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
         scorer, prior = BandScorer(**part("scorer.")), Prior(**manifest["prior"])
         if is_universal:
             return Universal(name, fingerprint, network.eval(), scorer, prior)
-        return Model(name, fingerprint, tuple(channels), network.eval(), Scaling(tensors["scaling.location"], tensors["scaling.scale"]), scorer, prior)
+        return Model(
+            name,
+            fingerprint,
+            tuple(channels),
+            network.eval(),
+            Scaling(tensors["scaling.location"], tensors["scaling.scale"]),
+            scorer,
+            prior,
+        )
     except (KeyError, TypeError, RuntimeError) as error:
         raise BundleError(f"the bundle '{name}' lacks something: {error}", fix="train it again") from None

@@ -47,9 +47,9 @@ class Options:
     window   readings of truncated back-propagation
     """
 
-    hidden: int = 64
+    hidden: int = 32
     series: int = 256
-    rounds: int = 20
+    rounds: int = 40
     window: int = 64
     learning_rate: float = 4e-3
     seed: int = 1
