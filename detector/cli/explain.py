@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detector.cli.options import ModelName
+from detector.cli.options import ModelName, names_in
 from detector.errors import ConfigError, DataError
 
 
@@ -41,7 +41,7 @@ def explain(
     from detector.lab.explain import explain as gates_over_time
     from detector.lab.explain import gates_png
 
-    stored, names = read_bundle(model or Config().model).model, wiring.names_in(channels)
+    stored, names = read_bundle(model or Config().model).model, names_in(channels)
     wanted = wiring.columns(channels, stored.channels) if isinstance(stored, Model) else names
     recorded = read_recording(recording, time=time, stream=stream, channels=wanted)
     bundle = for_channels(stored, names or recorded.channels)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detector.cli.options import ConfigFile, ModelName, overrides
+from detector.cli.options import ConfigFile, ModelName, names_in, overrides
 
 if TYPE_CHECKING:
     from detector.adapters.file_log import FileLog
@@ -49,7 +49,7 @@ def replay(
     settings = load_config(config, overrides=overrides(model))
     logs.configure("warning", settings.log.format)
     stored = read_bundle(settings.model).model
-    names = wiring.names_in(channels) or settings.input.channels
+    names = names_in(channels) or settings.input.channels
     if names is None and isinstance(stored, Universal) and is_table(recording):
         names = read_recording(recording, time=time, stream=stream).channels
     bundle = for_channels(stored, names)

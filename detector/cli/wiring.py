@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from detector.adapters.bundle import load_bundle
 from detector.adapters.telemetry import About
+from detector.cli.options import names_in
 from detector.codec.alerts import AlertEncoder
 from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.config import Config, Input
@@ -104,11 +105,6 @@ def about(config: Config, model: Model, version: str) -> About:
         streams_max=config.streams.max,
         watch=config.metrics.watch,
     )
-
-
-def names_in(given: str | None) -> tuple[str, ...] | None:
-    """The names in `a,b,c`; None where nothing is given."""
-    return None if given is None else tuple(name.strip() for name in given.split(","))
 
 
 def columns(given: str | None, channels: tuple[str, ...]) -> tuple[str, ...]:
