@@ -42,6 +42,7 @@ SIZE_MIN = 0.004
 COUNT_ACCEPTED = 100
 """After an accepted alert the past weighs as much as so many readings: the new normal is learned soon."""
 COUNT_MAX = 1_000_000
+PARTS = ("count", "location", "variance", "residual", "bands", "run_longest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class RunningScaling:
         A value cannot be further than sqrt(n) scales from the mean of n values that it is one of (Samuelson's inequality):
         what is further is cut there, so that the first readings, whose scale is hardly known, do not fill the memory.
         """
-        count, location, variance, residual, bands, _, longest = (states[name][rows] for name in self.columns())
+        count, location, variance, residual, bands, longest = (states[f"scale_{name}"][rows] for name in PARTS)
         scale = np.maximum(np.sqrt(variance), np.maximum(RESOLUTION * np.abs(location), np.finfo(np.float32).tiny))
         limit = np.minimum(np.sqrt(count), SCALED_MAX).astype(np.float32)
         residual, bands = (np.sqrt(np.maximum(square, np.float32(SIZE_MIN**2))) for square in (residual, bands))

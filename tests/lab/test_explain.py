@@ -10,7 +10,7 @@ import pytest
 
 from detector.adapters.bundle import load_bundle
 from detector.cli import main
-from detector.core.detect import Detector
+from detector.core.detect import Detector, Settings
 from detector.lab.explain import NAMES, explain
 from detector.lab.plant import Plant
 from detector.lab.simulate import simulate
@@ -40,6 +40,17 @@ def test_the_gates_lead_to_what_the_detector_expected(value: np.ndarray[tuple[in
     for name in ("input", "forget", "output"):
         assert found[name].min() >= 0
         assert found[name].max() <= 1
+
+
+def test_channels_with_memories_of_their_own(value: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+    model = load_bundle("universal", [f"c{k}" for k in range(value.shape[1])])
+    found = explain(model, value)
+    detector = Detector(model, Settings(warmup_readings=N))  # no alert, no evidence: it learns from every reading
+    batch = log_of([("m", t, values) for t, values in enumerate(value)], value.shape[1]).batch(detector)
+    assert np.allclose(found["expected"], detector.detect(batch).expected, rtol=1e-3, atol=1e-2)
+    units = value.shape[1] * model.predictor.network.hidden
+    assert all(found[name].shape == (len(value), 1, units) for name in NAMES)
+    assert np.allclose(found["cell"][-1].ravel(), detector.states["c"][0].ravel(), atol=1e-3)
 
 
 def test_the_command_writes_rows_and_a_picture(plant_recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
