@@ -7,8 +7,6 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from detector.adapters.bundle import Bundle, save_bundle
 from detector.core.model import Universal
 from detector.lab.universal import LENGTHS, Options, calibrated, train
@@ -24,7 +22,6 @@ def tell(number: int, of: int, error: float) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     network = train(OPTIONS, tell)
     scorer, prior = calibrated(network)
     readings = OPTIONS.rounds * sum(LENGTHS) * OPTIONS.series

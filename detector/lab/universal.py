@@ -103,6 +103,7 @@ def batch_of(seed: int, series: int, readings: int) -> F4:
 
 def train(options: Options, on_batch: Callable[[int, int, float], None]) -> Predictor:
     """A predictor of one channel. on_batch(number, of how many, mean error relative to persistence's)"""
+    torch.set_num_threads(1)  # with more, sums come in another order, and so would other weights
     torch.manual_seed(options.seed)
     predictor = Predictor(1, options.hidden)
     remember_long(predictor.lstm)
@@ -153,7 +154,9 @@ def calibrated(network: Predictor) -> tuple[BandScorer, Prior]:
     scorer = BandScorer.fit(value, x, e, [each[SETTLED:] for each in walked.usual])
     run = np.maximum(np.quantile(walked.run[:, SETTLED:], RUN_QUANTILE), 1).astype(np.float32)
     scorer = replace(scorer, same_max=run[None])
-    return scorer, Prior.fit(np.concatenate([scores_of(scorer, *series) for series in zip(value, x, e, walked.usual, strict=True)]))
+    priors = [Prior.fit(scores_of(scorer, *series)) for series in zip(value, x, e, walked.usual, strict=True)]
+    # What a usual stream shows: over all of them together, the excess would say how unlike they are.
+    return scorer, Prior(float(np.median([prior.quantile for prior in priors])), float(np.median([prior.excess for prior in priors])))
 
 
 def scores_of(scorer: BandScorer, value: F4, x: F4, e: F4, usual: F4) -> F4:
