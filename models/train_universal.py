@@ -1,4 +1,4 @@
-"""Train `models/universal`, the bundle that judges any stream, on synthetic series: `make models`. One core, some ten minutes."""
+"""Train `models/universal`, the bundle that judges any stream, on synthetic series: `make models`. One core, some seven minutes."""
 
 from __future__ import annotations
 
