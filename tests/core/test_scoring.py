@@ -235,6 +235,7 @@ def test_the_tiled_score_of_equal_channels_is_that_of_one(channels: int) -> None
     x = scaling.scaled(value)
     wide, rows = scorer.tiled(channels), np.zeros(len(x), np.int32)
     one = scorer.terms(rows, value, x, persistence(x), arrays_of(scorer.columns()))
-    many = wide.terms(rows, *(np.repeat(array, channels, axis=1) for array in (value, x, persistence(x))), arrays_of(wide.columns()))
+    values, xs, es = (np.repeat(array, channels, axis=1) for array in (value, x, persistence(x)))
+    many = wide.terms(rows, values, xs, es, arrays_of(wide.columns()))
     assert wide.channels == channels
     assert many == pytest.approx(one, rel=1e-4, abs=1e-5)
