@@ -32,7 +32,7 @@ from detector.core.threshold import ACCEPTED
 F4 = NDArray[np.float32]
 
 RATE_MIN = 1 / 20_000
-"""What was normal is forgotten over so many readings. A tenth of it costs a fifth of the ranking on recordings of some weeks."""
+"""What was normal is forgotten over so many readings. Over a tenth of them, a tenth of the ranking on public recordings is lost."""
 CLIP = 10.0
 """A value further away than so many scales teaches as if it were there: a channel that spikes in every hundredth reading keeps its scale."""
 RESOLUTION = 2.0**-22
