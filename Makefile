@@ -60,7 +60,8 @@ kafka: $(VENV)/installed  ## a local Kafka on port 9092 until Ctrl-C (ARGS="--po
 	@$(BIN)/python deploy/kafka/local_kafka.py $(ARGS)
 
 models: $(VENV)/installed  ## train the bundles that ship again
-	@$(BIN)/python models/train_plant.py $(ARGS)
+	@$(BIN)/python models/train_plant.py
+	@$(BIN)/python models/train_universal.py
 
 wheel: $(VENV)/installed-dev  ## build dist/detector-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

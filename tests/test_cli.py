@@ -144,6 +144,24 @@ def test_a_model_of_other_channels(
     assert "fix: " in told
 
 
+@pytest.mark.parametrize("input", ["{topics: [t]}", "{topics: [t], values: v}", "{topics: [t], narrow: {channel: tag, value: value}}"])
+@pytest.mark.parametrize("command", ["run", "check", "schema reading"])
+def test_the_universal_model_must_be_told_the_channels(
+    command: str, input: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "detector.yaml").write_text(f"input: {input}", encoding="utf-8")
+    told = failed(capsys, f"{command} --config detector.yaml", 2)
+    assert "error: the model 'universal' judges any channels, and nothing says which are yours" in told
+    assert "fix: name them: 'input: {channels: [temperature, rpm]}'" in told
+
+
+@pytest.mark.parametrize("input", ["{topics: [t]}", "{topics: [t], values: v}", "{topics: [t], narrow: {channel: tag, value: value}}"])
+def test_the_universal_model_with_channels(input: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "detector.yaml").write_text(f"input: {input}", encoding="utf-8")
+    assert main(["check", "--config", "detector.yaml", "--channels", "a,b.c,d", "--no-broker"]) == 0
+    assert re.search(r"^model +good: universal \w{12}, channels a, b.c, d$", capsys.readouterr().out, re.MULTILINE)
+
+
 def test_an_unknown_kafka_property(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "detector.yaml").write_text(f"kafka: {{bootstrap.servers: '{NOBODY}', sasl.pasword: hunter2}}", encoding="utf-8")
     told = failed(capsys, f"run --config detector.yaml --topic t --model {small_bundle}", 2)
@@ -263,6 +281,18 @@ def test_replay_writes_one_row_per_reading(plant_recording: Path, small_bundle: 
     assert {alert["id"] for alert in opened if alert["kind"] == "score"} <= ids
 
 
+def test_replay_without_a_model_judges_all_numeric_columns(plant_recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(f"replay {plant_recording} --out v.parquet --alerts alerts.jsonl".split()) == 0
+    assert "readings of 4 streams" in capsys.readouterr().out
+    assert set(pq.read_table("v.parquet")["disposition"].to_pylist()) == {"WARMUP", "SCORED"}
+    alerts = [json.loads(line) for line in Path("alerts.jsonl").read_text().splitlines()]
+    assert {alert["model"]["name"] for alert in alerts} == {"universal"}
+    named = {channel["name"] for alert in alerts if alert["kind"] == "score" for channel in alert["channels"]}
+    assert named == {"temperature", "pressure", "vibration", "current"}
+    assert main(f"replay {plant_recording} --out w.parquet --channels current,rpm".split()) == 1
+    assert "has no column 'rpm'" in capsys.readouterr().err
+
+
 def test_replay_gives_what_the_core_gives(plant_recording: Path, small_bundle: Path) -> None:
     from detector.adapters.bundle import load_bundle
 
@@ -288,6 +318,8 @@ def test_replay_of_json_lines_with_bad_ones(small_bundle: Path, tmp_path: Path) 
     ]
     (tmp_path / "r.jsonl").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "detector.yaml").write_text("input: {stream: id, event_time: {field: time}}", encoding="utf-8")
+    assert main(["replay", "r.jsonl", "--config", "detector.yaml", "--out", "u.parquet"]) == 2  # a universal model, and no columns to tell
+    assert main(["replay", "r.jsonl", "--config", "detector.yaml", "--out", "u.parquet", "--channels", "temperature,pressure"]) == 0
     command = f"replay r.jsonl --model {small_bundle} --config detector.yaml --out v.parquet --dead-letters dead.jsonl"
     assert main(command.split()) == 0
     rows = pq.read_table("v.parquet")

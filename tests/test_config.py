@@ -105,7 +105,6 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("input: {topics: [1]}", "input.topics.0: Input should be a valid string"),
         ("input: {topics: ['']}", "input.topics.0: String should have at least 1 character"),
         ("input: {event_time: {unit: fortnights}}", "input.event_time.unit: Input should be 'auto', 's', 'ms'"),
-        ("input: {values: v, channels: [a]}", "values and channels exclude each other"),
         ("input: {values: v, narrow: {channel: a, value: b}}", "values and narrow exclude each other"),
         ("alerts: {budget: often}", "write it as '1 per stream per week'"),
         ("alerts: {budget: 0 per stream per week}", "a positive number"),

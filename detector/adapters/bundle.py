@@ -1,17 +1,18 @@
 """Bundles on disk: a folder with a manifest, the tensors, and a picture of the training. No pickle anywhere.
 
-    NAME/manifest.json         what it is: version, kind, sizes, channels, prior, how it was trained, fingerprint
+    NAME/manifest.json         what it is: version, kind, sizes, channels ("any": universal), prior, how it was trained, fingerprint
     NAME/tensors.safetensors   weights, scaling, calibration
     NAME/training.png          for people
 
-The fingerprint is a SHA-256 over everything that judging depends on; a bundle that does not match its own is refused.
+The fingerprint is a SHA-256 over everything that judging depends on; a bundle that does not match its own is refused. A universal
+bundle is loaded for channels: the fingerprint of the model covers their names too, since memories and alerts depend on them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,15 @@ import torch
 from numpy.typing import NDArray
 
 import detector
-from detector.core.model import Model
+from detector.core.model import Model, Universal
 from detector.core.predictor import Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import TYPICAL, BandScorer
 from detector.core.threshold import Prior
-from detector.errors import BundleError
+from detector.errors import BundleError, ConfigError
 
 VERSION = 2
+ANY = "any"
 MANIFEST, TENSORS, PICTURE = "manifest.json", "tensors.safetensors", "training.png"
 
 
@@ -41,7 +43,7 @@ class Bundle:
     picture    PNG, or nothing
     """
 
-    model: Model
+    model: Model | Universal
     training: Mapping[str, Any] = field(default_factory=dict)
     picture: bytes = b""
 
@@ -58,16 +60,33 @@ def shipped() -> list[str]:
     return sorted(manifest.parent.name for manifest in shipped_folder().glob(f"*/{MANIFEST}"))
 
 
-def load_bundle(path_or_name: str | Path) -> Model:
+def load_bundle(path_or_name: str | Path, channels: Sequence[str] | None = None) -> Model:
     """Read a bundle by its folder, or by the name of one that ships.
 
+    channels  names for a universal bundle's; any other has its own
+
     raises BundleError  missing, damaged, or of a version that this program does not know
+    raises ConfigError  the bundle is universal, and nothing names the channels
     """
-    return read_bundle(path_or_name).model
+    return for_channels(read_bundle(path_or_name).model, channels)
+
+
+def for_channels(model: Model | Universal, channels: Sequence[str] | None) -> Model:
+    """A model ready to judge: a universal one gets its channels, any other has them. raises ConfigError  as `load_bundle`"""
+    if isinstance(model, Model):
+        return model
+    if not channels:
+        raise ConfigError(
+            f"the model '{model.name}' judges any channels, and nothing says which are yours",
+            fix="name them: 'input: {channels: [temperature, rpm]}' in the configuration, or --channels where a command has it; "
+            "or choose a model that was trained on your channels",
+        )
+    names = tuple(channels)
+    return model.model(_digest({"bundle": model.fingerprint, "channels": names}, b""), names)
 
 
 def read_bundle(path_or_name: str | Path) -> Bundle:
-    """The same with what people want to know of its making."""
+    """The same with what people want to know of its making; a universal model as it is on disk."""
     folder = _find(path_or_name)
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -85,19 +104,22 @@ def read_bundle(path_or_name: str | Path) -> Bundle:
     return Bundle(_assemble(folder.name, manifest, safetensors.numpy.load(stored)), manifest.get("training", {}), picture)
 
 
-def save_bundle(folder: Path, bundle: Bundle) -> Model:
+def save_bundle(folder: Path, bundle: Bundle) -> Model | Universal:
     """Write a bundle; returns its model under the name and fingerprint that it has from now on."""
-    model, predictor = bundle.model, bundle.model.predictor
-    tensors = {f"weight.{name}": value.detach().cpu().numpy() for name, value in predictor.state_dict().items()}
-    tensors |= {"scaling.location": model.scaling.location, "scaling.scale": model.scaling.scale}
+    model = bundle.model
+    network = model.network if isinstance(model, Universal) else model.predictor.network
+    tensors = {f"weight.{name}": value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+    if isinstance(model, Model):
+        assert isinstance(model.scaling, Scaling), "a universal model is saved as it was before its channels were known"
+        tensors |= {"scaling.location": model.scaling.location, "scaling.scale": model.scaling.scale}
     tensors |= {f"scorer.{name}": value for name, value in model.scorer.arrays().items()}
     stored = safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in sorted(tensors.items())})
     manifest: dict[str, Any] = {
         "version": VERSION,
-        "kind": predictor.kind,
-        "channels": list(model.channels),
-        "hidden": predictor.hidden,
-        "layers": predictor.layers,
+        "kind": network.kind,
+        "channels": list(model.channels) if isinstance(model, Model) else ANY,
+        "hidden": network.hidden,
+        "layers": network.layers,
         "prior": {"quantile": model.prior.quantile, "excess": model.prior.excess},
         "training": dict(bundle.training),
     }
@@ -124,27 +146,35 @@ def _find(path_or_name: str | Path) -> Path:
 
 
 def _fingerprint(manifest: Mapping[str, Any], stored: bytes) -> str:
-    judged_by = {name: manifest.get(name) for name in ("version", "kind", "channels", "hidden", "layers", "prior")}
+    return _digest({name: manifest.get(name) for name in ("version", "kind", "channels", "hidden", "layers", "prior")}, stored)
+
+
+def _digest(judged_by: Mapping[str, Any], stored: bytes) -> str:
     digest = hashlib.sha256(json.dumps(judged_by, sort_keys=True).encode())
     digest.update(stored)
     return digest.hexdigest()[:32]
 
 
-def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Model:
+def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Model | Universal:
     def part(prefix: str) -> dict[str, NDArray[Any]]:
         return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
     try:
-        predictor = Predictor(len(manifest["channels"]), manifest["hidden"], manifest["layers"], manifest["kind"])
-        predictor.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in part("weight.").items()})
+        fingerprint, channels = manifest["fingerprint"], manifest["channels"]
+        is_universal = channels == ANY
+        network = Predictor(1 if is_universal else len(channels), manifest["hidden"], manifest["layers"], manifest["kind"])
+        network.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in part("weight.").items()})
+        scorer, prior = BandScorer(**(TYPICAL | part("scorer."))), Prior(**manifest["prior"])
+        if is_universal:
+            return Universal(name, fingerprint, network.eval(), scorer, prior)
         return Model(
-            name=name,
-            fingerprint=manifest["fingerprint"],
-            channels=tuple(manifest["channels"]),
-            predictor=predictor.eval(),
-            scaling=Scaling(**part("scaling.")),
-            scorer=BandScorer(**(TYPICAL | part("scorer."))),
-            prior=Prior(**manifest["prior"]),
+            name,
+            fingerprint,
+            tuple(channels),
+            network.eval(),
+            Scaling(tensors["scaling.location"], tensors["scaling.scale"]),
+            scorer,
+            prior,
         )
     except (KeyError, TypeError, RuntimeError) as error:
         raise BundleError(f"the bundle '{name}' lacks something: {error}", fix="train it again") from None

@@ -50,7 +50,7 @@ class FileLog:
     ) -> None:
         self._partition = Partition(path.name, 0)
         self._rows: Callable[[int, int], tuple[list[bytes | None], list[bytes | None]]]
-        if any(suffix.lower() in JSON_LINES for suffix in path.suffixes):
+        if not is_table(path):
             if format is None:
                 raise DataError(f"{path.name} holds JSON messages: nothing says how to read them", fix="describe them under `input:`")
             lines = _read_lines(path)
@@ -129,6 +129,11 @@ class FileLog:
         """See `ports.Log`."""
         for file in self._files:
             file.close()
+
+
+def is_table(path: Path) -> bool:
+    """Whether a recording has columns; otherwise it holds JSON messages, line by line."""
+    return not any(suffix.lower() in JSON_LINES for suffix in path.suffixes)
 
 
 def encode_rows(recording: Recording, start: int, stop: int) -> list[bytes | None]:

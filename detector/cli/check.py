@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from detector.cli import topics
-from detector.cli.options import ConfigFile, Group, ModelName, Servers, Topics, overrides, require_topics
+from detector.cli.options import Channels, ConfigFile, Group, ModelName, Servers, Topics, overrides, require_topics
 
 
 def check(
@@ -16,6 +16,7 @@ def check(
     group: Group = None,
     bootstrap_servers: Servers = None,
     topic: Topics = None,
+    channels: Channels = None,
     broker: Annotated[bool, typer.Option("--broker/--no-broker", help="Also ask the brokers for the topics.")] = True,
 ) -> None:
     """See whether the configuration, the model and the brokers fit together, without running.
@@ -24,14 +25,13 @@ def check(
     """
     from detector.config import load_config
 
-    settings = load_config(config, overrides=overrides(model, group, bootstrap_servers, topic))
+    settings = load_config(config, overrides=overrides(model, group, bootstrap_servers, topic, channels))
     require_topics(settings)
     typer.echo(f"configuration  good: group {settings.group}")
 
-    from detector.adapters.bundle import load_bundle
     from detector.cli import wiring
 
-    bundle = load_bundle(settings.model)
+    bundle = wiring.load_model(settings)
     wiring.reading_format(settings.input, bundle.channels)
     typer.echo(f"model          good: {bundle.name} {bundle.fingerprint[:12]}, channels {', '.join(bundle.channels)}")
     if not broker:

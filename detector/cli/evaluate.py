@@ -26,7 +26,9 @@ def evaluate(
         typer.Argument(help="Folder of labelled recordings, or of such folders (NAB, SKAB, SMD, TEP, ...).", show_default=False),
     ] = None,
     methods: Annotated[str, typer.Option(help="Detectors to compare, comma-separated, or 'all'.")] = "distance,bands,linear,random",
-    bundle: Annotated[list[str] | None, typer.Option(help="Also this bundle, on series with as many channels; may be repeated.")] = None,
+    bundle: Annotated[
+        list[str] | None, typer.Option(help="Also this bundle, on series with as many channels (a universal one: on all); may be repeated.")
+    ] = None,
     sets: Annotated[
         str | None,
         typer.Option(
@@ -53,14 +55,14 @@ def evaluate(
     """
     from rich.console import Console
 
-    from detector.adapters.bundle import load_bundle
+    from detector.adapters.bundle import read_bundle
     from detector.errors import ConfigError
     from detector.lab.evaluate.bench import tasks_of
     from detector.lab.evaluate.bundled import bundled
     from detector.lab.evaluate.methods import METHODS, method_of
     from detector.lab.evaluate.summary import by_method, details, difference, figures
 
-    bundles = [bundled(Path(name).name, load_bundle(name)) for name in bundle or ()]
+    bundles = [bundled(Path(name).name, read_bundle(name).model) for name in bundle or ()]
     chosen = [*(method_of(name) for name in (METHODS if methods == "all" else methods.split(","))), *bundles]
     series = _series(data, sets.split(",") if sets else None)
     for title in plot or ():

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detector.cli.options import ModelName
+from detector.cli.options import ModelName, names_in
 from detector.errors import ConfigError, DataError
 
 
@@ -19,7 +19,10 @@ def explain(
     model: ModelName = None,
     time: Annotated[str | None, typer.Option(help="Time column, if its name does not tell.")] = None,
     stream: Annotated[str | None, typer.Option(help="Stream column, if its name does not tell.")] = None,
-    channels: Annotated[str | None, typer.Option(help="Columns of the model's channels, in its order, as a,b,c.")] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(help="Columns of the model's channels, in its order, as a,b,c; a universal model's are all numeric ones without it."),
+    ] = None,
 ) -> None:
     """Show the input, forget and output gates, candidate and cell state of one stream over time, by name.
 
@@ -29,25 +32,28 @@ def explain(
         raise ConfigError("say what to make", fix="give --out, --picture, or both")
     import numpy as np
 
-    from detector.adapters.bundle import load_bundle
+    from detector.adapters.bundle import for_channels, read_bundle
     from detector.adapters.gate_file import write_gates
     from detector.adapters.recording import read_recording
     from detector.cli import wiring
     from detector.config import Config
+    from detector.core.model import Model
     from detector.lab.explain import explain as gates_over_time
     from detector.lab.explain import gates_png
 
-    bundle = load_bundle(model or Config().model)
-    recorded = read_recording(recording, time=time, stream=stream, channels=wiring.columns(channels, bundle.channels) or bundle.channels)
+    stored, names = read_bundle(model or Config().model).model, names_in(channels)
+    wanted = wiring.columns(channels, stored.channels) if isinstance(stored, Model) else names
+    recorded = read_recording(recording, time=time, stream=stream, channels=wanted)
+    bundle = for_channels(stored, names or recorded.channels)
     name = name or recorded.streams[0]
     if name not in recorded.streams:
         raise DataError(f"{recording.name} has no stream {name!r}", fix=f"it has {', '.join(recorded.streams[:10])}")
     at = np.flatnonzero(recorded.stream == recorded.streams.index(name))
     at = at[np.argsort(recorded.event_time_us[at], kind="stable")]
     event_time_us, value = recorded.event_time_us[at], recorded.value[at].astype(np.float32)
-    found = gates_over_time(bundle, value)
+    found, network = gates_over_time(bundle, value), bundle.predictor.network
     if out is not None:
         write_gates(out, event_time_us, found)
     if picture is not None:
-        picture.write_bytes(gates_png(bundle, event_time_us, value, found))
-    typer.echo(f"{len(at)} readings of {name}, {bundle.predictor.layers} x {bundle.predictor.hidden} units -> {out or picture}")
+        picture.write_bytes(gates_png(bundle, event_time_us, found))
+    typer.echo(f"{len(at)} readings of {name}, {network.layers} x {network.hidden} units -> {out or picture}")

@@ -19,13 +19,31 @@ ModelName: TypeAlias = Annotated[str | None, typer.Option("--model", help="A bun
 Group: TypeAlias = Annotated[str | None, typer.Option("--group", help="Consumer group; output topics are named after it.")]
 Servers: TypeAlias = Annotated[str | None, typer.Option("--bootstrap-servers", help="Kafka brokers, as host:port,host:port.")]
 Topics: TypeAlias = Annotated[list[str] | None, typer.Option("--topic", help="Topic to read; may be given several times.")]
+Channels: TypeAlias = Annotated[
+    str | None, typer.Option("--channels", help="Fields of the messages that are channels, as a,b,c; the universal model needs them.")
+]
+
+
+def names_in(given: str | None) -> tuple[str, ...] | None:
+    """The names in `a,b,c`; None where nothing is given."""
+    return None if given is None else tuple(name.strip() for name in given.split(","))
 
 
 def overrides(
-    model: str | None = None, group: str | None = None, bootstrap_servers: str | None = None, topics: list[str] | None = None
+    model: str | None = None,
+    group: str | None = None,
+    bootstrap_servers: str | None = None,
+    topics: list[str] | None = None,
+    channels: str | None = None,
 ) -> dict[str, Any]:
     """What the command line lays over the configuration, as `config.load_config` takes it."""
-    given = {"model": model, "group": group, "kafka/bootstrap.servers": bootstrap_servers, "input/topics": tuple(topics or ()) or None}
+    given = {
+        "model": model,
+        "group": group,
+        "kafka/bootstrap.servers": bootstrap_servers,
+        "input/topics": tuple(topics or ()) or None,
+        "input/channels": names_in(channels),
+    }
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detector.cli.options import ConfigFile, ModelName, overrides
+from detector.cli.options import ConfigFile, ModelName, names_in, overrides
 
 if TYPE_CHECKING:
     from detector.adapters.file_log import FileLog
     from detector.core.detect import Detector
     from detector.service.worker import Worker
 
-Columns = Annotated[str | None, typer.Option("--channels", help="Columns of the model's channels, in its order, as a,b,c.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--channels", help="Columns of the model's channels, in its order, as a,b,c; a universal model's are all numeric ones without it."
+    ),
+]
 
 
 def replay(
@@ -32,16 +37,22 @@ def replay(
 
     Example: [bold]detector replay week.parquet --model models/mine --out verdicts.parquet --alerts alerts.jsonl[/bold]
     """
-    from detector.adapters.bundle import load_bundle
-    from detector.adapters.file_log import FileLog
+    from detector.adapters.bundle import for_channels, read_bundle
+    from detector.adapters.file_log import FileLog, is_table
+    from detector.adapters.recording import read_recording
     from detector.adapters.verdict_file import VerdictFile
     from detector.cli import logs, wiring
     from detector.config import load_config
     from detector.core.detect import Detector
+    from detector.core.model import Universal
 
     settings = load_config(config, overrides=overrides(model))
     logs.configure("warning", settings.log.format)
-    bundle = load_bundle(settings.model)
+    stored = read_bundle(settings.model).model
+    names = names_in(channels) or settings.input.channels
+    if names is None and isinstance(stored, Universal) and is_table(recording):
+        names = read_recording(recording, time=time, stream=stream).channels
+    bundle = for_channels(stored, names)
     columns = wiring.columns(channels, bundle.channels)
     written = wiring.reading_format(settings.input, bundle.channels)
     log = FileLog(recording, time=time, stream=stream, channels=columns, format=written, alerts=alerts, dead_letters=dead_letters)

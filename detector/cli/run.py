@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from detector.cli.options import ConfigFile, Group, ModelName, Servers, Topics, overrides, require_topics
+from detector.cli.options import Channels, ConfigFile, Group, ModelName, Servers, Topics, overrides, require_topics
 
 if TYPE_CHECKING:
     from detector.config import Config
@@ -12,18 +12,25 @@ if TYPE_CHECKING:
 
 
 def run(
-    config: ConfigFile = None, model: ModelName = None, group: Group = None, bootstrap_servers: Servers = None, topic: Topics = None
+    config: ConfigFile = None,
+    model: ModelName = None,
+    group: Group = None,
+    bootstrap_servers: Servers = None,
+    topic: Topics = None,
+    channels: Channels = None,
 ) -> None:
     """Read sensor readings from Kafka and publish alerts, until stopped by SIGTERM or Ctrl-C.
 
     Example: [bold]detector run --config detector.yaml[/bold]
 
-    Example: [bold]detector run --bootstrap-servers localhost:9092 --topic sensors --model models/mine[/bold]
+    Without a model of your own the universal one judges, from the first minutes of a stream on; it has to be told the channels:
+
+    Example: [bold]detector run --bootstrap-servers localhost:9092 --topic sensors --channels temperature,rpm[/bold]
     """
     from detector.cli import logs
     from detector.config import load_config
 
-    settings = load_config(config, overrides=overrides(model, group, bootstrap_servers, topic))
+    settings = load_config(config, overrides=overrides(model, group, bootstrap_servers, topic, channels))
     logs.configure(settings.log.level, settings.log.format, settings.secrets)
     require_topics(settings)
     serve(settings)
@@ -37,7 +44,6 @@ def serve(config: Config) -> None:
     from threading import Event
 
     from detector import __version__
-    from detector.adapters.bundle import load_bundle
     from detector.adapters.http import HttpServer
     from detector.adapters.kafka_log import KafkaLog
     from detector.adapters.telemetry import Telemetry
@@ -47,7 +53,7 @@ def serve(config: Config) -> None:
     from detector.service.signals import stop_on_signals
 
     faulthandler.enable(sys.__stderr__ or 2)  # a crash inside librdkafka or torch says where it was called
-    model = load_bundle(config.model)
+    model = wiring.load_model(config)
     written = wiring.reading_format(config.input, model.channels)
     detector = Detector(model, wiring.settings(config))
     if not detector.self_test():

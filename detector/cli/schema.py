@@ -40,10 +40,9 @@ def schema(
 
         described = alert_schema()
     else:
-        from detector.adapters.bundle import load_bundle
-        from detector.cli.wiring import reading_format
+        from detector.cli.wiring import load_model, reading_format
         from detector.codec.schema import reading_schema
 
         settings = load_config(config, overrides=overrides(model))
-        described = reading_schema(reading_format(settings.input, load_bundle(settings.model).channels))
+        described = reading_schema(reading_format(settings.input, load_model(settings).channels))
     typer.echo(json.dumps(described, indent=2))

@@ -6,7 +6,9 @@ import gc
 from collections import Counter
 from collections.abc import Sequence
 
+from detector.adapters.bundle import load_bundle
 from detector.adapters.telemetry import About
+from detector.cli.options import names_in
 from detector.codec.alerts import AlertEncoder
 from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.config import Config, Input
@@ -33,6 +35,14 @@ def settings(config: Config) -> Settings:
         idle_max_us=int(config.streams.idle_max_s * SECOND_US),
         streams_max=config.streams.max,
     )
+
+
+def load_model(config: Config, channels: Sequence[str] | None = None) -> Model:
+    """The configured model; `channels` are for a universal one, without them those of the configuration.
+
+    raises BundleError, ConfigError  as `load_bundle`
+    """
+    return load_bundle(config.model, channels or config.input.channels)
 
 
 def reading_format(input: Input, channels: tuple[str, ...]) -> ReadingFormat:
@@ -103,9 +113,9 @@ def columns(given: str | None, channels: tuple[str, ...]) -> tuple[str, ...]:
 
     raises BundleError  their number is not the model's
     """
-    if given is None:
+    named = names_in(given)
+    if named is None:
         return channels
-    named = tuple(name.strip() for name in given.split(","))
     if len(named) != len(channels):
         raise BundleError(
             f"the model has {len(channels)} channels ({', '.join(channels)}), --channels names {len(named)}",

@@ -61,10 +61,13 @@ class Input(Section):
     )
     event_time: EventTime = EventTime()
     channels: tuple[str, ...] | None = Field(
-        None, description="dotted paths of the model's channels, in the model's order; without it the model's own channel names"
+        None,
+        min_length=1,
+        description="dotted paths of the channels, in the model's order; without it the model's own channel names; a universal model "
+        "has none: it judges the channels that are named here",
     )
     values: str | None = Field(
-        None, description="dotted path of an array that carries all channels in the model's order, instead of named channels"
+        None, description="dotted path of an array that carries all channels in the model's order; `channels` are then their names only"
     )
     items: str | None = Field(
         None,
@@ -78,8 +81,6 @@ class Input(Section):
     def _one_shape(self) -> Input:
         if self.values is not None and self.narrow is not None:
             raise ValueError("values and narrow exclude each other: an array of channels, or one value per message")
-        if self.values is not None and self.channels is not None:
-            raise ValueError("values and channels exclude each other: an array, or named channels")
         return self
 
 
@@ -185,7 +186,7 @@ class Config(Section):
     group: str = Field(
         "detector", pattern=r"^[A-Za-z0-9._-]{1,200}$", description="consumer group; topics of output and state are named after it"
     )
-    model: str = Field("plant", description="a bundle's folder, or the name of one that ships")
+    model: str = Field("universal", description="a bundle's folder, or the name of one that ships; `universal` judges any channels")
     input: Input = Input()
     output: Output = Output()
     alerts: Alerts = Alerts()

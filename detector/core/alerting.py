@@ -147,16 +147,19 @@ class Alerting:
             event_time_us=event_time_us,
             score=judged.score if judged else np.nan,
             tail_probability=judged.tail_probability if judged else np.nan,
-            channels=self.reasons(judged, self._model.scorer.shares(row, judged.x, judged.e, self._states)) if judged else (),
+            channels=self.reasons(row, judged) if judged else (),
             partition=partition,
             offset=int(batch.offset[position]),
             position=position,
         )
 
-    def reasons(self, judged: Judged, share: NDArray[np.floating[Any]]) -> tuple[ChannelReason, ...]:
-        """The channels of a judged reading, largest share (f[D]) first."""
+    def reasons(self, row: int, judged: Judged, share: NDArray[np.floating[Any]] | None = None) -> tuple[ChannelReason, ...]:
+        """The channels of the reading just judged, largest share first. share: f[D]; without it their parts of the score."""
         model = self._model
-        band = model.scorer.error_scale * model.scaling.scale
+        units = model.scaling.of(np.array([row]), self._states)
+        band = (model.scorer.error_scale * units.residual * units.scale).ravel()
+        if share is None:
+            share = model.scorer.shares(row, judged.x, judged.e, self._states, units.usual)
         return tuple(
             ChannelReason(
                 name=model.channels[k],

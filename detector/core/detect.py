@@ -1,7 +1,8 @@
 """The single walk: from a batch of readings to verdicts and alerts.
 
     rows_for -> join (narrow readings) -> put_in_order -> plan_steps
-    per step: gather -> expect -> residual -> advance -> scatter -> score -> judge -> look for frozen channels -> alert
+    per step: scale -> gather -> expect -> residual -> advance -> scatter -> score -> judge -> look for frozen channels -> alert
+        -> learn the scale
     look for streams that stay away
 
 Steps are cut to STEP_ROWS_MAX rows and padded to STEP_ROWS_MULTIPLE, so that no reading's bits depend on its neighbours.
@@ -21,7 +22,7 @@ from detector.core.alerting import Alert, Alerting, Judged
 from detector.core.model import Model
 from detector.core.predictor import STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
-from detector.core.states import Column, StreamStates
+from detector.core.states import StreamStates
 from detector.core.steps import plan_steps
 from detector.core.threshold import judge
 
@@ -118,16 +119,14 @@ class Detector:
         self.names = StreamNames()
         self.channels = model.channels
         model.predictor.eval()
-        d, predictor = len(model.channels), model.predictor
         self.states = StreamStates(
             {
-                "h": Column("f4", (predictor.layers, predictor.hidden)),
-                "c": Column("f4", (predictor.layers, predictor.hidden)),
-                "last": Column("f4", (d,)),
+                **model.predictor.columns(),
                 **event_time.COLUMNS,
                 **silence.COLUMNS,
-                **frozen.columns(d),
-                **parts.columns(d),
+                **frozen.columns(len(model.channels)),
+                **parts.columns(len(model.channels)),
+                **model.scaling.columns(),
                 **model.scorer.columns(),
                 **model.prior.columns(),
                 **alerting.COLUMNS,
@@ -221,10 +220,11 @@ class Detector:
         if walk.order.is_first[at].any():
             self._begin_anew(walk, at[walk.order.is_first[at]])
         is_settled = states["seen"][rows] >= settings.warmup_readings
-        x = self.model.scaling.scaled(value)
+        units = self.model.scaling.of(rows, states)
+        x = units.scaled(value)
         expected = self._advance(rows, x)
-        e = x - expected
-        score = self.model.scorer.score(rows, value, x, e, states)
+        e = units.residuals(x, expected)
+        score = self.model.scorer.score(rows, value, x, e, states, units.usual)
         p, event = judge(
             rows, score, time_us, walk.order.interval_us[at], states,
             settings.budget_period_us, settings.warmup_readings, settings.accept_after_us or 0.0, self.model.prior,
@@ -232,22 +232,23 @@ class Detector:
         verdicts.disposition[position] = np.where(is_settled, Disposition.SCORED, Disposition.WARMUP)
         verdicts.score[position] = score
         verdicts.tail_probability[position] = p
-        verdicts.expected[position] = expected = self.model.scaling.unscaled(expected)
+        verdicts.expected[position] = unscaled = units.unscaled(expected)
         teaches = (event == 0) & (states["is_open"][rows] == 0)
         turn, about = frozen.judge(
             rows, value, time_us, walk.order.step_us[at], walk.order.interval_us[at], teaches, self._stillness, states
         )  # fmt: skip
         for i in np.flatnonzero(event | turn).tolist():
-            judged = Judged(value[i], expected[i], x[i], e[i], float(score[i]), float(p[i]))
+            judged = Judged(value[i], unscaled[i], x[i], e[i], float(score[i]), float(p[i]))
             where = walk.batch, int(position[i]), int(rows[i])
             if event[i]:
                 walk.alerts.append(self._alerting.scored(*where, int(event[i]), int(time_us[i]), judged))
             if turn[i]:
-                channels = self._alerting.reasons(judged, about[i] / about[i].sum())[: about[i].sum()]
+                channels = self._alerting.reasons(int(rows[i]), judged, about[i] / about[i].sum())[: about[i].sum()]
                 walk.alerts.append(self._alerting.unscored(*where, int(time_us[i]), frozen.REASON_OF[turn[i]], "frozen", channels))
         for i in np.flatnonzero(states["is_open"][rows]).tolist():
             partition = walk.batch.partitions[walk.batch.partition[position[i]]]
             verdicts.alert[int(position[i])] = self._alerting.open_id(int(rows[i]), partition)
+        self.model.scaling.learn(rows, value, x, x - expected, event, states)  # judged first
 
     def _advance(self, rows: NDArray[np.int32], x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gather the memory of a step's streams, expect, advance, scatter; returns the expected values, scaled, f4[B, D]."""
@@ -307,7 +308,7 @@ class Detector:
         bit-identical replay rests on."""
         predictor, generator = self.model.predictor, np.random.default_rng(0)
         d, width, few = len(self.channels), STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
-        memory = (width, predictor.layers, predictor.hidden)
+        memory = (width, *predictor.memory)
         before = [generator.standard_normal(shape, np.float32) for shape in ((width, d), memory, memory, (width, d))]
         after = [array.copy() for array in before]
         after.append(predictor.step(*after))

@@ -1,10 +1,18 @@
-"""A trained model, whole: all that judging needs and no more."""
+"""A trained model, whole: all that judging needs and no more.
+
+Two kinds, with the same interface part by part:
+
+    fleet      sees the D channels of its training together; scaling and score were measured in training
+    universal  one channel at a time, of any stream: `SharedPredictor`, `RunningScaling`, and a score that was measured on one
+               channel and is tiled
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detector.core.predictor import Predictor
+from detector.core.predictor import Predictor, SharedPredictor
+from detector.core.running import RunningScaling
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
 from detector.core.threshold import Prior
@@ -21,7 +29,28 @@ class Model:
     name: str
     fingerprint: str
     channels: tuple[str, ...]
-    predictor: Predictor
-    scaling: Scaling
+    predictor: Predictor | SharedPredictor
+    scaling: Scaling | RunningScaling
     scorer: BandScorer
     prior: Prior
+
+
+@dataclass(frozen=True)
+class Universal:
+    """A model of one channel, before it is known which channels it will judge.
+
+    fingerprint  of the bundle, whatever the channels
+    scorer       fitted on one channel
+    """
+
+    name: str
+    fingerprint: str
+    network: Predictor
+    scorer: BandScorer
+    prior: Prior
+
+    def model(self, fingerprint: str, channels: tuple[str, ...]) -> Model:
+        """The model of these channels."""
+        d = len(channels)
+        predictor = SharedPredictor(self.network, d)
+        return Model(self.name, fingerprint, channels, predictor, RunningScaling(d), self.scorer.tiled(d), self.prior)

@@ -5,6 +5,8 @@ Two kinds share all code but the order of two lines:
     prediction      expect x_t from h_{t-1} and the value before it, then advance with x_t
     reconstruction  advance with x_t, then give x_t back from h_t, which is too narrow (or, in training, too noisy) to copy it
 
+A network of one channel can be shared by any number of them, each with a memory of its own (`SharedPredictor`).
+
 Values here are scaled (`core.scaling`). A missing value (NaN) never reaches the network: it is fed its own expectation.
 """
 
@@ -20,6 +22,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from detector.core.cell import cells_of
 from detector.core.scaling import SCALED_MAX
+from detector.core.states import Column
 
 Kind = Literal["prediction", "reconstruction"]
 
@@ -56,6 +59,20 @@ class Predictor(nn.Module):
                 self.head.weight.zero_()
                 self.head.bias.zero_()
                 self.head.weight[:, hidden:] = torch.eye(channels)
+
+    @property
+    def network(self) -> Predictor:
+        """What holds the weights."""
+        return self
+
+    @property
+    def memory(self) -> tuple[int, ...]:
+        """Shape of one stream's h, and of its c."""
+        return self.layers, self.hidden
+
+    def columns(self) -> dict[str, Column]:
+        """What is remembered per stream."""
+        return _columns(self.memory, self.channels)
 
     def read(self, h: Tensor, last: Tensor) -> Tensor:
         """The head: top hidden state [..., H] and last value [..., D] -> expected [..., D]."""
@@ -113,3 +130,44 @@ class Predictor(nn.Module):
             expected = self.read(below, fed.clone())
         result: NDArray[np.float32] = expected.numpy()
         return result
+
+
+class SharedPredictor:
+    """One network of one channel, shared by D channels that know nothing of each other.
+
+    To the network every channel is a row: a step of B streams is one of B D rows, advanced STEP_ROWS_MAX at once.
+    """
+
+    def __init__(self, network: Predictor, channels: int) -> None:
+        assert network.channels == 1
+        self.network, self.channels = network, channels
+
+    @property
+    def memory(self) -> tuple[int, ...]:
+        """Shape of one stream's h, and of its c."""
+        return self.channels, *self.network.memory
+
+    def columns(self) -> dict[str, Column]:
+        """What is remembered per stream."""
+        return _columns(self.memory, self.channels)
+
+    def eval(self) -> SharedPredictor:
+        """For judging: what is random in training rests."""
+        self.network.eval()
+        return self
+
+    def step(
+        self, x: NDArray[np.float32], h: NDArray[np.float32], c: NDArray[np.float32], last: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """As `Predictor.step`; h and c are f4[B, D, L, H]."""
+        rows = x.size
+        seen, fed = x.reshape(rows, 1), last.reshape(rows, 1)
+        memory_h, memory_c = (array.reshape(rows, *self.network.memory) for array in (h, c))
+        assert all(np.shares_memory(*pair) for pair in ((fed, last), (memory_h, h), (memory_c, c)))  # overwritten in place
+        parts = [slice(start, start + STEP_ROWS_MAX) for start in range(0, rows, STEP_ROWS_MAX)]
+        expected = [self.network.step(seen[part], memory_h[part], memory_c[part], fed[part]) for part in parts]
+        return np.concatenate(expected).reshape(x.shape)
+
+
+def _columns(memory: tuple[int, ...], channels: int) -> dict[str, Column]:
+    return {"h": Column("f4", memory), "c": Column("f4", memory), "last": Column("f4", (channels,))}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from detector.core.scoring import MEASURED_IN_TRAINING, Usual
+from detector.core.states import Column
 
 SCALED_MAX = 20.0
 """Scaled values are clipped here: beyond twenty standard deviations a reading is strange enough, and the memory stays usable."""
@@ -16,13 +20,21 @@ CONSTANT_BELOW = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Engineering units <-> units of the training's standard deviation.
+    """Engineering units <-> units of the normal standard deviation.
 
-    location, scale  f4[D]; scale > 0
+    As a part of a model it is the same for all streams and does not learn; `core.running` has the kind that does.
+
+    location, scale  f4[D], or f8[B, D] where every stream has its own; scale > 0
+    limit            largest scaled value
+    residual         usual size of a residual, scaled units: residuals are scored in units of it
+    usual            what else is scored in units of its usual size
     """
 
-    location: NDArray[np.float32]
-    scale: NDArray[np.float32]
+    location: NDArray[np.floating[Any]]
+    scale: NDArray[np.floating[Any]]
+    limit: float | NDArray[np.float32] = SCALED_MAX
+    residual: float | NDArray[np.float32] = 1.0
+    usual: Usual = MEASURED_IN_TRAINING
 
     @staticmethod
     def fit(value: NDArray[np.float32]) -> Scaling:
@@ -40,10 +52,37 @@ class Scaling:
         return Scaling(location.astype(np.float32), np.where(constant, 1.0, scale).astype(np.float32))
 
     def scaled(self, value: NDArray[np.float32]) -> NDArray[np.float32]:
-        """f4[N, D] -> f4[N, D] within +-SCALED_MAX; NaN stays NaN."""
-        scaled: NDArray[np.float32] = (value - self.location) / self.scale
-        return np.clip(scaled, -SCALED_MAX, SCALED_MAX, out=scaled)
+        """f4[N, D] -> f4[N, D] within +-limit; NaN stays NaN."""
+        scaled: NDArray[np.floating[Any]] = (value - self.location) / self.scale
+        return np.clip(scaled, -self.limit, self.limit, out=scaled).astype(np.float32, copy=False)
 
     def unscaled(self, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
         """The way back, for people to read."""
-        return scaled * self.scale + self.location
+        value: NDArray[np.floating[Any]] = scaled * self.scale + self.location
+        return value.astype(np.float32, copy=False)
+
+    def residuals(self, x: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of scaled values, f4[N, D], in units of their usual size."""
+        e: NDArray[np.float32] = x - expected
+        return np.divide(e, self.residual, out=e)
+
+    # -- a model's part ------------------------------------------------------------------------------------------------
+
+    def columns(self) -> dict[str, Column]:
+        """What is remembered per stream: nothing."""
+        return {}
+
+    def of(self, rows: NDArray[np.integer[Any]], states: Any) -> Scaling:
+        """The scaling of these streams now."""
+        return self
+
+    def learn(
+        self,
+        rows: NDArray[np.int32],
+        value: NDArray[np.float32],
+        x: NDArray[np.float32],
+        e: NDArray[np.float32],
+        event: NDArray[np.uint8],
+        states: Any,
+    ) -> None:
+        """Nothing: what was measured in training stays."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,10 +49,27 @@ SETTLED_READINGS = 50
 """Of each stream, from here on all readings calibrate the terms, those that weights saw as well: a 99 % quantile needs many."""
 NARROWEST = 1e-3
 """Least distance of the two quantiles, as a share of the higher one: a value that never moved must not explode when it does."""
+PER_CHANNEL = ("band_scale", "error_scale", "error_fast", "same_max", "gone_max")
+WHITENINGS = ("band_white", "error_white")
+"""What of a `BandScorer` has an entry per channel, and what joins channels; the rest is about terms."""
 SHRINK_BANDS = 0.05
 SHRINK_ERRORS = 0.1
 SCALE_FLOOR = 0.01
 LARGEST = 3
+
+
+class Usual(NamedTuple):
+    """What is usual for each stream, where streams measure it themselves; in units of it the score is the same for all.
+
+    bands  f4[B, 4, D] size of the bands
+    run    f4[B, D]    longest run of one value, readings
+    """
+
+    bands: float | F4 = 1.0
+    run: float | F4 = 1.0
+
+
+MEASURED_IN_TRAINING = Usual()
 
 
 @dataclass(frozen=True)
@@ -105,54 +122,71 @@ class BandScorer:
             "gone": Column("i4", (d,)),
         }
 
-    def score(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any) -> F4:
+    def score(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> F4:
         """Score readings one after the other: a step, or one stream's sequence.
 
         rows     i4[B] rows of `states`, whose columns are advanced
         value    f4[B, D] engineering units, NaN where missing
         x, e     f4[B, D] scaled readings and residuals, NaN where missing
+        usual    of these streams
         returns  f4[B] >= 0
         """
-        return self.judged(rows, value, x, e, states)[0]
+        return self.judged(rows, value, x, e, states, usual)[0]
 
-    def judged(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any) -> tuple[F4, F4]:
+    def judged(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
         """As `score`, and its terms, f4[B, 5] in the order of TERMS."""
-        score, terms = np.empty(len(rows), np.float32), self._measured(rows, value, x, e, states)
+        score, terms = np.empty(len(rows), np.float32), self._measured(rows, value, x, e, states, usual)
         calibrate(terms, self.middle, self.width, score)
         return score, terms
 
-    def _measured(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any) -> F4:
+    def _measured(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual) -> F4:
         """Terms before they are calibrated, f4[B, 5]."""
         terms = np.empty((len(rows), len(TERMS)), np.float32)
+        sizes = np.full((len(rows), BANDS, self.channels), usual.bands, np.float32)
+        runs = np.full((len(rows), self.channels), usual.run, np.float32)
         columns = (states[name] for name in ("bands", "error_band", "terms", "value_last", "same", "gone"))
         measure(
-            rows, value, x, e, *columns, self.band_scale, self.band_white, self.band_q99,
+            rows, value, x, e, sizes, runs, *columns, self.band_scale, self.band_white, self.band_q99,
             self.error_scale, self.error_fast, self.error_white, self.error_q99, self.same_max, self.gone_max, terms,
         )  # fmt: skip
         return terms
 
-    def shares(self, row: int, x: F4, e: F4, states: Any) -> F4:
+    def shares(self, row: int, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> F4:
         """Which channels a score comes from, for people: f4[D], sum 1.
 
-        row, x f4[D], e f4[D]: the reading just scored
+        row, x f4[D], e f4[D], usual as in `score`, of one reading: the one just scored
         """
         bands = np.zeros((BANDS, self.channels), np.float32)
         bands_of(np.where(np.isnan(x), states["bands"][row][0], x), states["bands"][row], self.band_scale, bands)
-        runs = np.maximum(states["same"][row] / self.same_max, states["gone"][row] / self.gone_max)
+        bands = (bands / usual.bands).reshape(BANDS, -1)
+        same_max = self.same_max * np.ravel(usual.run)
+        runs = np.maximum(states["same"][row] / same_max, states["gone"][row] / self.gone_max)
         weight = np.nan_to_num((bands**2).mean(axis=0) + (e / self.error_scale) ** 2) + np.where(runs > 1, runs, 0) ** 2
         total = float(weight.sum())
         return (weight / total if total > 0 else np.full(self.channels, 1 / self.channels)).astype(np.float32)
 
+    def tiled(self, channels: int) -> BandScorer:
+        """What was fitted on one channel, for so many that know nothing of each other."""
+        assert self.channels == 1
+        apart = np.eye(channels, dtype=np.float32)
+        wide: dict[str, F4] = {name: np.repeat(getattr(self, name), channels, axis=-1) for name in PER_CHANNEL}
+        wide |= {name: np.kron(getattr(self, name), apart) for name in WHITENINGS}
+        return replace(self, **wide)
+
     @staticmethod
-    def fit(values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4], starts: Sequence[int]) -> BandScorer:
+    def fit(
+        values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4], starts: Sequence[int], usual: Sequence[F4] | None = None
+    ) -> BandScorer:
         """Measure every divisor on normal readings.
 
         values, xs  per stream f4[T, D]: engineering units and scaled; no weight depends on these bands, so any stream will do
         es          f4[T, D] residuals of the last of these streams
         starts      per stream of `es` its first reading that counts: no weight saw the rest, and the memory is no longer empty
+        usual       per stream f4[T, 4 D]: usual size of the bands, where every stream has its own
         """
         d = xs[0].shape[1]
         bands = np.concatenate([band_signals(x) for x in xs])
+        bands /= 1.0 if usual is None else np.concatenate(usual)
         errors = np.concatenate([e[start:] for e, start in zip(es, starts, strict=True)])
         fast = np.concatenate([fast_band(e)[start:] for e, start in zip(es, starts, strict=True)])
         band_scale, error_fast = _scale(bands), _scale(fast)
@@ -172,15 +206,18 @@ class BandScorer:
             middle=np.zeros(len(CALIBRATED), np.float32),
             width=np.ones(len(CALIBRATED), np.float32),
         )
-        return scorer._calibrated(values[-len(es) :], xs[-len(es) :], es, starts)
+        sizes = [MEASURED_IN_TRAINING] * len(es) if usual is None else [Usual(each.reshape(-1, BANDS, d)) for each in usual[-len(es) :]]
+        return scorer._calibrated(values[-len(es) :], xs[-len(es) :], es, starts, sizes)
 
-    def _calibrated(self, values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4], starts: Sequence[int]) -> BandScorer:
+    def _calibrated(
+        self, values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4], starts: Sequence[int], usual: Sequence[Usual]
+    ) -> BandScorer:
         """The same with `middle` and `width` as these streams have them."""
         measured = []
-        for value, x, e, start in zip(values, xs, es, starts, strict=True):
+        for value, x, e, start, sizes in zip(values, xs, es, starts, usual, strict=True):
             states = {name: column.array(1) for name, column in self.columns().items()}
             measured.append(
-                self._measured(np.zeros(len(x), np.int32), value, x, e, states)[min(start, SETTLED_READINGS) :]
+                self._measured(np.zeros(len(x), np.int32), value, x, e, states, sizes)[min(start, SETTLED_READINGS) :]
             )  # one stream, in order
         middle, high = np.quantile(np.concatenate(measured)[:, : len(CALIBRATED)], [MIDDLE, HIGH], axis=0)
         width = np.maximum(high - middle, np.maximum(NARROWEST * np.abs(high), 1e-6))

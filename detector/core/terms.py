@@ -47,7 +47,7 @@ def _square(white, f):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def measure(  # type: ignore[no-untyped-def]
-    rows, value, x, e,
+    rows, value, x, e, sizes, runs,
     bands, error_band, terms, value_last, same, gone,
     band_scale, band_white, band_q99, error_scale, error_fast, error_white, error_q99, same_max, gone_max,
     out,
@@ -73,7 +73,7 @@ def measure(  # type: ignore[no-untyped-def]
             gone[r, k] = 0
             same[r, k] = same[r, k] + 1 if value[i, k] == value_last[r, k] else 0
             value_last[r, k] = value[i, k]
-            run = max(run, same[r, k] / same_max[k])
+            run = max(run, same[r, k] / (same_max[k] * runs[i, k]))
             seen[k] = x[i, k]
             error_band[r, k] += np.float32(0.3) * (e[i, k] - error_band[r, k])
             g[k] = (e[i, k] - error_band[r, k]) / error_fast[k]
@@ -87,9 +87,9 @@ def measure(  # type: ignore[no-untyped-def]
             elif size > top2:
                 top2 = size
         bands_of(seen, bands[r], band_scale, f)
+        usual = sizes[i].reshape(4 * d)
         for k in range(4 * d):
-            if np.isnan(flat[k]):
-                flat[k] = 0.0  # a channel that has never been seen
+            flat[k] = 0.0 if np.isnan(flat[k]) else flat[k] / usual[k]  # NaN: a channel that has never been seen
         largest = (np.log1p(top0) + np.log1p(top1) + np.log1p(top2)) / min(d, 3)
         terms[r, 0] += np.float32(0.3) * (np.float32(largest) - terms[r, 0])
         joint = np.log1p(_square(error_white, g) / error_q99[0])

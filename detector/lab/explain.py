@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from detector.core.cell import Gates, gates_of
 from detector.core.model import Model
+from detector.core.states import Column
 from detector.lab.drawing import new_figure, png
 
 F4 = NDArray[np.float32]
@@ -16,30 +17,40 @@ NAMES = Gates._fields
 
 @torch.inference_mode()
 def explain(model: Model, value: F4) -> dict[str, F4]:
-    """Run one stream from an empty memory.
+    """Run one stream from an empty memory, as if it never had an alert: what measures itself goes on learning.
 
     value    f4[T, D] engineering units, NaN where missing
-    returns  per name: `expected` f4[T, D] engineering units; `input`, `forget`, `candidate`, `output`, `cell`, `hidden`
-             f4[T, L, H]
+    returns  per name: `expected` f4[T, D] engineering units; `scaled`, `scaled_expected` f4[T, D]; `input`, `forget`, `candidate`,
+             `output`, `cell`, `hidden` f4[T, L, H], where every channel has a memory of its own f4[T, L, D H]
     """
-    predictor = model.predictor.eval()
-    x = torch.from_numpy(model.scaling.scaled(value))
-    h, c, last = predictor.state(1)
-    expected, layers = [], []
-    for seen in x:
-        prior = predictor.read(h[-1], last)
+    network = model.predictor.eval().network
+    columns = model.scaling.columns() | model.scorer.columns() | {"is_open": Column("u1"), "evidence": Column("f8")}
+    states, row, event = {name: column.array(1) for name, column in columns.items()}, np.zeros(1, np.int32), np.zeros(1, np.uint8)
+    h, c, last = network.state(value.shape[1] // network.channels)
+    told: list[tuple[F4, F4, F4]] = []
+    layers = []
+    for now in value[:, np.newaxis]:
+        units = model.scaling.of(row, states)
+        x = units.scaled(now)
+        seen = torch.from_numpy(x).reshape(-1, network.channels)
+        prior = network.read(h[-1], last)
         fed = torch.where(torch.isnan(seen), prior, seen)  # missing values are fed their own expectation
-        step = gates_of(predictor.lstm, fed, h, c)
+        step = gates_of(network.lstm, fed, h, c)
         h, c, last = torch.stack([layer.hidden for layer in step]), torch.stack([layer.cell for layer in step]), fed
-        expected.append(prior if predictor.kind == "prediction" else predictor.read(h[-1], last))
+        expected = (prior if network.kind == "prediction" else network.read(h[-1], last)).numpy().reshape(x.shape)
+        model.scorer.score(row, now, x, units.residuals(x, expected), states, units.usual)
+        model.scaling.learn(row, now, x, x - expected, event, states)
+        told.append((units.unscaled(expected), x, expected))
         layers.append(step)
-    found: dict[str, F4] = {"expected": model.scaling.unscaled(torch.cat(expected).numpy())}
+    found: dict[str, F4] = {
+        name: np.concatenate(part) for name, part in zip(("expected", "scaled", "scaled_expected"), zip(*told, strict=True), strict=True)
+    }
     for name in NAMES:
-        found[name] = np.stack([[getattr(layer, name)[0].numpy() for layer in step] for step in layers])
+        found[name] = np.stack([[getattr(layer, name).numpy().ravel() for layer in step] for step in layers])
     return found
 
 
-def gates_png(model: Model, event_time_us: NDArray[np.int64], value: F4, found: dict[str, F4]) -> bytes:
+def gates_png(model: Model, event_time_us: NDArray[np.int64], found: dict[str, F4]) -> bytes:
     """Draw it: the channels on top, then each gate of the last layer, one line per unit, units sorted by how long they remember.
 
     raises ConfigError  matplotlib is not installed (extra `train`)
@@ -49,8 +60,8 @@ def gates_png(model: Model, event_time_us: NDArray[np.int64], value: F4, found: 
     axes = figure.subplots(1 + len(shown), 1, sharex=True)
     at = (event_time_us - event_time_us[0]) / 3.6e9
     for k, channel in enumerate(model.channels):
-        axes[0].plot(at, model.scaling.scaled(value)[:, k], lw=0.8, label=channel)
-        axes[0].plot(at, model.scaling.scaled(found["expected"])[:, k], lw=0.6, ls=":", color="black")
+        axes[0].plot(at, found["scaled"][:, k], lw=0.8, label=channel)
+        axes[0].plot(at, found["scaled_expected"][:, k], lw=0.6, ls=":", color="black")
     axes[0].set(ylabel="scaled, expected dotted")
     axes[0].legend(frameon=False, ncols=6, fontsize=7)
     order = np.argsort(-found["forget"][:, -1].mean(axis=0))

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from detector.adapters import bundle as bundles
 from detector.adapters.bundle import Bundle, load_bundle, read_bundle, save_bundle
+from detector.core.detect import Detector
 from detector.core.model import Model
 from detector.core.predictor import Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
 from detector.core.threshold import Prior
-from detector.errors import BundleError
+from detector.errors import BundleError, ConfigError
+from tests.core.builders import universal_of
 
 
 def small_model(seed: int = 0) -> Model:
@@ -34,9 +36,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert read.training == {"verdict": "good"}
     assert read.picture == b"png"
     model = read.model
+    assert isinstance(saved, Model)
+    assert isinstance(model, Model)
     assert (model.name, model.fingerprint, model.channels, model.prior) == ("mine", saved.fingerprint, saved.channels, saved.prior)
-    for name, value in saved.predictor.state_dict().items():
-        assert torch.equal(model.predictor.state_dict()[name], value)
+    for name, value in saved.predictor.network.state_dict().items():
+        assert torch.equal(model.predictor.network.state_dict()[name], value)
     for name, array in saved.scorer.arrays().items():
         assert np.array_equal(model.scorer.arrays()[name], array)
     x = np.random.default_rng(1).standard_normal((32, 3)).astype(np.float32)
@@ -45,7 +49,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         memory = np.zeros((32, 2, 8), np.float32)
         return predictor.eval().step(x, memory, memory.copy(), np.zeros((32, 3), np.float32))
 
-    assert np.array_equal(step(saved.predictor), step(model.predictor))
+    assert np.array_equal(step(saved.predictor.network), step(model.predictor.network))
 
 
 def test_the_fingerprint_covers_what_judging_depends_on(tmp_path: Path) -> None:
@@ -78,6 +82,38 @@ def test_damage_is_refused_with_a_remedy(tmp_path: Path, damage: str) -> None:
     with pytest.raises(BundleError) as refused:
         load_bundle(tmp_path / "a")
     assert refused.value.fix
+
+
+def test_a_universal_bundle_is_loaded_for_channels(tmp_path: Path) -> None:
+    saved = save_bundle(tmp_path / "any", Bundle(universal_of(8), {"note": 1}))
+    manifest = json.loads((tmp_path / "any" / "manifest.json").read_text())
+    assert (manifest["version"], manifest["channels"]) == (2, "any")
+    model = load_bundle(tmp_path / "any", ["a", "b", "c"])
+    assert (model.name, model.channels, model.scorer.channels, model.prior) == ("any", ("a", "b", "c"), 3, saved.prior)
+    detector = Detector(model)
+    assert detector.self_test()
+    assert detector.states["h"].shape[1:] == (3, 1, 8)
+
+
+def test_the_fingerprint_of_a_universal_model_covers_its_channels(tmp_path: Path) -> None:
+    saved = save_bundle(tmp_path / "any", Bundle(universal_of(8)))
+    names = [("a",), ("a", "b"), ("b", "a"), ("ab",)]
+    found = [load_bundle(tmp_path / "any", channels).fingerprint for channels in names]
+    assert len({saved.fingerprint, *found}) == 5
+    assert load_bundle(tmp_path / "any", ["a", "b"]).fingerprint == found[1]
+
+
+@pytest.mark.parametrize("channels", [None, ()])
+def test_a_universal_bundle_without_channels_says_what_to_write(channels: tuple[str, ...] | None, tmp_path: Path) -> None:
+    save_bundle(tmp_path / "any", Bundle(universal_of(8)))
+    with pytest.raises(ConfigError, match="the model 'any' judges any channels, and nothing says which are yours") as refused:
+        load_bundle(tmp_path / "any", channels)
+    assert "input: {channels: [temperature, rpm]}" in refused.value.fix
+
+
+def test_a_bundle_of_channels_keeps_its_own(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "mine", Bundle(small_model()))
+    assert load_bundle(tmp_path / "mine", ["x"]).channels == ("a", "b.c", "d e")
 
 
 def test_a_missing_bundle_names_those_that_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

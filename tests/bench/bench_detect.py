@@ -8,6 +8,7 @@ import time
 import numpy as np
 import torch
 
+from detector.adapters.bundle import load_bundle
 from detector.core.detect import Detector, Settings
 from detector.core.model import Model
 from detector.core.predictor import Predictor
@@ -29,9 +30,9 @@ def model_of(channels: int, hidden: int) -> Model:
     return Model("bench", "0" * 64, names, Predictor(channels, hidden), Scaling.fit(x), scorer, Prior(5.0, 1.0))
 
 
-def measure(channels: int, hidden: int, streams: int, readings: int = BATCH) -> None:
+def measure(channels: int, hidden: int, streams: int, readings: int = BATCH, model: Model | None = None) -> None:
     """Print the median over the runs."""
-    detector = Detector(model_of(channels, hidden), Settings(warmup_readings=5))
+    detector = Detector(model or model_of(channels, hidden), Settings(warmup_readings=5))
     rng, ids = np.random.default_rng(1), [detector.names[f"plant{k % 10}/pump{k}".encode()] for k in range(streams)]
     stream_id = np.array(ids, np.int32)[np.arange(readings) % streams]
     seconds = []
@@ -51,17 +52,21 @@ def measure(channels: int, hidden: int, streams: int, readings: int = BATCH) -> 
         seconds.append(time.process_time() - before)
         assert (verdicts.disposition <= Disposition.WARMUP).all()
     median = statistics.median(seconds[WARM_UP:])
-    what = f"{streams:,} streams, {channels} channels, H = {hidden}, batches of {readings:,}"
-    print(f"{what:<62}{readings / median / 1e3:>10,.1f} k readings/s{median / readings * 1e6:>9.2f} us")
+    kind = "universal, " if model else ""
+    what = f"{kind}{streams:,} streams, {channels} channels, H = {hidden}, batches of {readings:,}"
+    print(f"{what:<72}{readings / median / 1e3:>10,.1f} k readings/s{median / readings * 1e6:>9.2f} us")
 
 
 def main() -> None:
-    """Many streams, few and many channels; one stream, which cannot be made wide."""
+    """Many streams, few and many channels; one stream, which cannot be made wide; the universal model."""
     measure(channels=4, hidden=64, streams=5_000)
     measure(channels=4, hidden=32, streams=5_000)
     measure(channels=38, hidden=64, streams=5_000)
     measure(channels=4, hidden=64, streams=1, readings=1_000)
     measure(channels=4, hidden=64, streams=5_000, readings=100)
+    for channels in (1, 4, 8, 38):
+        model = load_bundle("universal", [f"channel{k}" for k in range(channels)])
+        measure(channels, model.predictor.network.hidden, streams=5_000, model=model)
 
 
 if __name__ == "__main__":

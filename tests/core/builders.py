@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detector.core.alerting import Alert
 from detector.core.detect import Detector, Settings, Verdicts
-from detector.core.model import Model
+from detector.core.model import Model, Universal
 from detector.core.predictor import Kind, Predictor
 from detector.core.readings import Partition, ReadingBatch
 from detector.core.scaling import Scaling
@@ -67,6 +67,18 @@ def model_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = 
     ]
     names = tuple(f"channel{k}" for k in range(channels))
     return Model("small", "0" * 64, names, predictor, scaling, scorer, Prior.fit(np.concatenate(scores)))
+
+
+def universal_of(hidden: int = 32, layers: int = 1, kind: Kind = "prediction", seed: int = 0) -> Universal:
+    """A universal model with random weights whose score and prior are measured on one channel of normal values."""
+    model = model_of(1, hidden, layers, kind, seed)
+    return Universal("small", "0" * 32, model.predictor.network, model.scorer, model.prior)
+
+
+def universal_model_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = "prediction", seed: int = 0) -> Model:
+    """The same for so many channels."""
+    names = tuple(f"channel{k}" for k in range(channels))
+    return universal_of(hidden, layers, kind, seed).model("0" * 32, names)
 
 
 @dataclass(frozen=True)

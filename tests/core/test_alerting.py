@@ -11,6 +11,7 @@ import pytest
 from detector.core.alerting import CRITICAL_BELOW, alert_id
 from detector.core.detect import Detector, Verdicts
 from detector.core.readings import Partition
+from detector.core.scaling import Scaling
 from tests.core.builders import P0, SECOND_US, Log, alerts_of, log_of, model_of, normal_values, run, settings_of
 
 MODEL = model_of(3)
@@ -89,6 +90,7 @@ def test_the_band_holds_nearly_all_normal_readings() -> None:
     """low and high are where 99 % of the residuals of training would leave a reading."""
     values = normal_values(1_000, 3, 3)
     verdicts = judged(log_of([("a", t, value) for t, value in enumerate(values)], 3))
+    assert isinstance(MODEL.scaling, Scaling)
     width = MODEL.scorer.error_scale * MODEL.scaling.scale
     inside = np.abs(values - verdicts.expected)[50:] <= width
     assert (inside.mean(axis=0) > 0.97).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,10 +17,11 @@ from detector.core.event_time import Time
 from detector.core.model import Model
 from detector.core.predictor import STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
 from detector.core.readings import Disposition, Partition
-from tests.core.builders import Log, log_of, memory_of, model_of, normal_values, predictor_of, run, settings_of
+from tests.core.builders import Log, log_of, memory_of, model_of, normal_values, predictor_of, run, settings_of, universal_model_of
 from tests.core.plant import eventful_log, interleaved, narrow
 
 MODEL = model_of(channels=2, hidden=32)
+UNIVERSAL = universal_model_of(channels=2, hidden=32)
 SINGLE = model_of(channels=1, hidden=32)
 SETTINGS = settings_of(accept_after_us=45_000_000)
 TIGHT = replace(SETTINGS, streams_max=3, idle_max_us=10**12)  # at the limit, it would matter when a forgotten stream's row is free
@@ -106,9 +107,16 @@ def test_nor_with_any_kind_of_network(layers: int, kind: Any) -> None:
     check_same_bits(model_of(2, 32, layers, kind), eventful_log(5), SETTINGS, 5)
 
 
-def test_one_reading_per_batch_changes_no_bit() -> None:
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("channels", [1, 2, 3, 8])
+def test_nor_with_a_universal_model(channels: int, seed: int) -> None:
+    check_same_bits(universal_model_of(channels), eventful_log(seed, channels=channels), SETTINGS, seed)
+
+
+@pytest.mark.parametrize("model", [MODEL, UNIVERSAL], ids=["fleet", "universal"])
+def test_one_reading_per_batch_changes_no_bit(model: Model) -> None:
     log = eventful_log(11, partitions=2)
-    whole, one_by_one = Detector(MODEL, SETTINGS), Detector(MODEL, SETTINGS)
+    whole, one_by_one = Detector(model, SETTINGS), Detector(model, SETTINGS)
     assert told([whole], [0, 0], log, []) == told([one_by_one], [0, 0], log, range(1, len(log)))
     assert memory_of(whole) == memory_of(one_by_one)
 
@@ -163,7 +171,8 @@ def test_any_story_can_be_cut_anywhere(prelude: int, moves: list[Any], cuts: lis
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_verdicts_of_a_prefix_are_the_prefix_of_the_verdicts(seed: int) -> None:
+@pytest.mark.parametrize("model", [MODEL, UNIVERSAL], ids=["fleet", "universal"])
+def test_the_verdicts_of_a_prefix_are_the_prefix_of_the_verdicts(model: Model, seed: int) -> None:
     """Also when what follows is absurd."""
     log = interleaved(eventful_log(seed), np.random.default_rng(seed))
     end = int(np.random.default_rng(seed).integers(len(log) // 2, len(log)))
@@ -173,7 +182,7 @@ def test_the_verdicts_of_a_prefix_are_the_prefix_of_the_verdicts(seed: int) -> N
         value=np.where(np.arange(len(log))[:, None] < end, log.value, absurd),
         event_time_us=np.where(np.arange(len(log)) < end, log.event_time_us, log.event_time_us[::-1] + 10**12),
     )
-    (prefix,), (whole,), (otherwise,) = (run(Detector(MODEL, SETTINGS), one) for one in (log.take(range(end)), log, other))
+    (prefix,), (whole,), (otherwise,) = (run(Detector(model, SETTINGS), one) for one in (log.take(range(end)), log, other))
     for longer in (whole, otherwise):
         assert longer.disposition[:end].tobytes() == prefix.disposition.tobytes()
         assert longer.score[:end].tobytes() == prefix.score.tobytes()
@@ -211,8 +220,9 @@ def _somewhere(array: Any, shift: int) -> Any:
     return copy
 
 
-@pytest.mark.parametrize("channels", [1, 4])
-def test_the_bits_of_a_stream_do_not_depend_on_how_many_others_there_are(channels: int) -> None:
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("model_of", [model_of, universal_model_of])
+def test_the_bits_of_a_stream_do_not_depend_on_how_many_others_there_are(model_of: Callable[[int], Model], channels: int) -> None:
     """One reading per stream and batch: as many rows as streams, padded and cut by the detector."""
     model = model_of(channels)
     many = STEP_ROWS_MAX + 40

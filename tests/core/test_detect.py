@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from detector.core.detect import Detector, Verdicts
 from detector.core.predictor import Predictor
 from detector.core.readings import Disposition, Partition
+from detector.core.scaling import Scaling
 from detector.core.threshold import EXCESS_KNOWN_MIN, TAIL
 from tests.core.builders import (
     P0,
@@ -100,14 +101,16 @@ def test_the_verdict_is_that_of_predictor_score_and_alarm_one_after_the_other() 
     log = one_stream(80)
     log.value[30:33, 1] = np.nan
     (verdicts,) = run(Detector(MODEL, settings_of()), log)
-    x = MODEL.scaling.scaled(log.value)
-    h, c, last = (array.numpy() for array in MODEL.predictor.state(32))
+    scaling = MODEL.scaling
+    assert isinstance(scaling, Scaling)
+    x = scaling.scaled(log.value)
+    h, c, last = (array.numpy() for array in MODEL.predictor.network.state(32))
     memory = np.ascontiguousarray(h.swapaxes(0, 1)), np.ascontiguousarray(c.swapaxes(0, 1)), last
     states = arrays_of(MODEL.scorer.columns())
     for t in range(80):
         expected = MODEL.predictor.step(x[t].repeat(32).reshape(2, 32).T.copy(), *memory)[:1]
         score = MODEL.scorer.score(np.zeros(1, np.int32), log.value[t : t + 1], x[t : t + 1], x[t : t + 1] - expected, states)
-        assert verdicts.expected[t].tobytes() == MODEL.scaling.unscaled(expected)[0].tobytes()
+        assert verdicts.expected[t].tobytes() == scaling.unscaled(expected)[0].tobytes()
         assert verdicts.score[t] == score[0]
 
 

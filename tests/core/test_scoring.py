@@ -228,3 +228,18 @@ def test_arrays_are_all_that_is_needed_to_score_again() -> None:
     other = BandScorer(**{name: array.copy() for name, array in scorer.arrays().items()})
     value = normal_values(100, 3, 3)
     assert scores(scaling, scorer, value).tobytes() == scores(scaling, other, value).tobytes()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 8])
+def test_the_tiled_score_of_equal_channels_is_that_of_one(channels: int) -> None:
+    """Terms are means, or largest ones, over channels: how many there are must not matter."""
+    scaling, scorer = fitted([normal_values(400, 1, seed) for seed in range(3)])
+    value = normal_values(300, 1, 9)
+    value[100:120] += 30
+    x = scaling.scaled(value)
+    wide, rows = scorer.tiled(channels), np.zeros(len(x), np.int32)
+    one = scorer.judged(rows, value, x, persistence(x), arrays_of(scorer.columns()))[1]
+    values, xs, es = (np.repeat(array, channels, axis=1) for array in (value, x, persistence(x)))
+    many = wide.judged(rows, values, xs, es, arrays_of(wide.columns()))[1]
+    assert wide.channels == channels
+    assert many == pytest.approx(one, rel=1e-4, abs=1e-5)

@@ -14,6 +14,7 @@ from detector.adapters.bundle import read_bundle
 from detector.codec.snapshots import VERSION, decode_state
 from detector.core.detect import Detector
 from detector.core.event_time import NEVER, Time
+from detector.core.model import Model
 from detector.core.readings import Partition
 from detector.ports import Restored
 from detector.service.recovery import Recovery
@@ -81,6 +82,7 @@ def test_a_bundle_of_version_1_still_judges() -> None:
     """Its score was not calibrated term by term: typical values stand in."""
     bundle = read_bundle(FOLDER / "bundle_v1")
     model = bundle.model
+    assert isinstance(model, Model)
     assert (model.fingerprint, model.channels, bundle.training) == (FINGERPRINT_V1, ("a", "b.c", "d e"), {"verdict": "good"})
     detector = Detector(model, settings_of())
     values = np.random.default_rng(1).standard_normal((200, 3)).astype(np.float32)

@@ -10,7 +10,7 @@ import pytest
 
 from detector.adapters.bundle import load_bundle
 from detector.cli import main
-from detector.core.detect import Detector
+from detector.core.detect import Detector, Settings
 from detector.lab.explain import NAMES, explain
 from detector.lab.plant import Plant
 from detector.lab.simulate import simulate
@@ -42,12 +42,26 @@ def test_the_gates_lead_to_what_the_detector_expected(value: np.ndarray[tuple[in
         assert found[name].max() <= 1
 
 
+def test_channels_with_memories_of_their_own(value: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+    model = load_bundle("universal", [f"c{k}" for k in range(value.shape[1])])
+    found = explain(model, value)
+    detector = Detector(model, Settings(warmup_readings=N))  # no alert, no evidence: it learns from every reading
+    batch = log_of([("m", t, values) for t, values in enumerate(value)], value.shape[1]).batch(detector)
+    assert np.allclose(found["expected"], detector.detect(batch).expected, rtol=1e-3, atol=1e-2)
+    units = value.shape[1] * model.predictor.network.hidden
+    assert all(found[name].shape == (len(value), 1, units) for name in NAMES)
+    assert np.allclose(found["cell"][-1].ravel(), detector.states["c"][0].ravel(), atol=1e-3)
+
+
 def test_the_command_writes_rows_and_a_picture(plant_recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, picture = tmp_path / "gates.parquet", tmp_path / "gates.png"
-    assert main(["explain", str(plant_recording), "--name", "plant1/pump02", "--out", str(out), "--picture", str(picture)]) == 0
+    assert (
+        main(["explain", str(plant_recording), "--model", "plant", "--name", "plant1/pump02", "--out", str(out), "--picture", str(picture)])
+        == 0
+    )
     table = pq.read_table(out)
-    assert table.column_names == ["event_time_us", "expected", *NAMES]
+    assert table.column_names == ["event_time_us", "expected", "scaled", "scaled_expected", *NAMES]
     assert len(table["forget"][0]) == 64
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert main(["explain", str(plant_recording), "--name", "nobody", "--out", str(out)]) == 1
+    assert main(["explain", str(plant_recording), "--model", "plant", "--name", "nobody", "--out", str(out)]) == 1
     assert "has no stream 'nobody'" in capsys.readouterr().err

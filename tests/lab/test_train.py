@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from detector.core.detect import Detector
+from detector.core.predictor import Predictor
 from detector.core.scaling import Scaling
 from detector.errors import ConfigError, DataError
 from detector.lab.baselines import LinearForecast, mean_error, persistence
@@ -86,13 +87,15 @@ def test_the_service_computes_the_residuals_that_calibrated_it(trained: Trained)
     detector = Detector(model)
     batch = log_of([("m", t, values) for t, values in enumerate(recorded)], recorded.shape[1]).batch(detector)
     expected = detector.detect(batch).expected
-    e = residuals(model.predictor, [model.scaling.scaled(recorded)])[0]
-    assert np.allclose(model.scaling.scaled(recorded) - model.scaling.scaled(expected), e, atol=1e-4)
+    scaling = model.scaling
+    assert isinstance(scaling, Scaling)
+    e = residuals(model.predictor.network, [scaling.scaled(recorded)])[0]
+    assert np.allclose(scaling.scaled(recorded) - scaling.scaled(expected), e, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
     options = Options(hidden=8, epochs_max=2, window_readings=32, device="cpu")
-    first, second = (train(waves(8, 200), ("a", "b"), options, lambda _: None).model.predictor.state_dict() for _ in range(2))
+    first, second = (train(waves(8, 200), ("a", "b"), options, lambda _: None).model.predictor.network.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -111,7 +114,9 @@ def test_a_quick_fit_beats_both_baselines_and_takes_seconds() -> None:
 
 def test_a_quick_fit_depends_on_the_seed_alone() -> None:
     def weights(seed: int) -> dict[str, torch.Tensor]:
-        return train(waves(8, 200), ("a", "b"), Options(hidden=8, seed=seed, is_quick=True), lambda _: None).model.predictor.state_dict()
+        predictor = train(waves(8, 200), ("a", "b"), Options(hidden=8, seed=seed, is_quick=True), lambda _: None).model.predictor
+        assert isinstance(predictor, Predictor)
+        return predictor.state_dict()
 
     first, again, other = weights(1), weights(1), weights(2)
     assert all(torch.equal(first[name], again[name]) for name in first)

@@ -47,7 +47,7 @@ class Recalled(Predictor):
 
 
 def _recalled(model: Model) -> Model:
-    predictor = model.predictor
+    predictor = model.predictor.network
     recalled = Recalled(predictor.channels, predictor.hidden, predictor.layers, predictor.kind)
     recalled.load_state_dict(predictor.state_dict())
     object.__setattr__(recalled, "_made", {})

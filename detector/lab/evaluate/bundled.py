@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from detector.core.detect import Detector
-from detector.core.model import Model
+from detector.core.model import Model, Universal
 from detector.core.readings import Partition, ReadingBatch
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
 
@@ -16,12 +16,17 @@ SECOND_US = 1_000_000
 PARTITIONS = (Partition("series", 0),)
 
 
-def bundled(name: str, model: Model) -> Method:
-    """The detector of a bundle. It has learned elsewhere: of a series' training part only its memory and its calibration know."""
-    return Method(name, f"the bundle {model.name}", partial(_fit, model), channels=len(model.channels))
+def bundled(name: str, model: Model | Universal) -> Method:
+    """The detector of a bundle. It has learned elsewhere: of a series' training part only its memory, its calibration, and of a
+    universal bundle its scaling know, since they are the stream's past."""
+    return Method(
+        name, f"the bundle {model.name}", partial(_fit, model), channels=len(model.channels) if isinstance(model, Model) else None
+    )
 
 
-def _fit(model: Model, train: F4, seed: int) -> Judge:
+def _fit(model: Model | Universal, train: F4, seed: int) -> Judge:
+    if isinstance(model, Universal):
+        model = model.model(model.fingerprint, tuple(f"channel{k}" for k in range(train.shape[1])))
     return partial(_judge, model)
 
 

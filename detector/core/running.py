@@ -1,0 +1,132 @@
+"""Location and scale that each stream measures for itself, channel by channel, while it is judged.
+
+Cumulative at first, slowly forgetting later, in a constant number of operations:
+
+    rate      = max(1 / n, RATE_MIN)                       n: values learned so far, this one included
+    d         = v - location, within +-CLIP scale          so that one absurd value teaches little
+    location += rate d
+    variance  = (1 - rate) (variance + rate d^2)           scale: its root
+    square   += rate (min(|s|, CLIP size)^2 - square)      size: its root; s: the residual, and each band of the scaled readings
+
+Judge first, learn after: a reading is scaled by what was learned from those before it. Nothing is learned from an open alert, nor
+while evidence for one is gathered. A channel that has been constant so far has no scale; the first value that differs is then as
+far away as the limit.
+
+source of the variance: Finch, "Incremental calculation of weighted mean and variance", 2009.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from detector.core.scaling import SCALED_MAX, Scaling
+from detector.core.scoring import Usual
+from detector.core.states import Column
+from detector.core.terms import BANDS
+from detector.core.threshold import ACCEPTED
+
+F4 = NDArray[np.float32]
+
+RATE_MIN = 1 / 20_000
+"""What was normal is forgotten over so many readings. Over a tenth of them, a tenth of the ranking on public recordings is lost."""
+CLIP = 10.0
+"""A value further away than so many scales teaches as if it were there: a channel that spikes in every hundredth reading keeps its scale."""
+RESOLUTION = 2.0**-22
+"""Scale of a channel, as a part of its location, below which differences are rounding: values are 32-bit floats."""
+SIZE_MIN = 0.004
+"""Usual residuals and bands are at least so large, scaled units: what follows exactly from its past must not explode at a trifle."""
+COUNT_ACCEPTED = 100
+"""After an accepted alert the past weighs as much as so many readings: the new normal is learned soon."""
+COUNT_MAX = 1_000_000
+PARTS = ("count", "location", "variance", "residual", "bands", "run_longest")
+
+
+@dataclass(frozen=True, slots=True)
+class RunningScaling:
+    """Location, scale, and what is usual for D channels, as columns of each stream's row.
+
+    channels  D
+    """
+
+    channels: int
+
+    def columns(self) -> dict[str, Column]:
+        """What is remembered per stream. Locations in 64 bits: at 1e9 a 32-bit mean could not move by less than 64."""
+        shape = (self.channels,)
+        return {
+            "scale_count": Column("i4", shape),
+            "scale_location": Column("f8", shape),
+            "scale_variance": Column("f8", shape),
+            "scale_residual": Column("f4", shape),
+            "scale_bands": Column("f4", (BANDS, *shape)),
+            "scale_run": Column("i4", shape),
+            "scale_run_longest": Column("f4", shape, np.inf),
+        }
+
+    def of(self, rows: NDArray[np.int32], states: Any) -> Scaling:
+        """The scaling of these streams now, each part [B, ..., D].
+
+        A value cannot be further than sqrt(n) scales from the mean of n values that it is one of (Samuelson's inequality):
+        what is further is cut there, so that the first readings, whose scale is hardly known, do not fill the memory.
+        """
+        count, location, variance, residual, bands, longest = (states[f"scale_{name}"][rows] for name in PARTS)
+        scale = np.maximum(np.sqrt(variance), np.maximum(RESOLUTION * np.abs(location), np.finfo(np.float32).tiny))
+        limit = np.minimum(np.sqrt(count), SCALED_MAX).astype(np.float32)
+        residual, bands = (np.sqrt(np.maximum(square, np.float32(SIZE_MIN**2))) for square in (residual, bands))
+        return Scaling(location, scale, limit, residual, Usual(bands, np.maximum(longest, 1)))
+
+    def learn(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, event: NDArray[np.uint8], states: Any) -> None:
+        """Learn from readings that have been judged, but not from those of an alert.
+
+        rows     i4[B] no stream twice
+        value    f4[B, D] engineering units;  x, e  f4[B, D] the same and its residuals, scaled units; NaN teaches nothing
+        event    u1[B] what each reading did to its stream's alert
+        states   also the score's EWMAs and runs, which have seen these readings
+        """
+        others = (states[name] for name in ("is_open", "evidence", "bands", "same"))
+        _learn(rows, value, x, e, event, *others, *(states[name] for name in self.columns()))
+
+
+@njit(cache=True)
+def _clipped_square(signal, square):  # type: ignore[no-untyped-def]
+    """What a signal teaches about its mean square; as long as that is not known, everything."""
+    own = np.float64(signal) * np.float64(signal)
+    return min(own, CLIP * CLIP * square) if square > SIZE_MIN * SIZE_MIN else own
+
+
+@njit(cache=True)
+def _learn(  # type: ignore[no-untyped-def]
+    rows, value, x, e, event, is_open, evidence, means, same, count, location, variance, residual, bands, run, longest
+):
+    for i in range(rows.shape[0]):
+        r = rows[i]
+        if event[i] == ACCEPTED:
+            for k in range(value.shape[1]):
+                count[r, k] = min(count[r, k], COUNT_ACCEPTED)
+        if event[i] != 0 or is_open[r] == 1 or evidence[r] > 0.0:
+            continue
+        for k in range(value.shape[1]):
+            if np.isnan(value[i, k]):
+                continue
+            if same[r, k] == 0 and count[r, k] > 0:  # a run has ended: only now is it known how long it was
+                longest[r, k] = run[r, k] if np.isinf(longest[r, k]) else max(longest[r, k], run[r, k])
+            run[r, k] = same[r, k]
+            count[r, k] = min(count[r, k] + 1, COUNT_MAX)
+            rate = max(1.0 / count[r, k], RATE_MIN)
+            scale = np.sqrt(variance[r, k])
+            d = np.float64(value[i, k]) - location[r, k]
+            if scale > RESOLUTION * abs(location[r, k]):
+                d = min(max(d, -CLIP * scale), CLIP * scale)
+            location[r, k] += rate * d
+            variance[r, k] = (1.0 - rate) * (variance[r, k] + rate * d * d)
+            residual[r, k] += rate * (_clipped_square(e[i, k], residual[r, k]) - residual[r, k])
+            upper = x[i, k]
+            for j in range(bands.shape[1]):
+                lower = means[r, j, k] if j < means.shape[1] else 0.0
+                bands[r, j, k] += rate * (_clipped_square(upper - lower, bands[r, j, k]) - bands[r, j, k])
+                upper = lower

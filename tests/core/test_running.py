@@ -1,0 +1,172 @@
+"""Location and scale that streams measure for themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from detector.core.detect import Detector
+from detector.core.running import CLIP, COUNT_ACCEPTED, RunningScaling
+from detector.core.scaling import SCALED_MAX, Scaling
+from detector.core.states import Column
+from detector.core.threshold import Event
+from tests.core.builders import arrays_of, log_of, normal_values, run, settings_of, state_of, universal_model_of
+
+F4 = NDArray[np.float32]
+ROW = np.zeros(1, np.int32)
+OTHERS = {"is_open": Column("u1"), "evidence": Column("f8"), "bands": Column("f4", (3, 1)), "same": Column("i4", (1,))}
+
+
+class Stream:
+    """One stream of one channel."""
+
+    def __init__(self) -> None:
+        self.scaling = RunningScaling(1)
+        self.states: dict[str, Any] = arrays_of(self.scaling.columns() | OTHERS)
+
+    @property
+    def units(self) -> Scaling:
+        return self.scaling.of(ROW, self.states)
+
+    def see(self, value: float, e: float = 0.0, event: Event = Event.NONE) -> float:
+        """Scale a value, then learn from it."""
+        now = np.full((1, 1), value, np.float32)
+        x = self.units.scaled(now)
+        self.scaling.learn(ROW, now, x, np.full((1, 1), e, np.float32), np.array([event], np.uint8), self.states)
+        return float(x[0, 0])
+
+    def learned(self) -> list[bytes]:
+        return [self.states[name].tobytes() for name in self.scaling.columns()]
+
+
+def test_it_finds_mean_and_deviation() -> None:
+    stream, values = Stream(), 50 + 3 * np.random.default_rng(0).standard_normal(4_000)
+    x = np.array([stream.see(value, e=0.2) for value in values])
+    assert stream.units.location.item() == pytest.approx(values.mean(), abs=1e-3)
+    assert stream.units.scale.item() == pytest.approx(values.std(), rel=1e-3)
+    assert np.asarray(stream.units.residual).item() == pytest.approx(0.2, rel=1e-3)
+    assert x[500:].std() == pytest.approx(1, abs=0.05)
+
+
+def test_a_value_is_scaled_by_those_before_it_only() -> None:
+    one, other = Stream(), Stream()
+    for value in (1.0, 2.0, 4.0):
+        assert one.see(value) == other.see(value)
+    assert one.learned() == other.learned()
+    now = np.array([[1e6]], np.float32)
+    before = one.units.scaled(now)
+    one.see(1e6)
+    assert before == other.units.scaled(now)
+
+
+@given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False), min_size=1, max_size=40))
+def test_it_stays_finite_and_within_the_limit_whatever_comes(values: list[float]) -> None:
+    stream = Stream()
+    for n, value in enumerate(values):
+        assert abs(stream.see(value)) <= min(np.sqrt(n) * (1 + 1e-6), SCALED_MAX)
+    assert np.isfinite(stream.units.location).all()
+    assert (stream.units.scale > 0).all()
+
+
+@pytest.mark.parametrize("level", [0.0, 5.0, -273.15, 1e9, 1e-12])
+def test_the_first_value_that_differs_from_a_constant_is_at_the_limit(level: float) -> None:
+    stream = Stream()
+    assert [stream.see(level) for _ in range(900)] == [0.0] * 900
+    assert stream.see(level + max(abs(level), 1.0) * 0.01) == SCALED_MAX
+    assert abs(stream.see(level)) < 1
+
+
+def test_a_huge_offset_with_small_noise() -> None:
+    """At 1e9 neighbouring 32-bit floats are 64 apart."""
+    stream, values = Stream(), (1e9 + 1_000 * np.random.default_rng(1).standard_normal(3_000)).astype(np.float32)
+    x = np.array([stream.see(float(value)) for value in values])
+    assert x[500:].std() == pytest.approx(1, abs=0.06)
+    assert stream.units.location.item() == pytest.approx(values.astype(np.float64).mean(), abs=1)
+
+
+def test_a_quantised_channel_is_scaled_as_any() -> None:
+    stream = Stream()
+    x = np.array([stream.see(value) for value in np.round(np.random.default_rng(2).standard_normal(3_000))])
+    assert x[500:].std() == pytest.approx(1, abs=0.06)
+
+
+def test_missing_values_teach_nothing_and_stay_missing() -> None:
+    stream = Stream()
+    stream.see(1.0)
+    stream.see(2.0)
+    before = stream.learned()
+    assert np.isnan(stream.see(float("nan")))
+    assert stream.learned() == before
+
+
+def test_one_absurd_value_teaches_little() -> None:
+    stream = Stream()
+    for value in np.random.default_rng(3).standard_normal(1_000):
+        stream.see(value)
+    before = stream.units.scale.item()
+    stream.see(1e20)
+    assert stream.units.scale.item() < before * (1 + CLIP**2 / 1_000)
+    assert abs(stream.units.location.item()) < 0.1
+
+
+@pytest.mark.parametrize("cause", ["open", "evidence", *Event])
+def test_nothing_is_learned_from_an_alert_or_while_there_is_evidence(cause: str | Event) -> None:
+    stream = Stream()
+    for value in np.random.default_rng(4).standard_normal(200):
+        stream.see(value)
+    before = stream.learned()
+    stream.states["is_open"][0], stream.states["evidence"][0] = cause == "open", float(cause == "evidence")
+    stream.see(3.0, event=cause if isinstance(cause, Event) else Event.NONE)
+    assert (stream.learned() == before) == (cause not in (Event.NONE, Event.ACCEPTED))
+    if cause == Event.ACCEPTED:
+        assert stream.states["scale_count"].item() == COUNT_ACCEPTED
+
+
+def test_an_accepted_level_is_learned_soon() -> None:
+    stream = Stream()
+    for value in np.random.default_rng(5).standard_normal(5_000):
+        stream.see(value)
+    stream.see(20.0, event=Event.ACCEPTED)
+    x = [stream.see(value) for value in 20 + np.random.default_rng(6).standard_normal(1_000)]
+    assert abs(np.mean(x[-100:])) < 1
+
+
+def test_a_run_counts_once_it_is_over() -> None:
+    stream = Stream()
+    stream.see(1.0)
+    assert np.isinf(stream.units.usual.run).all()  # it has been constant for all that is known
+    for same in (1, 2, 3, 0, 0, 0):
+        stream.states["same"][0] = same
+        stream.see(1.0)
+    assert np.asarray(stream.units.usual.run).item() == 3
+
+
+def test_the_detector_judges_first_and_learns_after() -> None:
+    """A fault that opens an alert leaves the scales as they were; the readings before it moved them."""
+    detector = Detector(universal_model_of(2), settings_of())
+    values = normal_values(300, 2)
+    faulty = values.copy()
+    faulty[200:220] += 100 * values.std(axis=0)
+    log = log_of([("a", t, value) for t, value in enumerate(faulty)], 2)
+    run(detector, log.take(range(200)))
+    before = state_of(detector, "a")
+    run(detector, log.take(range(200, 220)))
+    after = state_of(detector, "a")
+    assert after["is_open"] == 1
+    assert after["scale_count"].max() <= before["scale_count"].max() + 2  # evidence needs a reading or two
+    assert (after["scale_variance"] < 2 * before["scale_variance"]).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 8])
+def test_a_channel_is_judged_alone(channels: int) -> None:
+    """Its expectation is the same whatever stands beside it."""
+    value = normal_values(150, channels)
+    wide = run(Detector(universal_model_of(channels), settings_of()), log_of([("a", t, v) for t, v in enumerate(value)], channels))
+    for k in range(channels):
+        alone = run(Detector(universal_model_of(1), settings_of()), log_of([("a", t, v) for t, v in enumerate(value[:, k : k + 1])], 1))
+        assert alone[0].expected[:20, 0].tobytes() == wide[0].expected[:20, k].tobytes()  # later, evidence may differ

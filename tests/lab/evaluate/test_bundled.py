@@ -1,0 +1,27 @@
+"""Bundles among the detectors that are compared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detector.adapters.bundle import read_bundle
+from detector.lab.evaluate.bundled import bundled
+from tests.core.builders import normal_values
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_universal_bundle_judges_series_of_any_width_without_a_look_ahead(channels: int) -> None:
+    method = bundled("universal", read_bundle("universal").model)
+    assert method.channels is None
+    values = normal_values(300, channels)
+    judge = method.fit(values[:100], 1)
+    whole, part = judge(values), judge(values[:200])
+    assert np.isfinite(whole.score).all()
+    assert whole.score[:200].tobytes() == part.score.tobytes()
+    assert whole.expected is not None
+    assert whole.expected.shape == values.shape
+
+
+def test_a_bundle_of_channels_judges_series_of_its_width() -> None:
+    assert bundled("plant", read_bundle("plant").model).channels == 4

@@ -1,0 +1,111 @@
+"""Training of the universal model, and what it can do with streams that it has never seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from detector.adapters.bundle import load_bundle, read_bundle
+from detector.core.detect import Detector, Settings
+from detector.core.model import Universal
+from detector.lab import universal
+from detector.lab.plant import Plant
+from detector.lab.simulate import simulate
+from detector.lab.synthetic import synthetic
+from detector.lab.universal import Options, batch_of, calibrated, train, walk
+from tests.core.builders import P0, alerts_of, log_of, predictor_of, rows_of, run
+
+SECOND_US = 1_000_000
+
+
+@pytest.fixture
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Series as short as they may be."""
+    monkeypatch.setattr(universal, "LENGTHS", (256, 512))
+    monkeypatch.setattr(universal, "CALIBRATION_SERIES", 32)
+
+
+@pytest.mark.usefixtures("_short")
+def test_the_same_seed_gives_the_same_weights() -> None:
+    options = Options(hidden=8, series=32, rounds=1, window=128)
+    first, again = (train(options, lambda *_: None).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.usefixtures("_short")
+def test_training_lessens_the_error() -> None:
+    errors: list[float] = []
+    train(Options(hidden=8, series=64, rounds=8, window=32), lambda number, of, error: errors.append(error))
+    assert len(errors) == 16
+    assert np.mean(errors[-6:]) < np.mean(errors[:6])
+
+
+def test_the_walk_is_the_detectors_own() -> None:
+    """What the network is trained and calibrated on is, bit for bit, what the service computes while nothing is strange."""
+    values, network = batch_of(3, 32, 300), predictor_of(1, 16)
+    walked = walk(values, network)
+    shipped = read_bundle("universal").model
+    assert isinstance(shipped, Universal)
+    model = replace(shipped, network=network).model("", ("v",))
+    detector = Detector(model, Settings(warmup_readings=10_000))
+    run(detector, log_of([(f"s{k}", t + k / 100, values[k, t]) for t in range(300) for k in range(32)]))
+    rows = [rows_of(detector)[P0, f"s{k}"] for k in range(32)]
+    seen = ~np.isnan(values[:, -1])
+    assert seen.sum() > 20
+    assert detector.states["last"][rows][seen, 0].tobytes() == walked.x[seen, -1].tobytes()
+
+
+@pytest.mark.usefixtures("_short")
+def test_calibration_measures_every_divisor() -> None:
+    scorer, prior = calibrated(predictor_of(1, 8))
+    assert scorer.channels == 1
+    assert all(np.isfinite(array).all() for array in scorer.arrays().values())
+    assert prior.quantile > 0
+
+
+def plant_values(seed: int, machines: int, readings: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """f4[M, T, D] of a simulated plant without faults."""
+    plant = Plant(seed, machines)
+    chunks = list(simulate(plant, end_us=plant.start_us + (readings + 1) * plant.interval_us))
+    stream = np.concatenate([chunk.stream for chunk in chunks])
+    value = np.concatenate([chunk.value for chunk in chunks]).astype(np.float32)
+    return np.stack([value[stream == machine][:readings] for machine in range(machines)])
+
+
+def settings_of(budget_readings: float) -> Settings:
+    """A budget of one false alert in so many readings, one a second."""
+    return Settings(budget_period_us=budget_readings * SECOND_US, silence_intervals=0)
+
+
+def judge(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]], budget_readings: float) -> list[tuple[str, int]]:
+    """Judge streams f4[S, T, D] with the bundle that ships; stream and reading of every alert that opened."""
+    series, readings, channels = values.shape
+    detector = Detector(load_bundle("universal", [f"c{k}" for k in range(channels)]), settings_of(budget_readings))
+    log = log_of([(f"s{k}", t + k / 1_000, values[k, t]) for t in range(readings) for k in range(series)], channels)
+    alerts = alerts_of(run(detector, log, range(0, len(log), 5_000)))
+    return [(alert.stream, alert.offset // series) for alert in alerts if alert.status == "opened"]
+
+
+@pytest.mark.parametrize("fault", ["spikes", "level", "stuck at another level"])
+def test_a_fault_after_200_readings_of_an_unseen_stream_is_found(fault: str) -> None:
+    values = plant_values(1, 6, 260)
+    deviation = values[:, :200].std(axis=1)
+    for k in range(0, 6, 2):  # every other machine
+        if fault == "spikes":
+            values[k, 200:206] += (20 * deviation[k] * np.array([[1], [-1], [1], [-1], [1], [-1]])).astype(np.float32)
+        elif fault == "level":
+            values[k, 200:] += 12 * deviation[k]
+        else:
+            values[k, 200:, 0] = values[k, 0, 0] + 12 * deviation[k, 0]
+    opened = judge(values, 10_000)
+    assert {stream for stream, at in opened if 200 <= at < 230} == {"s0", "s2", "s4"}
+    assert not [stream for stream, at in opened if at < 200]
+
+
+def test_normal_streams_keep_the_budget() -> None:
+    values = np.stack([each[:, :1] for each in synthetic(90_001, 20, 5_000)])
+    opened = judge(values, 10_000)
+    assert len(opened) <= 2 * 20 * 5_000 / 10_000, opened
