@@ -1,7 +1,7 @@
 """Score -> tail probability, and evidence against an account: one stream's own alarm.
 
-A running quantile q of the score and the mean excess m over it say how strange a score is; b is the same, but never below .4. Evidence is a CUSUM of the
-excess. It opens an alert when it passes a threshold that the stream's account raises after every alert and calm readings
+A running quantile q of the score and the mean excess m over it say how strange a score is; b is as m, but never below .4. Evidence is a
+CUSUM of the excess. It opens an alert when it passes a threshold that the stream's account raises after every alert and calm readings
 pay back, so that a stated budget, one false alert per N readings, holds while the series drifts.
 
     L = max(1, ln(.05 N));  h0 = max(1, .9 L^2)
@@ -188,6 +188,22 @@ def evidence_to_open(n, account):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _gathered(evidence, over, extreme):  # type: ignore[no-untyped-def]
+    """Evidence after a reading that is `over` units above what is usual."""
+    return max(0.0, evidence + min(max(over, -STRANGE), STRANGE) + EXTREME_WEIGHT * max(over - extreme, 0.0))
+
+
+@njit(cache=True)
+def _moments(u, k, mean, variance):  # type: ignore[no-untyped-def]
+    """Mean and variance of the warm-up after its k-th score that counts."""
+    if k > TAKEN_AT_ITS_WORD:
+        u = min(u, mean + FAR_DEVIATIONS * np.sqrt(variance) + EXCESS_MIN)
+    step = u - mean
+    mean += step / k
+    return mean, variance + (step * (u - mean) - variance) / k
+
+
+@njit(cache=True)
 def _judge(  # type: ignore[no-untyped-def]
     rows, score, event_time_us, interval_us, budget_period_us, warmup_readings, accept_after_us, prior,
     seen, q_fast, q_slow, excess, q_fast_before, q_slow_before, excess_before, unit, unit_before, mean, variance, evidence, account, regime, since, quiet, worst_p, opened_at_us, level_at_us, is_open,
@@ -208,9 +224,7 @@ def _judge(  # type: ignore[no-untyped-def]
             if evidence[r] == 0.0 and not was_open:
                 q_fast_before[r], q_slow_before[r] = q_fast[r], q_slow[r]
                 excess_before[r], unit_before[r] = excess[r], b
-            over = (u - regime[r]) / b if was_open else z
-            extreme = max(EXTREME, (_level(n) + RARE) * excess[r] / b)
-            evidence[r] = max(0.0, evidence[r] + min(max(over, -STRANGE), STRANGE) + EXTREME_WEIGHT * max(over - extreme, 0.0))
+            evidence[r] = _gathered(evidence[r], (u - regime[r]) / b if was_open else z, max(EXTREME, (_level(n) + RARE) * excess[r] / b))
             worst_p[r] = min(worst_p[r], p_out[i]) if evidence[r] > 0 else 1.0
         is_evident = is_settled and evidence[r] > evidence_to_open(n, account[r])
         if was_open:
@@ -256,14 +270,10 @@ def _judge(  # type: ignore[no-untyped-def]
                     unit[r] = max(b + RATE_EXCESS * (over - b), EXCESS_MIN)
             elif seen[r] >= COLD_READINGS:
                 k = seen[r] - COLD_READINGS + 1
-                if k > TAKEN_AT_ITS_WORD:
-                    u = min(u, mean[r] + FAR_DEVIATIONS * np.sqrt(variance[r]) + EXCESS_MIN)
-                step = u - mean[r]
-                mean[r] += step / k
-                variance[r] += (step * (u - mean[r]) - variance[r]) / k
-                spread = np.sqrt(variance[r])
-                q_fast[r] = q_slow[r] = (PRIOR_READINGS * prior[0] + k * (mean[r] + NORMAL_Q95 * spread)) / (PRIOR_READINGS + k)
-                excess[r] = (PRIOR_READINGS * prior[1] + k * NORMAL_EXCESS * spread) / (PRIOR_READINGS + k)
+                mean[r], variance[r] = _moments(u, k, mean[r], variance[r])
+                spread, share = np.sqrt(variance[r]), k / (PRIOR_READINGS + k)
+                q_fast[r] = q_slow[r] = (1 - share) * prior[0] + share * (mean[r] + NORMAL_Q95 * spread)
+                excess[r] = (1 - share) * prior[1] + share * NORMAL_EXCESS * spread
                 unit[r] = max(excess[r], EXCESS_MIN)
             if z <= CALM:
                 account[r] = max(account[r] - PRICE / n, ACCOUNT_MIN)
