@@ -126,7 +126,9 @@ def configuration(folder: Path, kafka: dict[str, str], topic: str, group: str, *
     """A configuration file; secrets are not in it."""
     public = {name: value for name, value in kafka.items() if not is_secret(name)}
     path = folder / f"{group}.yaml"
-    path.write_text(json.dumps({"group": group, "input": {"topics": [topic]}, "kafka": public, "http": {"port": 0}, **sections}))
+    path.write_text(
+        json.dumps({"group": group, "model": "plant", "input": {"topics": [topic]}, "kafka": public, "http": {"port": 0}, **sections})
+    )
     return path
 
 

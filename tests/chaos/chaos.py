@@ -109,6 +109,11 @@ class Chaos:
         done.markers, done.further_restarts = broker.markers_written - markers, broker.further_restarts - further_restarts
         return done
 
+    def calm_round(self) -> None:
+        """One burst, and nothing else happens."""
+        self.write(self._source.burst(), BURST_S)
+        self.compare()
+
     def write(self, burst: list[list[Sent]], seconds: float) -> None:
         """Write the burst, spread over so many seconds."""
         begun_s = time.monotonic()

@@ -13,7 +13,7 @@ from tests.chaos.disturbances import KINDS, kinds
 from tests.conftest import need_local_kafka
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]
-ROUNDS, SEED = 15, 1
+ROUNDS, BROKEN_ROUNDS, SEED = 15, 3, 1
 
 
 def test_nothing_is_lost_repeated_or_different(tmp_path: Path) -> None:
@@ -28,9 +28,11 @@ def test_nothing_is_lost_repeated_or_different(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", broken.KINDS)
 def test_a_broken_worker_is_found_out(tmp_path: Path, kind: str) -> None:
     need_local_kafka()
-    chaos = Chaos(tmp_path, SEED, rounds=0, interval_s=0.05)
+    chaos = Chaos(tmp_path, SEED, BROKEN_ROUNDS, interval_s=0.05)
     try:
         chaos.open(workers=1, kind=kind)
+        for _ in range(BROKEN_ROUNDS):
+            chaos.calm_round()
     finally:
         chaos.close()
     found = chaos.difference
