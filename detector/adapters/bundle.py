@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> Model | Universal:
         "channels": list(model.channels) if isinstance(model, Model) else ANY,
         "hidden": network.hidden,
         "layers": network.layers,
-        "prior": {"quantile": model.prior.quantile, "excess": model.prior.excess},
+        "prior": asdict(model.prior),
         "training": dict(bundle.training),
     }
     manifest["fingerprint"] = _fingerprint(manifest, stored)

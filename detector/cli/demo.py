@@ -31,7 +31,7 @@ def demo(
     hours: Annotated[float, typer.Option(min=12, max=240, help="Event time to play.")] = 24.0,
     faults: Annotated[int, typer.Option(min=1, max=1000, help="Faults to inject, all kinds equally often.")] = 40,
     seconds: Annotated[float, typer.Option(min=5, max=80, help="Time to play it in.")] = 70.0,
-    model: Annotated[str, typer.Option(help="The bundle; `plant` was trained on plants of other seeds.")] = "plant",
+    model: Annotated[str, typer.Option(help="The bundle: `plant` was trained on plants of other seeds, `universal` on none.")] = "plant",
     budget: Annotated[str, typer.Option(help="False alerts that are acceptable.")] = "2 per stream per day",
     forever: Annotated[bool, typer.Option("--forever", help="Go on until Ctrl-C, with new faults every simulated day.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the summary for machines to this file.")] = None,

@@ -18,6 +18,7 @@ from types import TracebackType
 import yaml
 
 from detector.errors import DetectorError, LogUnavailable
+from detector.lab.plant import CHANNELS
 
 START_S_MAX = 75.0
 STOP_S_MAX = 15.0
@@ -80,7 +81,7 @@ class Service:
         config = {
             "group": topics.group,
             "model": model,
-            "input": {"topics": [topics.readings], "event_time": {"field": "time", "unit": "ms"}},
+            "input": {"topics": [topics.readings], "channels": list(CHANNELS), "event_time": {"field": "time", "unit": "ms"}},
             "alerts": {"budget": budget},
             "http": {"host": "127.0.0.1", "port": self._port},
             "kafka": {"bootstrap.servers": topics.servers},

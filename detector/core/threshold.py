@@ -63,7 +63,7 @@ PRICE, ACCOUNT_MIN, ACCOUNT_MAX = 0.2, -0.9, 10.0
 RATE_FAST, RATE_SLOW, RATE_EXCESS = 0.03, 0.005, 0.02
 RATE_SETTLING, RATE_FAULT = 0.5, 0.1
 COLD_READINGS = 30
-"""The first readings of a stream teach nothing: its memory is still empty, and every score is high."""
+"""Usual number of first readings that teach nothing: a stream's memory is still empty, and every score is high."""
 PRIOR_READINGS = 10
 """So many readings of the stream's own weigh as much as the prior."""
 TAKEN_AT_ITS_WORD = 10
@@ -90,10 +90,14 @@ OPENED, QUIET, ACCEPTED, WORSE = (int(event) for event in (Event.OPENED, Event.Q
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What a stream's calibration starts from, measured in training: 95 % quantile of the score, and mean excess over it."""
+    """What a stream's calibration starts from, measured in training: 95 % quantile of the score, and mean excess over it.
+
+    cold_readings  the first so many of a stream teach nothing
+    """
 
     quantile: float
     excess: float
+    cold_readings: int = COLD_READINGS
 
     @staticmethod
     def fit(score: NDArray[np.floating[Any]]) -> Prior:
@@ -159,7 +163,7 @@ def judge(
         budget_period_us,
         warmup_readings,
         accept_after_us,
-        (prior.quantile, prior.excess),
+        (prior.quantile, prior.excess, prior.cold_readings),
         *columns,
         p,
         event,
@@ -268,8 +272,8 @@ def _judge(  # type: ignore[no-untyped-def]
                     over = min(u - q, STRANGE * b)
                     excess[r] += RATE_EXCESS * (over - excess[r])
                     unit[r] = max(b + RATE_EXCESS * (over - b), EXCESS_MIN)
-            elif seen[r] >= COLD_READINGS:
-                k = seen[r] - COLD_READINGS + 1
+            elif seen[r] >= prior[2]:
+                k = seen[r] - prior[2] + 1
                 mean[r], variance[r] = _moments(u, k, mean[r], variance[r])
                 spread, share = np.sqrt(variance[r]), k / (PRIOR_READINGS + k)
                 q_fast[r] = q_slow[r] = (1 - share) * prior[0] + share * (mean[r] + NORMAL_Q95 * spread)

@@ -36,7 +36,10 @@ PLAIN = BandScorer(np.ones((BANDS, 1), np.float32), np.eye(BANDS, dtype=np.float
 SETTLED = 200
 """Calibration leaves out so many readings of a series: its memory and its scales are still young there."""
 CALIBRATION_SEEDS, CALIBRATION_SERIES = (7, 8), 256
-RUN_QUANTILE = 0.9999
+RUN_QUANTILE, GONE_QUANTILE = 0.9999, 0.999
+"""Of runs of one value, in units of the stream's own longest; and of missing values, whose longest run no stream measures for itself."""
+COLD_READINGS = 80
+"""The first readings of a stream teach its alarm nothing: its scales are not known yet, and every score is high."""
 COLD = 10
 """The first readings of a series are not learned from: there is nothing yet to expect them by."""
 
@@ -155,11 +158,19 @@ def calibrated(network: Predictor) -> tuple[BandScorer, Prior]:
     walked = walk(values, network)
     value, x, e = ([each[SETTLED:, None] for each in series] for series in (values, walked.x, walked.e))
     scorer = BandScorer.fit(value, x, e, [0] * len(e), [each[SETTLED:] for each in walked.usual])
-    run = np.maximum(np.quantile(walked.run[:, SETTLED:], RUN_QUANTILE), 1).astype(np.float32)
-    scorer = replace(scorer, same_max=run[None])
+    same, gone = np.quantile(walked.run[:, SETTLED:], RUN_QUANTILE), np.quantile(gone_runs(values)[:, SETTLED:], GONE_QUANTILE)
+    scorer = replace(scorer, same_max=max(float(same), 1.0) * ONE, gone_max=max(float(gone), 1.0) * ONE)
     priors = [Prior.fit(scores_of(scorer, *series)) for series in zip(value, x, e, walked.usual, strict=True)]
     # What a usual stream shows: over all of them together, the excess would say how unlike they are.
-    return scorer, Prior(float(np.median([prior.quantile for prior in priors])), float(np.median([prior.excess for prior in priors])))
+    quantile, excess = (float(np.median([getattr(prior, name) for prior in priors])) for name in ("quantile", "excess"))
+    return scorer, Prior(quantile, excess, COLD_READINGS)
+
+
+def gone_runs(values: F4) -> NDArray[np.int64]:
+    """For how many readings, this one included, the value of each f4[S, T] has been missing."""
+    number = np.arange(values.shape[1])
+    last_there: NDArray[np.int64] = np.maximum.accumulate(np.where(np.isnan(values), -1, number), axis=1)
+    return number - last_there
 
 
 def scores_of(scorer: BandScorer, value: F4, x: F4, e: F4, usual: F4) -> F4:
