@@ -142,8 +142,9 @@ class BandScorer:
     def _measured(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual) -> F4:
         """Terms before they are calibrated, f4[B, 5]."""
         terms = np.empty((len(rows), len(TERMS)), np.float32)
-        sizes = np.full((len(rows), BANDS, self.channels), usual.bands, np.float32)
-        runs = np.full((len(rows), self.channels), usual.run, np.float32)
+        count = 1 if usual is MEASURED_IN_TRAINING else len(rows)
+        sizes = np.full((count, BANDS, self.channels), usual.bands, np.float32)
+        runs = np.full((count, self.channels), usual.run, np.float32)
         columns = (states[name] for name in ("bands", "error_band", "terms", "value_last", "same", "gone"))
         measure(
             rows, value, x, e, sizes, runs, *columns, self.band_scale, self.band_white, self.band_q99,

@@ -59,6 +59,7 @@ def measure(  # type: ignore[no-untyped-def]
     flat = f.reshape(4 * d)
     for i in range(rows.shape[0]):
         r = rows[i]
+        own = min(i, sizes.shape[0] - 1)  # one for all, or one each
         move(x[i], bands[r], RATES)
         run = plain = 0.0
         top0 = top1 = top2 = 0.0
@@ -73,7 +74,7 @@ def measure(  # type: ignore[no-untyped-def]
             gone[r, k] = 0
             same[r, k] = same[r, k] + 1 if value[i, k] == value_last[r, k] else 0
             value_last[r, k] = value[i, k]
-            run = max(run, same[r, k] / (same_max[k] * runs[i, k]))
+            run = max(run, same[r, k] / (same_max[k] * runs[own, k]))
             seen[k] = x[i, k]
             error_band[r, k] += np.float32(0.3) * (e[i, k] - error_band[r, k])
             g[k] = (e[i, k] - error_band[r, k]) / error_fast[k]
@@ -87,7 +88,7 @@ def measure(  # type: ignore[no-untyped-def]
             elif size > top2:
                 top2 = size
         bands_of(seen, bands[r], band_scale, f)
-        usual = sizes[i].reshape(4 * d)
+        usual = sizes[own].reshape(4 * d)
         for k in range(4 * d):
             flat[k] = 0.0 if np.isnan(flat[k]) else flat[k] / usual[k]  # NaN: a channel that has never been seen
         largest = (np.log1p(top0) + np.log1p(top1) + np.log1p(top2)) / min(d, 3)
