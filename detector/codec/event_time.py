@@ -154,7 +154,11 @@ def _number_columns(values: Sequence[float | str | None], unit: EventTimeUnit) -
             continue
         chosen = numbers[within]
         scaled = chosen // NANOSECONDS if name == "ns" else chosen * MULTIPLIER[name]
-        times[within] = scaled if numbers.dtype == np.int64 else np.rint(scaled)
+        if numbers.dtype == np.int64:
+            times[within] = scaled
+        else:  # beyond, a product of an integer among them may be rounded
+            exact = np.abs(scaled) < FLOAT_EXACT_MAX
+            times[np.flatnonzero(within)[exact]] = np.rint(scaled[exact])
     return times
 
 
