@@ -139,6 +139,11 @@ class BandScorer:
         calibrate(terms, self.middle, self.width, score)
         return score, terms
 
+    def of_one_stream(self, value: F4, x: F4, e: F4, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
+        """As `judged`, of one stream's readings in order, from an empty memory: f4[T], f4[T, 5]."""
+        states = {name: column.array(1) for name, column in self.columns().items()}
+        return self.judged(np.zeros(len(x), np.int32), value, x, e, states, usual)
+
     def _measured(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual) -> F4:
         """Terms before they are calibrated, f4[B, 5]."""
         terms = np.empty((len(rows), len(TERMS)), np.float32)

@@ -48,7 +48,6 @@ def score_all(scorer: BandScorer, values: Sequence[F4], xs: Sequence[F4], es: Se
     """The scores of whole sequences, as the service would compute them, without each sequence's start."""
     scores = []
     for value, x, e in zip(values, xs, es, strict=True):
-        state = {name: column.array(1) for name, column in scorer.columns().items()}
-        score = scorer.score(np.zeros(len(x), np.int32), value, x, e, state)  # one stream, reading after reading
+        score, _ = scorer.of_one_stream(value, x, e)
         scores.append(score[burn_in(score) :])
     return np.concatenate(scores)

@@ -175,6 +175,4 @@ def gone_runs(values: F4) -> NDArray[np.int64]:
 
 def scores_of(scorer: BandScorer, value: F4, x: F4, e: F4, usual: F4) -> F4:
     """Of one series from its SETTLED-th reading on."""
-    state = {name: column.array(1) for name, column in scorer.columns().items()}
-    rows = np.zeros(len(x), np.int32)
-    return scorer.score(rows, value, x, e, state, Usual(usual[SETTLED:, :, None]))[SETTLED:]
+    return scorer.of_one_stream(value, x, e, Usual(usual[SETTLED:, :, None]))[0][SETTLED:]

@@ -69,8 +69,7 @@ class Twin:
         """Terms of the score f4[T, 5], and expected values f4[T, D] (engineering units)."""
         x = self.scaling.scaled(values)
         expected = self.expect(filled(x))
-        state = {name: column.array(1) for name, column in self.scorer.columns().items()}
-        terms = self.scorer.judged(np.zeros(len(x), np.int32), values, x, x - expected, state)[1]
+        _, terms = self.scorer.of_one_stream(values, x, x - expected)
         return terms, self.scaling.unscaled(expected)
 
 
