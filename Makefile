@@ -13,7 +13,10 @@ ROUNDS ?= 200
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test simulate chaos check format bench kafka models wheel clean
+# Programs beside Python that tests run for real; a test that misses one says so, and in CI fails.
+PARTS := $(BIN)/python -m tests.parts.parts
+
+.PHONY: help demo test parts simulate chaos check format bench kafka models wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -35,8 +38,12 @@ $(VENV)/installed-dev: $(VENV)/installed
 demo: $(VENV)/installed  ## see it work, without Kafka: an embedded broker, a simulated plant, the real service (ARGS="--seed 7")
 	@$(BIN)/detector demo $(ARGS)
 
-test: check  ## everything: format, lint, types, layers, all tests, with a real Kafka
+test: check  ## everything: format, lint, types, layers, all tests, with real servers (Kafka, Prometheus, ...)
+	@$(PARTS) || true
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+parts: $(VENV)/installed-dev  ## the servers and tools that tests run beside Kafka: Prometheus, Alertmanager, a schema registry, helm
+	@$(PARTS)
 
 simulate: $(VENV)/installed-dev  ## what a seed can do to workers and their log, 100,000 times (SEEDS=2000 WORKERS=2), or one again (SEED=7)
 	@$(BIN)/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --workers $(WORKERS)) $(ARGS)

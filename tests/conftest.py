@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `deploy` is n
 
 from deploy.kafka.local_kafka import LocalKafka, LocalKafkaError, fetch_jars, missing_tools
 from detector.adapters.kafka_topics import Topic, create_topics
+from tests.parts.parts import PartMissing, part
 
 MakeTopic = Callable[..., str]
 
@@ -50,10 +52,22 @@ def need_local_kafka() -> None:
     except LocalKafkaError as error:
         reason = str(error)
     if reason:
-        message = f"NO KAFKA: {reason}; or set KAFKA_BOOTSTRAP_SERVERS to one that runs"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        go_without(f"NO KAFKA: {reason}; or set KAFKA_BOOTSTRAP_SERVERS to one that runs")
+
+
+def need_part(name: str) -> Path:
+    """A real program of `tests/parts`; skips, loudly, where it cannot be had; in CI that is a failure."""
+    try:
+        return part(name)
+    except PartMissing as error:
+        go_without(f"NO {name.upper()}: {error}")
+
+
+def go_without(message: str) -> NoReturn:
+    """Skip a test whose real part is not to be had. In CI that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @pytest.fixture
@@ -74,10 +88,7 @@ def benchmark_data() -> Path:
     folder = Path(os.environ.get("DETECTOR_BENCHMARK_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
     missing = [name for name in ("NAB", "SKAB", "SMD") if not (folder / name).is_dir()]
     if missing:
-        message = f"NO BENCHMARK DATA: {folder} has no {', '.join(missing)}; name another folder in DETECTOR_BENCHMARK_DATA"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        go_without(f"NO BENCHMARK DATA: {folder} has no {', '.join(missing)}; name another folder in DETECTOR_BENCHMARK_DATA")
     return folder
 
 
@@ -120,8 +131,8 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, plant_recording: Path
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say at the end what was skipped for want of a broker: a quiet skip would look like success."""
+    """Say at the end what was skipped for want of a real part: a quiet skip would look like success."""
     reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)}
     for reason in sorted(reasons):
-        if "NO KAFKA" in reason:
-            terminalreporter.write_line(f"SKIPPED broker tests: {reason}", red=True, bold=True)
+        if "NO " in reason:
+            terminalreporter.write_line(f"SKIPPED: {reason}", red=True, bold=True)
