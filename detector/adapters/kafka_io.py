@@ -21,6 +21,7 @@ from detector.adapters.kafka_client import (
     remedy,
     to_messages,
 )
+from detector.adapters.kafka_output import ANY_PARTITION
 from detector.codec.messages import Headers, Messages
 from detector.errors import ConfigError, LogUnavailable
 
@@ -38,10 +39,18 @@ class TopicWriter:
         self._failed: KafkaError | None = None
         self._producer = open_producer(producer_properties(properties), lambda error: None, say)
 
-    def write(self, key: bytes | None, value: bytes | None, event_time_us: int | None = None, headers: Headers = ()) -> None:
+    def write(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        event_time_us: int | None = None,
+        headers: Headers = (),
+        partition: int = ANY_PARTITION,
+    ) -> None:
         """Queue one message; waits while librdkafka's queue is full.
 
         event_time_us  becomes Kafka's own time of the message (milliseconds); without it, now
+        partition      its number; ANY_PARTITION: the key's hash decides
 
         raises LogUnavailable, ConfigError  an earlier message could not be delivered
         """
@@ -49,7 +58,7 @@ class TopicWriter:
         while True:
             try:
                 self._producer.produce(
-                    self._topic, value, key, timestamp=time_ms, headers=list(headers) or None, on_delivery=self._on_delivery
+                    self._topic, value, key, partition, timestamp=time_ms, headers=list(headers) or None, on_delivery=self._on_delivery
                 )
                 return
             except BufferError:

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.acceptance import Acceptance
 from detector.core.readings import ReadingBatch
 
 EventTimeUnit: TypeAlias = Literal["auto", "s", "ms", "us", "ns", "iso8601"]
@@ -79,12 +80,14 @@ class Decoded:
     message   i8[N] position of each reading's message in `Messages`
     rejects   in log order; a message has at most one per kind of error
     ignored   narrow readings of channels that are not the model's: well formed, of no concern here
+    acceptances   by hand, in log order: messages, but no readings
     """
 
     batch: ReadingBatch
     message: NDArray[np.int64]
     rejects: tuple[Reject, ...]
     ignored: int = 0
+    acceptances: tuple[Acceptance, ...] = ()
 
 
 class Unreadable(Exception):

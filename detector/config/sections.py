@@ -99,7 +99,10 @@ class Alerts(Section):
     )
     warmup_readings: int = Field(100, ge=0, le=1_000_000, description="readings of a new stream that are learned from and cannot alert")
     accept_after_s: float | None = Field(
-        None, gt=0, description="an alert this old is closed and its level accepted as the new normal; without it 2,000 readings"
+        None,
+        gt=0,
+        description="an alert this old is closed and its level accepted as the new normal; without it 2,000 readings; "
+        "`detector accept` does so at once",
     )
     silence_intervals: float = Field(
         60, ge=0, description="a stream that is silent for so many of its usual intervals is an alert; 0 turns it off"

@@ -130,9 +130,12 @@ class Alerting:
             states["is_critical"][row] |= states["worst_p"][row] < CRITICAL_BELOW
         return self._alert(batch, position, row, event_time_us, REASON_OF[event], judged)
 
-    def forgotten(self, batch: ReadingBatch, position: int, row: int, event_time_us: int) -> Alert:
-        """The end of an alert whose stream was away for so long that it is forgotten. event_time_us: of the reading that shows it."""
-        return self._alert(batch, position, row, event_time_us, "forgotten", None)
+    def ended(self, batch: ReadingBatch, position: int, row: int, event_time_us: int, reason: Literal["forgotten", "accepted"]) -> Alert:
+        """The end of an alert that no reading of its stream brought: the stream was away for too long, or a person accepted it.
+
+        event_time_us  of the reading that shows it
+        """
+        return self._alert(batch, position, row, event_time_us, reason, None)
 
     def _alert(self, batch: ReadingBatch, position: int, row: int, event_time_us: int, reason: Reason, judged: Judged | None) -> Alert:
         partition = batch.partitions[batch.partition[position]]

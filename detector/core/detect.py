@@ -10,7 +10,7 @@ Steps are cut to STEP_ROWS_MAX rows and padded to STEP_ROWS_MULTIPLE, so that no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,13 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from detector.core import alerting, event_time, frozen, parts, silence
+from detector.core.acceptance import Acceptance, accept_level, accept_stillness
 from detector.core.alerting import Alert, Alerting, Judged
 from detector.core.model import Model
 from detector.core.predictor import STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.states import StreamStates
 from detector.core.steps import plan_steps
-from detector.core.threshold import judge
+from detector.core.threshold import ACCEPTED, judge
 
 SELF_TEST_TRIALS = 8
 
@@ -64,6 +65,21 @@ class Verdicts:
     def __len__(self) -> int:
         return len(self.disposition)
 
+    @staticmethod
+    def joined(each: Sequence[Verdicts]) -> Verdicts:
+        """Verdicts on batches that follow one another, as those on one."""
+        starts = np.cumsum([0, *map(len, each)]).tolist()
+        return Verdicts(
+            disposition=np.concatenate([one.disposition for one in each]),
+            score=np.concatenate([one.score for one in each]),
+            tail_probability=np.concatenate([one.tail_probability for one in each]),
+            expected=np.concatenate([one.expected for one in each]),
+            alert={start + at: alert for start, one in zip(starts, each, strict=False) for at, alert in one.alert.items()},
+            alerts=tuple(replace(a, position=start + a.position) for start, one in zip(starts, each, strict=False) for a in one.alerts),
+            changed=np.concatenate([one.changed for one in each]),
+            forgotten=tuple(gone for one in each for gone in one.forgotten),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -95,6 +111,7 @@ class Walk:
     placed     i8[W] positions in the batch
     passing    when the partitions' time passed what; over all readings of the batch
     alerts     what opened and closed so far
+    needed     streams of readings that come later
     """
 
     batch: ReadingBatch
@@ -104,6 +121,7 @@ class Walk:
     passing: event_time.Passing
     verdicts: Verdicts
     alerts: list[Alert]
+    needed: Container[int]
 
 
 class Detector:
@@ -160,15 +178,26 @@ class Detector:
             self.clocks[slot] = event_time.Time()
         self._silence.forget(slots)
 
-    def detect(self, batch: ReadingBatch) -> Verdicts:
+    def detect(self, batch: ReadingBatch, acceptances: Sequence[Acceptance] = ()) -> Verdicts:
         """Judge a batch and advance the memory of its streams.
 
         A reading whose offset is before the one that its stream's row stands for moves its partition's time, and is otherwise a
         duplicate: its effect is in the row already.
+
+        acceptances   in log order; the batch is cut at each, which changes no bit
         """
-        n = len(batch)
-        rows = self.states.rows_for(batch)
-        verdicts = Verdicts(
+        if not acceptances:
+            return self._detect(batch)
+        told, start = [], 0
+        for each in acceptances:
+            needed = frozenset(batch.stream_id[each.place :].tolist())
+            told += [self._detect(batch.take(slice(start, each.place)), needed), self._accept(each)]
+            start = each.place
+        return Verdicts.joined([*told, self._detect(batch.take(slice(start, None)))])
+
+    def _no_verdicts(self, n: int) -> Verdicts:
+        """Of so many readings, before anything is known of them."""
+        return Verdicts(
             disposition=np.zeros(n, np.uint8),
             score=np.full(n, np.nan, np.float32),
             tail_probability=np.full(n, np.nan, np.float64),
@@ -176,6 +205,32 @@ class Detector:
             alert={},
             alerts=(),
         )
+
+    def _accept(self, accepted: Acceptance) -> Verdicts:
+        """A person's word that a stream is as it should be. Of a stream that has no open alert, or is not known here, it changes nothing."""
+        states, none = self.states, self._no_verdicts(0)
+        (slot,) = states.slots_for((accepted.partition,)).tolist()
+        row = states.row(slot, accepted.stream)
+        if row is None or accepted.offset < states.stands_for[row]:
+            return none
+        event_time_us = int(states["event_time_us"][row])
+        batch = accepted.as_reading(self.names[accepted.stream], event_time_us, len(self.channels))
+        alerts = []
+        if states["is_frozen"][row]:
+            accept_stillness(row, states)
+            alerts.append(self._alerting.unscored(batch, 0, row, event_time_us, "accepted", "frozen"))
+        if states["is_open"][row]:
+            accept_level(row, states)
+            alerts.append(self._alerting.ended(batch, 0, row, event_time_us, "accepted"))
+            of_row, event = np.array([row], np.int32), np.array([ACCEPTED], np.uint8)
+            self.model.scaling.learn(of_row, batch.value, batch.value, batch.value, event, states)
+        return replace(none, alerts=tuple(alerts), changed=np.array([row] if alerts else [], np.int64))
+
+    def _detect(self, batch: ReadingBatch, needed: Container[int] = ()) -> Verdicts:
+        """needed: streams of readings that come after this part of a batch; their names must not be forgotten with their memories."""
+        n = len(batch)
+        rows = self.states.rows_for(batch)
+        verdicts = self._no_verdicts(n)
         if n == 0:
             return verdicts
         slots = self.states.slots_for(batch.partitions)[batch.partition]
@@ -183,7 +238,7 @@ class Detector:
         passing = event_time.Passing(slots, *self.clocks.advance(slots, batch.event_time_us))
         known = rows >= 0
         verdicts.disposition[~known] = Disposition.INVALID
-        self._release_names(batch.stream_id[~known])
+        self._release_names(batch.stream_id[~known], needed)
         known &= batch.offset >= self.states.stands_for[rows]
         verdicts.disposition[~known & (rows >= 0)] = Disposition.DUPLICATE
         if batch.channel is not None:
@@ -193,7 +248,7 @@ class Detector:
             rows[placed], batch.event_time_us[placed], passing.watermark_us[placed], passing.clock_us[placed], self._patience, self.states
         )
         verdicts.disposition[placed] = order.disposition
-        walk = Walk(batch, rows[placed], placed, order, passing, verdicts, [])
+        walk = Walk(batch, rows[placed], placed, order, passing, verdicts, [], needed)
         to_judge = np.flatnonzero(order.disposition == 0)
         for step in plan_steps(walk.rows[to_judge]):
             for start in range(0, len(step), STEP_ROWS_MAX):
@@ -287,21 +342,22 @@ class Detector:
         forgotten = tuple(
             Forgotten(int(states.slots_of(row)), states.stream(row).encode(), int(states.changed_in[row])) for row in free.tolist()
         )
-        states.forget(free)
+        states.forget(free, walk.needed)
         return np.array([each.row for each in silent] + rows.tolist(), np.int64), forgotten
 
     def _end_forgotten(self, walk: Walk, row: int, position: int) -> None:
         """A forgotten stream's alerts end with the reading that shows it, at this position of the batch."""
         event_time_us = int(walk.passing.watermark_us[position])
         if self.states["is_open"][row]:
-            walk.alerts.append(self._alerting.forgotten(walk.batch, position, row, event_time_us))
+            walk.alerts.append(self._alerting.ended(walk.batch, position, row, event_time_us, "forgotten"))
         if self.states["is_frozen"][row]:
             walk.alerts.append(self._alerting.unscored(walk.batch, position, row, event_time_us, "forgotten", "frozen"))
 
-    def _release_names(self, stream_ids: NDArray[np.int32]) -> None:
+    def _release_names(self, stream_ids: NDArray[np.int32], needed: Container[int]) -> None:
         """Names of refused streams must not fill the memory."""
         if len(stream_ids):
-            self.names.release(stream_id for stream_id in np.unique(stream_ids).tolist() if not self.states.is_known(stream_id))
+            unique = np.unique(stream_ids).tolist()
+            self.names.release(each for each in unique if each not in needed and not self.states.is_known(each))
 
     def self_test(self) -> bool:
         """Whether this machine gives a row the same bits among others, among others in another order, and elsewhere in memory: what

@@ -156,8 +156,11 @@ class StreamStates:
             if name not in but:
                 self._arrays[name][rows] = column.fill
 
-    def forget(self, rows: NDArray[Any]) -> None:
-        """Free rows, and the names that no row needs any more."""
+    def forget(self, rows: NDArray[Any], needed: Container[int] = ()) -> None:
+        """Free rows, and the names that no row needs any more.
+
+        needed   ids of names that readings still to be judged have
+        """
         self.reset(rows)
         self.stands_for[rows] = self.changed_in[rows] = 0
         unused = []
@@ -168,7 +171,7 @@ class StreamStates:
             self._slot_of_row[row] = self._id_of_row[row] = FREE
             if self._row_of_id[stream_id] == row:
                 self._row_of_id[stream_id] = FREE
-            if not self.is_known(stream_id):
+            if stream_id not in needed and not self.is_known(stream_id):
                 unused.append(stream_id)
             self._free.append(row)
         self._names.release(unused)

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
 
+from detector.codec.acceptances import with_acceptances
 from detector.codec.dead_letters import dead_letters
 from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded, Reject
@@ -260,12 +261,12 @@ class Worker:
     def _judge(self, messages: Messages, poll_s: float) -> None:
         known, news = self.recovery.split(messages)
         if len(known):
-            self._remember(known, self.decoder.decode(known))
+            self._remember(known, with_acceptances(self.decoder.decode(known), known))
             self.vitals.messages_replayed += len(known)
         if not len(news):
             return
         begun_s = time.perf_counter()
-        decoded = self.decoder.decode(news)
+        decoded = with_acceptances(self.decoder.decode(news), news)
         decoded_s = time.perf_counter()
         verdicts = self._remember(news, decoded)
         detected_s = time.perf_counter()
@@ -283,7 +284,7 @@ class Worker:
     def _remember(self, messages: Messages, decoded: Decoded) -> Verdicts:
         """Judge, and write down which memories changed by it."""
         before = self.recovery.times(messages)
-        verdicts = self.detector.detect(decoded.batch)
+        verdicts = self.detector.detect(decoded.batch, decoded.acceptances)
         self.recovery.note(messages, verdicts, before, self._clock())
         return verdicts
 

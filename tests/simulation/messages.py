@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from detector.codec.acceptances import acceptance
 from detector.codec.messages import Headers
 from detector.codec.readings import ReadingFormat
 from tests.core.builders import Log
@@ -36,11 +37,14 @@ class Sent:
 
 
 def written(log: Log, shape: str, rng: random.Random) -> list[Sent]:
-    """A log as messages; one in fifty is a bad one, put in before."""
+    """A log as messages; before one in fifty a bad one is put in, before another a person accepts what a stream does."""
     sent: list[Sent] = []
     for message in WRITERS[shape](log):
         if rng.random() < 0.02:
             sent.append(Sent(message.partition, b"p0/s1", rng.choice(BAD), [("from", b"gateway 7")]))
+        if rng.random() < 0.02:
+            accepted = acceptance(rng.choice(log.stream))
+            sent.append(Sent(message.partition, accepted.key, accepted.value, accepted.headers))
         sent.append(message)
     return sent
 

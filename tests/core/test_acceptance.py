@@ -1,0 +1,116 @@
+"""A person accepts what a stream does: the open alert ends, its level is normal, and cuts and replays change nothing of that."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from detector.core.acceptance import Acceptance
+from detector.core.alerting import Alert
+from detector.core.detect import Detector
+from detector.core.model import Model
+from tests.core.builders import P0, SECOND_US, Log, log_of, memory_of, model_of, normal_values, settings_of, universal_model_of
+
+FLEET, UNIVERSAL = model_of(2), universal_model_of(2)
+SETTINGS = settings_of(budget_period_us=3_600 * SECOND_US, warmup_readings=100, accept_after_us=10**12, idle_max_us=10**12)
+FAULT, ACCEPTED_AT, END = 600, 800, 1_300
+
+
+def shifted(size: float = 8.0) -> NDArray[np.float32]:
+    """A machine whose second channel gets another level, for good."""
+    value = normal_values(END, 2, 3)
+    value[FAULT:, 1] += np.float32(size * value[:FAULT, 1].std())
+    return value
+
+
+def readings(value: NDArray[np.float32]) -> Log:
+    return log_of([("pump", t, reading) for t, reading in enumerate(value)], value.shape[1])
+
+
+def accepted(place: int, stream: bytes = b"pump", offset: int | None = None) -> Acceptance:
+    return Acceptance(stream, P0, place if offset is None else offset, place)
+
+
+def played(model: Model, log: Log, *acceptances: Acceptance) -> tuple[Detector, list[Alert]]:
+    detector = Detector(model, SETTINGS)
+    return detector, list(detector.detect(log.batch(detector), acceptances).alerts)
+
+
+@pytest.mark.parametrize("model", [FLEET, UNIVERSAL], ids=["fleet", "universal"])
+def test_an_accepted_level_is_normal_from_then_on(model: Model) -> None:
+    log = readings(shifted())
+    _, alone = played(model, log)
+    assert [alert.status for alert in alone][:1] == ["opened"]
+    assert not [alert for alert in alone if alert.reason == "accepted"]
+    detector, alerts = played(model, log, accepted(ACCEPTED_AT))
+    assert [alert.reason for alert in alerts if alert.offset >= alone[0].offset] == ["evidence", "accepted"]
+    opened, closed = alerts[-2:]
+    assert closed.id == opened.id
+    assert (closed.status, closed.kind, closed.offset, closed.channels) == ("closed", "score", ACCEPTED_AT, ())
+    assert closed.event_time_us == log.event_time_us[ACCEPTED_AT - 1]
+    assert not detector.alerts_open
+
+
+def test_a_fault_after_it_is_seen() -> None:
+    value = shifted(5)
+    value[1_100:1_160, 0] += np.float32(20 * value[:FAULT, 0].std())
+    _, alerts = played(FLEET, readings(value), accepted(ACCEPTED_AT))
+    assert [(alert.reason, alert.offset > ACCEPTED_AT) for alert in alerts][:3] == [
+        ("evidence", False),
+        ("accepted", False),
+        ("evidence", True),
+    ]
+
+
+def test_frozen_channels_are_accepted() -> None:
+    value = normal_values(END, 2, 3)
+    value[FAULT:, 0] = np.median(value[:FAULT, 0])
+    detector, alerts = played(FLEET, readings(value), accepted(ACCEPTED_AT))
+    assert [alert.reason for alert in alerts if alert.kind == "frozen"] == ["frozen", "accepted"]
+    assert not detector.states["is_frozen"].any()
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [accepted(300), accepted(ACCEPTED_AT, b"another"), Acceptance(b"pump", P0._replace(number=7), 800, 800)],
+    ids=["no alert is open", "a stream that is not known", "a partition in which the stream is not"],
+)
+def test_where_there_is_nothing_to_accept_nothing_changes(nothing: Acceptance) -> None:
+    log = readings(shifted())
+    (with_it, its), (without, theirs) = played(FLEET, log, nothing), played(FLEET, log)
+    assert memory_of(with_it) == memory_of(without)
+    assert repr(its) == repr(theirs)
+
+
+def test_one_that_is_in_the_row_already_is_not_accepted_again() -> None:
+    log = readings(shifted())
+    detector, _ = played(FLEET, log)
+    detector.states.stands_for[:] = ACCEPTED_AT + 1
+    before = memory_of(detector)
+    verdicts = detector.detect(log.take([]).batch(detector), [accepted(0, offset=ACCEPTED_AT)])
+    assert not verdicts.alerts
+    assert memory_of(detector) == before
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.integers(0, END), max_size=3), st.lists(st.integers(0, END), max_size=4), st.sampled_from([FLEET, UNIVERSAL]))
+def test_cuts_change_no_bit(places: list[int], cuts: list[int], model: Model) -> None:
+    log, places = readings(shifted()), sorted(places)
+    whole, expected = played(model, log, *(accepted(place) for place in places))
+    detector, found = Detector(model, SETTINGS), []
+    bounds = [0, *sorted(cuts), END]
+    for start, end in itertools.pairwise(bounds):
+        own = [place for place in places if start <= place < end or (place == end == END)]
+        given = [accepted(place - start, offset=place) for place in own]
+        verdicts = detector.detect(log.take(range(start, end)).batch(detector), given)
+        found += [replace(alert, position=start + alert.position) for alert in verdicts.alerts]
+        if end == END:
+            break
+    assert repr(found) == repr(expected)
+    assert memory_of(detector) == memory_of(whole)
