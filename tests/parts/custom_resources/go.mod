@@ -1,3 +1,4 @@
+// Builds custom-resources-check for the tests: tests/parts/parts.py. Changed by `go get MODULE@VERSION && go mod tidy`.
 module detector.local/parts/custom_resources
 
 go 1.26.0
