@@ -15,11 +15,15 @@ import yaml
 
 from detector import __version__
 from detector.config import Config, load_config
+from detector.lab.faults import schedule_faults
+from detector.lab.plant import Plant
 from tests.conftest import need_part
 from tests.deploy.commands import parsed
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 COMPOSE, ENVIRONMENT = DEPLOY / "compose.yaml", DEPLOY / ".env"
+TWO_DAYS_AGO = "$(date -u -d '-48 hours' +%FT%T)"
+HOUR_US = 3_600_000_000
 OURS = ("topics", "detector", "simulator")
 VARIABLES = dict(line.split("=", 1) for line in ENVIRONMENT.read_text().splitlines() if line and not line.startswith("#"))
 
@@ -36,12 +40,14 @@ def services() -> dict[str, Any]:
     return found
 
 
-def command_lines(service: dict[str, Any]) -> list[list[str]]:
-    """What follows `detector` on the service's command lines; a script has several."""
+def command_line(service: dict[str, Any]) -> list[str]:
+    """What follows `detector` on the service's command line, which may be a shell's."""
     if not service["entrypoint"]:
-        return [service["command"]]
+        return list(service["command"])
     (script,) = service["command"]
-    return [shlex.split(line)[1:] for line in re.findall(r"^\s*(detector .*)$", script, re.MULTILINE)]
+    name, *arguments = shlex.split(script.replace(TWO_DAYS_AGO, "2026-01-02T00:00:00"))
+    assert name == "detector"
+    return arguments
 
 
 @pytest.mark.parametrize(
@@ -100,15 +106,21 @@ def test_every_file_that_is_mounted_exists(services: dict[str, Any]) -> None:
 def test_our_command_lines_and_settings_are_real(name: str, services: dict[str, Any]) -> None:
     service = services[name]
     mounted = {volume["target"]: Path(volume["source"]) for volume in service["volumes"]}
-    commands = {"topics": ["topics create"], "detector": ["run"], "simulator": ["simulate", "simulate"]}[name]
-    lines = command_lines(service)
-    for expected, line in zip(commands, lines, strict=True):
-        moment = [argument.replace("$(date -u -d '-12 hours' +%FT%T)", "2026-01-02T00:00:00") for argument in line]
-        command, options = parsed(moment)
-        assert command == expected
-        config = load_config(mounted[str(options["config"])], environment=service["environment"])
-        assert config.kafka_properties()["bootstrap.servers"] == "kafka:19092"
-        assert command != "simulate" or options["topic"] in config.input.topics
+    command, options = parsed(command_line(service))
+    assert command == {"topics": "topics create", "detector": "run", "simulator": "simulate"}[name]
+    config = load_config(mounted[str(options["config"])], environment=service["environment"])
+    assert config.kafka_properties()["bootstrap.servers"] == "kafka:19092"
+    assert name != "simulator" or options["topic"] in config.input.topics
+
+
+def test_the_simulated_plant_has_faults_in_the_two_days_that_are_caught_up(services: dict[str, Any]) -> None:
+    options = parsed(command_line(services["simulator"]))[1]
+    plant = Plant(options["seed"], options["machines"], options["interval_s"])
+    begin_us, end_us = plant.start_us + int(options["hours"] * HOUR_US) // 4, plant.start_us + int(options["hours"] * HOUR_US)
+    faults = schedule_faults(plant, options["faults"], begin_us, end_us, seed=options["seed"])
+    caught_up = [fault for fault in faults if fault.start_us < plant.start_us + 48 * HOUR_US]
+    assert len(caught_up) > 5
+    assert 48 / float(options["speed"]) < 0.2, "hours until there are alerts to see"
 
 
 def test_the_detector_is_given_time_to_drain(services: dict[str, Any]) -> None:
