@@ -124,3 +124,9 @@ def test_the_guide_has_every_value_with_its_default() -> None:
                 yield above + name, value
 
     assert [(name, yaml.safe_load(default)) for name, default in rows] == list(leaves(DEFAULTS))
+
+
+def test_the_guide_s_example_can_be_installed() -> None:
+    guide = (ROOT / "docs" / "deployment.md").read_text()
+    given = yaml.safe_load(guide.split("```yaml\n# values.yaml\n")[1].split("```")[0])
+    assert the(rendered(given), "StatefulSet")["spec"]["replicas"] == given["replicas"]
