@@ -120,7 +120,7 @@ def test_the_simulated_plant_has_faults_in_the_two_days_that_are_caught_up(servi
     faults = schedule_faults(plant, options["faults"], begin_us, end_us, seed=options["seed"])
     caught_up = [fault for fault in faults if fault.start_us < plant.start_us + 48 * HOUR_US]
     assert len(caught_up) > 5
-    assert 48 / float(options["speed"]) < 0.2, "hours until there are alerts to see"
+    assert 48 / float(options["speed"]) < 0.1, "hours until there are alerts to see"
 
 
 def test_the_detector_is_given_time_to_drain(services: dict[str, Any]) -> None:
