@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import logging
+import sys
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Protocol
 
 from detector.errors import ConfigError
+
+log_line = logging.getLogger(__name__)
 
 
 class Pages(Protocol):
@@ -31,7 +35,7 @@ class HttpServer:
 
     def __init__(self, host: str, port: int, pages: Pages) -> None:
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(pages))
+            self._server = _Server((host, port), _handler(pages))
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on http.host {host}, http.port {port}: {error.strerror or error}",
@@ -48,6 +52,15 @@ class HttpServer:
             self._server.shutdown()
             self._thread.join()
             self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """Says what goes wrong in a line of the log, and nothing of clients that hang up."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exception()
+        if not isinstance(error, ConnectionError):
+            log_line.error("a request could not be answered", extra={"error": repr(error)})
 
 
 def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:

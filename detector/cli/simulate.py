@@ -33,6 +33,9 @@ def simulate(
     out: Annotated[Path | None, typer.Option(help="File to write to instead: .parquet, .csv or .jsonl.")] = None,
     recording: Annotated[Path | None, typer.Option("--from", help="Play this recording instead of a simulated plant.")] = None,
     speed: Annotated[str, typer.Option(help="Into a topic: 1 is the readings' own pace, 60 a minute per second, or 'full'.")] = "1",
+    live: Annotated[
+        bool, typer.Option("--live", help="Into a topic: never ahead of the clock; once that is reached, readings come as time goes.")
+    ] = False,
     machines: Annotated[int, typer.Option(min=1, max=100_000, help="Machines of the plant; each is a stream.")] = 24,
     interval_s: Annotated[float, typer.Option(min=0.001, help="Seconds between two readings of a machine.")] = 10.0,
     hours: Annotated[float, typer.Option(min=0.01, help="Event time to simulate.")] = 24.0,
@@ -64,7 +67,7 @@ def simulate(
     from detector.config import load_config
     from detector.lab.pace import Pace
 
-    pace = Pace(_speed(speed), time.monotonic)
+    pace = Pace(_speed(speed), time.monotonic, time.time if live else None)
     settings = load_config(config, overrides=overrides(bootstrap_servers=bootstrap_servers))
     if recording is not None:
         if topic is None:

@@ -43,6 +43,22 @@ def test_what_is_due_keeps_its_order() -> None:
     assert Pace(None, clock).due(times) == 5
 
 
+@pytest.mark.parametrize("speed", [10.0, None])
+def test_a_live_pace_catches_up_and_then_keeps_to_the_present(speed: float | None) -> None:
+    clock, present = Clock(), Clock()  # the clock is at 50 s, and so is the present
+    pace = Pace(speed, clock, present)
+    times = np.array([20, 40, 50, 53]) * S
+    assert pace.due(times) == (1 if speed else 3)
+    for now in (clock, present):
+        now.now += 3.0  # at ten times the pace, 20 s have become 50 s
+    assert pace.due(times) == (3 if speed else 4)
+    assert pace.delay_s(56 * S) == pytest.approx(3.0)
+    for now in (clock, present):
+        now.now += 2.9
+    assert pace.due(times) == 4
+    assert pace.delay_s(56 * S) == pytest.approx(0.1)
+
+
 def test_a_pace_that_stands_still_is_refused() -> None:
     with pytest.raises(ValueError, match="positive"):
         Pace(0, Clock())

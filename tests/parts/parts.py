@@ -76,14 +76,14 @@ class Debian:
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """A program of a Go module; `folder`, beside this file, holds a go.mod that pins it."""
+    """A program of a Go module; `folder`, beside this file, holds a go.mod that pins it, and perhaps a program of our own around it."""
 
     folder: str
     package: str
 
     def fetch(self, name: str) -> Path:
         home = HERE / self.folder
-        version = hashlib.sha256((home / "go.mod").read_bytes() + (home / "go.sum").read_bytes()).hexdigest()[:12]
+        version = hashlib.sha256(b"".join(source.read_bytes() for source in sorted(home.iterdir()))).hexdigest()[:12]
         program = CACHE / f"{name}-{version}"
         if not program.exists():
             if shutil.which("go") is None:
@@ -99,6 +99,9 @@ PARTS: Mapping[str, Source] = {
     "prometheus": Debian("prometheus", "usr/bin/prometheus"),
     "promtool": Debian("prometheus", "usr/bin/promtool"),
     "prometheus-alertmanager": Debian("prometheus-alertmanager", "usr/bin/prometheus-alertmanager"),
+    "compose-config": Go("compose", "."),
+    "custom-resources-check": Go("custom_resources", "."),
+    "dockerfile-check": Go("dockerfile", "."),
     "helm": Go("helm", "helm.sh/helm/v3/cmd/helm"),
     "schema-registry": Go("schema_registry", "github.com/axonops/axonops-schema-registry/cmd/schema-registry"),
 }
