@@ -20,7 +20,7 @@ from detector.core.detect import Verdicts
 from detector.core.event_time import NEVER, Clocks
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.states import Column, StreamStates
-from detector.ports import Fetched, Outcome, Release, Restored, Vitals, WorkerState, keep_nothing
+from detector.ports import Fetched, Observer, Outcome, Release, Restored, Vitals, WorkerState, keep_nothing
 from detector.service.recovery import Recovery
 from detector.service.worker import Worker
 from tests.simulation.mishaps import Commits
@@ -53,6 +53,9 @@ class Judge:
     @property
     def alerts_open(self) -> int:
         return 0
+
+    def still_open(self) -> list[Alert]:
+        return []
 
     def detect(self, batch: ReadingBatch) -> Verdicts:
         n = len(batch)
@@ -236,7 +239,7 @@ def messages_of(stored: Mapping[Partition, Sequence[str]], places: Sequence[tupl
 
 
 @dataclass
-class Seen:
+class Seen(Observer):
     """An observer: readings and seconds of every batch."""
 
     batches: list[tuple[int, set[str]]] = field(default_factory=list)
