@@ -44,6 +44,7 @@ class NotTaken(DetectorError):
     def __init__(self, message: str, remedy: Remedy, *, fix: str = "") -> None:
         super().__init__(message, fix=fix)
         self.remedy = remedy
+        self.exit_code = 1 if remedy is Remedy.RETRY else 2
 
 
 class Client:
