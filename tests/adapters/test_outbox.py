@@ -105,6 +105,25 @@ def test_restoring_keeps_what_is_known_and_drops_what_is_not_open_any_more() -> 
     assert [held.alert.offset for held in due(outbox, 61.0)] == [7]
 
 
+def test_an_episode_after_another_is_one_alert_and_its_end_is_told() -> None:
+    outbox = Outbox(INTERVAL_S)
+    outbox.note(alert("pump"), 0.0)
+    send(outbox, 1.0)
+    outbox.note(alert("pump", "closed"), 2.0)
+    outbox.note(alert("pump", episode=1), 2.5)
+    assert [held.closed for held in due(outbox, 3.5, P[0])] == []
+    outbox.note(alert("pump", "closed", episode=1), 4.0)  # not sent, but Alertmanager still knows the one before
+    assert send(outbox, 5.0) == [("pump", "closed")]
+
+
+def test_restoring_takes_the_episode_that_is_open_now() -> None:
+    outbox = Outbox(INTERVAL_S)
+    outbox.note(alert("pump"), 0.0)
+    send(outbox, 1.0)
+    outbox.restored([alert("pump", episode=1)], 2.0)
+    assert [held.alert.id for held in due(outbox, 2.0)] == ["pump 1"]
+
+
 def test_partitions_that_left_are_another_workers_to_tell_but_not_what_ended_before() -> None:
     outbox = Outbox(INTERVAL_S)
     for stream, partition in (("pump", P[0]), ("saw", P[0]), ("fan", P[1])):
