@@ -157,6 +157,13 @@ class Alertmanager(Section):
             _ = parts.port  # raises ValueError where it is none
         return tuple(dict.fromkeys(url.rstrip("/") for url in value))
 
+    @field_validator("password", "bearer_token", mode="before")
+    @classmethod
+    def _quoted(cls, value: Any) -> Any:
+        if value is not None and not isinstance(value, str | SecretStr):
+            raise ValueError("put it in quotes; without them YAML reads it as a number, a date or a truth value")
+        return value
+
     @field_validator("labels")
     @classmethod
     def _not_ours(cls, value: dict[str, str]) -> dict[str, str]:

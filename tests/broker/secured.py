@@ -15,6 +15,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its document
     AclOperation,
     AclPermissionType,
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
     ResourcePatternType,
     ResourceType,
 )
@@ -94,6 +97,17 @@ class Secured:
 
     def admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.kafka.bootstrap_servers})
+
+    def present(self, listener: str, *, expired: bool) -> None:
+        """Give a listener another certificate, while it runs: connections to come will meet it."""
+        keystore = self.authority.keystore(HOST, expired=expired)
+        changes = [
+            ConfigEntry(f"listener.name.{listener.lower()}.{name}", value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in keystore.items()
+        ]
+        admin = self.admin()  # has to outlive the answer
+        for answer in admin.incremental_alter_configs([ConfigResource(ResourceType.BROKER, "1", incremental_configs=changes)]).values():
+            answer.result()
 
     def permit(self, rights: Iterable[tuple[str, str, str, str]]) -> None:
         """Allow (user, kind of resource, its name or with * at the end its beginning, operation); returns when that is in force."""
