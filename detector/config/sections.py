@@ -174,7 +174,7 @@ class Alertmanager(Section):
     @model_validator(mode="after")
     def _one_way_in(self) -> Alertmanager:
         if (self.username is None) != (self.password is None):
-            raise ValueError("username and password belong together")
+            raise ValueError("username and password belong together; the password may come from DETECTOR_ALERTMANAGER__PASSWORD")
         if self.username is not None and self.bearer_token is not None:
             raise ValueError("username and bearer_token exclude each other")
         if self.bearer_token is not None and not re.fullmatch(r"[!-~]+", self.bearer_token.get_secret_value()):

@@ -31,6 +31,7 @@ WRONG = "hunter2-wrong"
 KEY_PASSWORD = "hunter2-key"
 USERS = ("detector", "changing", "reader", "writer", "loner", "pauper")
 REAUTHENTICATION_MS = "2000"  # librdkafka renews at nine tenths of it; more often than once per second the broker refuses
+RENEWED = {"scram-sha-512.connections.max.reauth.ms": REAUTHENTICATION_MS, "ssl.allow.dn.changes": "true"}
 JAAS = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 SETTINGS = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -62,7 +63,7 @@ class Secured:
             folder / "kafka",
             listeners={
                 "SCRAM": Listener("SASL_SSL", scram),
-                "RENEWED": Listener("SASL_SSL", {**scram, "scram-sha-512.connections.max.reauth.ms": REAUTHENTICATION_MS}),
+                "RENEWED": Listener("SASL_SSL", {**scram, **RENEWED}),
                 "MUTUAL": Listener("SSL", {**own, **authority.truststore(), "ssl.client.auth": "required"}),
                 "EXPIRED": Listener("SSL", authority.keystore(HOST, expired=True)),
             },

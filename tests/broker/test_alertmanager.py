@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,8 +18,11 @@ from detector.adapters.kafka_io import TopicWriter
 from detector.cli import main
 from tests.broker.alertmanagers import AlertmanagerServer, Receiver, wait_for
 from tests.broker.test_run import Service
+from tests.conftest import need_part
 
 pytestmark = pytest.mark.broker
+SAMPLE = Path(__file__).parents[2] / "deploy" / "alertmanager" / "alertmanager.yaml"
+PASSWORD, PASSWORD_HASH = "hunter2-alerts", "$2b$04$abcdefghijklmnopqrstuulwswDGmYbaQbUJn1chz4ATszkh39W7m"
 OPEN_AT, WORSE_AT, CALM_AT, END = 600, 660, 700, 900  # readings of an episode: a fault, a second one within, and none
 
 
@@ -172,3 +176,39 @@ def test_an_alert_outlives_its_worker(
     wait_for(lambda: len(receiver.told("pump")) == 2)
     assert receiver.told("pump") == [[("firing", "critical")], [("resolved", "critical")]]
     assert second.end(signal.SIGTERM) == 0
+
+
+def test_a_check_tries_the_door(
+    plant: Plant,
+    tmp_path: Path,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    server = AlertmanagerServer(tmp_path / "locked", receiver, {"basic_auth_users": {"detector": PASSWORD_HASH}})
+    request.addfinalizer(server.stop)
+    monkeypatch.setenv("DETECTOR_ALERTMANAGER__PASSWORD", PASSWORD)
+    options = plant.configure(url=server.url, username="detector")
+
+    def check(password: str) -> tuple[int, str]:
+        monkeypatch.setenv("DETECTOR_ALERTMANAGER__PASSWORD", password)
+        code = main(["check", *options])
+        return code, "".join(capfd.readouterr())
+
+    assert check(PASSWORD)[0] == 0
+    code, said = check("hunter2-wrong")
+    assert code == 2
+    assert f"error: Alertmanager {server.url} answers 401" in said
+    assert "fix: check `alertmanager: username` and `password`" in said
+    server.stop()
+    code, gone = check(PASSWORD)
+    assert code == 1
+    assert "cannot be reached: [Errno 111] Connection refused" in gone
+    assert "hunter2" not in said + gone
+    assert "Traceback" not in said + gone
+
+
+def test_the_configuration_to_start_from_is_one() -> None:
+    done = subprocess.run([need_part("amtool"), "check-config", SAMPLE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

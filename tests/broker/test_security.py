@@ -318,6 +318,7 @@ def test_a_certificate_that_expires_during_the_run_is_an_outage(secured: Secured
         service.wait_for(lambda: "invalid credentials" in service.said() or "certificate verify failed" in service.said())
         change_password(secured, "changing", PASSWORD)
         service.wait_for(lambda: "certificate verify failed" in service.said() and service.status("/-/ready") == 503)
+        service.wait_for(lambda: "must not have expired" in service.said())
     finally:
         secured.present("RENEWED", expired=False)
         change_password(secured, "changing", PASSWORD)

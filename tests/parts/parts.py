@@ -65,7 +65,8 @@ class Debian:
         """A copy whose path to its data is a relative one, of the same length."""
         copy, path = program.with_suffix(".movable"), self.data.encode()
         if not copy.exists():
-            new = shutil.copy2(program, program.with_suffix(".new"))
+            new = program.with_suffix(".new")
+            shutil.copy2(program, new)
             new.write_bytes(program.read_bytes().replace(path, path[1:].replace(b"/", b"//", 1)))
             new.rename(copy)
         return copy
