@@ -143,7 +143,9 @@ class Sender:
             due = self._outbox.due(time.monotonic() + ahead_s, self._is_behind)
         try:
             for first in range(0, len(due), ALERTS_PER_REQUEST_MAX):
-                self._post(due[first : first + ALERTS_PER_REQUEST_MAX])
+                with self._lock:  # the requests before this one took their time
+                    batch = [held for held in due[first : first + ALERTS_PER_REQUEST_MAX] if self._outbox.holds(held)]
+                self._post(batch)
             if time.monotonic() - self._heard_s >= self._interval_s:
                 self._post([])
         except NotTaken as error:

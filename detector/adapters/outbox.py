@@ -110,23 +110,25 @@ class Outbox:
             self._held[key] = replace(self._held[key], is_known=True)
         return [self._held[key] for key in ready]
 
+    def holds(self, held: Held) -> bool:
+        """Whether this is still how it stands."""
+        return self._held.get(_key(held.alert)) is held
+
     def taken(self, sent: Sequence[Held], now_s: float) -> None:
         """Alertmanager took these. What changed meanwhile is due as it is now."""
         for held in sent:
-            key = _key(held.alert)
-            if self._held.get(key) is not held:
+            if not self.holds(held):
                 continue
             if held.closed is not None:
-                del self._held[key]
+                del self._held[_key(held.alert)]
             else:
-                self._held[key] = replace(held, due_s=now_s + self._interval_s, waits_until_s=now_s)
+                self._held[_key(held.alert)] = replace(held, due_s=now_s + self._interval_s, waits_until_s=now_s)
 
     def refused(self, held: Held) -> None:
         """Alertmanager will never take this one as it is."""
         self.dropped += 1
-        key = _key(held.alert)
-        if self._held.get(key) is held:
-            del self._held[key]
+        if self.holds(held):
+            del self._held[_key(held.alert)]
 
     def _hold(self, key: Key, held: Held) -> None:
         if key not in self._held and len(self._held) >= self._held_max:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from detector.adapters.alertmanager import LAST_ATTEMPT_S, OPEN_INTERVALS, Alertmanagers
+from detector.adapters.alertmanager import ALERTS_PER_REQUEST_MAX, LAST_ATTEMPT_S, OPEN_INTERVALS, Alertmanagers
 from detector.adapters.alertmanager_client import Client, NotTaken, Remedy
 from detector.codec.alertmanager import AlertmanagerEncoder
 from detector.codec.event_time import event_time_us
@@ -124,6 +124,26 @@ def test_every_alertmanager_gets_every_alert_and_one_that_hangs_holds_up_nobody(
     alertmanagers.close()
     assert time.monotonic() - begun_s < LAST_ATTEMPT_S + 1
     assert [(onward.sent, onward.held) for onward in alertmanagers.onward[1:]] == [(2, 2), (2, 2)]
+
+
+def test_what_is_no_longer_so_when_its_turn_comes_is_not_sent(serve: Callable[..., Away], tell: Callable[..., Alertmanagers]) -> None:
+    """The second request of many alerts waits for the first; meanwhile their partition went to another worker."""
+    first, goes_on = Event(), Event()
+
+    def answer(streams: list[str]) -> int:
+        if streams:
+            first.set()
+            goes_on.wait(30)
+        return 200
+
+    server = serve(answer)
+    alertmanagers = tell(server)
+    alertmanagers.restored([alert(f"stream {k}") for k in range(ALERTS_PER_REQUEST_MAX + 1)])
+    first.wait(30)
+    alertmanagers.forget([P])
+    goes_on.set()
+    alertmanagers.close()
+    assert [len(streams) for streams in server.streams()] == [ALERTS_PER_REQUEST_MAX]
 
 
 def test_a_refused_alert_is_found_and_dropped_and_the_others_are_told(

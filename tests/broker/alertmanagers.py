@@ -16,7 +16,7 @@ from typing import Any
 from deploy.kafka.local_kafka import free_port
 from tests.conftest import need_part
 
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 
 
 def wait_for(what: Callable[[], Any], why: Callable[[], object] = lambda: "") -> Any:

@@ -8,6 +8,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def test_an_episode_is_one_alert_from_its_opening_to_its_end(
     plant.send("over long ago", 0, END, 4.0)
     plant.send("kiln", 0, WORSE_AT, 2.0)
     plant.send("pump 7 \U0001f525", 0, WORSE_AT, 4.0)
-    service = start(plant.configure(url=alertmanager.url, resend_interval_s=1, labels={"site": "north"}))
+    service = start(plant.configure(url=alertmanager.url, resend_interval_s=2, labels={"site": "north"}))
     (opened,) = wait_for(lambda: alertmanager.alerts(stream="pump 7 \U0001f525"), service.log.read_text)
     assert opened["labels"] == {
         "alertname": "StreamAnomaly",
@@ -121,10 +122,10 @@ def test_an_episode_is_one_alert_from_its_opening_to_its_end(
     assert opened["annotations"]["summary"].startswith("pump 7 \U0001f525: temperature is 2")
     wait_for(lambda: alertmanager.alerts(stream="kiln", severity="warning"))
 
-    began = opened["endsAt"]
-    time.sleep(6)  # four seconds without another word would have ended it, two of Alertmanager's own
+    ended_s = datetime.fromisoformat(opened["endsAt"]).timestamp() + 0.5  # without another word, eight seconds after the first
+    wait_for(lambda: time.time() > ended_s)
     (still,) = alertmanager.alerts(stream="pump 7 \U0001f525")
-    assert still["endsAt"] > began
+    assert still["endsAt"] > opened["endsAt"]
     assert still["startsAt"] == opened["startsAt"]
     assert receiver.told("pump 7 \U0001f525") == [[("firing", "critical")]]
 
@@ -160,7 +161,7 @@ def test_an_episode_is_one_alert_from_its_opening_to_its_end(
 def test_an_alert_outlives_its_worker(
     plant: Plant, alertmanager: AlertmanagerServer, receiver: Receiver, start: Callable[[list[str]], Service]
 ) -> None:
-    options = plant.configure(url=alertmanager.url, resend_interval_s=15)
+    options = plant.configure(url=alertmanager.url, resend_interval_s=30)
     first = start(options)
     plant.send("pump", 0, WORSE_AT, 4.0)
     (opened,) = wait_for(alertmanager.alerts, first.log.read_text)
