@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded
+from detector.core.alerting import Alert
 from detector.core.detect import Verdicts
 from detector.core.readings import Partition
 
@@ -124,13 +125,40 @@ class Log(Protocol):
 
 
 class Observer(Protocol):
-    """Someone who looks on: metrics, the verdict file of a replay. Called once per batch, after its commit."""
+    """Someone who looks on: metrics, the verdict file of a replay, those who tell Alertmanager. Called on the worker's thread, of what
+    has become true only."""
 
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
-        """See what became of a batch.
+        """See what became of a batch; once per batch, after its commit.
 
         seconds   time spent per room: poll, decode, detect, encode, commit
         """
+
+    def restored(self, alerts: Sequence[Alert]) -> None:
+        """These alerts are open now, in all of this worker's partitions; after partitions came, or came back."""
+        return  # many have no use for it
+
+    def forget(self, partitions: Sequence[Partition]) -> None:
+        """What is open in these partitions is another worker's to tell."""
+        return  # many have no use for it
+
+
+@dataclass(slots=True)
+class Onward:
+    """How telling one Alertmanager goes. Written by whoever tells it; telemetry reads single fields from its own thread.
+
+    url       of the Alertmanager
+    sent      alerts that it took, each time counted
+    failures  requests that it did not take, or that did not reach it
+    dropped   alerts that it will not hear of: it refused them, or there were too many
+    held      alerts that it is to know of: open ones, and closed ones that it has not heard of yet
+    """
+
+    url: str
+    sent: int = 0
+    failures: int = 0
+    dropped: int = 0
+    held: int = 0
 
 
 class WorkerState(StrEnum):

@@ -118,6 +118,14 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("delivery: twice", "delivery: Input should be 'exactly_once' or 'at_least_once'"),
         ("snapshot: {interval_s: -1}", "snapshot.interval_s: Input should be greater than or equal to 0"),
         ("snapshot: {interval_s: .nan}", "snapshot.interval_s"),
+        ("alertmanager: {url: alertmanager}", "alertmanager.url: write Alertmanager's root, such as http://"),
+        ("alertmanager: {url: ['http://a', 'http://a/?b']}", "alertmanager.url: write Alertmanager's root"),
+        ("alertmanager: {url: 'http://a:port'}", "alertmanager.url: Port could not be cast"),
+        ("alertmanager: {username: me}", "alertmanager: username and password belong together"),
+        ("alertmanager: {username: a, password: b, bearer_token: c}", "alertmanager: username and bearer_token exclude each other"),
+        ("alertmanager: {labels: {stream: x}}", "alertmanager.labels: stream: these labels are the alert's own"),
+        ("alertmanager: {labels: {'a-b': x}}", "alertmanager.labels"),
+        ("alertmanager: {resend_interval_s: 0.5}", "alertmanager.resend_interval_s"),
         ("snapshot: {interval_s: 0}", "set snapshot.interval_s above 0, or delivery: at_least_once"),
         ("output: {alerts: a, dead_letters: a}", "topic a is named for 2 purposes"),
         ("group: g\ninput: {topics: [t]}\noutput: {alerts: g.t.state}", "topic g.t.state is named for 2 purposes"),
@@ -228,6 +236,35 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
 )
 def test_mistakes_do_not_repeat_values(tmp_path: Path, text: str) -> None:
     assert SECRET not in mistake(tmp_path, text)
+
+
+def test_where_alerts_go_onward(tmp_path: Path) -> None:
+    assert load(tmp_path, "").alertmanager.url == ()
+    assert load(tmp_path, "alertmanager: {url: 'http://a:9093/'}").alertmanager.url == ("http://a:9093",)
+    given = {"DETECTOR_ALERTMANAGER__URL": "[https://a/x, https://b/x/, https://a/x]", "DETECTOR_ALERTMANAGER__USERNAME": "pager"}
+    for password in (SECRET, "0123", "{a", "yes: no"):  # text as it is, not YAML
+        config = load(tmp_path, "", **given, DETECTOR_ALERTMANAGER__PASSWORD=password)
+        assert config.alertmanager.url == ("https://a/x", "https://b/x")
+        assert config.secrets == {password}
+    config = load(tmp_path, f"alertmanager: {{bearer_token: {SECRET}}}")
+    assert config.secrets == {SECRET}
+    assert SECRET not in repr(config) + config.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"alertmanager: {{url: 'http://me:{SECRET}@a'}}",
+        f"alertmanager: {{bearer_token: '{SECRET} '}}",
+        f"alertmanager: {{password: {SECRET}}}",
+        f"alertmanager: {{username: 'a:{SECRET}', password: b}}",
+        "alertmanager: {username: a, password: 0123}",
+    ],
+)
+def test_mistakes_of_alertmanager_do_not_repeat_values(tmp_path: Path, text: str) -> None:
+    told = mistake(tmp_path, text)
+    assert SECRET not in told
+    assert "0123" not in told
 
 
 @pytest.mark.parametrize("written", ["0123", "12_345", "yes", "2026-11-21", "1.50"])

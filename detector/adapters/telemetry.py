@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ from prometheus_client.registry import Collector
 from detector.codec.readings import Decoded
 from detector.core.detect import Verdicts
 from detector.core.readings import Disposition, StreamNames
-from detector.ports import Vitals, WorkerState
+from detector.ports import Observer, Onward, Vitals, WorkerState
 
 READINGS_BUCKETS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000)
 SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -64,13 +64,21 @@ class About:
     watch: tuple[str, ...] = ()
 
 
-class Telemetry:
+class Telemetry(Observer):
     """Counts what became of each batch (a `ports.Observer`) and shows it, together with the worker's vitals.
 
     now_s   the clock that event times are compared with, seconds since the epoch
+    onward  how telling each Alertmanager goes
     """
 
-    def __init__(self, about: About, vitals: Vitals, names: StreamNames, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        about: About,
+        vitals: Vitals,
+        names: StreamNames,
+        now_s: Callable[[], float] = time.time,
+        onward: Sequence[Onward] = (),
+    ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # not annotated there; a process-wide switch of the library: the start of a counter is of no use to anyone here
         self.registry = CollectorRegistry(auto_describe=True)
         self._about = about
@@ -79,7 +87,7 @@ class Telemetry:
         self._newest_us = math.nan
         self._judged_until_us: NDArray[np.int64] = np.empty(0, np.int64)
         self._declare(now_s)
-        for collector in (_VitalsCollector(vitals), _AboutCollector(about)):
+        for collector in (_VitalsCollector(vitals), _OnwardCollector(onward), _AboutCollector(about)):
             self.registry.register(collector)
         for standard in (ProcessCollector, PlatformCollector, GCCollector):
             standard(registry=self.registry)
@@ -233,6 +241,25 @@ class _VitalsCollector(Collector):
         yield CounterMetricFamily(
             "detector_messages_missed", "Messages gone before they were judged or remembered.", vitals.messages_missed
         )
+
+
+class _OnwardCollector(Collector):
+    """How telling each Alertmanager goes, read at each scrape; no series without one."""
+
+    def __init__(self, onward: Sequence[Onward]) -> None:
+        self._onward = onward
+
+    def collect(self) -> Iterable[Metric]:
+        sent = CounterMetricFamily("detector_alertmanager_alerts_sent", "Alerts that it took, each time counted.", labels=["url"])
+        dropped = CounterMetricFamily("detector_alertmanager_alerts_dropped", "Alerts that it will not hear of.", labels=["url"])
+        failures = CounterMetricFamily("detector_alertmanager_request_failures", "Requests that it did not take.", labels=["url"])
+        held = GaugeMetricFamily("detector_alertmanager_alerts_held", "Alerts that it is to know of.", labels=["url"])
+        for each in self._onward:
+            sent.add_metric([each.url], each.sent)
+            dropped.add_metric([each.url], each.dropped)
+            failures.add_metric([each.url], each.failures)
+            held.add_metric([each.url], each.held)
+        yield from (sent, dropped, failures, held)
 
 
 class _AboutCollector(Collector):

@@ -14,6 +14,7 @@ from detector.adapters.whole_file import WholeFile
 from detector.codec.readings import Decoded
 from detector.core.detect import Verdicts
 from detector.core.readings import Disposition, StreamNames
+from detector.ports import Observer
 
 SCHEMA = pa.schema(
     [
@@ -28,7 +29,7 @@ SCHEMA = pa.schema(
 DISPOSITIONS = np.array([disposition.name for disposition in Disposition])
 
 
-class VerdictFile:
+class VerdictFile(Observer):
     """Writes what became of every reading (a `ports.Observer`); use as a context manager.
 
         stream            name; null where the reading could not be read

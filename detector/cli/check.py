@@ -17,7 +17,7 @@ def check(
     bootstrap_servers: Servers = None,
     topic: Topics = None,
     channels: Channels = None,
-    broker: Annotated[bool, typer.Option("--broker/--no-broker", help="Also ask the brokers for the topics.")] = True,
+    broker: Annotated[bool, typer.Option("--broker/--no-broker", help="Also ask the brokers for the topics, and Alertmanager.")] = True,
 ) -> None:
     """See whether the configuration, the model and the brokers fit together, without running.
 
@@ -29,6 +29,7 @@ def check(
     require_topics(settings)
     typer.echo(f"configuration  good: group {settings.group}")
 
+    from detector.adapters.alertmanager_client import Client
     from detector.cli import wiring
 
     bundle = wiring.load_model(settings)
@@ -39,3 +40,6 @@ def check(
 
     for name, partitions in topics.checked(settings).items():
         typer.echo(f"topic          good: {name}, {partitions} partitions")
+    for url in settings.alertmanager.url:
+        Client(url, settings.alertmanager).post([])
+        typer.echo(f"alertmanager   good: {url} takes alerts")

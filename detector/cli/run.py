@@ -71,20 +71,22 @@ def serve(config: Config) -> None:
     )
     vitals = Vitals()
     stop = Event()
-    telemetry = Telemetry(wiring.about(config, model, __version__), vitals, detector.names)
     try:
         log.check()
+        onward = wiring.alertmanagers(config, model, vitals)
+        telemetry = Telemetry(wiring.about(config, model, __version__), vitals, detector.names, onward=onward.onward)
         http = HttpServer(config.http.host, config.http.port, telemetry)
     except BaseException:
         log.close()
         raise
     try:
         _introduce(config, model, http.port)
-        worker = wiring.worker(log, written, detector, config, [telemetry], vitals, snapshot_interval_s=config.snapshot.interval_s)
+        worker = wiring.worker(log, written, detector, config, [telemetry, onward], vitals, snapshot_interval_s=config.snapshot.interval_s)
         wiring.relax_garbage_collection()
         with stop_on_signals(stop, config.service.drain_timeout_s):
             worker.run(stop)
     finally:
+        onward.close()
         http.close()
 
 
@@ -109,6 +111,7 @@ def _introduce(config: Config, model: Model, port: int) -> None:
             "keeps",
             f"{', '.join(config.state_topics.values())}  (every {interval_s:g} s)" if interval_s else "no memories: a restart begins cold",
         ),
+        *((("tells", ", ".join(config.alertmanager.url)),) if config.alertmanager.url else ()),
         ("model", f"{model.name}  {model.fingerprint[:12]}"),
         ("channels", ", ".join(config.input.channels or model.channels)),
         ("budget", f"{config.alerts.budget} (false alerts)"),

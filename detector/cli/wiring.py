@@ -6,9 +6,11 @@ import gc
 from collections import Counter
 from collections.abc import Sequence
 
+from detector.adapters.alertmanager import Alertmanagers
 from detector.adapters.bundle import load_bundle
 from detector.adapters.telemetry import About
 from detector.cli.options import names_in
+from detector.codec.alertmanager import AlertmanagerEncoder
 from detector.codec.alerts import AlertEncoder
 from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.config import Config, Input
@@ -93,6 +95,15 @@ def worker(
     encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}")
     recovery = Recovery(detector, snapshot_interval_s)
     return Worker(log, decoder, detector, encoder, recovery, settings=config.service, observers=observers, vitals=vitals)
+
+
+def alertmanagers(config: Config, model: Model, vitals: Vitals) -> Alertmanagers:
+    """Those that are told of alerts; none without a configured one.
+
+    raises ConfigError  a setting that cannot be used
+    """
+    encoder = AlertmanagerEncoder(config.group, config.alerts_topic, model.name, model.fingerprint, config.alertmanager.labels)
+    return Alertmanagers(config.alertmanager, encoder, vitals, behind_messages=config.service.batch_readings_max)
 
 
 def about(config: Config, model: Model, version: str) -> About:

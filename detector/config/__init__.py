@@ -5,6 +5,6 @@ their dotted names.
 """
 
 from detector.config.loading import load_config
-from detector.config.sections import Config, Input, Service
+from detector.config.sections import Alertmanager, Config, Input, Service
 
-__all__ = ["Config", "Input", "Service", "load_config"]
+__all__ = ["Alertmanager", "Config", "Input", "Service", "load_config"]

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from detector.config.secrets import SECRET_NAME
 from detector.config.sections import Config
 from detector.errors import ConfigError
 
@@ -66,7 +67,7 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
 
 
 def _put(raw: dict[str, Any], path: list[str], value: Any, name: str) -> None:
-    """Lay one value over the nested mapping. Text from the environment is read as YAML; under `kafka` `_` stands for '.'."""
+    """Lay one value over the nested mapping. Text from the environment is read as YAML, but for secrets; under `kafka` `_` stands for '.'."""
     if path[0] == "kafka" and len(path) == 2 and name.startswith(ENVIRONMENT_PREFIX):
         path = ["kafka", path[1].replace("_", ".")]
     inner = raw
@@ -75,7 +76,7 @@ def _put(raw: dict[str, Any], path: list[str], value: Any, name: str) -> None:
         if not isinstance(below, dict):
             raise ConfigError(f"{name}: '{part}' is a single value, not a section")
         inner = below
-    if isinstance(value, str) and name.startswith(ENVIRONMENT_PREFIX) and path[0] != "kafka":
+    if isinstance(value, str) and name.startswith(ENVIRONMENT_PREFIX) and path[0] != "kafka" and not SECRET_NAME.search(path[-1]):
         try:
             value = yaml.safe_load(value)
         except yaml.YAMLError:

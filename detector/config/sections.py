@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -13,6 +14,7 @@ from detector.config.secrets import SECRET_NAME, secrets_in
 TOPIC_NAME_MAX = 249  # characters; source: org.apache.kafka.common.internals.Topic
 DAY_US = 86_400_000_000
 PERIODS_US = {"hour": DAY_US // 24, "day": DAY_US, "week": 7 * DAY_US, "month": 30 * DAY_US, "year": 365 * DAY_US}
+OWN_LABELS = {"alertname", "stream", "kind", "severity", "group", "topic", "partition"}  # as codec.alertmanager writes them
 BUDGET = re.compile(r"^\s*(\d+(?:\.\d+)?)\s+per\s+stream\s+per\s+(hour|day|week|month|year)\s*$")
 
 
@@ -21,7 +23,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, hide_input_in_errors=True)
 
-    @field_validator("topics", "stream", "channels", "watch", mode="before", check_fields=False)
+    @field_validator("topics", "stream", "channels", "watch", "url", mode="before", check_fields=False)
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         """YAML has lists where these have tuples; a single name stands for a list of one."""
@@ -129,6 +131,65 @@ class Alerts(Section):
         return PERIODS_US[match[2]] / float(match[1])
 
 
+class Alertmanager(Section):
+    """Where alerts go besides their topic. Off without a `url`."""
+
+    url: tuple[str, ...] = Field(
+        (), description="roots of Alertmanagers, such as http://alertmanager:9093; of a cluster all of them: each gets every alert"
+    )
+    username: Annotated[str, Field(pattern=r"^[^:]+$")] | None = Field(None, description="for basic authentication, with `password`")
+    password: SecretStr | None = Field(None, description="for basic authentication; better in the environment")
+    bearer_token: SecretStr | None = Field(None, description="instead of username and password; better in the environment")
+    ca_file: str | None = Field(None, description="authorities that sign its certificate, PEM; without it the system's")
+    resend_interval_s: float = Field(
+        60, ge=1, le=3_600, description="open alerts are sent again so often; they end by themselves four times as long after the last time"
+    )
+    labels: dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")], str] = Field(
+        default_factory=dict, description="further labels of every alert, such as the plant's name"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _roots(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+                raise ValueError("write Alertmanager's root, such as http://alertmanager:9093")
+            if parts.username is not None:
+                raise ValueError("a url must not carry a password: write `username` and `password` beside it")
+            _ = parts.port  # raises ValueError where it is none
+        return tuple(dict.fromkeys(url.rstrip("/") for url in value))
+
+    @field_validator("password", "bearer_token", mode="before")
+    @classmethod
+    def _quoted(cls, value: Any) -> Any:
+        if value is not None and not isinstance(value, str | SecretStr):
+            raise ValueError("put it in quotes; without them YAML reads it as a number, a date or a truth value")
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _not_ours(cls, value: dict[str, str]) -> dict[str, str]:
+        if taken := sorted(value.keys() & OWN_LABELS):
+            raise ValueError(f"{', '.join(taken)}: these labels are the alert's own; choose other names")
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Alertmanager:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password belong together; the password may come from DETECTOR_ALERTMANAGER__PASSWORD")
+        if self.username is not None and self.bearer_token is not None:
+            raise ValueError("username and bearer_token exclude each other")
+        if self.bearer_token is not None and not re.fullmatch(r"[!-~]+", self.bearer_token.get_secret_value()):
+            raise ValueError("bearer_token has a space, a line break or a character that is not ASCII")
+        return self
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Values that no line of a log may show."""
+        return frozenset(secret.get_secret_value() for secret in (self.password, self.bearer_token) if secret is not None)
+
+
 class Streams(Section):
     """How many memories are kept."""
 
@@ -193,6 +254,7 @@ class Config(Section):
     input: Input = Input()
     output: Output = Output()
     alerts: Alerts = Alerts()
+    alertmanager: Alertmanager = Alertmanager()
     streams: Streams = Streams()
     snapshot: Snapshot = Snapshot()
     service: Service = Service()
@@ -261,7 +323,7 @@ class Config(Section):
     @property
     def secrets(self) -> frozenset[str]:
         """Values that no line of a log may show."""
-        return secrets_in(self.kafka_properties())
+        return secrets_in(self.kafka_properties()) | self.alertmanager.secrets
 
     def kafka_properties(self) -> dict[str, str]:
         """librdkafka's properties in clear: hand them to librdkafka, never to a log."""

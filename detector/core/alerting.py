@@ -28,7 +28,10 @@ Severity = Literal["warning", "critical"]
 REASON_OF: dict[int, Reason] = {Event.OPENED: "evidence", Event.WORSE: "worse", Event.QUIET: "quiet", Event.ACCEPTED: "accepted"}
 STATUS_OF: dict[Reason, Status] = {"evidence": "opened", "silence": "opened", "frozen": "opened", "worse": "updated"}
 """Every other reason closes an alert."""
-OPENED_BY = {
+IS_OPEN: dict[Kind, str] = {"score": "is_open", "silence": "is_silent", "frozen": "is_frozen"}
+"""The column that says whether an alert of that kind is open."""
+OPENED_BY: dict[Kind, tuple[str, str, str]] = {
+    "score": ("opened_offset", "opened_item", "opened_at_us"),
     "silence": ("silent_offset", "silent_item", "silent_at_us"),
     "frozen": ("frozen_offset", "frozen_item", "frozen_at_us"),
 }
@@ -119,6 +122,33 @@ class Alerting:
         """The id of the alert of kind score that is open for a row."""
         offset, item = int(self._states["opened_offset"][row]), int(self._states["opened_item"][row])
         return alert_id("score", self._states.stream(row), partition, offset, item)
+
+    def still_open(self) -> list[Alert]:
+        """What is open in all memories, as far as they know it: as opened, without score and channels, with its severity of now."""
+        states = self._states
+        found = []
+        for kind, is_open in IS_OPEN.items():
+            for row in np.flatnonzero(states[is_open]).tolist():
+                partition, stream = states.partition(row), states.stream(row)
+                offset, item, opened_at_us = (int(states[column][row]) for column in OPENED_BY[kind])
+                alert = Alert(
+                    id=alert_id(kind, stream, partition, offset, item),
+                    status="opened",
+                    kind=kind,
+                    reason="evidence" if kind == "score" else kind,
+                    severity="critical" if kind == "score" and states["is_critical"][row] else "warning",
+                    stream=stream,
+                    opened_at_us=opened_at_us,
+                    event_time_us=opened_at_us,
+                    score=np.nan,
+                    tail_probability=np.nan,
+                    channels=(),
+                    partition=partition,
+                    offset=offset,
+                    position=0,
+                )
+                found.append(alert)
+        return found
 
     def scored(self, batch: ReadingBatch, position: int, row: int, event: int, event_time_us: int, judged: Judged) -> Alert:
         """The alert that a judged reading opened, made worse or closed."""

@@ -168,7 +168,11 @@ class Detector:
     @property
     def alerts_open(self) -> int:
         """Alerts open now, of all kinds."""
-        return sum(int(self.states[name].sum()) for name in ("is_open", "is_silent", "is_frozen"))
+        return sum(int(self.states[name].sum()) for name in alerting.IS_OPEN.values())
+
+    def still_open(self) -> list[Alert]:
+        """These alerts, one for each: identity, severity and opening; scores and channels are not remembered."""
+        return self._alerting.still_open()
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """Drop the memories of partitions that another worker has now."""

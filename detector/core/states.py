@@ -62,6 +62,7 @@ class StreamStates:
         self._free: list[int] = []
         self._rows_end = 0
         self._slot_of: dict[Partition, int] = {}
+        self._partitions: list[Partition] = []  # by slot
         self._streams_of_slot: list[int] = []
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -80,6 +81,7 @@ class StreamStates:
         for partition in partitions:
             if partition not in self._slot_of:
                 self._slot_of[partition] = len(self._slot_of)
+                self._partitions.append(partition)
                 self._streams_of_slot.append(0)
         return np.array([self._slot_of[partition] for partition in partitions], np.int32)
 
@@ -190,6 +192,10 @@ class StreamStates:
     def rows_in(self, slot: int) -> NDArray[np.int64]:
         """All rows of one partition, ascending."""
         return np.flatnonzero(self._slot_of_row[: self._rows_end] == slot)
+
+    def partition(self, row: int) -> Partition:
+        """The partition of a row that is not free."""
+        return self._partitions[int(self._slot_of_row[row])]
 
     def stream(self, row: int) -> str:
         """The name of a row's stream."""

@@ -121,7 +121,8 @@ class Life:
         self._attempts += 1
         self._vitals.log_unavailable += 1
         level = logging.WARNING if self._attempts == 1 else logging.INFO
-        log_line.log(level, "log unavailable", extra={"reason": str(error), "attempt": self._attempts, "pause_s": round(pause_s, 3)})
+        facts = {"reason": str(error), "attempt": self._attempts, "pause_s": round(pause_s, 3)}
+        log_line.log(level, "log unavailable", extra={**facts, "fix": error.fix} if error.fix else facts)
         self.enter(S.BACKING_OFF)
         self._vitals.backoff_s = pause_s
         self.beat(pause_s)

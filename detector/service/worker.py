@@ -135,6 +135,7 @@ class Worker:
         self._judged: list[Batch] = []  # waiting for their commit
         self._flight: Flight | None = None
         self._is_astray = False  # memories are ahead of what became true: all must be restored
+        self._is_untold = False  # observers have not heard what is open in the restored memories
         self._committed_s = self._restoring_s = self._heard_s = self._lag_due_s = clock()
 
     def run(self, stop: Event) -> None:
@@ -205,6 +206,8 @@ class Worker:
             self._is_astray = self._is_astray or bool(self._judged)
             self._assigned.difference_update(lost)
             self.recovery.forget(lost)
+            for observer in self.observers:
+                observer.forget(lost)
         if gained:
             log_line.info("partitions gained", extra={"partitions": _listed(gained)})
             self._assigned.update(gained)
@@ -238,6 +241,7 @@ class Worker:
         """Take `partitions` from where the log says they stand. The one door: start, rebalance, aborted commit."""
         self._life.enter(S.RESTORING)
         self._restoring_s = self._heard_s = self._clock()
+        self._is_untold = True
         offsets = self._life.insist(lambda: self.recovery.begin(self.log.restore(partitions), self._clock()), restoring=True)
         if offsets is not None:
             self.vitals.messages_missed = self.recovery.messages_missed
@@ -255,6 +259,18 @@ class Worker:
                 },
             )
         self._life.enter(S.RUNNING)
+        if self._is_untold:
+            self._tell_open()
+
+    def _tell_open(self) -> None:
+        """Observers hear once which alerts the restored memories hold open; first what was judged since becomes true."""
+        if self._judged or self._flight is not None:
+            self._save_all(())
+        if not self._is_astray:
+            self._is_untold = False
+            alerts = self.detector.still_open()
+            for observer in self.observers:
+                observer.restored(alerts)
 
     # -- judging ------------------------------------------------------------------------------------------------------
 

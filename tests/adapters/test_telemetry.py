@@ -21,7 +21,7 @@ from detector.core.alerting import Alert
 from detector.core.detect import Verdicts
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
 from detector.errors import ConfigError
-from detector.ports import Vitals, WorkerState
+from detector.ports import Onward, Vitals, WorkerState
 
 SECONDS = {"poll": 0.001, "decode": 0.002, "detect": 0.003, "encode": 0.0001, "commit": 0.004}
 DOC = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
@@ -63,7 +63,8 @@ class Scene:
         self.vitals.lag = {Partition("sensors", 0): 12}
         self.now_s = 1_000.0
         about = About("1.2.3", "plant", "abcdef", ("temperature", "rpm"), 24.0 * HOUR_US, 500, watch=("pump", "absent"))
-        self.telemetry = Telemetry(about, self.vitals, self.names, lambda: self.now_s)
+        self.onward = Onward("http://alertmanager:9093", sent=3, failures=2, dropped=1, held=4)
+        self.telemetry = Telemetry(about, self.vitals, self.names, lambda: self.now_s, [self.onward])
 
     def value(self, name: str, **labels: str) -> float | None:
         value = self.telemetry.registry.get_sample_value(name, labels)
@@ -102,6 +103,13 @@ def test_time_per_room(scene: Scene) -> None:
     for room, spent_s in SECONDS.items():
         assert scene.value("detector_room_seconds_sum", room=room) == pytest.approx(2 * spent_s)
         assert scene.value("detector_room_seconds_count", room=room) == 2
+
+
+def test_how_telling_alertmanager_goes(scene: Scene) -> None:
+    names = ("alerts_sent_total", "request_failures_total", "alerts_dropped_total", "alerts_held")
+    assert [scene.value(f"detector_alertmanager_{name}", url="http://alertmanager:9093") for name in names] == [3, 2, 1, 4]
+    scene.onward.held = 0
+    assert scene.value("detector_alertmanager_alerts_held", url="http://alertmanager:9093") == 0
 
 
 def test_the_delay_grows_while_nothing_comes(scene: Scene) -> None:

@@ -33,7 +33,7 @@ from detector.config import load_config
 from detector.core.detect import Detector, Verdicts
 from detector.lab.plant import Plant
 from detector.lab.simulate import encode, simulate
-from detector.ports import Vitals
+from detector.ports import Observer, Vitals
 
 PARTITIONS = 4
 TOPIC = "bench"
@@ -53,7 +53,7 @@ class Way(NamedTuple):
 WAYS = (Way("at_least_once", 0), Way("at_least_once", 10), Way("exactly_once", 1), Way("exactly_once", 10), Way("exactly_once", 30))
 
 
-class Rooms:
+class Rooms(Observer):
     """Adds up the seconds spent in each room."""
 
     def __init__(self) -> None:

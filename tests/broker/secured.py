@@ -15,6 +15,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its document
     AclOperation,
     AclPermissionType,
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
     ResourcePatternType,
     ResourceType,
 )
@@ -28,6 +31,7 @@ WRONG = "hunter2-wrong"
 KEY_PASSWORD = "hunter2-key"
 USERS = ("detector", "changing", "reader", "writer", "loner", "pauper")
 REAUTHENTICATION_MS = "2000"  # librdkafka renews at nine tenths of it; more often than once per second the broker refuses
+RENEWED = {"scram-sha-512.connections.max.reauth.ms": REAUTHENTICATION_MS, "ssl.allow.dn.changes": "true"}
 JAAS = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 SETTINGS = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -59,7 +63,7 @@ class Secured:
             folder / "kafka",
             listeners={
                 "SCRAM": Listener("SASL_SSL", scram),
-                "RENEWED": Listener("SASL_SSL", {**scram, "scram-sha-512.connections.max.reauth.ms": REAUTHENTICATION_MS}),
+                "RENEWED": Listener("SASL_SSL", {**scram, **RENEWED}),
                 "MUTUAL": Listener("SSL", {**own, **authority.truststore(), "ssl.client.auth": "required"}),
                 "EXPIRED": Listener("SSL", authority.keystore(HOST, expired=True)),
             },
@@ -94,6 +98,17 @@ class Secured:
 
     def admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.kafka.bootstrap_servers})
+
+    def present(self, listener: str, *, expired: bool) -> None:
+        """Give a listener another certificate, while it runs: connections to come will meet it."""
+        keystore = self.authority.keystore(HOST, expired=expired)
+        changes = [
+            ConfigEntry(f"listener.name.{listener.lower()}.{name}", value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in keystore.items()
+        ]
+        admin = self.admin()  # has to outlive the answer
+        for answer in admin.incremental_alter_configs([ConfigResource(ResourceType.BROKER, "1", incremental_configs=changes)]).values():
+            answer.result()
 
     def permit(self, rights: Iterable[tuple[str, str, str, str]]) -> None:
         """Allow (user, kind of resource, its name or with * at the end its beginning, operation); returns when that is in force."""

@@ -132,11 +132,14 @@ def test_a_certificate_opens(secured: Secured, tmp_path: Path, monkeypatch: pyte
     assert main(["topics", "check", "--config", config]) == 0
 
 
-@pytest.mark.parametrize("command", [("run",), ("topics", "create"), ("check",)], ids=" ".join)
-def test_every_command_refuses_so(command: tuple[str, ...], secured: Secured, refusal: Callable[..., tuple[int, str]]) -> None:
-    code, told = refusal(secured.scram(sasl_password=WRONG), *command)
-    assert code == 2
-    assert "`sasl.password`" in told
+@pytest.mark.parametrize("door", ["wrong password", "wrong mechanism", "expired"])
+@pytest.mark.parametrize("command", ["run", "topics create", "check"])
+def test_every_command_refuses_so(command: str, door: str, secured: Secured, refusal: Callable[..., tuple[int, str]]) -> None:
+    properties, expected, facts = CLOSED_DOORS[door]
+    code, told = refusal(properties(secured), *command.split())
+    assert code == expected
+    for fact in facts:
+        assert fact in told
 
 
 ALL_RIGHTS = {
@@ -203,6 +206,11 @@ class Service:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         connection.request("GET", path)
         return connection.getresponse().read().decode()
+
+    def status(self, path: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request("GET", path)
+        return connection.getresponse().status
 
     def metric(self, name: str) -> float:
         """Summed over labels."""
@@ -296,6 +304,29 @@ def test_it_works_by_password_and_one_changed_during_the_run_is_an_outage(secure
     shown += service.said()
     assert "AUTH_REQ" in shown
     assert told_secrets(kafka, shown) == []
+
+
+def test_a_certificate_that_expires_during_the_run_is_an_outage(secured: Secured, serve: Callable[..., Service]) -> None:
+    """A connection that stands outlives its certificate: it ends here for a changed password, and the next one meets the new certificate."""
+    kafka = secured.scram("RENEWED", user="changing")
+    service = serve(kafka, "expiring")
+    send(secured, "expiring", b'{"temperature": 1.0}')
+    service.wait_for(lambda: service.metric("detector_messages_polled_total") == 1)
+    try:
+        secured.present("RENEWED", expired=True)
+        change_password(secured, "changing", WRONG)
+        service.wait_for(lambda: "invalid credentials" in service.said() or "certificate verify failed" in service.said())
+        change_password(secured, "changing", PASSWORD)
+        service.wait_for(lambda: "certificate verify failed" in service.said() and service.status("/-/ready") == 503)
+        service.wait_for(lambda: "must not have expired" in service.said())
+    finally:
+        secured.present("RENEWED", expired=False)
+        change_password(secured, "changing", PASSWORD)
+    send(secured, "expiring", b'{"temperature": 2.0}')
+    service.wait_for(lambda: service.metric("detector_messages_polled_total") == 2)
+    assert service.end() == 0
+    assert "Traceback" not in service.said()
+    assert told_secrets(kafka, service.said()) == []
 
 
 def change_password(secured: Secured, user: str, password: str) -> None:

@@ -132,3 +132,32 @@ def test_alerts_stand_in_log_order() -> None:
     alerts = alerts_of([judged(log)])
     assert len(alerts) > 5
     assert [alert.position for alert in alerts] == sorted(alert.position for alert in alerts)
+
+
+def test_what_is_still_open_is_what_its_events_say() -> None:
+    """Of every kind, at any time."""
+    readings, every = 400, 13
+    values = {stream: normal_values(readings, 3, seed) for seed, stream in enumerate(("pump", "fan", "saw", "healthy"))}
+    values["pump"][150:190, FAULTY] += 12 * values["pump"][:, FAULTY].std()
+    values["pump"][260:300, FAULTY] += 3 * values["pump"][:, FAULTY].std()
+    values["fan"][200:260, 0] = values["fan"][:200, 0].mean()
+    rows = [(stream, t, value[t]) for t in range(readings) for stream, value in values.items() if stream != "saw" or not 200 <= t < 250]
+    log = log_of(rows, 3)
+    lively = replace(MODEL, scorer=replace(MODEL.scorer, same_max=np.ones(3, np.float32)))
+    detector, is_open, kinds = Detector(lively, settings_of(budget_period_us=2_000 * SECOND_US)), dict[str, Any](), set[str]()
+    for start in range(0, len(log), every):
+        for alert in alerts_of(run(detector, log.take(range(start, min(start + every, len(log)))))):
+            if alert.status == "closed":
+                del is_open[alert.id]
+            else:
+                opening = is_open.get(alert.id, alert)
+                is_open[alert.id] = replace(opening, severity=alert.severity)
+                kinds.add(alert.kind)
+        still = detector.still_open()
+        assert {alert.id for alert in still} == is_open.keys()
+        assert len(still) == detector.alerts_open
+        for alert in still:
+            of_its_opening = replace(is_open[alert.id], score=0, tail_probability=0, channels=(), position=0)
+            assert replace(alert, score=0, tail_probability=0) == of_its_opening
+            assert not alert.channels
+    assert kinds == {"score", "silence", "frozen"}

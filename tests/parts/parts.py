@@ -42,10 +42,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Debian:
-    """A program of a Debian package that depends on nothing but the C library."""
+    """A program of a Debian package that depends on nothing but the C library.
+
+    data   where it looks for files of its package, an absolute path; the unpacked program looks for them below the folder that it
+           runs in, which has to be that of the package: `part(...).parents[2]`
+    """
 
     package: str
     program: str
+    data: str = ""
 
     def fetch(self, name: str) -> Path:
         folder = CACHE / self.package
@@ -54,7 +59,17 @@ class Debian:
                 if shutil.which(tool) is None:
                     raise PartMissing(f"{tool} not found, which would fetch Debian's {self.package}: put {name} on the PATH")
             self._download(folder)
-        return folder / self.program
+        return self._movable(folder / self.program) if self.data else folder / self.program
+
+    def _movable(self, program: Path) -> Path:
+        """A copy whose path to its data is a relative one, of the same length."""
+        copy, path = program.with_suffix(".movable"), self.data.encode()
+        if not copy.exists():
+            new = program.with_suffix(".new")
+            shutil.copy2(program, new)
+            new.write_bytes(program.read_bytes().replace(path, path[1:].replace(b"/", b"//", 1)))
+            new.rename(copy)
+        return copy
 
     def _download(self, folder: Path) -> None:
         new = CACHE / f"{self.package}.new"
@@ -98,10 +113,13 @@ class Go:
 PARTS: Mapping[str, Source] = {
     "prometheus": Debian("prometheus", "usr/bin/prometheus"),
     "promtool": Debian("prometheus", "usr/bin/promtool"),
-    "prometheus-alertmanager": Debian("prometheus-alertmanager", "usr/bin/prometheus-alertmanager"),
     "compose-config": Go("compose", "."),
     "custom-resources-check": Go("custom_resources", "."),
     "dockerfile-check": Go("dockerfile", "."),
+    "prometheus-alertmanager": Debian(
+        "prometheus-alertmanager", "usr/bin/prometheus-alertmanager", data="/usr/share/prometheus/alertmanager"
+    ),
+    "amtool": Debian("prometheus-alertmanager", "usr/bin/amtool"),
     "helm": Go("helm", "helm.sh/helm/v3/cmd/helm"),
     "schema-registry": Go("schema_registry", "github.com/axonops/axonops-schema-registry/cmd/schema-registry"),
 }

@@ -20,7 +20,7 @@ from detector.core.detect import Verdicts
 from detector.core.event_time import NEVER, Clocks
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.states import Column, StreamStates
-from detector.ports import Fetched, Outcome, Release, Restored, Vitals, WorkerState, keep_nothing
+from detector.ports import Fetched, Observer, Outcome, Release, Restored, Vitals, WorkerState, keep_nothing
 from detector.service.recovery import Recovery
 from detector.service.worker import Worker
 from tests.simulation.mishaps import Commits
@@ -53,6 +53,13 @@ class Judge:
     @property
     def alerts_open(self) -> int:
         return 0
+
+    def still_open(self) -> list[Alert]:
+        """As if every memory had an alert open; its offset is the trace."""
+        memory = self.memory(tuple(self.states._slot_of))
+        return [
+            Alert("", "opened", "score", "evidence", "warning", name, 0, 0, 1, 0, (), at, trace, 0) for (at, name), trace in memory.items()
+        ]
 
     def detect(self, batch: ReadingBatch) -> Verdicts:
         n = len(batch)
@@ -236,19 +243,28 @@ def messages_of(stored: Mapping[Partition, Sequence[str]], places: Sequence[tupl
 
 
 @dataclass
-class Seen:
-    """An observer: readings and seconds of every batch."""
+class Seen(Observer):
+    """An observer: readings and seconds of every batch; and in which order it heard of what: offsets of a batch, what was open, what was lost."""
 
     batches: list[tuple[int, set[str]]] = field(default_factory=list)
     offsets: Counter[tuple[Partition, int]] = field(default_factory=Counter)
     seconds: list[Mapping[str, float]] = field(default_factory=list)
+    heard: list[Any] = field(default_factory=list)
+
+    def restored(self, alerts: Sequence[Alert]) -> None:
+        self.heard.append({(alert.partition, alert.stream): alert.offset for alert in alerts})
+
+    def forget(self, partitions: Sequence[Partition]) -> None:
+        self.heard.append(tuple(partitions))
 
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
         assert all(spent >= 0 for spent in seconds.values())
         self.batches.append((len(verdicts), set(seconds)))
         self.seconds.append(seconds)
         batch = decoded.batch
-        self.offsets.update((batch.partitions[p], int(offset)) for p, offset in zip(batch.partition, batch.offset, strict=True))
+        offsets = [(batch.partitions[p], int(offset)) for p, offset in zip(batch.partition, batch.offset, strict=True)]
+        self.offsets.update(offsets)
+        self.heard.append(offsets)
 
 
 class Noting(Vitals):

@@ -33,6 +33,39 @@ def check_exactly_once(bench: Bench) -> None:
     assert bench.vitals.unaccounted == 0
 
 
+# -- what observers hear ----------------------------------------------------------------------------------------------------
+
+
+@lanes
+def test_observers_hear_of_open_alerts_once_after_a_restore_and_only_what_is_true(late: float) -> None:
+    """What is judged in the step in which memories become live is committed, and observed, before."""
+    turns = [Turn(gained=(P0,)), Turn(1), Turn(1, gained=(P1,)), Turn(1)]
+    bench = Bench(Log({P0: ["a"] * 3, P1: ["c"] * 3}, turns), late, interval_s=30.0)
+    bench.step(3)
+    memory, _ = undisturbed({P0: ["a"] * 2})
+    assert bench.seen.heard == [{}, [(P0, 0)], [(P0, 1)], memory]
+    assert bench.log.truth[P0].offset == 2
+    bench.step(5, pause_s=1.0)
+    assert [heard for heard in bench.seen.heard if isinstance(heard, dict)] == [{}, memory]
+
+
+@lanes
+def test_observers_hear_again_after_an_aborted_commit(late: float) -> None:
+    bench = Bench(Log({P0: ["a", "a alert", "a", "a alert"]}, [Turn(gained=(P0,)), Turn(2), Turn(2)]), late)
+    bench.log.errors["commit"] = [None, CommitAborted("who knows")]
+    bench.step(8, pause_s=0.3)
+    memory, _ = undisturbed({P0: ["a"] * 4})  # what was judged again with the restored memories included, since it was committed before
+    assert [heard for heard in bench.seen.heard if isinstance(heard, dict)] == [{}, memory]
+    assert bench.seen.heard[-1] == memory
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_observers_hear_of_lost_partitions_after_all_that_became_true_of_them(is_heard: bool) -> None:
+    bench = Bench(Log({P0: ["a"], P1: ["c alert"]}, [GAIN, Turn(), Turn(), Turn(lost=(P1,), is_heard=is_heard)]), late=1.0)
+    bench.step(4)
+    assert bench.seen.heard == [{}, [(P0, 0), (P1, 0)], (P1,)]
+
+
 # -- one step -------------------------------------------------------------------------------------------------------------
 
 

@@ -13,12 +13,13 @@ from detector.codec.messages import Message
 from detector.codec.readings import Decoded
 from detector.core.detect import Verdicts
 from detector.core.readings import Disposition, Partition
+from detector.ports import Observer
 
 REASON = "__connect.errors."
 
 
 @dataclass
-class Book:
+class Book(Observer):
     """An observer: what became of every reading, per partition in log order, bit for bit; and how often, by disposition."""
 
     rows: dict[Partition, list[tuple[Any, ...]]] = field(default_factory=dict)
