@@ -133,5 +133,3 @@ def selectors(expr: str) -> set[str]:
 def legend(text: str, labels: Mapping[str, str]) -> str:
     """The name of a series: `{{label}}` filled in."""
     return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), text)
-
-

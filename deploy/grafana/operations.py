@@ -5,7 +5,23 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard
 
 from deploy.grafana.panels import (
-    BLUE, BYTES, BYTES_PER_S, CORES, GREEN, GREY, MESSAGES_PER_S, NUMBER, PER_S, RED, SECONDS, YELLOW, Query, board, names, series, states,
+    BLUE,
+    BYTES,
+    BYTES_PER_S,
+    CORES,
+    GREEN,
+    GREY,
+    MESSAGES_PER_S,
+    NUMBER,
+    PER_S,
+    RED,
+    SECONDS,
+    YELLOW,
+    Query,
+    board,
+    names,
+    series,
+    states,
 )  # fmt: skip
 
 STATES = (
@@ -33,7 +49,10 @@ def operations() -> dashboard.Dashboard:
         names(
             "What runs",
             "Workers by version, model and fingerprint. More than one of them for long means that some workers judge by another model.",
-            Query('count by (version, group, model, fingerprint) (detector_build_info{@})', "{{group}}: {{version}}, {{model}} {{fingerprint}}"),
+            Query(
+                "count by (version, group, model, fingerprint) (detector_build_info{@})",
+                "{{group}}: {{version}}, {{model}} {{fingerprint}}",
+            ),
             width=12,
             height=7,
         ),
@@ -60,12 +79,17 @@ def operations() -> dashboard.Dashboard:
             "Readings per batch",
             "Mean size of a batch. At service.batch_readings_max the worker has more to do than it can.",
             NUMBER,
-            Query(f'{rate("detector_batch_readings_sum")} / {rate("detector_batch_readings_count")}', "{{instance}}"),
+            Query(f"{rate('detector_batch_readings_sum')} / {rate('detector_batch_readings_count')}", "{{instance}}"),
             width=4,
         ),
     ]
     log = [
-        series("Commits", "Commits per second: batches that became true together.", PER_S, Query(rate("detector_commits_total"), "{{instance}}")),
+        series(
+            "Commits",
+            "Commits per second: batches that became true together.",
+            PER_S,
+            Query(rate("detector_commits_total"), "{{instance}}"),
+        ),
         series(
             "Aborted commits and unanswered calls",
             "Commits after which all memories were restored, and calls that the brokers could not answer.",
@@ -73,7 +97,9 @@ def operations() -> dashboard.Dashboard:
             Query(rate("detector_commits_aborted_total"), "aborted {{instance}}"),
             Query(rate("detector_log_unavailable_total"), "unanswered {{instance}}"),
         ),
-        series("Pause", "Length of the pause before the next attempt, while the brokers are away.", SECONDS, each("detector_backoff_seconds")),
+        series(
+            "Pause", "Length of the pause before the next attempt, while the brokers are away.", SECONDS, each("detector_backoff_seconds")
+        ),
     ]
     memories = [
         series(
@@ -84,9 +110,18 @@ def operations() -> dashboard.Dashboard:
             Query("3 * max(detector_snapshot_interval_seconds{@}) + 10", "overdue"),
         ),
         series("Unsaved memories", "Memories that changed since they were saved.", NUMBER, each("detector_snapshot_memories_unsaved")),
-        series("Memories saved", "Memories saved per second.", PER_S, Query(rate("detector_snapshot_memories_saved_total"), "{{instance}}")),
-        series("State written", "Bytes of state written per second, before compression.", BYTES_PER_S, Query(rate("detector_snapshot_bytes_total"), "{{instance}}")),
-        series("Latest restore", "How long it took from gaining partitions until they were live.", SECONDS, each("detector_restore_seconds")),
+        series(
+            "Memories saved", "Memories saved per second.", PER_S, Query(rate("detector_snapshot_memories_saved_total"), "{{instance}}")
+        ),
+        series(
+            "State written",
+            "Bytes of state written per second, before compression.",
+            BYTES_PER_S,
+            Query(rate("detector_snapshot_bytes_total"), "{{instance}}"),
+        ),
+        series(
+            "Latest restore", "How long it took from gaining partitions until they were live.", SECONDS, each("detector_restore_seconds")
+        ),
         series(
             "Messages replayed and missed",
             "Messages read again to bring memories up to date, and messages that retention removed before they were judged or remembered.",
@@ -98,7 +133,13 @@ def operations() -> dashboard.Dashboard:
     process = [
         series("Memory", "Resident memory of each process.", BYTES, each("process_resident_memory_bytes"), width=6),
         series("CPU", "Cores that each process keeps busy.", CORES, Query(rate("process_cpu_seconds_total"), "{{instance}}"), width=6),
-        series("Open files", "File descriptors in use; brokers and clients of /metrics need one each.", NUMBER, each("process_open_fds"), width=6),
+        series(
+            "Open files",
+            "File descriptors in use; brokers and clients of /metrics need one each.",
+            NUMBER,
+            each("process_open_fds"),
+            width=6,
+        ),
         series(
             "Age",
             "Time since the process started. It falls to 0 at a restart.",

@@ -5,7 +5,23 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard
 
 from deploy.grafana.panels import (
-    GREEN, MESSAGES_PER_S, NUMBER, RATIO, READINGS_PER_S, RED, SECONDS, YELLOW, Query, Step, board, number, series,
+    BLUE,
+    GREEN,
+    GREY,
+    MESSAGES_PER_S,
+    NUMBER,
+    PURPLE,
+    RATIO,
+    READINGS_PER_S,
+    RED,
+    SECONDS,
+    YELLOW,
+    Query,
+    Step,
+    board,
+    fixed,
+    number,
+    series,
 )  # fmt: skip
 
 ALERTS_PER_STREAM_HOUR = (
@@ -13,6 +29,7 @@ ALERTS_PER_STREAM_HOUR = (
 )
 BUDGET = "max(detector_budget_alerts_per_stream_hour{@})"
 HOURS_PER_WEEK = 168
+DISPOSITIONS = {"scored": GREEN, "warmup": BLUE, "late": YELLOW, "duplicate": PURPLE, "invalid": RED, "part": GREY}
 
 
 def overview() -> dashboard.Dashboard:
@@ -34,7 +51,12 @@ def overview() -> dashboard.Dashboard:
         ),
         number("Streams", "Streams in memory, over all workers.", NUMBER, Query("sum(detector_streams{@})")),
         number(
-            "Alerts open", "Alerts of all kinds that are open now.", NUMBER, Query("sum(detector_alerts_open{@})"), Step(0, GREEN), Step(1, YELLOW)
+            "Alerts open",
+            "Alerts of all kinds that are open now.",
+            NUMBER,
+            Query("sum(detector_alerts_open{@})"),
+            Step(0, GREEN),
+            Step(1, YELLOW),
         ),
         number(
             "Budget spent",
@@ -84,6 +106,8 @@ def overview() -> dashboard.Dashboard:
             legend=["max"],
         ),
     ]
+    for name, color in DISPOSITIONS.items():
+        readings[0].override_by_name(name, fixed(color))
     alerts = [
         series(
             "Alerts opened",
@@ -93,7 +117,13 @@ def overview() -> dashboard.Dashboard:
             is_bars=True,
             is_stacked=True,
         ),
-        series("Alerts open", "Alerts of all kinds that are open, per worker.", NUMBER, Query("sum by (instance) (detector_alerts_open{@})", "{{instance}}"), is_stacked=True),
+        series(
+            "Alerts open",
+            "Alerts of all kinds that are open, per worker.",
+            NUMBER,
+            Query("sum by (instance) (detector_alerts_open{@})", "{{instance}}"),
+            is_stacked=True,
+        ),
         series(
             "Alerts against the budget",
             "Score alerts per stream and week of event time, over the last day, and what alerts.budget accepts.",
@@ -103,7 +133,12 @@ def overview() -> dashboard.Dashboard:
         ),
     ]
     pace = [
-        series("Lag", "Messages between the read position and the end, by topic.", NUMBER, Query("sum by (topic) (detector_lag_messages{@})", "{{topic}}")),
+        series(
+            "Lag",
+            "Messages between the read position and the end, by topic.",
+            NUMBER,
+            Query("sum by (topic) (detector_lag_messages{@})", "{{topic}}"),
+        ),
         series(
             "Behind the clock",
             "How far the newest event time lies behind the clock, per worker. Falls below 0 where a sensor's clock is ahead.",

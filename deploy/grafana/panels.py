@@ -23,8 +23,24 @@ NUMBER, RATIO, SECONDS, BYTES, BYTES_PER_S, CORES = (
     units.Short, units.PercentUnit, units.Seconds, units.BytesIEC, units.BytesPerSecondIEC, "suffix: cores",
 )  # fmt: skip
 READINGS_PER_S, MESSAGES_PER_S, PER_S = "si: readings/s", "si: messages/s", "si: /s"
-GREEN, YELLOW, RED, BLUE, GREY = "green", "orange", "red", "blue", "text"
-BAND = [dashboard.DynamicConfigValue("custom.lineWidth", 0), dashboard.DynamicConfigValue("custom.hideFrom", {"legend": True})]
+GREEN, YELLOW, RED, BLUE, GREY, PURPLE = "green", "orange", "red", "blue", "text", "purple"
+
+
+def fixed(color: str) -> list[dashboard.DynamicConfigValue]:
+    """A series always in one colour."""
+    return [dashboard.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})]
+
+
+def band(color: str, below_to: str = "") -> list[dashboard.DynamicConfigValue]:
+    """A series without a line, shown as the upper end of an area down to another."""
+    hidden = dashboard.DynamicConfigValue("custom.hideFrom", {"legend": True, "tooltip": False, "viz": False})
+    properties = [
+        *fixed(color),
+        dashboard.DynamicConfigValue("custom.lineWidth", 0),
+        dashboard.DynamicConfigValue("custom.fillOpacity", 0),
+        hidden,
+    ]
+    return [*properties, dashboard.DynamicConfigValue("custom.fillBelowTo", below_to)] if below_to else properties
 
 
 class Query(NamedTuple):
@@ -48,7 +64,9 @@ def series(
     """Lines over time. warn: a dashed line there; legend: calculations shown in a table beside the lines, the first one orders them."""
     panel = timeseries.Panel().line_width(1).fill_opacity(10 if not is_stacked else 40).show_points(common.VisibilityMode.NEVER)
     panel.tooltip(options.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
-    names = options.VizLegendOptions().show_legend(True).display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM)
+    names = (
+        options.VizLegendOptions().show_legend(True).display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM)
+    )
     if legend:
         names.display_mode(common.LegendDisplayMode.TABLE).placement(common.LegendPlacement.RIGHT).calcs(list(legend))
         names.sort_by(legend[0].capitalize()).sort_desc(True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard
 
-from deploy.grafana.panels import BAND, GREEN, NUMBER, RED, Query, board, chosen, series, some, states
+from deploy.grafana.panels import BLUE, GREEN, NUMBER, RED, YELLOW, Query, band, board, chosen, fixed, series, some, states
 
 OF_STREAM = '{@, stream="$stream"}'
 OF_CHANNEL = '{@, stream="$stream", channel="$channel"}'
@@ -31,18 +31,19 @@ def streams() -> dashboard.Dashboard:
             height=4,
         ),
     ]
+    judged[0].override_by_name("threshold", fixed(RED))
     channel = series(
         "$channel",
         "Observed and expected value in engineering units, and the band in which 99 % of normal readings lie.",
         NUMBER,
-        Query(f"max by (stream) (detector_stream_observed{OF_CHANNEL})", "observed"),
         Query(f"max by (stream) (detector_stream_expected{OF_CHANNEL})", "expected"),
+        Query(f"max by (stream) (detector_stream_observed{OF_CHANNEL})", "observed"),
         Query(f"max by (stream) (detector_stream_expected_low{OF_CHANNEL})", "low"),
         Query(f"max by (stream) (detector_stream_expected_high{OF_CHANNEL})", "high"),
         width=12,
     )
-    channel.override_by_name("low", BAND)
-    channel.override_by_name("high", [*BAND, dashboard.DynamicConfigValue("custom.fillBelowTo", "low")])
+    for name, properties in (("expected", fixed(YELLOW)), ("observed", fixed(BLUE)), ("low", band(YELLOW)), ("high", band(YELLOW, "low"))):
+        channel.override_by_name(name, properties)
     channel.repeat("channel").repeat_direction("h").max_per_row(2)
     everyone = series(
         "Scores of all watched streams",
@@ -57,5 +58,7 @@ def streams() -> dashboard.Dashboard:
         "The streams that are listed under metrics.watch in the configuration.",
         [("$stream", judged), ("Channels of $stream", [channel]), ("All watched streams", [everyone])],
         chosen("stream", "Stream", 'label_values(detector_stream_score{job="$job"}, stream)', "One of the streams under metrics.watch"),
-        some("channel", "Channel", 'label_values(detector_stream_observed{job="$job", stream="$stream"}, channel)', "Channels of the stream"),
+        some(
+            "channel", "Channel", 'label_values(detector_stream_observed{job="$job", stream="$stream"}, channel)', "Channels of the stream"
+        ),
     )

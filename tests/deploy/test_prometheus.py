@@ -142,7 +142,9 @@ def test_a_metric_that_does_not_exist_is_found_out(watch: Watch) -> None:
     assert {missing.split("{")[0] for panel in found for expr, _ in panel.queries for missing in watch.missing(expr)} == {
         "detector_lag_massages"
     }
-    assert watch.missing('sum(rate(detector_readings_total{disposition="scord"}[5m])) > 0') == {'detector_readings_total{disposition="scord"}'}
+    assert watch.missing('sum(rate(detector_readings_total{disposition="scord"}[5m])) > 0') == {
+        'detector_readings_total{disposition="scord"}'
+    }
     with pytest.raises(QueryError, match="parse error"):
         watch.is_empty("sum(rate(detector_readings_total)")
     with pytest.raises(LookupError, match="variable job has no value"):
