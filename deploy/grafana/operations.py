@@ -18,6 +18,7 @@ from deploy.grafana.panels import (
     SECONDS,
     YELLOW,
     Query,
+    Row,
     board,
     names,
     series,
@@ -148,5 +149,5 @@ def operations() -> dashboard.Dashboard:
             width=6,
         ),
     ]
-    rows = [("Workers", workers), ("Time", time), ("The log", log), ("Memories", memories), ("Processes", process)]
+    rows: list[Row] = [("Workers", workers), ("Time", time), ("The log", log), ("Memories", memories), ("Processes", process)]
     return board("operations", "Every worker of one deployment of the detector by itself.", rows)

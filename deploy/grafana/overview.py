@@ -17,6 +17,7 @@ from deploy.grafana.panels import (
     SECONDS,
     YELLOW,
     Query,
+    Row,
     Step,
     board,
     fixed,
@@ -154,5 +155,5 @@ def overview() -> dashboard.Dashboard:
             Query("histogram_quantile(0.99, sum by (le) (rate(detector_latency_seconds_bucket{@}[$__rate_interval])))", "99 %"),
         ),
     ]
-    rows = [("Now", now), ("Readings", readings), ("Alerts", alerts), ("Keeping up", pace)]
+    rows: list[Row] = [("Now", now), ("Readings", readings), ("Alerts", alerts), ("Keeping up", pace)]
     return board("overview", "Readings, alerts and pace of one deployment of the detector.", rows)

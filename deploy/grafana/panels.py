@@ -7,7 +7,7 @@ dashboard: `detector_readings_total{@, disposition="late"}`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from grafana_foundation_sdk.builders import common as options
 from grafana_foundation_sdk.builders import dashboard as build
@@ -15,6 +15,10 @@ from grafana_foundation_sdk.builders import prometheus, stat, statetimeline, tim
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common, dashboard, units
 from grafana_foundation_sdk.models.common import StackingMode
+
+Kind = TypeVar("Kind", timeseries.Panel, stat.Panel, statetimeline.Panel)
+Row: TypeAlias = tuple[str, Sequence[Builder[dashboard.Panel]]]
+"""A title, and the panels below it."""
 
 SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 WORKERS = 'job="$job", instance=~"$instance"'
@@ -34,13 +38,9 @@ def fixed(color: str) -> list[dashboard.DynamicConfigValue]:
 def band(color: str, below_to: str = "") -> list[dashboard.DynamicConfigValue]:
     """A series without a line, shown as the upper end of an area down to another."""
     hidden = dashboard.DynamicConfigValue("custom.hideFrom", {"legend": True, "tooltip": False, "viz": False})
-    properties = [
-        *fixed(color),
-        dashboard.DynamicConfigValue("custom.lineWidth", 0),
-        dashboard.DynamicConfigValue("custom.fillOpacity", 0),
-        hidden,
-    ]
-    return [*properties, dashboard.DynamicConfigValue("custom.fillBelowTo", below_to)] if below_to else properties
+    filling = {"custom.fillOpacity": 15, "custom.fillBelowTo": below_to} if below_to else {"custom.fillOpacity": 0}
+    look = {"custom.lineWidth": 0, **filling}
+    return [*fixed(color), hidden, *(dashboard.DynamicConfigValue(name, value) for name, value in look.items())]
 
 
 class Query(NamedTuple):
@@ -107,7 +107,7 @@ def states(
     return _filled(panel, title, description, NUMBER, [query], width, height, Step(0, GREEN))
 
 
-def _filled(panel: Any, title: str, description: str, unit: str, queries: Sequence[Query], width: int, height: int, *steps: Step) -> Any:
+def _filled(panel: Kind, title: str, description: str, unit: str, queries: Sequence[Query], width: int, height: int, *steps: Step) -> Kind:
     """What all kinds of panels have."""
     panel.title(title).description(description).unit(unit).datasource(SOURCE).span(width).height(height)
     levels = [dashboard.Threshold(value=step.value if place else None, color=step.color) for place, step in enumerate(steps)]
@@ -141,9 +141,7 @@ def some(name: str, label: str, query: str, description: str) -> build.QueryVari
     return _of_labels(name, label, query, description).multi(True).include_all(True).all_value(".*").current(everything)
 
 
-def board(
-    name: str, description: str, rows: Sequence[tuple[str, Sequence[Builder[dashboard.Panel]]]], *variables: build.QueryVariable
-) -> dashboard.Dashboard:
+def board(name: str, description: str, rows: Sequence[Row], *variables: build.QueryVariable) -> dashboard.Dashboard:
     """A dashboard of rows, each with a title; named as its file is."""
     made = build.Dashboard(f"Detector / {name.capitalize()}").uid(f"detector-{name}").description(description).tags([TAG])
     made.timezone("browser").refresh("30s").time("now-6h", "now").tooltip(dashboard.DashboardCursorSync.CROSSHAIR).editable()
@@ -160,6 +158,6 @@ def board(
         for panel in panels:
             made.with_panel(panel)
     whole = made.build()
-    for number, panel in enumerate(whole.panels or [], 1):
-        panel.id_val = number
+    for place, placed in enumerate(whole.panels or [], 1):
+        placed.id_val = place
     return whole

@@ -12,26 +12,24 @@ OF_CHANNEL = '{@, stream="$stream", channel="$channel"}'
 
 def streams() -> dashboard.Dashboard:
     """One watched stream at a time, and the scores of all."""
-    judged = [
-        series(
-            "Score and threshold",
-            "The score, larger is stranger, and the threshold beyond which it would open an alert. Evidence gathers over several readings "
-            "and lowers the threshold; the threshold is missing where nothing can open: in the warm-up, and at the beginning of an alert.",
-            NUMBER,
-            Query(f"max by (stream) (detector_stream_score{OF_STREAM})", "score"),
-            Query(f"max by (stream) (detector_stream_threshold{OF_STREAM})", "threshold"),
-            width=24,
-            height=9,
-        ),
-        states(
-            "Alert",
-            "Whether an alert of kind score is open for the stream.",
-            Query(f"max by (stream) (detector_stream_alert_open{OF_STREAM})", "{{stream}}"),
-            [("none", GREEN), ("open", RED)],
-            height=4,
-        ),
-    ]
-    judged[0].override_by_name("threshold", fixed(RED))
+    score = series(
+        "Score and threshold",
+        "The score, larger is stranger, and the threshold beyond which it would open an alert. Evidence gathers over several readings "
+        "and lowers the threshold; the threshold is missing where nothing can open: in the warm-up, and at the beginning of an alert.",
+        NUMBER,
+        Query(f"max by (stream) (detector_stream_score{OF_STREAM})", "score"),
+        Query(f"max by (stream) (detector_stream_threshold{OF_STREAM})", "threshold"),
+        width=24,
+        height=9,
+    )
+    score.override_by_name("threshold", fixed(RED))
+    alert = states(
+        "Alert",
+        "Whether an alert of kind score is open for the stream.",
+        Query(f"max by (stream) (detector_stream_alert_open{OF_STREAM})", "{{stream}}"),
+        [("none", GREEN), ("open", RED)],
+        height=4,
+    )
     channel = series(
         "$channel",
         "Observed and expected value in engineering units, and the band in which 99 % of normal readings lie.",
@@ -56,7 +54,7 @@ def streams() -> dashboard.Dashboard:
     return board(
         "streams",
         "The streams that are listed under metrics.watch in the configuration.",
-        [("$stream", judged), ("Channels of $stream", [channel]), ("All watched streams", [everyone])],
+        [("$stream", [score, alert]), ("Channels of $stream", [channel]), ("All watched streams", [everyone])],
         chosen("stream", "Stream", 'label_values(detector_stream_score{job="$job"}, stream)', "One of the streams under metrics.watch"),
         some(
             "channel", "Channel", 'label_values(detector_stream_observed{job="$job", stream="$stream"}, channel)', "Channels of the stream"

@@ -1,4 +1,4 @@
-"""The pictures of the dashboards: `python -m tests.deploy.pictures` (`make pictures`) plays six hours of a simulated plant within minutes,
+"""The pictures of the dashboards: `python -m tests.deploy.pictures` (`make pictures`) plays twelve hours of a simulated plant within minutes,
 on a real Kafka, with two workers, faults, damaged messages and the death of a worker, and draws what a real Prometheus scraped meanwhile."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.parts.parts import part
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYED_S = 330.0
-HOURS = 6
+HOURS = 12
 FAULTS = 16
 BAD_S, AWAY_S, BACK_S = (120, 150), 200, 220
 SEED = 7
@@ -61,7 +61,7 @@ def kafka(folder: Path) -> Iterator[str]:
 
 
 def play(servers: str, recording: Path, options: list[str], restarted: Worker) -> None:
-    """The six hours, and what happens in them."""
+    """The twelve hours, and what happens in them."""
     speed = str(HOURS * 3_600 / PLAYED_S)
     command = [sys.executable, "-m", "detector", "simulate", "--from", str(recording), "--topic", "sensors", "--speed", speed, *options]
     began_s = time.monotonic()
