@@ -29,24 +29,10 @@ from deploy.grafana.build import DASHBOARDS, FOLDER
 
 CELL_WIDTH, CELL_HEIGHT, DPI = 0.6, 0.42, 80
 POINTS = 240
+NAMED_MAX = 6  # of more series only the largest are named
 PAPER, INK, FAINT = "#181b1f", "#ccccdc", "#3a3d44"
 COLORS = {"green": "#73bf69", "orange": "#ff9830", "red": "#f2495c", "blue": "#5794f2", "text": "#8e8e9e", "purple": "#b877d9"}
-CYCLE = [
-    "#73bf69",
-    "#f2cc0c",
-    "#5794f2",
-    "#ff9830",
-    "#f2495c",
-    "#b877d9",
-    "#37872d",
-    "#8ab8ff",
-    "#c4162a",
-    "#ffee52",
-    "#fade2a",
-    "#1f60c4",
-    "#e0b400",
-    "#96d98d",
-]
+CYCLE = ["#73bf69", "#f2cc0c", "#5794f2", "#ff6e30", "#f2495c", "#b877d9", "#37872d", "#8ab8ff", "#c4162a", "#ffee52"]
 Lines = list[tuple[str, np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 
 
@@ -85,6 +71,10 @@ def answers(panel: Panel, source: Prometheus, from_s: float, to_s: float, step_s
     return lines
 
 
+def _largest(line: tuple[str, Any, Any]) -> float:
+    return -float(np.nanmax(line[2], initial=-np.inf))
+
+
 def _colors(panel: Panel, lines: Lines) -> dict[str, str]:
     """Per series: the colour that the dashboard says, else the next."""
     said = {
@@ -98,6 +88,8 @@ def _colors(panel: Panel, lines: Lines) -> dict[str, str]:
 
 def _timeseries(ax: Axes, panel: Panel, lines: Lines) -> str:
     custom = panel.options["fieldConfig"]["defaults"].get("custom", {})
+    several = len(lines) > NAMED_MAX
+    lines = sorted(lines, key=_largest) if several else lines
     colors, named = _colors(panel, lines), {name: values for name, _, values in lines}
     if {"low", "high"} <= named.keys():
         ax.fill_between(lines[0][1], named["low"], named["high"], color=colors["high"], alpha=0.25, lw=0)
@@ -116,10 +108,7 @@ def _timeseries(ax: Axes, panel: Panel, lines: Lines) -> str:
     if all(np.nanmin(values, initial=0) >= 0 for _, _, values in lines) and not panel.options.get("repeat"):
         top = ax.get_ylim()[1] if any(np.nanmax(values, initial=0) > 0 for _, _, values in lines) else 1
         ax.set_ylim(-0.02 * top, top)
-    handles, several = ax.get_legend_handles_labels()[0], len(lines) > 6
-    if several:
-        largest = sorted(lines, key=lambda line: -float(np.nanmax(line[2], initial=-np.inf)))[:5]
-        handles = [handle for handle in handles if handle.get_label() in {name for name, *_ in largest}]
+    handles = ax.get_legend_handles_labels()[0][: 5 if several else None]
     ncols = 1 if several else max(1, min(len(lines), panel.width // 3))
     ax.legend(handles=handles, title="the largest five" if several else None, title_fontsize=6, fontsize=6, framealpha=0.6, facecolor=PAPER,
               edgecolor="none", ncols=ncols, loc="best", labelcolor=INK)  # fmt: skip
@@ -166,7 +155,16 @@ def _states(ax: Axes, panel: Panel, lines: Lines) -> str:
         for value, meaning in meanings.items():
             spans = [(float(second), step) for second, known in zip(at, values, strict=True) if known == float(value)]
             ax.broken_barh(spans, (row + 0.1, 0.8), color=COLORS[meaning["color"]], lw=0)
-        ax.text(0.01, row + 0.5, lines[row][0], color="black", fontsize=7, va="center", transform=ax.get_yaxis_transform())
+        ax.text(
+            0.01,
+            row + 0.5,
+            lines[row][0],
+            color=INK,
+            fontsize=7,
+            va="center",
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
+            transform=ax.get_yaxis_transform(),
+        )
     ax.grid(visible=False)
     ax.set_yticks([])
     there = {str(int(value)) for _, _, values in lines for value in values[np.isfinite(values)]}
@@ -197,7 +195,7 @@ def draw(dashboard: Mapping[str, Any], source: Prometheus, from_s: float, to_s: 
             figure.text(panel.x / GRID_COLUMNS + 0.008, 1 - (panel.y + 0.75) / rows, title, fontsize=8)
         drawn = BytesIO()
         figure.savefig(drawn)
-    Image.open(drawn).convert("RGB").quantize(128).save(path, optimize=True)
+    Image.open(drawn).convert("RGB").quantize(256, kmeans=2).save(path, optimize=True)
 
 
 def _paper(figure: Figure, panel: Panel, rows: int) -> Axes:

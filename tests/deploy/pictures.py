@@ -28,6 +28,7 @@ HOURS = 12
 FAULTS = 16
 BAD_S, AWAY_S, BACK_S = (120, 150), 200, 220
 SEED = 7
+PARTITIONS = 4
 
 
 class Worker:
@@ -101,13 +102,14 @@ def pictures(out: Path) -> None:
         }
         (folder / "detector.yaml").write_text(json.dumps(config), encoding="utf-8")
         options = ["--config", str(folder / "detector.yaml")]
-        assert main(["topics", "create", "--with-input", "--partitions", "4", *options]) == 0
+        assert main(["topics", "create", "--with-input", "--partitions", str(PARTITIONS), *options]) == 0
         workers = [Worker(folder / "detector.yaml") for _ in range(2)]
         for worker in workers:
             stack.callback(worker.kill)
         rules = ROOT / "deploy" / "prometheus" / "rules.yaml"
         source = stack.enter_context(prometheus(part("prometheus"), folder / "prometheus", [worker.port for worker in workers], rules))
-        time.sleep(15)
+        while [series.points[0][1] for series in source.now("sum(detector_partitions_assigned)")] != [PARTITIONS]:
+            time.sleep(1)
         from_s = time.time()
         play(servers, recording, options, workers[1])
         to_s = time.time() - 3

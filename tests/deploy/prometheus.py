@@ -1,4 +1,4 @@
-"""A real Prometheus of this test's own, that scrapes services on this machine every second."""
+"""A real Prometheus of this test's own, that scrapes services on this machine every other second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from deploy.grafana.asked import Prometheus
 from deploy.kafka.local_kafka import free_port
 
-SCRAPE_S = 1
+SCRAPE_S = 2
 START_S_MAX = 60.0
 
 
