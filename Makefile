@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Programs beside Python that tests run for real; a test that misses one says so, and in CI fails.
 PARTS := $(BIN)/python -m tests.parts.parts
 
-.PHONY: help demo test parts simulate chaos check format bench kafka models wheel clean
+.PHONY: help demo test parts simulate chaos check format bench kafka models dashboards pictures wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -69,6 +69,12 @@ kafka: $(VENV)/installed  ## a local Kafka on port 9092 until Ctrl-C (ARGS="--po
 models: $(VENV)/installed  ## train the bundles that ship again
 	@$(BIN)/python models/train_plant.py
 	@$(BIN)/python models/train_universal.py
+
+dashboards: $(VENV)/installed-dev  ## build the Grafana dashboards from deploy/grafana/*.py
+	@$(BIN)/python -m deploy.grafana.build
+
+pictures: $(VENV)/installed-dev  ## draw the dashboards for docs/, from seven minutes of a demo with a real Kafka and Prometheus
+	@$(BIN)/python -m tests.deploy.pictures
 
 wheel: $(VENV)/installed-dev  ## build dist/detector-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -124,6 +124,9 @@ class Log(Protocol):
         """Leave the group and free what is held. What is to be kept was committed before. Idempotent."""
 
 
+LATENCY = "latency"
+
+
 class Observer(Protocol):
     """Someone who looks on: metrics, the verdict file of a replay, those who tell Alertmanager. Called on the worker's thread, of what
     has become true only."""
@@ -131,7 +134,8 @@ class Observer(Protocol):
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
         """See what became of a batch; once per batch, after its commit.
 
-        seconds   time spent per room: poll, decode, detect, encode, commit
+        seconds   time spent per room: poll, decode, detect, encode, commit; under LATENCY what passed from the batch's fetch until
+                  its decisions were true, in which rooms overlap and a batch waits for its commit
         """
 
     def restored(self, alerts: Sequence[Alert]) -> None:

@@ -10,9 +10,9 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -27,10 +27,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from detector.adapters.watched import JudgedTime, Watched
+from detector.codec.formats import ErrorName
 from detector.codec.readings import Decoded
 from detector.core.detect import Verdicts
 from detector.core.readings import Disposition, StreamNames
-from detector.ports import Observer, Onward, Vitals, WorkerState
+from detector.ports import LATENCY, Observer, Onward, Vitals, WorkerState
 
 READINGS_BUCKETS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000)
 SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -42,25 +44,29 @@ CLOSED = (
     *(("silence", reason) for reason in ("returned", "forgotten")),
     *(("frozen", reason) for reason in ("moved", "accepted", "forgotten")),
 )
+ERRORS = (*get_args(ErrorName), "TooManyStreams")
 HOUR_US = 3_600_000_000
-UNKNOWN_US = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True, slots=True)
 class About:
     """What this process is and was set to.
 
-    budget_period_us   event time per acceptable false alert of one stream, microseconds
-    streams_max        streams in memory per partition at most
-    watch              streams that get series of their own
+    group                consumer group
+    budget_period_us     event time per acceptable false alert of one stream, microseconds
+    streams_max          streams in memory per partition at most
+    snapshot_interval_s  every memory that changed is saved after one to two of these; 0: memories are not kept
+    watch                streams that get series of their own
     """
 
     version: str
+    group: str
     model: str
     fingerprint: str
     channels: tuple[str, ...]
     budget_period_us: float
     streams_max: int
+    snapshot_interval_s: float
     watch: tuple[str, ...] = ()
 
 
@@ -81,13 +87,17 @@ class Telemetry(Observer):
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # not annotated there; a process-wide switch of the library: the start of a counter is of no use to anyone here
         self.registry = CollectorRegistry(auto_describe=True)
-        self._about = about
         self._vitals = vitals
-        self._names = names
         self._newest_us = math.nan
-        self._judged_until_us: NDArray[np.int64] = np.empty(0, np.int64)
+        self._judged_time = JudgedTime(names)
+        self._watched = Watched(about.watch, names)
         self._declare(now_s)
-        for collector in (_VitalsCollector(vitals), _OnwardCollector(onward), _AboutCollector(about)):
+        for collector in (
+            _VitalsCollector(vitals),
+            _OnwardCollector(onward),
+            _AboutCollector(about),
+            _WatchedCollector(self._watched, about.channels),
+        ):
             self.registry.register(collector)
         for standard in (ProcessCollector, PlatformCollector, GCCollector):
             standard(registry=self.registry)
@@ -102,21 +112,20 @@ class Telemetry(Observer):
         self._room_seconds = Histogram(
             "detector_room_seconds", "Time per batch, by room.", ["room"], buckets=SECONDS_BUCKETS, registry=registry
         )
+        self._latency = Histogram(
+            "detector_latency_seconds",
+            "From the fetch of a batch until its decisions were true: alerts out, offsets committed.",
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
         delay = Gauge(
             "detector_event_time_delay_seconds",
-            "How far the newest event time of the latest batch lies behind the clock.",
+            "How far the newest event time of the latest batch lies behind the clock; negative: ahead of it.",
             registry=registry,
         )
         delay.set_function(lambda: now_s() - self._newest_us / 1e6)
         self._stream_seconds = Counter(
             "detector_stream_seconds", "Event time over which streams were judged, summed over streams.", registry=registry
-        )
-        self._score = Gauge("detector_stream_score", "Latest score of a watched stream.", ["stream"], registry=registry)
-        self._observed = Gauge(
-            "detector_stream_observed", "Latest observed value of a watched stream.", ["stream", "channel"], registry=registry
-        )
-        self._expected = Gauge(
-            "detector_stream_expected", "Latest expected value of a watched stream.", ["stream", "channel"], registry=registry
         )
         self._ignored = Counter("detector_readings_ignored", "Narrow readings of channels that are not the model's.", registry=registry)
         for disposition in Disposition:
@@ -139,45 +148,12 @@ class Telemetry(Observer):
             counter.labels(alert.kind, alert.reason).inc()
         self._batch_readings.observe(len(batch))
         for room, spent_s in seconds.items():
-            self._room_seconds.labels(room).observe(spent_s)
+            (self._latency if room == LATENCY else self._room_seconds.labels(room)).observe(spent_s)
         valid = verdicts.disposition != Disposition.INVALID
         if valid.any():
             self._newest_us = float(batch.event_time_us[valid].max())
-        self._count_stream_seconds(decoded, verdicts)
-        self._watch(decoded, verdicts)
-
-    def _count_stream_seconds(self, decoded: Decoded, verdicts: Verdicts) -> None:
-        """Add the event time that each stream has advanced by being judged; warm-up is not under the budget."""
-        until = self._judged_until_us
-        if self._names.ids_end > len(until):
-            until = np.full(max(self._names.ids_end, 2 * len(until)), UNKNOWN_US, np.int64)
-            until[: len(self._judged_until_us)] = self._judged_until_us
-            self._judged_until_us = until
-        batch = decoded.batch
-        warmup = verdicts.disposition == Disposition.WARMUP
-        until[batch.stream_id[warmup]] = batch.event_time_us[warmup]
-        scored = verdicts.disposition == Disposition.SCORED
-        ids, times_us = batch.stream_id[scored], batch.event_time_us[scored]
-        # Where an index occurs twice in an assignment, NumPy leaves the last value: a stream's newest reading.
-        before_us = until[ids]
-        until[ids] = times_us
-        _, firsts = np.unique(ids, return_index=True)
-        advance_us = until[ids[firsts]] - before_us[firsts]
-        self._stream_seconds.inc(float(advance_us[before_us[firsts] != UNKNOWN_US].clip(0).sum()) / 1e6)
-
-    def _watch(self, decoded: Decoded, verdicts: Verdicts) -> None:
-        for stream in self._about.watch:
-            stream_id = self._names.get(stream.encode())
-            if stream_id is None:
-                continue
-            positions = np.flatnonzero((decoded.batch.stream_id == stream_id) & np.isfinite(verdicts.score))
-            if not len(positions):
-                continue
-            at = positions[-1]
-            self._score.labels(stream).set(float(verdicts.score[at]))
-            for channel, name in enumerate(self._about.channels):
-                self._observed.labels(stream, name).set(float(decoded.batch.value[at, channel]))
-                self._expected.labels(stream, name).set(float(verdicts.expected[at, channel]))
+        self._stream_seconds.inc(self._judged_time.advance_s(decoded, verdicts))
+        self._watched.see(decoded, verdicts)
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """Everything, in the format that the header Accept asks for (Prometheus text or OpenMetrics), and its content type."""
@@ -186,15 +162,18 @@ class Telemetry(Observer):
 
     def healthy(self) -> tuple[bool, str]:
         """The worker moves, or has stopped in order. What restarting the process would not cure is not unhealthy."""
-        late_s = time.monotonic() - self._vitals.alive_until_s
-        if self._vitals.state is not WorkerState.STOPPED and late_s > 0:
-            return False, f"the worker should have moved {late_s:.0f} s ago"
-        return True, "healthy"
+        late_s = _late_s(self._vitals)
+        return (False, f"the worker should have moved {late_s:.0f} s ago") if late_s > 0 else (True, "healthy")
 
     def ready(self) -> tuple[bool, str]:
         """The worker judges what comes."""
         state = self._vitals.state
         return state is WorkerState.RUNNING, state.value
+
+
+def _late_s(vitals: Vitals) -> float:
+    """How long ago the worker should have moved; not above 0 if it is well, or has stopped in order."""
+    return 0.0 if vitals.state is WorkerState.STOPPED else time.monotonic() - vitals.alive_until_s
 
 
 class _VitalsCollector(Collector):
@@ -208,8 +187,8 @@ class _VitalsCollector(Collector):
         yield CounterMetricFamily("detector_messages_polled", "Messages polled.", vitals.messages)
         yield CounterMetricFamily("detector_readings_polled", "Readings polled, whatever became of them.", vitals.readings)
         yield CounterMetricFamily("detector_readings_unaccounted", "Readings without a disposition; a bug.", vitals.unaccounted)
-        dead = CounterMetricFamily("detector_dead_letters", "Dead letters written.", labels=["error"])
-        for error, count in vitals.dead_letters.items():
+        dead = CounterMetricFamily("detector_dead_letters", "Dead letters written, by the kind of error.", labels=["error"])
+        for error, count in {**dict.fromkeys(ERRORS, 0), **vitals.dead_letters}.items():
             dead.add_metric([error], count)
         yield dead
         yield CounterMetricFamily("detector_commits", "Batches that became true.", vitals.commits)
@@ -228,6 +207,9 @@ class _VitalsCollector(Collector):
         for each in WorkerState:
             state.add_metric([each.value], float(vitals.state is each))
         yield state
+        yield GaugeMetricFamily(
+            "detector_worker_healthy", "1 while the worker moves; 0 when it is stuck, as /-/healthy says.", float(_late_s(vitals) <= 0)
+        )
 
     def _memories(self) -> Iterable[Metric]:
         """What it takes that memories outlive the process."""
@@ -270,10 +252,48 @@ class _AboutCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         about = self._about
-        build = GaugeMetricFamily("detector_build_info", "Always 1; the labels say what runs.", labels=["version", "model", "fingerprint"])
-        build.add_metric([about.version, about.model, about.fingerprint], 1)
+        labels = {"version": about.version, "group": about.group, "model": about.model, "fingerprint": about.fingerprint}
+        build = GaugeMetricFamily("detector_build_info", "Always 1; the labels say what runs, and for which group.", labels=list(labels))
+        build.add_metric(list(labels.values()), 1)
         yield build
         yield GaugeMetricFamily(
-            "detector_budget_alerts_per_stream_hour", "False alerts that alerts.budget accepts.", HOUR_US / about.budget_period_us
+            "detector_budget_alerts_per_stream_hour",
+            "False alerts per stream and hour that alerts.budget accepts.",
+            HOUR_US / about.budget_period_us,
         )
         yield GaugeMetricFamily("detector_streams_max", "Streams in memory at most, per partition.", about.streams_max)
+        yield GaugeMetricFamily(
+            "detector_snapshot_interval_seconds", "snapshot.interval_s; 0: memories are not kept.", about.snapshot_interval_s
+        )
+
+
+class _WatchedCollector(Collector):
+    """The streams under `metrics.watch`, by name."""
+
+    def __init__(self, watched: Watched, channels: tuple[str, ...]) -> None:
+        self._watched = watched
+        self._channels = channels
+
+    def collect(self) -> Iterable[Metric]:
+        def family(name: str, help: str, *labels: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(
+                f"detector_stream_{name}", f"Watched stream, latest judged reading: {help}.", labels=["stream", *labels]
+            )
+
+        score = family("score", "score; larger is stranger")
+        threshold = family("threshold", "score beyond which it would have opened an alert, or made an open one worse")
+        is_open = family("alert_open", "1 while an alert of kind score is open, else 0")
+        observed = family("observed", "observed value, engineering units", "channel")
+        expected = family("expected", "value that the model expected, engineering units", "channel")
+        low = family("expected_low", "lower end of where 99 % of normal readings lie", "channel")
+        high = family("expected_high", "upper end of where 99 % of normal readings lie", "channel")
+        for stream, look in self._watched.looks():
+            score.add_metric([stream], look.score)
+            threshold.add_metric([stream], look.threshold)
+            is_open.add_metric([stream], float(look.is_open))
+            for channel, value, centre, reach in zip(self._channels, look.observed, look.expected, look.reach, strict=True):
+                observed.add_metric([stream, channel], value)
+                expected.add_metric([stream, channel], centre)
+                low.add_metric([stream, channel], centre - reach)
+                high.add_metric([stream, channel], centre + reach)
+        return score, threshold, is_open, observed, expected, low, high

@@ -110,11 +110,13 @@ def about(config: Config, model: Model, version: str) -> About:
     """What the metrics say of this process."""
     return About(
         version=version,
+        group=config.group,
         model=model.name,
         fingerprint=model.fingerprint,
         channels=model.channels,
         budget_period_us=config.alerts.budget_period_us,
         streams_max=config.streams.max,
+        snapshot_interval_s=config.snapshot.interval_s,
         watch=config.metrics.watch,
     )
 

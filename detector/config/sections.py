@@ -234,7 +234,9 @@ class Http(Section):
 class Metrics(Section):
     """What Prometheus sees."""
 
-    watch: tuple[str, ...] = Field((), max_length=100, description="streams with series of their own (score, observed, expected)")
+    watch: tuple[str, ...] = Field(
+        (), max_length=100, description="streams with series of their own (score and threshold, observed and expected)"
+    )
 
 
 class Logging(Section):

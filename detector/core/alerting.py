@@ -190,7 +190,7 @@ class Alerting:
         """The channels of the reading just judged, largest share first. share: f[D]; without it their parts of the score."""
         model = self._model
         units = model.scaling.of(np.array([row]), self._states)
-        band = (model.scorer.error_scale * units.residual * units.scale).ravel()
+        reach = model.reach(units).ravel()
         if share is None:
             share = model.scorer.shares(row, judged.x, judged.e, self._states, units.usual)
         return tuple(
@@ -198,8 +198,8 @@ class Alerting:
                 name=model.channels[k],
                 observed=float(judged.value[k]),
                 expected=float(judged.expected[k]),
-                low=float(judged.expected[k] - band[k]),
-                high=float(judged.expected[k] + band[k]),
+                low=float(judged.expected[k] - reach[k]),
+                high=float(judged.expected[k] + reach[k]),
                 share=float(share[k]),
             )
             for k in np.argsort(-share, kind="stable")

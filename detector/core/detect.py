@@ -51,6 +51,8 @@ class Verdicts:
     alerts            what opened and closed, in log order
     changed           i8[R]     rows whose memory the batch changed, repeatedly; some are free meanwhile
     forgotten         streams whose rows the batch freed
+    threshold         f4[N]     score beyond which the reading opens an alert, or makes an open one worse; NaN where no score could
+    reach             f4[N, D]  how far from `expected` 99 % of normal readings lie at most, engineering units; NaN where not judged
     """
 
     disposition: NDArray[np.uint8]
@@ -61,6 +63,8 @@ class Verdicts:
     alerts: tuple[Alert, ...]
     changed: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     forgotten: tuple[Forgotten, ...] = ()
+    threshold: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    reach: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     def __len__(self) -> int:
         return len(self.disposition)
@@ -78,6 +82,8 @@ class Verdicts:
             alerts=tuple(replace(a, position=start + a.position) for start, one in zip(starts, each, strict=False) for a in one.alerts),
             changed=np.concatenate([one.changed for one in each]),
             forgotten=tuple(gone for one in each for gone in one.forgotten),
+            threshold=np.concatenate([one.threshold for one in each]),
+            reach=np.concatenate([one.reach for one in each]),
         )
 
 
@@ -208,6 +214,8 @@ class Detector:
             expected=np.full((n, len(self.channels)), np.nan, np.float32),
             alert={},
             alerts=(),
+            threshold=np.full(n, np.nan, np.float32),
+            reach=np.full((n, len(self.channels)), np.nan, np.float32),
         )
 
     def _accept(self, accepted: Acceptance) -> Verdicts:
@@ -284,7 +292,7 @@ class Detector:
         expected = self._advance(rows, x)
         e = units.residuals(x, expected)
         score = self.model.scorer.score(rows, value, x, e, states, units.usual)
-        p, event = judge(
+        p, event, threshold = judge(
             rows, score, time_us, walk.order.interval_us[at], states,
             settings.budget_period_us, settings.warmup_readings, settings.accept_after_us or 0.0, self.model.prior,
         )  # fmt: skip
@@ -292,6 +300,8 @@ class Detector:
         verdicts.score[position] = score
         verdicts.tail_probability[position] = p
         verdicts.expected[position] = unscaled = units.unscaled(expected)
+        verdicts.threshold[position] = threshold
+        verdicts.reach[position] = self.model.reach(units)
         teaches = (event == 0) & (states["is_open"][rows] == 0)
         turn, about = frozen.judge(
             rows, value, time_us, walk.order.step_us[at], walk.order.interval_us[at], teaches, self._stillness, states

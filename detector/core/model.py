@@ -10,6 +10,10 @@ Two kinds, with the same interface part by part:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from detector.core.predictor import Predictor, SharedPredictor
 from detector.core.running import RunningScaling
@@ -33,6 +37,11 @@ class Model:
     scaling: Scaling | RunningScaling
     scorer: BandScorer
     prior: Prior
+
+    def reach(self, units: Scaling) -> NDArray[np.floating[Any]]:
+        """How far from what is expected 99 % of normal readings lie at most, engineering units, f[D]; f[B, D] where every stream has its own."""
+        reach: NDArray[np.floating[Any]] = self.scorer.error_scale * units.residual * units.scale
+        return reach
 
 
 @dataclass(frozen=True)

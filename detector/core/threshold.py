@@ -10,6 +10,9 @@ pay back, so that a stated budget, one false alert per N readings, holds while t
     open when C > h0 (1 + account);  close when 30 readings in a row were calm (z <= .5), or when the alert is accepted
     account += .2 when one opens or gets worse, -= .2 / N at every calm reading, within -.9 .. 10
 
+The threshold that people see is a score: the one beyond which this reading, with what has gathered before it, opens an alert. It comes
+down while evidence gathers.
+
 While an alert is open the same evidence is gathered over the fault's own level s in place of q: at its threshold the alert got worse,
 which is a second fault within the first.
 
@@ -145,15 +148,17 @@ def judge(
     warmup_readings: int,
     accept_after_us: float,
     prior: Prior,
-) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.float32]]:
     """Judge one step, then learn from it; no stream occurs twice in it.
 
     interval_us      f8[B] usual time between two readings of the stream; 0 while it is not known
     accept_after_us  age at which the level of an open alert becomes normal; <= 0: after ACCEPT_READINGS
-    returns          tail probability f8[B], Event u1[B]
+    returns          tail probability f8[B], Event u1[B], and the threshold f4[B]: the score beyond which the reading opens an alert, or
+                     makes an open one worse; NaN where no score could, in the warm-up and in the first readings of an alert
     """
     p = np.empty(len(rows), np.float64)
     event = np.zeros(len(rows), np.uint8)
+    threshold = np.full(len(rows), np.nan, np.float32)
     columns = [states[name] for name in STATE]
     _judge(
         rows,
@@ -167,8 +172,9 @@ def judge(
         *columns,
         p,
         event,
+        threshold,
     )
-    return p, event
+    return p, event, threshold
 
 
 @njit(cache=True)
@@ -198,6 +204,12 @@ def _gathered(evidence, over, extreme):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _over_needed(missing, extreme):  # type: ignore[no-untyped-def]
+    """How many units above what is usual a reading must lie to add so much evidence: `_gathered`, the other way round."""
+    return missing if missing < STRANGE else extreme + (missing - STRANGE) / EXTREME_WEIGHT
+
+
+@njit(cache=True)
 def _moments(u, k, mean, variance):  # type: ignore[no-untyped-def]
     """Mean and variance of the warm-up after its k-th score that counts."""
     if k > TAKEN_AT_ITS_WORD:
@@ -211,7 +223,7 @@ def _moments(u, k, mean, variance):  # type: ignore[no-untyped-def]
 def _judge(  # type: ignore[no-untyped-def]
     rows, score, event_time_us, interval_us, budget_period_us, warmup_readings, accept_after_us, prior,
     seen, q_fast, q_slow, excess, q_fast_before, q_slow_before, excess_before, unit, unit_before, mean, variance, evidence, account, regime, since, quiet, worst_p, opened_at_us, level_at_us, is_open,
-    p_out, event_out,
+    p_out, event_out, threshold_out,
 ):  # fmt: skip
     for i in range(rows.shape[0]):
         r = rows[i]
@@ -222,15 +234,20 @@ def _judge(  # type: ignore[no-untyped-def]
         p_out[i] = _tail_probability(u, q, max(excess[r], EXCESS_KNOWN_MIN))
         n = max(budget_period_us / interval_us[i], READINGS_MIN) if interval_us[i] > 0 else READINGS_UNKNOWN
         is_settled = seen[r] >= warmup_readings
-        was_open = is_open[r] == 1
+        was_open, is_evident = is_open[r] == 1, False
 
         if is_settled:
             if evidence[r] == 0.0 and not was_open:
                 q_fast_before[r], q_slow_before[r] = q_fast[r], q_slow[r]
                 excess_before[r], unit_before[r] = excess[r], b
-            evidence[r] = _gathered(evidence[r], (u - regime[r]) / b if was_open else z, max(EXTREME, (_level(n) + RARE) * excess[r] / b))
+            usual = regime[r] if was_open else q
+            extreme = max(EXTREME, (_level(n) + RARE) * excess[r] / b)
+            limit = evidence_to_open(n, account[r])
+            if not was_open or since[r] >= SETTLING_READINGS:
+                threshold_out[i] = usual + b * _over_needed(limit - evidence[r], extreme)
+            evidence[r] = _gathered(evidence[r], (u - usual) / b, extreme)
+            is_evident = evidence[r] > limit
             worst_p[r] = min(worst_p[r], p_out[i]) if evidence[r] > 0 else 1.0
-        is_evident = is_settled and evidence[r] > evidence_to_open(n, account[r])
         if was_open:
             since[r] += 1
             quiet[r] = 0 if z > CALM else quiet[r] + 1

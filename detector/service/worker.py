@@ -34,7 +34,7 @@ from detector.core.alerting import Alert
 from detector.core.detect import Detector, Verdicts
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, LogUnavailable
-from detector.ports import Log, Observer, Outcome, Vitals, WorkerState
+from detector.ports import LATENCY, Log, Observer, Outcome, Vitals, WorkerState
 from detector.service.account import Account, refused
 from detector.service.life import Life
 from detector.service.recovery import Recovery
@@ -73,7 +73,7 @@ class Lane(Protocol):
 
 @dataclass(slots=True)
 class Batch:
-    """A judged batch on its way to its commit. seconds: spent per room."""
+    """A judged batch on its way to its commit. fetched_s: when it came; seconds: spent per room."""
 
     messages: Messages
     decoded: Decoded
@@ -81,6 +81,7 @@ class Batch:
     rejects: Sequence[Reject]
     alerts: Sequence[Message]
     dead_letters: Sequence[Message]
+    fetched_s: float
     seconds: dict[str, float]
 
 
@@ -295,7 +296,7 @@ class Worker:
             "detect": detected_s - decoded_s,
             "encode": time.perf_counter() - detected_s,
         }
-        self._judged.append(Batch(news, decoded, verdicts, rejects, alerts, letters, seconds))
+        self._judged.append(Batch(news, decoded, verdicts, rejects, alerts, letters, begun_s, seconds))
 
     def _remember(self, messages: Messages, decoded: Decoded) -> Verdicts:
         """Judge, and write down which memories changed by it."""
@@ -361,11 +362,13 @@ class Worker:
         for rows in flight.outcome.state.values():
             self.vitals.rows_saved += len(rows)
             self.vitals.state_bytes += sum(len(row) for row in rows.values() if row is not None)
-        commit_s = time.perf_counter() - flight.begun_s
+        true_s = time.perf_counter()
+        commit_s = true_s - flight.begun_s
         for batch in flight.batches:
             self._account.count(batch.messages, batch.decoded, batch.verdicts, batch.rejects)
+            seconds = {**batch.seconds, "commit": commit_s, LATENCY: true_s - batch.fetched_s}
             for observer in self.observers:
-                observer.observe(batch.decoded, batch.verdicts, {**batch.seconds, "commit": commit_s})
+                observer.observe(batch.decoded, batch.verdicts, seconds)
             commit_s = 0.0  # one commit, counted once
 
     def _save_all(self, partitions: Iterable[Partition]) -> None:

@@ -15,13 +15,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from detector.adapters.http import HttpServer
-from detector.adapters.telemetry import About, Telemetry
+from detector.adapters.telemetry import ERRORS, About, Telemetry
 from detector.codec.readings import Decoded, Reject
 from detector.core.alerting import Alert
 from detector.core.detect import Verdicts
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
 from detector.errors import ConfigError
-from detector.ports import Onward, Vitals, WorkerState
+from detector.ports import LATENCY, Onward, Vitals, WorkerState
 
 SECONDS = {"poll": 0.001, "decode": 0.002, "detect": 0.003, "encode": 0.0001, "commit": 0.004}
 DOC = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
@@ -47,7 +47,17 @@ def verdicts(dispositions: list[Disposition], alerts: tuple[Alert, ...] = ()) ->
     n = len(dispositions)
     disposition = np.array(dispositions, np.uint8)
     score = np.where(disposition <= W, np.arange(n), np.nan).astype(np.float32)
-    return Verdicts(disposition, score, score.astype(np.float64), np.full((n, 2), 0.5, np.float32), {}, alerts)
+    expected, is_open = np.full((n, 2), 0.5, np.float32), {4: "id"} if n > 4 else {}
+    return Verdicts(
+        disposition,
+        score,
+        score.astype(np.float64),
+        expected,
+        is_open,
+        alerts,
+        threshold=10 - score,
+        reach=np.full((n, 2), 0.25, np.float32),
+    )
 
 
 def alert(status: str, kind: str, reason: str) -> Alert:
@@ -62,7 +72,7 @@ class Scene:
         self.vitals.dead_letters = {"MalformedJson": 3}
         self.vitals.lag = {Partition("sensors", 0): 12}
         self.now_s = 1_000.0
-        about = About("1.2.3", "plant", "abcdef", ("temperature", "rpm"), 24.0 * HOUR_US, 500, watch=("pump", "absent"))
+        about = About("1.2.3", "site1", "plant", "abcdef", ("temperature", "rpm"), 24.0 * HOUR_US, 500, 10.0, watch=("pump", "absent"))
         self.onward = Onward("http://alertmanager:9093", sent=3, failures=2, dropped=1, held=4)
         self.telemetry = Telemetry(about, self.vitals, self.names, lambda: self.now_s, [self.onward])
 
@@ -112,6 +122,13 @@ def test_how_telling_alertmanager_goes(scene: Scene) -> None:
     assert scene.value("detector_alertmanager_alerts_held", url="http://alertmanager:9093") == 0
 
 
+def test_the_latency_is_no_room(scene: Scene) -> None:
+    scene.telemetry.observe(decoded([0], [1]), verdicts([S]), {**SECONDS, LATENCY: 0.25})
+    assert scene.value("detector_latency_seconds_sum") == 0.25
+    assert scene.value("detector_latency_seconds_bucket", le="0.1") == 0
+    assert scene.value("detector_room_seconds_count", room=LATENCY) is None
+
+
 def test_the_delay_grows_while_nothing_comes(scene: Scene) -> None:
     delay = scene.value("detector_event_time_delay_seconds")
     assert delay is not None
@@ -138,16 +155,30 @@ def test_judged_stream_time(scene: Scene) -> None:
 def test_the_budget_stands_beside_it(scene: Scene) -> None:
     assert scene.value("detector_budget_alerts_per_stream_hour") == pytest.approx(1 / 24)
     assert scene.value("detector_streams_max") == 500
-    assert scene.value("detector_build_info", version="1.2.3", model="plant", fingerprint="abcdef") == 1
+    assert scene.value("detector_snapshot_interval_seconds") == 10
+    assert scene.value("detector_build_info", version="1.2.3", group="site1", model="plant", fingerprint="abcdef") == 1
 
 
 def test_only_watched_streams_have_series(scene: Scene) -> None:
     scene.telemetry.observe(decoded([1, 0, 0, 1, 0], [1, 2, 3, 4, 5]), verdicts([S, S, S, S, L]), SECONDS)
     assert scene.value("detector_stream_score", stream="pump") == 2
+    assert scene.value("detector_stream_threshold", stream="pump") == 8
+    assert scene.value("detector_stream_alert_open", stream="pump") == 0
     assert scene.value("detector_stream_observed", stream="pump", channel="rpm") == 5
     assert scene.value("detector_stream_expected", stream="pump", channel="temperature") == 0.5
+    assert scene.value("detector_stream_expected_low", stream="pump", channel="temperature") == 0.25
+    assert scene.value("detector_stream_expected_high", stream="pump", channel="rpm") == 0.75
     streams = {sample.labels.get("stream") for family in scene.telemetry.registry.collect() for sample in family.samples}
     assert streams == {None, "pump"}
+    scene.telemetry.observe(decoded([1, 0, 0, 1, 0], [6, 7, 8, 9, 10]), verdicts([S, S, S, S, S]), SECONDS)
+    assert scene.value("detector_stream_alert_open", stream="pump") == 1
+
+
+def test_a_watched_stream_that_another_worker_has_now_is_not_shown_here(scene: Scene) -> None:
+    scene.telemetry.observe(decoded([0], [1]), verdicts([S]), SECONDS)
+    assert scene.value("detector_stream_score", stream="pump") == 0
+    scene.names.release([scene.pump])
+    assert scene.value("detector_stream_score", stream="pump") is None
 
 
 def test_vitals_are_read_at_each_scrape(scene: Scene) -> None:
@@ -157,6 +188,8 @@ def test_vitals_are_read_at_each_scrape(scene: Scene) -> None:
     assert scene.value("detector_alerts_open") == 2
     assert scene.value("detector_lag_messages", topic="sensors", partition="0") == 12
     assert scene.value("detector_dead_letters_total", error="MalformedJson") == 3
+    for error in ERRORS:
+        assert scene.value("detector_dead_letters_total", error=error) is not None  # there from the start: a rate must see the first one
     assert scene.value("detector_worker_state", state="running") == 1
     scene.vitals.state = WorkerState.BACKING_OFF
     assert scene.value("detector_worker_state", state="running") == 0
@@ -228,7 +261,9 @@ def test_health(server: HttpServer, scene: Scene) -> None:
         assert (status, body.decode().strip()) == (503, state.value)
         assert get(server, "/-/healthy")[0] == 200
     scene.vitals.state = WorkerState.RUNNING
+    assert scene.value("detector_worker_healthy") == 1
     scene.vitals.alive_until_s = time.monotonic() - 5
+    assert scene.value("detector_worker_healthy") == 0
     status, _, body = get(server, "/-/healthy")
     assert status == 503
     assert b"should have moved 5 s ago" in body

@@ -86,6 +86,15 @@ def test_its_channels_say_what_was_seen_and_what_was_expected_worst_first() -> N
         assert channel.low < channel.expected < channel.high
 
 
+def test_the_verdict_on_its_reading_says_the_same() -> None:
+    verdicts = judged(story(6.0))
+    opened = next(alert for alert in verdicts.alerts if alert.status == "opened")
+    assert verdicts.score[opened.position] > verdicts.threshold[opened.position]
+    assert not (verdicts.score[: opened.position] > verdicts.threshold[: opened.position]).any()
+    low = verdicts.expected[opened.position] - verdicts.reach[opened.position]
+    assert sorted(channel.low for channel in opened.channels) == pytest.approx(sorted(low.tolist()))
+
+
 def test_the_band_holds_nearly_all_normal_readings() -> None:
     """low and high are where 99 % of the residuals of training would leave a reading."""
     values = normal_values(1_000, 3, 3)

@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.core.threshold import ACCEPT_READINGS, COLD_READINGS, EXCESS_KNOWN_MIN, QUIET_READINGS, TAIL, Event, Prior, judge
+from detector.core.threshold import (
+    ACCEPT_READINGS,
+    COLD_READINGS,
+    EXCESS_KNOWN_MIN,
+    QUIET_READINGS,
+    SETTLING_READINGS,
+    TAIL,
+    Event,
+    Prior,
+    judge,
+)
 from tests.core.builders import SECOND_US, arrays_of
 
 F8 = NDArray[np.float64]
@@ -27,6 +37,7 @@ class Stream:
         self.columns = arrays_of(prior.columns())
         self._prior, self._readings, self._warmup, self._accept_after_s = prior, readings, warmup, accept_after_s
         self._seconds = 0
+        self.threshold: NDArray[np.float32]  # of the latest call
 
     def judge(self, scores: Any) -> tuple[F8, list[int]]:
         """Tail probabilities and events; the rows of one call are judged one after the other."""
@@ -35,7 +46,7 @@ class Stream:
         interval_us = np.full(len(score), 1e6)
         self._seconds += len(score)
         limits = (self._readings * SECOND_US, self._warmup, self._accept_after_s * SECOND_US, self._prior)
-        p, event = judge(np.zeros(len(score), np.int32), score, time_us, interval_us, self.columns, *limits)
+        p, event, self.threshold = judge(np.zeros(len(score), np.int32), score, time_us, interval_us, self.columns, *limits)
         return p, event.tolist()
 
     def __getitem__(self, name: str) -> float:
@@ -263,7 +274,7 @@ def test_streams_of_one_step_are_judged_apart() -> None:
         scores = rng.exponential(1 if t < 250 else 30, 5).astype(np.float32)
         rows = rng.permutation(5).astype(np.int32)
         time_us, interval_us = np.full(5, t * SECOND_US, np.int64), np.full(5, 1e6)
-        p, event = judge(rows, scores[rows], time_us, interval_us, together, 1e4 * SECOND_US, WARMUP, 0.0, EXPONENTIAL)
+        p, event, _ = judge(rows, scores[rows], time_us, interval_us, together, 1e4 * SECOND_US, WARMUP, 0.0, EXPONENTIAL)
         for k, row in enumerate(rows.tolist()):
             p_alone, event_alone = alone[row].judge(scores[row : row + 1])
             assert (p[k], event[k]) == (p_alone[0], event_alone[0])
@@ -287,3 +298,42 @@ def test_the_state_stays_finite_whatever_the_scores(scores: list[float]) -> None
     assert ((p > 0) & (p <= 1)).all()
     assert all(np.isfinite(column).all() for column in stream.columns.values())
     assert stream["excess"] >= 0
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS.keys())
+def test_an_alert_opens_exactly_where_the_score_is_beyond_the_threshold(draw: Callable[[np.random.Generator, int], F8]) -> None:
+    rng = np.random.default_rng(7)
+    noise = draw(rng, 30_000)
+    scores = (noise + rng.choice([0, 2, 30], len(noise), p=[0.995, 0.004, 0.001]) * (1 + noise)).astype(np.float32)
+    scores[5_000:5_400] *= 4
+    stream, is_open, opened, worse = Stream(Prior.fit(noise), 1_000), False, 0, 0
+    for score in scores:
+        _, (event,) = stream.judge([score])
+        beyond = float(score) - float(stream.threshold[0])
+        if abs(beyond) > 1e-4 * max(float(score), 1):  # the threshold is rounded, the evidence is not
+            assert (event in (Event.OPENED, Event.WORSE)) <= (beyond > 0)
+            assert is_open or (event == Event.OPENED) == (beyond > 0)
+        opened, worse = opened + (event == Event.OPENED), worse + (event == Event.WORSE)
+        is_open = event in (Event.OPENED, Event.WORSE) or (is_open and event == Event.NONE)
+    assert opened > 5
+    assert worse > 0
+
+
+def test_the_threshold_comes_down_while_evidence_gathers() -> None:
+    stream = Stream().settled()
+    strange, thresholds = stream.strange(), list[float]()
+    while stream.judge([strange])[1] != [Event.OPENED]:
+        thresholds.append(float(stream.threshold[0]))
+    assert thresholds[0] > strange + 1  # the first strange reading alone is no alert
+    assert stream.threshold[0] < strange
+
+
+def test_no_threshold_where_no_score_could_alert() -> None:
+    stream = Stream()
+    stream.judge(normal(WARMUP))
+    assert np.isnan(stream.threshold).all()
+    stream.judge(normal(1))
+    assert np.isfinite(stream.threshold).all()
+    stream.opened().judge(normal(SETTLING_READINGS + 1) + stream.strange())
+    assert np.isnan(stream.threshold[:-1]).all()
+    assert np.isfinite(stream.threshold[-1])

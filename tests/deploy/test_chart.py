@@ -77,7 +77,7 @@ def test_its_command_lines_are_real(everything: Objects) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[HttpServer]:
-    telemetry = Telemetry(About("1", "plant", "f", ("rpm",), 1.0, 1, ()), Vitals(), StreamNames())
+    telemetry = Telemetry(About("1", "site1", "plant", "f", ("rpm",), 1.0, 1, 10.0), Vitals(), StreamNames())
     server = HttpServer("127.0.0.1", 0, telemetry)
     yield server
     server.close()

@@ -14,7 +14,7 @@ import pytest
 from detector.config import Service
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable, StateCorrupted
-from detector.ports import Restored, WorkerState
+from detector.ports import LATENCY, Restored, WorkerState
 from detector.service.life import LEGAL
 from detector.service.worker import COMMIT_INTERVAL_S, LAG_INTERVAL_S
 from tests.service.builders import P0, P1, Bench, Log, Turn, undisturbed
@@ -79,7 +79,7 @@ def test_what_a_batch_decides_is_committed_at_once_and_counted_once_it_is_true()
     assert outcome.offsets == {P0: 4}
     assert not bench.seen.batches
     bench.step()
-    assert bench.seen.batches == [(4, {"poll", "decode", "detect", "encode", "commit"})]
+    assert bench.seen.batches == [(4, {"poll", "decode", "detect", "encode", "commit", LATENCY})]
     v = bench.vitals
     assert (v.messages, v.readings, v.unaccounted, v.commits, v.alerts_opened) == (4, 5, 0, 1, 2)
     assert v.dead_letters == {"MalformedJson": 1}

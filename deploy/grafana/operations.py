@@ -1,0 +1,153 @@
+"""Operations: every worker by itself, for whoever runs it."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models import dashboard
+
+from deploy.grafana.panels import (
+    BLUE,
+    BYTES,
+    BYTES_PER_S,
+    CORES,
+    GREEN,
+    GREY,
+    MESSAGES_PER_S,
+    NUMBER,
+    PER_S,
+    RED,
+    SECONDS,
+    YELLOW,
+    Query,
+    Row,
+    board,
+    names,
+    series,
+    states,
+)  # fmt: skip
+
+STATES = (
+    ("stopped", GREY), ("running", GREEN), ("restoring", BLUE), ("starting", BLUE), ("backing_off", RED), ("draining", YELLOW),
+)  # fmt: skip
+STATE = " + ".join(
+    f'{value} * max by (instance) (detector_worker_state{{@, state="{state}"}})' for value, (state, _) in enumerate(STATES) if value
+)
+
+
+def rate(metric: str, by: str = "instance") -> str:
+    """Increase per second of a counter."""
+    return f"sum by ({by}) (rate({metric}{{@}}[$__rate_interval]))"
+
+
+def each(metric: str) -> Query:
+    """A gauge, per worker."""
+    return Query(f"sum by (instance) ({metric}{{@}})", "{{instance}}")
+
+
+def operations() -> dashboard.Dashboard:
+    """Workers side by side: where their time goes, what they commit and remember, what they need."""
+    workers = [
+        states("State", "Where each worker is in its life.", Query(STATE, "{{instance}}"), STATES, width=12, height=7),
+        names(
+            "What runs",
+            "Workers by version, model and fingerprint. More than one of them for long means that some workers judge by another model.",
+            Query(
+                "count by (version, group, model, fingerprint) (detector_build_info{@})",
+                "{{group}}: {{version}}, {{model}} {{fingerprint}}",
+            ),
+            width=12,
+            height=7,
+        ),
+        series("Partitions", "Input partitions that each worker reads.", NUMBER, each("detector_partitions_assigned")),
+        series("Streams in memory", "Memories that each worker keeps.", NUMBER, each("detector_streams")),
+        series("Lag", "Messages between the read position and the end, per worker.", NUMBER, each("detector_lag_messages")),
+    ]
+    time = [
+        series(
+            "Time per room",
+            "Seconds per second that the workers spend in each room: poll (waiting included), decode, detect, encode; commit runs beside them.",
+            SECONDS,
+            Query(rate("detector_room_seconds_sum", "room"), "{{room}}"),
+            is_stacked=True,
+        ),
+        series(
+            "Slowest batches per room",
+            "99 % of the batches spend less than this in a room.",
+            SECONDS,
+            Query("histogram_quantile(0.99, sum by (le, room) (rate(detector_room_seconds_bucket{@}[$__rate_interval])))", "{{room}}"),
+        ),
+        series("Batches", "Batches judged per second.", PER_S, Query(rate("detector_batch_readings_count"), "{{instance}}"), width=4),
+        series(
+            "Readings per batch",
+            "Mean size of a batch. At service.batch_readings_max the worker has more to do than it can.",
+            NUMBER,
+            Query(f"{rate('detector_batch_readings_sum')} / {rate('detector_batch_readings_count')}", "{{instance}}"),
+            width=4,
+        ),
+    ]
+    log = [
+        series(
+            "Commits",
+            "Commits per second: batches that became true together.",
+            PER_S,
+            Query(rate("detector_commits_total"), "{{instance}}"),
+        ),
+        series(
+            "Aborted commits and unanswered calls",
+            "Commits after which all memories were restored, and calls that the brokers could not answer.",
+            PER_S,
+            Query(rate("detector_commits_aborted_total"), "aborted {{instance}}"),
+            Query(rate("detector_log_unavailable_total"), "unanswered {{instance}}"),
+        ),
+        series(
+            "Pause", "Length of the pause before the next attempt, while the brokers are away.", SECONDS, each("detector_backoff_seconds")
+        ),
+    ]
+    memories = [
+        series(
+            "Oldest unsaved change",
+            "Age of the oldest change of a memory that is not saved, and what is overdue: a restart would have to judge all since then again.",
+            SECONDS,
+            each("detector_snapshot_unsaved_age_seconds"),
+            Query("3 * max(detector_snapshot_interval_seconds{@}) + 10", "overdue"),
+        ),
+        series("Unsaved memories", "Memories that changed since they were saved.", NUMBER, each("detector_snapshot_memories_unsaved")),
+        series(
+            "Memories saved", "Memories saved per second.", PER_S, Query(rate("detector_snapshot_memories_saved_total"), "{{instance}}")
+        ),
+        series(
+            "State written",
+            "Bytes of state written per second, before compression.",
+            BYTES_PER_S,
+            Query(rate("detector_snapshot_bytes_total"), "{{instance}}"),
+        ),
+        series(
+            "Latest restore", "How long it took from gaining partitions until they were live.", SECONDS, each("detector_restore_seconds")
+        ),
+        series(
+            "Messages replayed and missed",
+            "Messages read again to bring memories up to date, and messages that retention removed before they were judged or remembered.",
+            MESSAGES_PER_S,
+            Query(rate("detector_messages_replayed_total"), "replayed {{instance}}"),
+            Query(rate("detector_messages_missed_total"), "missed {{instance}}"),
+        ),
+    ]
+    process = [
+        series("Memory", "Resident memory of each process.", BYTES, each("process_resident_memory_bytes"), width=6),
+        series("CPU", "Cores that each process keeps busy.", CORES, Query(rate("process_cpu_seconds_total"), "{{instance}}"), width=6),
+        series(
+            "Open files",
+            "File descriptors in use; brokers and clients of /metrics need one each.",
+            NUMBER,
+            each("process_open_fds"),
+            width=6,
+        ),
+        series(
+            "Age",
+            "Time since the process started. It falls to 0 at a restart.",
+            SECONDS,
+            Query("time() - max by (instance) (process_start_time_seconds{@})", "{{instance}}"),
+            width=6,
+        ),
+    ]
+    rows: list[Row] = [("Workers", workers), ("Time", time), ("The log", log), ("Memories", memories), ("Processes", process)]
+    return board("operations", "Every worker of one deployment of the detector by itself.", rows)
