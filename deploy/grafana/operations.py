@@ -43,9 +43,9 @@ def each(metric: str) -> Query:
     return Query(f"sum by (instance) ({metric}{{@}})", "{{instance}}")
 
 
-def operations() -> dashboard.Dashboard:
-    """Workers side by side: where their time goes, what they commit and remember, what they need."""
-    workers = [
+def _workers() -> Row:
+    """What runs, in which state, with which share of the work."""
+    shown = [
         states("State", "Where each worker is in its life.", Query(STATE, "{{instance}}"), STATES, width=12, height=7),
         names(
             "What runs",
@@ -61,7 +61,12 @@ def operations() -> dashboard.Dashboard:
         series("Streams in memory", "Memories that each worker keeps.", NUMBER, each("detector_streams")),
         series("Lag", "Messages between the read position and the end, per worker.", NUMBER, each("detector_lag_messages")),
     ]
-    time = [
+    return "Workers", shown
+
+
+def _time() -> Row:
+    """Where the time goes."""
+    shown = [
         series(
             "Time per room",
             "Seconds per second that the workers spend in each room: poll (waiting included), decode, detect, encode; commit runs beside them.",
@@ -84,7 +89,12 @@ def operations() -> dashboard.Dashboard:
             width=4,
         ),
     ]
-    log = [
+    return "Time", shown
+
+
+def _log() -> Row:
+    """Commits, and brokers that are away."""
+    shown = [
         series(
             "Commits",
             "Commits per second: batches that became true together.",
@@ -102,7 +112,12 @@ def operations() -> dashboard.Dashboard:
             "Pause", "Length of the pause before the next attempt, while the brokers are away.", SECONDS, each("detector_backoff_seconds")
         ),
     ]
-    memories = [
+    return "The log", shown
+
+
+def _memories() -> Row:
+    """What it takes that memories outlive a worker."""
+    shown = [
         series(
             "Oldest unsaved change",
             "Age of the oldest change of a memory that is not saved, and what is overdue: a restart would have to judge all since then again.",
@@ -131,7 +146,12 @@ def operations() -> dashboard.Dashboard:
             Query(rate("detector_messages_missed_total"), "missed {{instance}}"),
         ),
     ]
-    process = [
+    return "Memories", shown
+
+
+def _process() -> Row:
+    """What each process needs."""
+    shown = [
         series("Memory", "Resident memory of each process.", BYTES, each("process_resident_memory_bytes"), width=6),
         series("CPU", "Cores that each process keeps busy.", CORES, Query(rate("process_cpu_seconds_total"), "{{instance}}"), width=6),
         series(
@@ -149,5 +169,10 @@ def operations() -> dashboard.Dashboard:
             width=6,
         ),
     ]
-    rows: list[Row] = [("Workers", workers), ("Time", time), ("The log", log), ("Memories", memories), ("Processes", process)]
+    return "Processes", shown
+
+
+def operations() -> dashboard.Dashboard:
+    """Workers side by side: where their time goes, what they commit and remember, what they need."""
+    rows = [_workers(), _time(), _log(), _memories(), _process()]
     return board("operations", "Every worker of one deployment of the detector by itself.", rows)

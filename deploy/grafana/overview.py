@@ -33,9 +33,9 @@ HOURS_PER_WEEK = 168
 DISPOSITIONS = {"scored": GREEN, "warmup": BLUE, "late": YELLOW, "duplicate": PURPLE, "invalid": RED, "part": GREY}
 
 
-def overview() -> dashboard.Dashboard:
-    """The page to look at first."""
-    now = [
+def _now() -> Row:
+    """One number each."""
+    shown = [
         number(
             "Workers ready",
             "Workers that judge what comes. The others start, restore their memories, back off from a broker that is away, or drain.",
@@ -89,7 +89,12 @@ def overview() -> dashboard.Dashboard:
             Step(1, RED),
         ),
     ]
-    readings = [
+    return "Now", shown
+
+
+def _readings() -> Row:
+    """What comes in, and what became of it."""
+    shown = [
         series(
             "Readings by disposition",
             "What became of the readings: scored, warming up, late, duplicate, invalid, or part of a reading that is not whole yet.",
@@ -108,8 +113,13 @@ def overview() -> dashboard.Dashboard:
         ),
     ]
     for name, color in DISPOSITIONS.items():
-        readings[0].override_by_name(name, fixed(color))
-    alerts = [
+        shown[0].override_by_name(name, fixed(color))
+    return "Readings", shown
+
+
+def _alerts() -> Row:
+    """What goes out."""
+    shown = [
         series(
             "Alerts opened",
             "Alerts opened, by kind: the score, a stream that fell silent, a channel that froze.",
@@ -133,7 +143,12 @@ def overview() -> dashboard.Dashboard:
             Query(f"{HOURS_PER_WEEK} * {BUDGET}", "budget"),
         ),
     ]
-    pace = [
+    return "Alerts", shown
+
+
+def _pace() -> Row:
+    """How far behind, and how fast."""
+    shown = [
         series(
             "Lag",
             "Messages between the read position and the end, by topic.",
@@ -155,5 +170,10 @@ def overview() -> dashboard.Dashboard:
             Query("histogram_quantile(0.99, sum by (le) (rate(detector_latency_seconds_bucket{@}[$__rate_interval])))", "99 %"),
         ),
     ]
-    rows: list[Row] = [("Now", now), ("Readings", readings), ("Alerts", alerts), ("Keeping up", pace)]
+    return "Keeping up", shown
+
+
+def overview() -> dashboard.Dashboard:
+    """The page to look at first."""
+    rows = [_now(), _readings(), _alerts(), _pace()]
     return board("overview", "Readings, alerts and pace of one deployment of the detector.", rows)
