@@ -109,7 +109,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("alerts: {budget: often}", "write it as '1 per stream per week'"),
         ("alerts: {budget: 0 per stream per week}", "a positive number"),
         ("kafka: {security: {protocol: SSL}}", "properties are written under their dotted names"),
-        ("kafka: localhost", "write librdkafka properties, one per line"),
+        ("kafka: localhost", "write the client's properties, one per line"),
         ("kafka: {client.id: me}", "bootstrap.servers is missing"),
         ("input:", "input: Input should be a valid"),
         ("- a\n- b", "must be a mapping of sections"),

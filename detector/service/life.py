@@ -84,17 +84,19 @@ class Life:
         """The worker moves; it will again before long."""
         self._vitals.alive_until_s = time.monotonic() + pause_s + self._settings.poll_timeout_ms / 1000 + ALIVE_S
 
-    def insist(self, call: Callable[[], T], *, restoring: bool = False) -> T | None:
+    def insist(self, call: Callable[[], T], *, until_stopped: bool = False) -> T | None:
         """`call`, again and again while the log is unavailable.
 
-        Once told to stop, a commit is tried until the time for draining is over; restoring is given up at once (None).
+        Once told to stop, a commit is tried until the time for draining is over; what the next start does again is given up at once
+        (None): restoring, and reading what is not judged yet.
 
         raises LogUnavailable  that time is over
         """
+        before = self._vitals.state
         while True:
             if self.stop.is_set():
                 self.enter(S.DRAINING)
-                if restoring:
+                if until_stopped:
                     return None
             try:
                 result = call()
@@ -105,7 +107,7 @@ class Life:
                         fix="nothing is lost: the uncommitted messages are read again at the next start",
                     ) from error
                 self.back_off(error)
-                if restoring:
+                if before is S.RESTORING:
                     self.enter(S.RESTORING)
             else:
                 self.available()
@@ -121,7 +123,9 @@ class Life:
         self._attempts += 1
         self._vitals.log_unavailable += 1
         level = logging.WARNING if self._attempts == 1 else logging.INFO
-        log_line.log(level, "log unavailable", extra={"reason": str(error), "attempt": self._attempts, "pause_s": round(pause_s, 3)})
+        what_to_do = {"fix": error.fix} if error.fix else {}
+        facts = {"reason": str(error), **what_to_do, "attempt": self._attempts, "pause_s": round(pause_s, 3)}
+        log_line.log(level, "log unavailable", extra=facts)
         self.enter(S.BACKING_OFF)
         self._vitals.backoff_s = pause_s
         self.beat(pause_s)
