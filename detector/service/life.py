@@ -87,8 +87,8 @@ class Life:
     def insist(self, call: Callable[[], T], *, until_stopped: bool = False) -> T | None:
         """`call`, again and again while the log is unavailable.
 
-        Once told to stop, a commit is tried until the time for draining is over; what the next start does again is given up at once
-        (None): restoring, and reading what is not judged yet.
+        Once told to stop, a commit is tried until the time for draining is over; what the next start does again (restoring, reading what
+        is not judged yet) is tried no more, and None.
 
         raises LogUnavailable  that time is over
         """
@@ -96,8 +96,6 @@ class Life:
         while True:
             if self.stop.is_set():
                 self.enter(S.DRAINING)
-                if until_stopped:
-                    return None
             try:
                 result = call()
             except LogUnavailable as error:
@@ -109,6 +107,8 @@ class Life:
                 self.back_off(error)
                 if before is S.RESTORING:
                     self.enter(S.RESTORING)
+                if until_stopped and self.stop.is_set():
+                    return None
             else:
                 self.available()
                 return result

@@ -240,6 +240,8 @@ class Worker:
         """Take `partitions` from where the log says they stand. The one door: start, rebalance, aborted commit."""
         self._life.enter(S.RESTORING)
         self._restoring_s = self._heard_s = self._clock()
+        if self._life.stop.is_set():
+            return
         offsets = self._life.insist(lambda: self.recovery.begin(self.log.restore(partitions), self._clock()), until_stopped=True)
         if offsets is not None:
             self.vitals.messages_missed = self.recovery.messages_missed
