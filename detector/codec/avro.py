@@ -50,7 +50,7 @@ def avro_reader(schema: Schema, schema_id: int) -> RecordReader:
         stream = BytesIO(value)
         stream.seek(FRAME_BYTES)
         try:
-            text = json_text(fastavro.schemaless_reader(stream, parsed, None))
+            text = json_text(fastavro.schemaless_reader(stream, parsed, None), value)
         except WRONG_BYTES as error:
             raise Unreadable("MalformedRecord", f"expected a record of schema {schema_id}, found none: {_said(error)}", "value") from None
         if stream.tell() != len(value):

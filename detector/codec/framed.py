@@ -10,6 +10,7 @@ source: Confluent, Schema Registry for developers, Formats, serializers and dese
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
@@ -150,12 +151,17 @@ def not_framed(value: bytes) -> bytes:
 
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+INFINITY = re.compile(rb"\x00{6}\xf0[\x7f\xff]|\x00\x00\x80[\x7f\xff]")  # as a double or a float stands in Avro and in Protobuf
 
 
-def json_text(value: Any) -> bytes:
-    """A record of plain values as JSON. NaN means missing, as null does; infinity stays a number, one that no channel takes."""
-    text = _encode(value)
-    return _encode(_with_infinities(value)) if b"null" in text else text  # msgspec writes null for both
+def json_text(record: Any, source: bytes) -> bytes:
+    """A record of plain values as JSON. NaN means missing, as null does; infinity stays a number, one that no channel takes.
+
+    source   the bytes that the record was read from
+    """
+    if INFINITY.search(source):
+        record = _with_infinities(record)  # for which msgspec would write null
+    return _encode(record)
 
 
 def _with_infinities(value: Any) -> Any:

@@ -56,7 +56,7 @@ def protobuf_reader(format: ReadingFormat, schema: Schema, schema_id: int) -> Re
             # Nearly always a single 0 stands there: the file's first message.
             indexes, start = _indexes(value, FRAME_BYTES) if value[FRAME_BYTES] else ((0,), FRAME_BYTES + 1)
             parse, plain = readers.get(indexes) or reader(indexes)
-            return json_text(plain(parse(value[start:])))
+            return json_text(plain(parse(value[start:])), value)
         except (DecodeError, LookupError, ValueError, OverflowError, RecursionError) as error:
             raise Unreadable("MalformedRecord", f"expected a message of schema {schema_id}, found none: {error!s:.200}", "value") from None
 

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from detector.codec.avro import avro_reader
 from detector.codec.formats import ReadingFormat
-from detector.codec.framed import FramedReadings, Schema, SchemaKind, frame, json_reader
+from detector.codec.framed import FramedReadings, RecordReader, Schema, SchemaKind, frame, json_reader
 from detector.codec.protobuf import protobuf_reader
 from detector.core.readings import StreamNames
 
@@ -102,7 +102,7 @@ def framed(kind: SchemaKind, values: Mapping[str, Any]) -> bytes:
             return frame(1) + avro(PARSED, values)
         case "PROTOBUF":
             set_values = {name: value for name, value in values.items() if value is not None}
-            return frame(2) + b"\0" + READING(**set_values).SerializeToString()
+            return frame(2) + b"\0" + bytes(READING(**set_values).SerializeToString())
         case "JSON":
             return frame(3) + plain(values)
 
@@ -130,5 +130,9 @@ def decoder(kind: SchemaKind, shape: ReadingFormat, names: StreamNames, schemas:
     def fetch(ids: Iterable[int]) -> dict[int, Schema | None]:
         return {schema_id: schemas.get(schema_id) for schema_id in ids}
 
-    make = {"AVRO": avro_reader, "PROTOBUF": partial(protobuf_reader, shape), "JSON": json_reader}[kind]
-    return FramedReadings(shape, names, kind, fetch, make)
+    make: dict[SchemaKind, Callable[[Schema, int], RecordReader]] = {
+        "AVRO": avro_reader,
+        "PROTOBUF": partial(protobuf_reader, shape),
+        "JSON": json_reader,
+    }
+    return FramedReadings(shape, names, kind, fetch, make[kind])
