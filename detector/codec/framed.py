@@ -1,8 +1,8 @@
 """Readings in Confluent's wire format -> columns.
 
 A message is a frame (byte 0, then a schema's id, 4 bytes, big-endian) around a record. The record is written anew as the JSON that
-says the same, and `JsonReadings` reads that: so shapes, missing values and errors are one for all formats. It costs 0.4 us per message
-beside the 2 to 3 us that reading a record takes; a frame around JSON is stripped, and costs nothing to speak of.
+says the same, and `JsonReadings` reads that: so shapes, missing values and errors are one for all formats. That costs a fifth
+of what reading an Avro record takes; a frame around JSON is stripped, and costs nothing to speak of.
 
 source: Confluent, Schema Registry for developers, Formats, serializers and deserializers, "Wire format"
 """

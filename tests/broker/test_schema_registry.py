@@ -186,7 +186,8 @@ def test_alerts_are_those_of_the_recording_in_every_format(
             values = [value or b"" for batch in reader.batches() for value in batch.value]
         assert {value[:5] for value in values} == {frame(subject.schema_id or 0)}
         assert json.loads(subject.schema.schema_str or "") == alert_schema()
-        told = [dict(read(value, SerializationContext(f"{group}.alerts", MessageField.VALUE))) for value in values]
+        context = SerializationContext(f"{group}.alerts", MessageField.VALUE)
+        told = [read(value, context) for value in values]
         assert main(["check", *options]) == 0
     assert told, "the faults of the recording should open alerts"
     assert sorted(map(essence, told)) == sorted(map(essence, expected))
