@@ -240,7 +240,7 @@ class Config(Section):
         formats = {"input.format": self.input.format, "output.format": self.output.format}
         needs = [f"{name} {written}" for name, written in formats.items() if written != "json"]
         if needs and "url" not in self.schema_registry:
-            raise ValueError(f"{' and '.join(needs)} need a schema registry: write 'schema_registry: {{url: http://host:8081}}'")
+            raise ValueError(f"a schema registry is needed for {' and '.join(needs)}: write 'schema_registry: {{url: http://host:8081}}'")
         return self
 
     @model_validator(mode="after")

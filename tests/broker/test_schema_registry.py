@@ -183,11 +183,11 @@ def test_alerts_are_those_of_the_recording_in_every_format(
         subject = client.get_latest_version(f"{group}.alerts-value")
         read: Any = JSONDeserializer(None, schema_registry_client=client)
         with TopicReader({"bootstrap.servers": kafka}, f"{group}.alerts") as reader:
-            values = [value or b"" for batch in reader.batches() for value in batch.value]
-        assert {value[:5] for value in values} == {frame(subject.schema_id or 0)}
+            framed = [value or b"" for batch in reader.batches() for value in batch.value]
+        assert {value[:5] for value in framed} == {frame(subject.schema_id or 0)}
         assert json.loads(subject.schema.schema_str or "") == alert_schema()
         context = SerializationContext(f"{group}.alerts", MessageField.VALUE)
-        told = [read(value, context) for value in values]
+        told = [read(value, context) for value in framed]
         assert main(["check", *options]) == 0
     assert told, "the faults of the recording should open alerts"
     assert sorted(map(essence, told)) == sorted(map(essence, expected))
