@@ -40,7 +40,7 @@ class DataError(DetectorError):
 
 
 class LogUnavailable(DetectorError):
-    """The log cannot be reached now. Retrying the same call later is safe."""
+    """The log, or the registry of its schemas, cannot be reached now. Retrying the same call later is safe."""
 
 
 class CommitAborted(DetectorError):

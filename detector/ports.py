@@ -188,7 +188,7 @@ class Vitals:
     alerts_opened       in all
     commits             batches that became true
     commits_aborted     commits after which everything was discarded and restored
-    log_unavailable     calls that the log could not answer
+    log_unavailable     calls that the log, or the schema registry, could not answer
     backoff_s           length of the pause in progress; 0 while there is none
     partitions          assigned
     lag                 per partition, messages behind the end

@@ -109,11 +109,16 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("alerts: {budget: often}", "write it as '1 per stream per week'"),
         ("alerts: {budget: 0 per stream per week}", "a positive number"),
         ("kafka: {security: {protocol: SSL}}", "properties are written under their dotted names"),
-        ("kafka: localhost", "write librdkafka properties, one per line"),
+        ("kafka: localhost", "write the client's properties, one per line"),
         ("kafka: {client.id: me}", "bootstrap.servers is missing"),
         ("input:", "input: Input should be a valid"),
         ("- a\n- b", "must be a mapping of sections"),
         ("a: [", "is not YAML: line 1"),
+        ("input: {format: avor}", "input.format: Input should be 'json', 'avro', 'protobuf' or 'json_schema'"),
+        ("input: {format: avro}", "a schema registry is needed for input.format avro: write 'schema_registry: {url: http://host:8081}'"),
+        ("output: {format: json_schema}\nschema_registry: {timeout: 5}", "a schema registry is needed for output.format json_schema"),
+        ("schema_registry: http://r", "schema_registry: write the client's properties, one per line: 'url: http://host:8081'"),
+        ("schema_registry: {basic.auth.user.info: 7}", "basic.auth.user.info: put it in quotes"),
         ("log: {level: loud}", "log.level: Input should be 'debug'"),
         ("delivery: twice", "delivery: Input should be 'exactly_once' or 'at_least_once'"),
         ("snapshot: {interval_s: -1}", "snapshot.interval_s: Input should be greater than or equal to 0"),
@@ -295,3 +300,16 @@ def test_every_field_is_described() -> None:
     for name, definition in schema["$defs"].items():
         found += undescribed(name, definition)
     assert found == []
+
+
+def test_properties_of_the_registry_come_from_file_and_environment_and_keep_their_secrets() -> None:
+    environment = {"DETECTOR_SCHEMA_REGISTRY__BASIC_AUTH_USER_INFO": "me:correct-horse", "DETECTOR_SCHEMA_REGISTRY__TIMEOUT": "7"}
+    config = load_config(None, overrides={"schema_registry/url": "https://other:staple-battery@r:8081"}, environment=environment)
+    assert config.registry_properties() == {
+        "basic.auth.user.info": "me:correct-horse",
+        "timeout": "7",
+        "url": "https://other:staple-battery@r:8081",
+    }
+    assert {"correct-horse", "staple-battery"} <= config.secrets
+    assert "horse" not in repr(config)
+    assert "staple" not in repr(config)

@@ -193,7 +193,9 @@ class _VitalsCollector(Collector):
         yield dead
         yield CounterMetricFamily("detector_commits", "Batches that became true.", vitals.commits)
         yield CounterMetricFamily("detector_commits_aborted", "Commits after which memories were restored.", vitals.commits_aborted)
-        yield CounterMetricFamily("detector_log_unavailable", "Calls that the log could not answer.", vitals.log_unavailable)
+        yield CounterMetricFamily(
+            "detector_log_unavailable", "Calls that the log, or the schema registry, could not answer.", vitals.log_unavailable
+        )
         yield GaugeMetricFamily("detector_backoff_seconds", "Length of the pause in progress; 0 if none.", vitals.backoff_s)
         yield GaugeMetricFamily("detector_partitions_assigned", "Partitions that this worker reads.", vitals.partitions)
         lag = GaugeMetricFamily("detector_lag_messages", "Messages not yet read.", labels=["topic", "partition"])

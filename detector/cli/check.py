@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from detector.cli import topics
+from detector.cli import schemas, topics
 from detector.cli.options import Channels, ConfigFile, Group, ModelName, Servers, Topics, overrides, require_topics
 
 
@@ -17,9 +17,14 @@ def check(
     bootstrap_servers: Servers = None,
     topic: Topics = None,
     channels: Channels = None,
-    broker: Annotated[bool, typer.Option("--broker/--no-broker", help="Also ask the brokers for the topics, and Alertmanager.")] = True,
+    broker: Annotated[
+        bool,
+        typer.Option(
+            "--broker/--no-broker", help="Also ask the brokers for the topics, and the schema registry and Alertmanager, if configured."
+        ),
+    ] = True,
 ) -> None:
-    """See whether the configuration, the model and the brokers fit together, without running.
+    """See whether the configuration, the model, the brokers and the schema registry fit together, without running.
 
     Example: [bold]detector check --config detector.yaml[/bold]
     """
@@ -43,3 +48,5 @@ def check(
     for url in settings.alertmanager.url:
         Client(url, settings.alertmanager).post([])
         typer.echo(f"alertmanager   good: {url} takes alerts")
+    for line in schemas.checked(settings):
+        typer.echo(f"schema         good: {line}")

@@ -16,7 +16,7 @@ from structlog.types import Processor
 
 from detector.config.secrets import hider
 
-LOUD = ("numba", "asyncio", "matplotlib")  # at debug level these would drown everything else
+LOUD = ("numba", "asyncio", "matplotlib", "httpx", "httpx2", "httpcore", "httpcore2")  # these would drown everything else
 
 
 def configure(level: str, format: str, secrets: Collection[str] = ()) -> None:

@@ -47,7 +47,7 @@ def serve(config: Config) -> None:
     from detector.adapters.http import HttpServer
     from detector.adapters.kafka_log import KafkaLog
     from detector.adapters.telemetry import Telemetry
-    from detector.cli import logs, wiring
+    from detector.cli import logs, schemas, wiring
     from detector.core.detect import Detector
     from detector.ports import Vitals
     from detector.service.signals import stop_on_signals
@@ -58,6 +58,7 @@ def serve(config: Config) -> None:
     detector = Detector(model, wiring.settings(config))
     if not detector.self_test():
         logging.getLogger(__name__).warning("rows depend on their neighbours on this processor: a replay may differ in the last digits")
+    framing = schemas.framing(config, written, detector.names)
     log = KafkaLog(
         config.input.topics,
         config.group,
@@ -81,7 +82,8 @@ def serve(config: Config) -> None:
         raise
     try:
         _introduce(config, model, http.port)
-        worker = wiring.worker(log, written, detector, config, [telemetry, onward], vitals, snapshot_interval_s=config.snapshot.interval_s)
+        observers, interval_s = [telemetry, onward], config.snapshot.interval_s
+        worker = wiring.worker(log, written, detector, config, observers, vitals, snapshot_interval_s=interval_s, **framing)
         wiring.relax_garbage_collection()
         with stop_on_signals(stop, config.service.drain_timeout_s):
             worker.run(stop)

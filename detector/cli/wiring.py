@@ -19,7 +19,7 @@ from detector.core.model import Model
 from detector.errors import BundleError
 from detector.ports import Log, Observer, Vitals
 from detector.service.recovery import Recovery
-from detector.service.worker import Worker
+from detector.service.worker import Decoder, Worker
 
 SECOND_US = 1_000_000
 YOUNG_OBJECTS_MAX = 200_000
@@ -88,11 +88,16 @@ def worker(
     vitals: Vitals | None = None,
     *,
     snapshot_interval_s: float = 0.0,
+    decoder: Decoder | None = None,
+    alert_frame: bytes = b"",
 ) -> Worker:
-    """The worker between a log whose readings are `written` so and a detector; without an interval its memories end with it."""
+    """The worker between a log whose readings are `written` so and a detector; without an interval its memories end with it.
+
+    decoder, alert_frame   of readings and alerts in Confluent's wire format (`cli.schemas`); plain JSON without them
+    """
     model = detector.model
-    decoder = JsonReadings(written, detector.names)
-    encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}")
+    decoder = decoder or JsonReadings(written, detector.names)
+    encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}", alert_frame)
     recovery = Recovery(detector, snapshot_interval_s)
     return Worker(log, decoder, detector, encoder, recovery, settings=config.service, observers=observers, vitals=vitals)
 

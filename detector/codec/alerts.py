@@ -83,11 +83,13 @@ class AlertEncoder:
 
     model_name, fingerprint   of the bundle
     source                    CloudEvents `source`, a URI reference such as `/detector/GROUP`
+    frame                     what stands before the JSON: Confluent's frame, or nothing
     """
 
-    def __init__(self, model_name: str, fingerprint: str, source: str) -> None:
+    def __init__(self, model_name: str, fingerprint: str, source: str, frame: bytes = b"") -> None:
         self._model = {"name": model_name, "fingerprint": fingerprint}
         self._source = source
+        self._frame = frame
 
     def message(self, alert: Alert) -> Message:
         """The alert for the topic of alerts: key = stream, so that an episode stays in order.
@@ -103,10 +105,11 @@ class AlertEncoder:
             "ce_type": f"detector.alert.{alert.status}",
             "ce_time": rfc3339(alert.event_time_us),
             "ce_subject": alert.stream,
-            "content-type": "application/json",
         }
+        if not self._frame:
+            attributes["content-type"] = "application/json"  # which a framed value is not
         headers = tuple((name, text.encode("utf-8")) for name, text in attributes.items())
-        return Message(alert.stream.encode("utf-8"), msgspec.json.encode(self._event(alert)), headers)
+        return Message(alert.stream.encode("utf-8"), self._frame + msgspec.json.encode(self._event(alert)), headers)
 
     def _event(self, alert: Alert) -> dict[str, Any]:
         """The fields of `AlertEvent`, in its order."""

@@ -27,6 +27,11 @@ ErrorName: TypeAlias = Literal[
     "MissingStream",  # nothing names the stream
     "MissingEventTime",  # nothing says when it was measured
     "MissingChannel",  # a narrow reading that does not name its channel
+    "NotFramed",  # no frame of Confluent's wire format, where one is expected (`codec.framed`)
+    "UnknownSchema",  # the frame names a schema that the registry does not know
+    "WrongSchema",  # it names a schema of another type: Avro where Protobuf is expected
+    "BadSchema",  # it names a schema that cannot be used
+    "MalformedRecord",  # what the frame holds is no record of its schema
 ]
 
 STREAM_BYTES_MAX = 1_024  # a stream's name goes into every alert, header and state row, so it has a limit too

@@ -17,6 +17,7 @@ from detector.config.sections import Config
 from detector.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "DETECTOR_"
+CLIENTS = ("kafka", "schema_registry")  # sections of properties that a client knows under dotted names
 # Not settings: the switch of the command line, where tests find data, and what Kubernetes puts into every pod beside a Service
 # named detector[-...].
 ENVIRONMENT_FOREIGN = re.compile(
@@ -67,16 +68,18 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
 
 
 def _put(raw: dict[str, Any], path: list[str], value: Any, name: str) -> None:
-    """Lay one value over the nested mapping. Text from the environment is read as YAML, but for secrets; under `kafka` `_` stands for '.'."""
-    if path[0] == "kafka" and len(path) == 2 and name.startswith(ENVIRONMENT_PREFIX):
-        path = ["kafka", path[1].replace("_", ".")]
+    """Lay one value over the nested mapping. Text from the environment is read as YAML, but for secrets; in sections of a client's properties
+    `_` stands for '.'."""
+    if path[0] in CLIENTS and len(path) == 2 and name.startswith(ENVIRONMENT_PREFIX):
+        path = [path[0], path[1].replace("_", ".")]
     inner = raw
     for part in path[:-1]:
         below = inner.setdefault(part, {})
         if not isinstance(below, dict):
             raise ConfigError(f"{name}: '{part}' is a single value, not a section")
         inner = below
-    if isinstance(value, str) and name.startswith(ENVIRONMENT_PREFIX) and path[0] != "kafka" and not SECRET_NAME.search(path[-1]):
+    is_text = path[0] in CLIENTS or SECRET_NAME.search(path[-1])
+    if isinstance(value, str) and name.startswith(ENVIRONMENT_PREFIX) and not is_text:
         try:
             value = yaml.safe_load(value)
         except yaml.YAMLError:

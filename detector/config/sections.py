@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from detector.config.secrets import SECRET_NAME, secrets_in
 
@@ -71,6 +71,11 @@ class Input(Section):
     values: str | None = Field(
         None, description="dotted path of an array that carries all channels in the model's order; `channels` are then their names only"
     )
+    format: Literal["json", "avro", "protobuf", "json_schema"] = Field(
+        "json",
+        description="what messages are: plain JSON, or records in Confluent's wire format, whose schemas are in the registry that "
+        "schema_registry names; paths are the same for all",
+    )
     items: str | None = Field(
         None,
         description="dotted path of an array of readings inside one message (a gateway's batch), '.' if the message itself is that "
@@ -91,6 +96,9 @@ class Output(Section):
 
     alerts: str | None = Field(None, description="topic of alerts; <group>.alerts without it")
     dead_letters: str | None = Field(None, description="topic of dead letters; <group>.dead-letters without it")
+    format: Literal["json", "json_schema"] = Field(
+        "json", description="what alerts are: plain JSON, or JSON in Confluent's wire format, with its schema in the registry"
+    )
 
 
 class Alerts(Section):
@@ -273,19 +281,34 @@ class Config(Section):
         description="librdkafka properties under their own names, passed on as they are",
     )
 
-    @field_validator("kafka", mode="before")
+    schema_registry: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="properties of confluent-kafka's SchemaRegistryClient under their own names, passed on as they are; needed for "
+        "input.format avro, protobuf and json_schema, and for output.format json_schema",
+    )
+
+    @field_validator("kafka", "schema_registry", mode="before")
     @classmethod
-    def _flat(cls, value: Any) -> Any:
+    def _flat(cls, value: Any, info: ValidationInfo) -> Any:
+        example = "bootstrap.servers: host:9092" if info.field_name == "kafka" else "url: http://host:8081"
         if not isinstance(value, dict):
-            raise ValueError("write librdkafka properties, one per line: 'bootstrap.servers: host:9092'")
+            raise ValueError(f"write the client's properties, one per line: '{example}'")
         for name, entry in value.items():
             if isinstance(entry, dict | list):
-                raise ValueError(f"{name}: properties are written under their dotted names, such as 'bootstrap.servers: host:9092'")
+                raise ValueError(f"{name}: properties are written under their dotted names, such as '{example}'")
             if SECRET_NAME.search(str(name)) and not isinstance(entry, str | SecretStr):
                 raise ValueError(f"{name}: put it in quotes; without them YAML reads it as a number, a date or a truth value")
-        if not {"bootstrap.servers", "metadata.broker.list"} & value.keys():
+        if info.field_name == "kafka" and not {"bootstrap.servers", "metadata.broker.list"} & value.keys():
             raise ValueError("bootstrap.servers is missing: write 'bootstrap.servers: host:9092'")
         return {name: entry if isinstance(entry, SecretStr) else librdkafka_text(entry) for name, entry in value.items()}
+
+    @model_validator(mode="after")
+    def _registry_is_named(self) -> Config:
+        formats = {"input.format": self.input.format, "output.format": self.output.format}
+        needs = [f"{name} {written}" for name, written in formats.items() if written != "json"]
+        if needs and "url" not in self.schema_registry:
+            raise ValueError(f"a schema registry is needed for {' and '.join(needs)}: write 'schema_registry: {{url: http://host:8081}}'")
+        return self
 
     @model_validator(mode="after")
     def _restart_changes_nothing(self) -> Config:
@@ -325,11 +348,15 @@ class Config(Section):
     @property
     def secrets(self) -> frozenset[str]:
         """Values that no line of a log may show."""
-        return secrets_in(self.kafka_properties()) | self.alertmanager.secrets
+        return secrets_in(self.kafka_properties()) | secrets_in(self.registry_properties()) | self.alertmanager.secrets
 
     def kafka_properties(self) -> dict[str, str]:
         """librdkafka's properties in clear: hand them to librdkafka, never to a log."""
         return {name: entry.get_secret_value() for name, entry in self.kafka.items()}
+
+    def registry_properties(self) -> dict[str, str]:
+        """The registry client's properties in clear: hand them to it, never to a log."""
+        return {name: entry.get_secret_value() for name, entry in self.schema_registry.items()}
 
 
 def librdkafka_text(value: object) -> str:

@@ -84,18 +84,18 @@ class Life:
         """The worker moves; it will again before long."""
         self._vitals.alive_until_s = time.monotonic() + pause_s + self._settings.poll_timeout_ms / 1000 + ALIVE_S
 
-    def insist(self, call: Callable[[], T], *, restoring: bool = False) -> T | None:
+    def insist(self, call: Callable[[], T], *, until_stopped: bool = False) -> T | None:
         """`call`, again and again while the log is unavailable.
 
-        Once told to stop, a commit is tried until the time for draining is over; restoring is given up at once (None).
+        Once told to stop, a commit is tried until the time for draining is over; what the next start does again (restoring, reading what
+        is not judged yet) is tried no more, and None.
 
         raises LogUnavailable  that time is over
         """
+        before = self._vitals.state
         while True:
             if self.stop.is_set():
                 self.enter(S.DRAINING)
-                if restoring:
-                    return None
             try:
                 result = call()
             except LogUnavailable as error:
@@ -105,8 +105,10 @@ class Life:
                         fix="nothing is lost: the uncommitted messages are read again at the next start",
                     ) from error
                 self.back_off(error)
-                if restoring:
+                if before is S.RESTORING:
                     self.enter(S.RESTORING)
+                if until_stopped and self.stop.is_set():
+                    return None
             else:
                 self.available()
                 return result

@@ -54,7 +54,10 @@ S = WorkerState
 
 
 class Decoder(Protocol):
-    """Messages -> readings; `codec.readings.JsonReadings`."""
+    """Messages -> readings; `codec.readings.JsonReadings`, `codec.framed.FramedReadings`.
+
+    raises LogUnavailable  a schema cannot be had now; the same call later goes on from there
+    """
 
     def decode(self, messages: Messages) -> Decoded: ...
 
@@ -242,11 +245,13 @@ class Worker:
         """Take `partitions` from where the log says they stand. The one door: start, rebalance, aborted commit."""
         self._life.enter(S.RESTORING)
         self._restoring_s = self._heard_s = self._clock()
+        if self._life.stop.is_set():
+            return
         self._is_untold = True
-        offsets = self._life.insist(lambda: self.recovery.begin(self.log.restore(partitions), self._clock()), restoring=True)
+        offsets = self._life.insist(lambda: self.recovery.begin(self.log.restore(partitions), self._clock()), until_stopped=True)
         if offsets is not None:
             self.vitals.messages_missed = self.recovery.messages_missed
-            self._life.insist(lambda: self.log.resume(offsets), restoring=True)
+            self._life.insist(lambda: self.log.resume(offsets), until_stopped=True)
 
     def _live(self) -> None:
         if self.vitals.state is S.RESTORING and self._assigned:
@@ -278,12 +283,17 @@ class Worker:
     def _judge(self, messages: Messages, poll_s: float) -> None:
         known, news = self.recovery.split(messages)
         if len(known):
-            self._remember(known, with_acceptances(self.decoder.decode(known), known))
+            decoded = self._decode(known)
+            if decoded is None:
+                return
+            self._remember(known, decoded)
             self.vitals.messages_replayed += len(known)
         if not len(news):
             return
         begun_s = time.perf_counter()
-        decoded = with_acceptances(self.decoder.decode(news), news)
+        decoded = self._decode(news)
+        if decoded is None:
+            return
         decoded_s = time.perf_counter()
         verdicts = self._remember(news, decoded)
         detected_s = time.perf_counter()
@@ -297,6 +307,10 @@ class Worker:
             "encode": time.perf_counter() - detected_s,
         }
         self._judged.append(Batch(news, decoded, verdicts, rejects, alerts, letters, begun_s, seconds))
+
+    def _decode(self, messages: Messages) -> Decoded | None:
+        """None: told to stop while the schemas were away. Nothing is written down of these messages; the next start reads them again."""
+        return self._life.insist(lambda: with_acceptances(self.decoder.decode(messages), messages), until_stopped=True)
 
     def _remember(self, messages: Messages, decoded: Decoded) -> Verdicts:
         """Judge, and write down which memories changed by it."""

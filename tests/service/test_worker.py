@@ -7,10 +7,13 @@ import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from detector.codec.messages import Messages
+from detector.codec.readings import Decoded
 from detector.config import Service
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable, StateCorrupted
@@ -537,6 +540,48 @@ def test_what_the_log_no_longer_holds_is_counted() -> None:
     bench.step(2)
     assert bench.vitals.messages_missed == 3
     assert log.resumed == [{P0: 5}]
+
+
+# -- schemas that are away ------------------------------------------------------------------------------------------------
+
+
+@lanes
+def test_a_batch_whose_schemas_are_away_is_waited_for_and_judged_once(late: float) -> None:
+    log = Log({P0: ["a alert", "b", "a"]}, [Turn(gained=(P0,)), Turn(3)], stops_in=("poll", 4))
+    bench = Bench(log, late)
+    decode, left = bench.worker.decoder.decode, [3]
+
+    def away(messages: Messages) -> Decoded:
+        if left[0]:
+            left[0] -= 1
+            raise LogUnavailable("the registry is away", fix="start it")
+        return decode(messages)
+
+    bench.worker.decoder = SimpleNamespace(decode=away)
+    bench.run()
+    assert bench.vitals.log_unavailable == 3
+    assert log.alerts == ["0:0"]
+    assert len(bench.judge.judged) == len(set(bench.judge.judged)) == 3
+    assert log.truth[P0].offset == 3
+
+
+@lanes
+def test_told_to_stop_while_schemas_are_away_it_leaves_and_the_next_start_reads_on(late: float) -> None:
+    log = Log({P0: ["a", "b alert", "c alert"]}, [Turn(gained=(P0,)), Turn(2), Turn(1)], stops_in=("poll", 9))
+    bench = Bench(log, late)
+    decode = bench.worker.decoder.decode
+
+    def away(messages: Messages) -> Decoded:
+        if messages.offset[-1] == 2:
+            log.stop.set()
+            raise LogUnavailable("the registry is away")
+        return decode(messages)
+
+    bench.worker.decoder = SimpleNamespace(decode=away)
+    bench.run()
+    assert bench.vitals.state is WorkerState.STOPPED
+    assert log.alerts == ["0:1"]
+    assert log.truth[P0].offset == 2
 
 
 # -- leaving --------------------------------------------------------------------------------------------------------------
