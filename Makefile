@@ -70,8 +70,8 @@ models: $(VENV)/installed  ## train the bundles that ship again
 	@$(BIN)/python models/train_plant.py
 	@$(BIN)/python models/train_universal.py
 
-wheel: $(VENV)/installed-dev  ## build dist/detector-*.whl
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+wheel: $(VENV)/installed-dev  ## build wheel and sdist into dist/
+	$(BIN)/python -m build --no-isolation
 
 clean:  ## remove what was installed and built
 	rm -rf $(VENV) .cache dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
