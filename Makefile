@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Programs beside Python that tests run for real; a test that misses one says so, and in CI fails.
 PARTS := $(BIN)/python -m tests.parts.parts
 
-.PHONY: help demo test parts simulate chaos check format bench kafka models wheel clean
+.PHONY: help demo test parts simulate chaos check format bench kafka models docs wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -69,6 +69,9 @@ kafka: $(VENV)/installed  ## a local Kafka on port 9092 until Ctrl-C (ARGS="--po
 models: $(VENV)/installed  ## train the bundles that ship again
 	@$(BIN)/python models/train_plant.py
 	@$(BIN)/python models/train_universal.py
+
+docs: $(VENV)/installed  ## write the pages again that are made from the code
+	@$(BIN)/python -m docs.configuration
 
 wheel: $(VENV)/installed-dev  ## build wheel and sdist into dist/
 	$(BIN)/python -m build --no-isolation
