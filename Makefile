@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Programs beside Python that tests run for real; a test that misses one says so, and in CI fails.
 PARTS := $(BIN)/python -m tests.parts.parts
 
-.PHONY: help demo test parts simulate chaos check format bench kafka models dashboards pictures wheel clean
+.PHONY: help demo test parts simulate chaos check format bench kafka models docs dashboards pictures wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -76,8 +76,11 @@ dashboards: $(VENV)/installed-dev  ## build the Grafana dashboards from deploy/g
 pictures: $(VENV)/installed-dev  ## draw the dashboards for docs/, from seven minutes of a demo with a real Kafka and Prometheus
 	@$(BIN)/python -m tests.deploy.pictures
 
-wheel: $(VENV)/installed-dev  ## build dist/detector-*.whl
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+docs: $(VENV)/installed  ## write the pages again that are made from the code
+	@$(BIN)/python -m docs.configuration
+
+wheel: $(VENV)/installed-dev  ## build wheel and sdist into dist/
+	$(BIN)/python -m build --no-isolation
 
 clean:  ## remove what was installed and built
 	rm -rf $(VENV) .cache dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

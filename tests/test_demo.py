@@ -10,6 +10,7 @@ import pytest
 
 from detector import Detector, Settings, load_bundle
 from detector.cli import main
+from detector.cli.demo_service import Service
 from detector.cli.demo_stage import Stage
 from detector.codec.messages import Messages
 from detector.codec.readings import JsonReadings
@@ -77,3 +78,14 @@ def test_the_demo_runs_on_a_real_kafka(kafka: str, tmp_path: Path, capsys: pytes
 def test_a_service_that_cannot_start_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--model", "nowhere"]) == 1
     assert "no model bundle 'nowhere'" in capsys.readouterr().err
+
+
+def test_a_service_that_judged_nothing_is_no_result(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A first start compiles; on a machine that is too busy for that the table would read as if nothing had been found."""
+    monkeypatch.setattr(Service, "dispositions", lambda self: {})
+    monkeypatch.setattr(Service, "wait_until_judged", lambda self, messages, timeout_s: None)
+    monkeypatch.setattr("detector.cli.demo._play", lambda *played: None)
+    assert main(BRIEF) == 1
+    told = capsys.readouterr()
+    assert "the service judged nothing in all that time" in told.err
+    assert "what the alerts were worth" not in told.out

@@ -190,6 +190,10 @@ def transactional_properties(properties: Mapping[str, str], transactional_id: st
     return {**producer_properties({**ours, **properties}), "transactional.id": transactional_id}
 
 
+NO_CONCERN_OF_READERS = KafkaError.GROUP_AUTHORIZATION_FAILED
+"""librdkafka looks for the coordinator of a reader's group although none is joined. A user who may read the topic may be refused that."""
+
+
 def reader_properties(properties: Mapping[str, str]) -> dict[str, str]:
     """What a consumer is started with that reads to an end, joins no group and commits nothing."""
     ours = {

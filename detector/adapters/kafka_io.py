@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_client import (
+    NO_CONCERN_OF_READERS,
     Say,
     kafka_error,
     open_consumer,
@@ -161,7 +162,7 @@ class TopicReader:
                     continue
                 if error.code() == KafkaError._PARTITION_EOF:
                     self._open.discard(message.partition() or 0)
-                elif not error.retriable():
+                elif not error.retriable() and error.code() != NO_CONCERN_OF_READERS:
                     raise remedy(error, f"reading {self._topic}")
             batch = [message for message in batch if message.error() is None]
         return to_messages(batch, (self._topic,), with_log_time=True) if batch else Messages()

@@ -18,7 +18,7 @@ from confluent_kafka import (
 )
 from confluent_kafka import Message as KafkaMessage
 
-from detector.adapters.kafka_client import Say, kafka_error, offsets_of, open_consumer, reader_properties, remedy
+from detector.adapters.kafka_client import NO_CONCERN_OF_READERS, Say, kafka_error, offsets_of, open_consumer, reader_properties, remedy
 from detector.adapters.kafka_transactions import end_transaction
 from detector.core.readings import Partition
 from detector.errors import ConfigError, DetectorError, LogUnavailable
@@ -196,6 +196,6 @@ def _is_end(message: KafkaMessage) -> bool:
     error = message.error()
     if error is None or error.code() == KafkaError._PARTITION_EOF:
         return error is not None
-    if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+    if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, NO_CONCERN_OF_READERS):
         return False
     raise KafkaException(error)

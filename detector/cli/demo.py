@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detector.errors import ConfigError
+from detector.errors import ConfigError, DetectorError
 
 if TYPE_CHECKING:
     from detector.cli.demo_screen import Screen
@@ -71,6 +71,11 @@ def demo(
         try:
             _play(stage, screen, service, alerts, writer, Pace(hours * 3600 / play_s, time.monotonic))
             service.wait_until_judged(stage.sent, CLOSING_S_MAX / 2)
+            if not sum(service.dispositions().values()):
+                raise DetectorError(
+                    "the service judged nothing in all that time: this machine is too busy to compile its inner loops, as a first start does",
+                    fix="try again when the machine is less busy: the next start is faster",
+                )
         except KeyboardInterrupt:
             screen.say("stopping ...")
         played_s = time.monotonic() - started_s

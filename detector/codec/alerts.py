@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from detector import __version__
 from detector.codec.event_time import rfc3339
 from detector.codec.messages import Message
 from detector.core.alerting import Alert, ChannelReason
@@ -45,6 +46,12 @@ class AlertModel(Part):
     fingerprint: str
 
 
+class AlertDetector(Part):
+    """The program that judged."""
+
+    version: str
+
+
 class AlertInput(Part):
     """The message that this event follows from."""
 
@@ -75,11 +82,12 @@ class AlertEvent(Part):
     )
     channels: list[AlertChannel] = Field(max_length=CHANNELS_MAX, description="the channels of the largest share, largest first")
     model: AlertModel
+    detector: AlertDetector
     input: AlertInput
 
 
 class AlertEncoder:
-    """Writes alerts as messages. The same alert gives the same bytes.
+    """Writes alerts as messages. The same alert gives the same bytes, from one version of the program.
 
     model_name, fingerprint   of the bundle
     source                    CloudEvents `source`, a URI reference such as `/detector/GROUP`
@@ -126,6 +134,7 @@ class AlertEncoder:
             "tail_probability": alert.tail_probability if math.isfinite(alert.tail_probability) else None,
             "channels": [_channel(channel) for channel in alert.channels[:CHANNELS_MAX]],
             "model": self._model,
+            "detector": {"version": __version__},
             "input": {"topic": alert.partition.topic, "partition": int(alert.partition.number), "offset": int(alert.offset)},
         }
 

@@ -96,7 +96,8 @@ class Recovery:
     def _where(self, at: Restored, marker: Marker | None) -> tuple[int, str]:
         """The offset from which on messages are news, and why the saved memory, if there is one, cannot be used for it."""
         if marker is None:
-            return (at.offset, "") if at.offset <= at.end else (at.first, "")
+            is_lost = self._interval_s > 0 and at.is_own  # an offset that a person set, before the first start, has no memories
+            return at.offset if at.offset <= at.end else at.first, "none are saved, though this group has judged before" if is_lost else ""
         if marker.fingerprint != self._detector.model.fingerprint:
             return at.offset if at.offset <= at.end else at.first, "another model made them"
         if not at.is_committed and marker.offset <= marker.next_offset <= at.end:

@@ -181,6 +181,23 @@ def test_a_missing_permission_is_told_at_the_start(
         assert fact in told
 
 
+def test_the_rights_that_are_documented_are_enough(secured: Secured, serve: Callable[..., Service], tmp_path: Path) -> None:
+    """docs/security.md; also to restore what was saved."""
+    kafka, group = secured.scram(user="modest"), "group-modest"
+    rights = [(kind, name.replace("GROUP", group).replace(TOPIC, "modest"), operation) for kind, name, operation in ALL_RIGHTS]
+    rights += [("TOPIC", f"{group}.*", operation) for operation in ("CREATE", "DESCRIBE", "ALTER")]
+    secured.permit([("modest", *right) for right in rights])
+    service = serve(kafka, "modest")
+    send(secured, "modest", b'{"temperature": 1.0}')
+    service.wait_for(lambda: service.metric("detector_messages_polled_total") == 1)
+    assert service.end() == 0
+    again = Service(tmp_path / f"{group}.yaml", environment(kafka), tmp_path / "again.log")
+    try:
+        again.wait_for(lambda: again.metric("detector_streams") == 1)
+    finally:
+        assert again.end() == 0
+
+
 class Service:
     """A running `detector run`, and all that it says."""
 

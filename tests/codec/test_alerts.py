@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
+from detector import __version__
 from detector.codec.alerts import CHANNELS_MAX, AlertEncoder, alert_schema, decode_alert
 from detector.core.alerting import Alert, ChannelReason, alert_id
 from detector.core.readings import Partition
@@ -76,6 +77,7 @@ def test_value_fits_its_schema_and_reads_back(alert: Alert) -> None:
     assert event.opened_at == datetime(2026, 11, 1, 10, 0, 0, 1, tzinfo=UTC)
     assert (event.input.topic, event.input.partition, event.input.offset) == ("readings", 3, 99)
     assert (event.model.name, event.model.fingerprint) == ("plant", "sha256:abc")
+    assert event.detector.version == __version__
 
 
 def test_what_is_not_finite_is_null() -> None:

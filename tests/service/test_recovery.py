@@ -414,6 +414,15 @@ def test_nothing_saved_is_a_cold_start_without_a_word(caplog: pytest.LogCaptureF
     assert not caplog.records
 
 
+def test_saved_memories_that_are_gone_are_missed(caplog: pytest.LogCaptureFixture) -> None:
+    """The state topic was lost and created again."""
+    assert Keeper().begin({P0: Restored(17, True, 5, 90, is_own=True)}) == {P0: 17}
+    assert "memories begin anew: none are saved, though this group has judged before" in caplog.text
+    caplog.clear()
+    assert Keeper(interval_s=0.0).begin({P0: Restored(17, True, 5, 90, is_own=True)}) == {P0: 17}
+    assert not caplog.records
+
+
 def test_without_an_interval_what_is_saved_is_left_alone() -> None:
     keeper = Keeper(interval_s=0.0)
     assert keeper.begin(restored(saved_at(), 90)) == {P0: 90}
