@@ -85,7 +85,8 @@ def _value(schema: Mapping[str, Any]) -> str:
         bounds += [f"{words} {schema[bound]}" for bound, words in (("minItems", "at least"), ("maxItems", "at most")) if bound in schema]
         return ", ".join([f"list of {_value(schema['items'])}", *bounds])
     if schema.get("type") == "object":
-        return f"names and their {_value(schema['additionalProperties'])}"
+        values = [schema["additionalProperties"]] if "additionalProperties" in schema else schema["patternProperties"].values()
+        return f"names and their {' or '.join(map(_value, values))}"
     return ", ".join([("secret " if schema.get("writeOnly") else "") + KINDS[schema["type"]], *bounds])
 
 

@@ -13,6 +13,7 @@ from detector.adapters.bundle import load_bundle
 from detector.cli import app
 from detector.codec.snapshots import RowCodec
 from detector.config import Config, load_config
+from detector.config.secrets import SECRET_NAME
 from detector.core.detect import Detector, Settings
 from docs import configuration
 
@@ -60,7 +61,8 @@ def test_every_variable_of_the_environment_that_is_told_sets_its_field() -> None
     assert ("alerts.budget", "DETECTOR_ALERTS__BUDGET", '"1 per stream per week"') in told
     default = load_config(None, environment={})
     for key, name, value in told:
-        if name != "DETECTOR_KAFKA__NAME":
+        # In a mapping each entry has a variable; and text that is secret is taken as it is: it cannot say that there is none.
+        if not name.endswith("__NAME") and (value or not SECRET_NAME.search(key)):
             assert load_config(None, environment={name: value or "null"}) == default, key
     assert set(Config.model_fields) == {key.split(".")[0] for key, *_ in told}
 
