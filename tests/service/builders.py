@@ -15,6 +15,7 @@ import numpy as np
 from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded, Reject
 from detector.config import Service
+from detector.core.acceptance import Acceptance
 from detector.core.alerting import Alert
 from detector.core.detect import Verdicts
 from detector.core.event_time import NEVER, Clocks
@@ -61,7 +62,7 @@ class Judge:
             Alert("", "opened", "score", "evidence", "warning", name, 0, 0, 1, 0, (), at, trace, 0) for (at, name), trace in memory.items()
         ]
 
-    def detect(self, batch: ReadingBatch) -> Verdicts:
+    def detect(self, batch: ReadingBatch, acceptances: Sequence[Acceptance] = ()) -> Verdicts:
         n = len(batch)
         rows = self.states.rows_for(batch)
         slots = self.states.slots_for(batch.partitions)[batch.partition]
