@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from detector.adapters.bundle import load_bundle
     from detector.core.alerting import Alert
-    from detector.core.detect import Detector, Settings, Verdicts
+    from detector.core.detect import Detector, Settings
     from detector.core.readings import Disposition, Partition, ReadingBatch
+    from detector.core.verdicts import Verdicts
 
 __version__ = "0.1.0"
 __all__ = ["Alert", "Detector", "Disposition", "Partition", "ReadingBatch", "Settings", "Verdicts", "__version__", "load_bundle"]
@@ -31,7 +32,7 @@ _ROOM_OF = {
     "Partition": "core.readings",
     "ReadingBatch": "core.readings",
     "Settings": "core.detect",
-    "Verdicts": "core.detect",
+    "Verdicts": "core.verdicts",
     "load_bundle": "adapters.bundle",
 }
 

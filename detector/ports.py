@@ -13,8 +13,8 @@ from typing import Protocol, TypeAlias
 from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded
 from detector.core.alerting import Alert
-from detector.core.detect import Verdicts
 from detector.core.readings import Partition
+from detector.core.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True)

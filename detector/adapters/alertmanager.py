@@ -24,8 +24,8 @@ from detector.codec.alertmanager import AlertmanagerEncoder, Posting
 from detector.codec.readings import Decoded
 from detector.config import Alertmanager
 from detector.core.alerting import Alert
-from detector.core.detect import Verdicts
 from detector.core.readings import Partition
+from detector.core.verdicts import Verdicts
 from detector.ports import Observer, Onward, Vitals
 
 log_line = logging.getLogger(__name__)

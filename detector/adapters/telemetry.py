@@ -30,8 +30,8 @@ from prometheus_client.registry import Collector
 from detector.adapters.watched import JudgedTime, Watched
 from detector.codec.formats import ErrorName
 from detector.codec.readings import Decoded
-from detector.core.detect import Verdicts
 from detector.core.readings import Disposition, StreamNames
+from detector.core.verdicts import Verdicts
 from detector.ports import LATENCY, Observer, Onward, Vitals, WorkerState
 
 READINGS_BUCKETS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000)

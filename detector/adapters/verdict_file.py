@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from detector.adapters.whole_file import WholeFile
 from detector.codec.readings import Decoded
-from detector.core.detect import Verdicts
 from detector.core.readings import Disposition, StreamNames
+from detector.core.verdicts import Verdicts
 from detector.ports import Observer
 
 SCHEMA = pa.schema(

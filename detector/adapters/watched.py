@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.codec.readings import Decoded
-from detector.core.detect import Verdicts
 from detector.core.readings import Disposition, StreamNames
+from detector.core.verdicts import Verdicts
 
 UNKNOWN_US = np.iinfo(np.int64).min
 

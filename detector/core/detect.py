@@ -11,7 +11,7 @@ Steps are cut to STEP_ROWS_MAX rows and padded to STEP_ROWS_MULTIPLE, so that no
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,65 +26,9 @@ from detector.core.readings import Disposition, Partition, ReadingBatch, StreamN
 from detector.core.states import StreamStates
 from detector.core.steps import plan_steps
 from detector.core.threshold import ACCEPTED, judge
+from detector.core.verdicts import Forgotten, Verdicts
 
 SELF_TEST_TRIALS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """A stream whose row was freed. changed_in: as `StreamStates` knew it."""
-
-    slot: int
-    name: bytes
-    changed_in: int
-
-
-@dataclass(frozen=True, slots=True)
-class Verdicts:
-    """What became of each reading of a batch, as columns, in the batch's order.
-
-    disposition       u1[N]     Disposition
-    score             f4[N]     >= 0; NaN where the reading was not judged
-    tail_probability  f8[N]     0..1, how often a normal reading of this stream scores as high; NaN where not judged
-    expected          f4[N, D]  what the model expected, engineering units; NaN where not judged
-    alert             position -> id of the alert that is open after this reading; absent where none is
-    alerts            what opened and closed, in log order
-    changed           i8[R]     rows whose memory the batch changed, repeatedly; some are free meanwhile
-    forgotten         streams whose rows the batch freed
-    threshold         f4[N]     score beyond which the reading opens an alert, or makes an open one worse; NaN where no score could
-    reach             f4[N, D]  how far from `expected` 99 % of normal readings lie at most, engineering units; NaN where not judged
-    """
-
-    disposition: NDArray[np.uint8]
-    score: NDArray[np.float32]
-    tail_probability: NDArray[np.float64]
-    expected: NDArray[np.float32]
-    alert: dict[int, str]
-    alerts: tuple[Alert, ...]
-    changed: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    forgotten: tuple[Forgotten, ...] = ()
-    threshold: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-    reach: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
-
-    def __len__(self) -> int:
-        return len(self.disposition)
-
-    @staticmethod
-    def joined(each: Sequence[Verdicts]) -> Verdicts:
-        """Verdicts on batches that follow one another, as those on one."""
-        starts = np.cumsum([0, *map(len, each)]).tolist()
-        return Verdicts(
-            disposition=np.concatenate([one.disposition for one in each]),
-            score=np.concatenate([one.score for one in each]),
-            tail_probability=np.concatenate([one.tail_probability for one in each]),
-            expected=np.concatenate([one.expected for one in each]),
-            alert={start + at: alert for start, one in zip(starts, each, strict=False) for at, alert in one.alert.items()},
-            alerts=tuple(replace(a, position=start + a.position) for start, one in zip(starts, each, strict=False) for a in one.alerts),
-            changed=np.concatenate([one.changed for one in each]),
-            forgotten=tuple(gone for one in each for gone in one.forgotten),
-            threshold=np.concatenate([one.threshold for one in each]),
-            reach=np.concatenate([one.reach for one in each]),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,22 +149,9 @@ class Detector:
             start = each.place
         return Verdicts.joined([*told, self._detect(batch.take(slice(start, None)))])
 
-    def _no_verdicts(self, n: int) -> Verdicts:
-        """Of so many readings, before anything is known of them."""
-        return Verdicts(
-            disposition=np.zeros(n, np.uint8),
-            score=np.full(n, np.nan, np.float32),
-            tail_probability=np.full(n, np.nan, np.float64),
-            expected=np.full((n, len(self.channels)), np.nan, np.float32),
-            alert={},
-            alerts=(),
-            threshold=np.full(n, np.nan, np.float32),
-            reach=np.full((n, len(self.channels)), np.nan, np.float32),
-        )
-
     def _accept(self, accepted: Acceptance) -> Verdicts:
         """A person's word that a stream is as it should be. Of a stream that has no open alert, or is not known here, it changes nothing."""
-        states, none = self.states, self._no_verdicts(0)
+        states, none = self.states, Verdicts.blank(0, len(self.channels))
         (slot,) = states.slots_for((accepted.partition,)).tolist()
         row = states.row(slot, accepted.stream)
         if row is None or accepted.offset < states.stands_for[row]:
@@ -242,7 +173,7 @@ class Detector:
         """needed: streams of readings that come after this part of a batch; their names must not be forgotten with their memories."""
         n = len(batch)
         rows = self.states.rows_for(batch)
-        verdicts = self._no_verdicts(n)
+        verdicts = Verdicts.blank(n, len(self.channels))
         if n == 0:
             return verdicts
         slots = self.states.slots_for(batch.partitions)[batch.partition]

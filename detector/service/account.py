@@ -11,8 +11,8 @@ import numpy as np
 
 from detector.codec.messages import Messages
 from detector.codec.readings import Decoded, Reject
-from detector.core.detect import Verdicts
 from detector.core.readings import Disposition
+from detector.core.verdicts import Verdicts
 from detector.ports import Vitals
 
 log_line = logging.getLogger(__name__)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.codec.snapshots import MARKER, Marker, RowCodec, encode_marker, key_of
-from detector.core.detect import Detector, Forgotten
+from detector.core.detect import Detector
 from detector.core.event_time import NEVER, Time
+from detector.core.verdicts import Forgotten
 
 
 @dataclass(slots=True)

@@ -18,9 +18,10 @@ import numpy as np
 
 from detector.codec.messages import Messages
 from detector.codec.snapshots import ERA_BYTES, Marker, RowCodec, Saved, decode_state
-from detector.core.detect import Detector, Verdicts
+from detector.core.detect import Detector
 from detector.core.event_time import Time
 from detector.core.readings import Partition
+from detector.core.verdicts import Verdicts
 from detector.errors import LogUnavailable
 from detector.ports import Restored
 from detector.service.ledger import Ledger

@@ -31,8 +31,9 @@ from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded, Reject
 from detector.config import Service
 from detector.core.alerting import Alert
-from detector.core.detect import Detector, Verdicts
+from detector.core.detect import Detector
 from detector.core.readings import Partition
+from detector.core.verdicts import Verdicts
 from detector.errors import CommitAborted, LogUnavailable
 from detector.ports import LATENCY, Log, Observer, Outcome, Vitals, WorkerState
 from detector.service.account import Account, refused

@@ -18,8 +18,8 @@ from detector.adapters.http import HttpServer
 from detector.adapters.telemetry import ERRORS, About, Telemetry
 from detector.codec.readings import Decoded, Reject
 from detector.core.alerting import Alert
-from detector.core.detect import Verdicts
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
+from detector.core.verdicts import Verdicts
 from detector.errors import ConfigError
 from detector.ports import LATENCY, Onward, Vitals, WorkerState
 

@@ -10,8 +10,8 @@ import pytest
 
 from detector.adapters.verdict_file import SCHEMA, VerdictFile
 from detector.codec.readings import Decoded, Reject
-from detector.core.detect import Verdicts
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
+from detector.core.verdicts import Verdicts
 from detector.errors import DataError
 
 NAN = float("nan")

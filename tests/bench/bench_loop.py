@@ -30,7 +30,8 @@ from detector.adapters.telemetry import Telemetry
 from detector.cli import wiring
 from detector.codec.readings import Decoded
 from detector.config import load_config
-from detector.core.detect import Detector, Verdicts
+from detector.core.detect import Detector
+from detector.core.verdicts import Verdicts
 from detector.lab.plant import Plant
 from detector.lab.simulate import encode, simulate
 from detector.ports import Observer, Vitals

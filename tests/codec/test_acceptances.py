@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from detector.codec.acceptances import HEADER, acceptance, with_acceptances
+from detector.codec.framed import FramedReadings, json_reader
 from detector.codec.messages import Messages
 from detector.codec.readings import Decoded, JsonReadings, ReadingFormat
 from detector.core.acceptance import Acceptance
@@ -45,3 +46,12 @@ def test_without_the_mark_a_value_or_a_key_it_is_something_else() -> None:
     assert found.acceptances == ()
     assert [(reject.position, reject.error) for reject in found.rejects] == [(0, "NullValue"), (1, "NullValue"), (2, "NullValue")]
     assert len(found.batch) == 2
+
+
+def test_framed_records_have_no_part_in_it() -> None:
+    def nothing_to_fetch(ids: object) -> dict[int, None]:
+        raise AssertionError("a message without a value names no schema")
+
+    messages = Messages([b"a"], [None], np.zeros(1, np.int32), np.array([7]), np.zeros(1, np.int64), (PARTITION,), lambda _: MARK)
+    readings = FramedReadings(FORMAT, StreamNames(), "JSON", nothing_to_fetch, json_reader)
+    assert with_acceptances(readings.decode(messages), messages).acceptances == (Acceptance(b"a", PARTITION, 7, 0),)

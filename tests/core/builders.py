@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from detector.core.alerting import Alert
-from detector.core.detect import Detector, Settings, Verdicts
+from detector.core.detect import Detector, Settings
 from detector.core.model import Model, Universal
 from detector.core.predictor import Kind, Predictor
 from detector.core.readings import Partition, ReadingBatch
@@ -20,6 +20,7 @@ from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
 from detector.core.states import Column
 from detector.core.threshold import Prior
+from detector.core.verdicts import Verdicts
 
 P0 = Partition("readings", 0)
 SECOND_US = 1_000_000

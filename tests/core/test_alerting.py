@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from detector.core.alerting import CRITICAL_BELOW, alert_id
-from detector.core.detect import Detector, Verdicts
+from detector.core.detect import Detector
 from detector.core.readings import Partition
 from detector.core.scaling import Scaling
+from detector.core.verdicts import Verdicts
 from tests.core.builders import P0, SECOND_US, Log, alerts_of, log_of, model_of, normal_values, run, settings_of
 
 MODEL = model_of(3)

@@ -12,11 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.core.detect import Detector, Verdicts
+from detector.core.detect import Detector
 from detector.core.predictor import Predictor
 from detector.core.readings import Disposition, Partition
 from detector.core.scaling import Scaling
 from detector.core.threshold import EXCESS_KNOWN_MIN, TAIL
+from detector.core.verdicts import Verdicts
 from tests.core.builders import (
     P0,
     SECOND_US,

@@ -17,10 +17,10 @@ from detector.codec.readings import Decoded, Reject
 from detector.config import Service
 from detector.core.acceptance import Acceptance
 from detector.core.alerting import Alert
-from detector.core.detect import Verdicts
 from detector.core.event_time import NEVER, Clocks
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.states import Column, StreamStates
+from detector.core.verdicts import Verdicts
 from detector.ports import Fetched, Observer, Outcome, Release, Restored, Vitals, WorkerState, keep_nothing
 from detector.service.recovery import Recovery
 from detector.service.worker import Worker

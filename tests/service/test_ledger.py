@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.codec.snapshots import MARKER, RowCodec, decode_marker, decode_state
-from detector.core.detect import Forgotten
 from detector.core.event_time import NEVER, Time
 from detector.core.readings import Partition
+from detector.core.verdicts import Forgotten
 from detector.service.ledger import Ledger
 from tests.service.builders import Judge
 

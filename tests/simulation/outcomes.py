@@ -11,8 +11,8 @@ from typing import Any
 
 from detector.codec.messages import Message
 from detector.codec.readings import Decoded
-from detector.core.detect import Verdicts
 from detector.core.readings import Disposition, Partition
+from detector.core.verdicts import Verdicts
 from detector.ports import Observer
 
 REASON = "__connect.errors."
