@@ -36,6 +36,7 @@ import numpy as np
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
+from detector.adapters.kafka_admin import ask_cluster
 from detector.adapters.kafka_client import (
     UNREACHABLE_FIX,
     Delivery,
@@ -179,8 +180,19 @@ class KafkaLog:
         try:
             self._consumer.list_topics(self._topics[0], timeout=ASK_S_MAX)
         except KafkaException as exception:
+            self._ask_why()
             raise LogUnavailable(f"no Kafka broker answers: {kafka_error(exception).str()}", fix=UNREACHABLE_FIX) from None
         self._is_away = False
+
+    def _ask_why(self) -> None:
+        """A client that knows of an outage no longer says why it goes on: another one meets the cause anew.
+
+        raises LogUnavailable  unless that one is answered
+        """
+        try:
+            ask_cluster(self._properties, ASK_S_MAX, quiet)
+        except DetectorError as cause:
+            raise LogUnavailable(str(cause), fix=cause.fix) from None
 
     def _consume(self, messages_max: int, timeout_s: float) -> list[KafkaMessage]:
         """What is there; if nothing is, the first that comes and what came with it. `consume` alone would wait for a full batch."""

@@ -13,7 +13,7 @@ from tests.chaos.disturbances import KINDS, kinds
 from tests.conftest import need_local_kafka
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]
-ROUNDS, BROKEN_ROUNDS, SEED = 15, 2, 1
+ROUNDS, BROKEN_ROUNDS, SEED = 13, 2, 1
 
 
 def test_nothing_is_lost_repeated_or_different(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 
 from tests.simulation.simulate import Chunk, chunk_of
 
-CHUNKS, SEEDS = 20, 100
-LOSSES = 300
+CHUNKS, SEEDS = 20, 60
+LOSSES = 200
 OFTEN = Counter(
     alerts=50_000,
     rows=25_000,
@@ -44,7 +44,7 @@ OFTEN = Counter(
     expiry_unheard=800,
     rebalance=1_500,
 )
-"""What must have happened in all seeds together, at least so often: or they would prove little."""
+"""What must have happened in 2,000 seeds, at least so often, and in fewer accordingly: or they would prove little."""
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +64,11 @@ def test_whatever_happens_nothing_is_lost_and_nothing_repeated(chunks: Callable[
 
 def test_everything_happened_often(chunks: Callable[[int], Chunk]) -> None:
     happened = sum((chunks(chunk)[2] for chunk in range(CHUNKS)), Counter[str]())
-    assert not {name: happened[name] for name, least in OFTEN.items() if happened[name] < least}
+    assert not {name: happened[name] for name, least in OFTEN.items() if happened[name] < least * CHUNKS * SEEDS / 2_000}
 
 
 def test_what_is_taken_away_costs_no_more_than_it_must() -> None:
     _, failures, happened = chunk_of(0, LOSSES, is_losses=True)
     assert not failures, "\n".join(failures)
-    assert all(happened[kind] >= 10 for kind in ("hole", "beyond", "back", "earlier", "forward", "deleted"))
-    assert happened["missed"] > 1_000
+    assert all(happened[kind] >= 6 for kind in ("hole", "beyond", "back", "earlier", "forward", "deleted"))
+    assert happened["missed"] > 600
