@@ -38,9 +38,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 demo: $(VENV)/installed  ## see it work, without Kafka: an embedded broker, a simulated plant, the real service (ARGS="--seed 7")
 	@$(BIN)/detector demo $(ARGS)
 
+# Tests wait for servers half of the time: three processes keep two cores busy, if none of them takes both for a matrix product.
 test: check  ## everything: format, lint, types, layers, all tests, with real servers (Kafka, Prometheus, ...)
 	@$(PARTS) || true
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 parts: $(VENV)/installed-dev  ## the servers and tools that tests run beside Kafka: Prometheus, Alertmanager, a schema registry, helm
 	@$(PARTS)
