@@ -15,7 +15,7 @@ import pytest
 
 from tests.simulation.simulate import Chunk, chunk_of
 
-CHUNKS, SEEDS = 20, 60
+CHUNKS, SEEDS = 20, 45
 LOSSES = 200
 OFTEN = Counter(
     alerts=50_000,
