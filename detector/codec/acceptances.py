@@ -40,5 +40,5 @@ def with_acceptances(decoded: Decoded, messages: Messages) -> Decoded:
         Acceptance(messages.key[at] or b"", messages.partitions[messages.partition[at]], int(messages.offset[at]), int(place))
         for at, place in zip(marked, places.tolist(), strict=True)
     )
-    rejects = tuple(reject for reject in decoded.rejects if reject.position not in set(marked))
-    return replace(decoded, rejects=rejects, acceptances=found)
+    no_rejects = frozenset(marked)
+    return replace(decoded, rejects=tuple(each for each in decoded.rejects if each.position not in no_rejects), acceptances=found)

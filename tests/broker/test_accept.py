@@ -13,7 +13,7 @@ import pytest
 
 from detector.adapters.kafka_io import TopicWriter
 from detector.cli import main
-from tests.broker.test_run import Service, alerts_on, start  # noqa: F401 - a fixture
+from tests.broker.service import Service, alerts_on
 
 pytestmark = pytest.mark.broker
 STREAM, PARTITIONS, FAULT, READINGS = "plant1/pump07", 2, 600, 700
@@ -40,7 +40,7 @@ def told(alert: dict[str, Any]) -> dict[str, Any]:
 def test_what_a_person_accepts_is_closed_for_every_group_that_reads_it(
     kafka: str,
     make_topic: Callable[..., str],
-    start: Callable[[list[str]], Service],  # noqa: F811
+    start: Callable[[list[str]], Service],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

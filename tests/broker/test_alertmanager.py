@@ -18,7 +18,7 @@ import pytest
 from detector.adapters.kafka_io import TopicWriter
 from detector.cli import main
 from tests.broker.alertmanagers import AlertmanagerServer, Receiver, wait_for
-from tests.broker.test_run import Service
+from tests.broker.service import Service
 from tests.conftest import need_part
 
 pytestmark = pytest.mark.broker
@@ -79,21 +79,6 @@ def alertmanager(tmp_path: Path, receiver: Receiver) -> Iterator[AlertmanagerSer
     server = AlertmanagerServer(tmp_path / "alertmanager", receiver)
     yield server
     server.stop()
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[list[str]], Service]]:
-    services: list[Service] = []
-
-    def start(options: list[str]) -> Service:
-        services.append(Service(options, tmp_path))
-        return services[-1]
-
-    yield start
-    for service in services:
-        if service.process.poll() is None:
-            service.process.kill()
-            service.process.wait()
 
 
 def told(service: Service, event: str) -> list[dict[str, Any]]:

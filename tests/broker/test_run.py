@@ -2,110 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import re
 import signal
-import subprocess
-import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from detector.adapters.kafka_io import TopicReader, TopicWriter
+from detector.adapters.kafka_io import TopicWriter
 from detector.cli import main
 from detector.core.readings import Partition
 from tests.broker.members import settle
+from tests.broker.service import Service, alerts_on, essence
 
 pytestmark = pytest.mark.broker
 PATIENCE_S = 60.0
-
-
-class Service:
-    """A running `detector run`."""
-
-    def __init__(self, options: list[str], folder: Path) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
-        environment |= {
-            "DETECTOR_HTTP__PORT": "0",
-            "DETECTOR_HTTP__HOST": "127.0.0.1",
-            "DETECTOR_SERVICE__BACKOFF_MS_MAX": "1000",
-            "COLUMNS": "200",
-        }
-        self.log = folder / f"{uuid.uuid4().hex}.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "detector", "run", *options], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
-            )
-        self.screen = ""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.screen += line
-            if found := re.search(r"http://localhost:(\d+)/metrics|http://127\.0\.0\.1:(\d+)/metrics", line):
-                self.port = int(found[1] or found[2])
-                break
-        else:
-            pytest.fail(f"it ended with {self.process.wait()}: {self.screen}\n{self.log.read_text()}")
-
-    def get(self, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-
-    def metrics(self) -> dict[str, float]:
-        """Name -> value, summed over labels."""
-        values: dict[str, float] = {}
-        for family in text_string_to_metric_families(self.get("/metrics")[1]):
-            for sample in family.samples:
-                values[sample.name] = values.get(sample.name, 0) + sample.value
-        return values
-
-    def wait_for(self, what: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not what():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, f"{self.metrics()}\n{self.log.read_text()}"
-            time.sleep(0.05)
-
-    def end(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[list[str]], Service]]:
-    services: list[Service] = []
-
-    def start(options: list[str]) -> Service:
-        services.append(Service(options, tmp_path))
-        return services[-1]
-
-    yield start
-    for service in services:
-        if service.process.poll() is None:
-            service.process.kill()
-            service.process.wait()
-
-
-def alerts_on(kafka: str, topic: str) -> list[dict[str, Any]]:
-    with TopicReader({"bootstrap.servers": kafka}, topic) as reader:
-        return [json.loads(value or b"null") for batch in reader.batches() for value in batch.value]
-
-
-def essence(alert: dict[str, Any]) -> tuple[Any, ...]:
-    """What does not depend on where the readings came from."""
-    return tuple(alert[name] for name in ("status", "kind", "stream", "opened_at", "event_time", "score", "tail_probability"))
 
 
 def test_from_a_reading_on_kafka_to_an_alert_on_kafka(

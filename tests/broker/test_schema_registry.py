@@ -36,7 +36,7 @@ from detector.codec.messages import Messages
 from detector.config import Config
 from detector.core.readings import Partition, StreamNames
 from tests.broker.registry import Registry
-from tests.broker.test_run import Service, alerts_on, essence, start  # noqa: F401 - a fixture
+from tests.broker.service import Service, alerts_on, essence
 from tests.chaos.proxy import Mode, Proxies
 
 pytestmark = pytest.mark.broker
@@ -145,7 +145,7 @@ def test_alerts_are_those_of_the_recording_in_every_format(
     kafka: str,
     registry: Registry,
     make_topic: Callable[..., str],
-    start: Callable[[list[str]], Service],  # noqa: F811
+    start: Callable[[list[str]], Service],
     small_bundle: Path,
     plant_recording: Path,
     expected: list[dict[str, Any]],
@@ -198,7 +198,7 @@ def test_it_waits_for_a_registry_that_went_away(
     registry: Registry,
     network: Proxies,
     make_topic: Callable[..., str],
-    start: Callable[[list[str]], Service],  # noqa: F811
+    start: Callable[[list[str]], Service],
     small_bundle: Path,
     tmp_path: Path,
 ) -> None:

@@ -19,7 +19,7 @@ from deploy.grafana.asked import Panel, Prometheus, QueryError, panels, selector
 from detector.adapters.kafka_io import TopicWriter
 from detector.adapters.kafka_topics import Topic, create_topics
 from detector.cli import main
-from tests.broker.test_run import Service
+from tests.broker.service import Service
 from tests.conftest import need_part
 from tests.deploy.prometheus import SCRAPE_S, prometheus
 
