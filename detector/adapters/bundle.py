@@ -26,11 +26,11 @@ import detector
 from detector.core.model import Model, Universal
 from detector.core.predictor import Predictor
 from detector.core.scaling import Scaling
-from detector.core.scoring import TYPICAL, BandScorer
+from detector.core.scoring import BEFORE, BandScorer
 from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
 
-VERSION = 2
+VERSION = 3
 ANY = "any"
 MANIFEST, TENSORS, PICTURE = "manifest.json", "tensors.safetensors", "training.png"
 
@@ -164,7 +164,7 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
         is_universal = channels == ANY
         network = Predictor(1 if is_universal else len(channels), manifest["hidden"], manifest["layers"], manifest["kind"])
         network.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in part("weight.").items()})
-        scorer, prior = BandScorer(**(TYPICAL | part("scorer."))), Prior(**manifest["prior"])
+        scorer, prior = BandScorer(**(BEFORE | part("scorer."))), Prior(**manifest["prior"])
         if is_universal:
             return Universal(name, fingerprint, network.eval(), scorer, prior)
         return Model(

@@ -8,11 +8,9 @@ stream that is gone for good is forgotten in time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from detector.core.frozen import KNOWN, YES
 from detector.core.readings import Partition, ReadingBatch
 
 
@@ -42,19 +40,3 @@ class Acceptance:
             item=one,
             partitions=(self.partition,),
         )
-
-
-def accept_level(row: int, states: Any) -> None:
-    """The level of a row's open alert becomes normal, as by its age (`threshold`)."""
-    states["q_fast"][row] = states["q_slow"][row] = max(states["regime"][row], states["q_slow"][row])
-    states["evidence"][row] = 0.0
-    states["is_open"][row] = 0
-
-
-def accept_stillness(row: int, states: Any) -> None:
-    """The runs of a row's frozen channels become normal, as by their alert's age (`frozen`)."""
-    still = states["frozen"][row] == YES
-    states["held_max_us"][row][still] = np.maximum(states["held_max_us"][row], states["run_us"][row])[still]
-    states["frozen_before"][row][still] = 0
-    states["frozen"][row][still] = KNOWN
-    states["is_frozen"][row] = 0

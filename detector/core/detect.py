@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.core import alerting, event_time, frozen, parts, silence
-from detector.core.acceptance import Acceptance, accept_level, accept_stillness
+from detector.core import alerting, event_time, frozen, parts, silence, threshold
+from detector.core.acceptance import Acceptance
 from detector.core.alerting import Alert, Alerting, Judged
 from detector.core.model import Model
 from detector.core.predictor import STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.states import StreamStates
 from detector.core.steps import plan_steps
-from detector.core.threshold import ACCEPTED, judge
+from detector.core.threshold import ACCEPTED
 from detector.core.verdicts import Forgotten, Verdicts
 
 SELF_TEST_TRIALS = 8
@@ -160,10 +160,10 @@ class Detector:
         batch = accepted.as_reading(self.names[accepted.stream], event_time_us, len(self.channels))
         alerts = []
         if states["is_frozen"][row]:
-            accept_stillness(row, states)
+            frozen.accept(row, states)
             alerts.append(self._alerting.unscored(batch, 0, row, event_time_us, "accepted", "frozen"))
         if states["is_open"][row]:
-            accept_level(row, states)
+            threshold.accept(row, states)
             alerts.append(self._alerting.ended(batch, 0, row, event_time_us, "accepted"))
             of_row, event = np.array([row], np.int32), np.array([ACCEPTED], np.uint8)
             self.model.scaling.learn(of_row, batch.value, batch.value, batch.value, event, states)
@@ -223,7 +223,7 @@ class Detector:
         expected = self._advance(rows, x)
         e = units.residuals(x, expected)
         score = self.model.scorer.score(rows, value, x, e, states, units.usual)
-        p, event, threshold = judge(
+        p, event, limit = threshold.judge(
             rows, score, time_us, walk.order.interval_us[at], states,
             settings.budget_period_us, settings.warmup_readings, settings.accept_after_us or 0.0, self.model.prior,
         )  # fmt: skip
@@ -231,7 +231,7 @@ class Detector:
         verdicts.score[position] = score
         verdicts.tail_probability[position] = p
         verdicts.expected[position] = unscaled = units.unscaled(expected)
-        verdicts.threshold[position] = threshold
+        verdicts.threshold[position] = limit
         verdicts.reach[position] = self.model.reach(units)
         teaches = (event == 0) & (states["is_open"][rows] == 0)
         turn, about = frozen.judge(

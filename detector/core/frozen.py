@@ -84,6 +84,7 @@ def columns(channels: int) -> dict[str, Column]:
 
 
 STATE = tuple(columns(1))[:-2]
+ACCEPTING = ("run_us", "held_max_us", "frozen", "frozen_before", "is_frozen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,22 @@ def judge(
     _judge(rows, value, event_time_us, step_us, interval_us, teaches, rule, stillness.same_max,
            states["same"], *columns, event, about)  # fmt: skip
     return event, about
+
+
+def accept(row: int, states: Any) -> None:
+    """The runs of a row's frozen channels become normal now, by a person's word."""
+    _accept(row, *(states[name] for name in ACCEPTING))
+
+
+@njit(cache=True)
+def _accept(r, run, held_max, frozen, frozen_before, is_frozen):  # type: ignore[no-untyped-def]
+    """End an alert, its channels' runs being usual from now on."""
+    is_frozen[r] = 0
+    for k in range(frozen.shape[1]):
+        if frozen[r, k] == YES:
+            frozen[r, k] = KNOWN
+            frozen_before[r, k] = 0
+            held_max[r, k] = max(held_max[r, k], run[r, k])
 
 
 @njit(cache=True)
@@ -180,9 +197,4 @@ def _judge(  # type: ignore[no-untyped-def]
             is_frozen[r] = 0
         elif was_open and event_time_us[i] - frozen_at_us[r] >= (accept_after_us if accept_after_us > 0 else ACCEPT_INTERVALS * interval):
             event_out[i] = ACCEPTED
-            is_frozen[r] = 0
-            for k in range(value.shape[1]):
-                if frozen[r, k] == YES:
-                    frozen[r, k] = KNOWN
-                    frozen_before[r, k] = 0
-                    held_max[r, k] = max(held_max[r, k], run[r, k])
+            _accept(r, run, held_max, frozen, frozen_before, is_frozen)

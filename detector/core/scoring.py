@@ -7,7 +7,11 @@ No single smoothing suits spikes, drifts, broken correlations and faults of time
     joint    EWMA.1 of log1p(|W_e E|^2 / q99), E: the fast band of the residuals, whitened
     slow     EWMA.03 of the mean over channels of |e| / q99
 
-    bands of a signal v with M_a its EWMA of rate a:  v - M.3,  M.3 - M.1,  M.1 - M.03,  M.03
+    bands of a signal v with M_a its EWMA of rate a:  v - M.3,  M.3 - M.1,  M.1 - M.03,  M.03 - level
+
+The level is 0 at first, the mean of training, and follows the readings slowly, as an EWMA of rate .001: a plant that drifts away from
+where it was trained stays as well watched as it was. While an alert is open it stands still, so that a lasting fault does not become
+normal; once accepted, it does.
 
 Added as they are they drown each other: the bands' own scatter on normal readings hides a small but lasting rise of the residuals, which
 is all that a fault of time may show. So each says how far it is beyond what is normal for it, and a fifth how long nothing has moved:
@@ -40,11 +44,12 @@ CALIBRATED = TERMS[:4]
 """Terms that are counted from their middle; a run is by itself a share of the longest normal one."""
 
 MIDDLE, HIGH = 0.5, 0.99
-TYPICAL = {
+BEFORE = {
+    "level_rate": np.zeros(1, np.float32),
     "middle": np.array([0.3, 0.3, 0.2, 0.3], np.float32),
     "width": np.array([0.36, 0.14, 0.11, 0.06], np.float32),
 }
-"""Stands in for what a bundle of version 1 did not measure: as on simulated plants."""
+"""Stands in for what older bundles lack. Version 2 had no level that follows; version 1 did not measure the terms: as on simulated plants."""
 SETTLED_READINGS = 50
 """Of each stream, from here on all readings calibrate the terms, those that weights saw as well: a 99 % quantile needs many."""
 NARROWEST = 1e-3
@@ -52,6 +57,9 @@ NARROWEST = 1e-3
 PER_CHANNEL = ("band_scale", "error_scale", "error_fast", "same_max", "gone_max")
 WHITENINGS = ("band_white", "error_white")
 """What of a `BandScorer` has an entry per channel, and what joins channels; the rest is about terms."""
+LEVEL_RATE = 1e-3
+"""What a fleet's level follows with. Ten times as fast, faults of hundreds of readings are learned before they end; a tenth, drifts are
+not followed. Measured in docs/evaluation.md."""
 SHRINK_BANDS = 0.05
 SHRINK_ERRORS = 0.1
 SCALE_FLOOR = 0.01
@@ -76,6 +84,7 @@ MEASURED_IN_TRAINING = Usual()
 class BandScorer:
     """The score and what it was fitted with.
 
+    level_rate   f4[1]        at which the level follows; 0 where the scaling follows it, and in bundles of before version 3
     band_scale   f4[4, D]     99 % quantile of each band's absolute values
     band_white   f4[4 D, 4 D] lower triangular
     band_q99     f4[1]        of the whitened square
@@ -89,6 +98,7 @@ class BandScorer:
     width        f4[4]        distance of the 99 % quantile from it
     """
 
+    level_rate: F4
     band_scale: F4
     band_white: F4
     band_q99: F4
@@ -111,15 +121,17 @@ class BandScorer:
         return len(self.error_scale)
 
     def columns(self) -> dict[str, Column]:
-        """What is remembered per stream."""
+        """What is remembered per stream, and where an alert is open, which only the alarm changes."""
         d = self.channels
         return {
             "bands": Column("f4", (len(RATES), d), np.nan),
+            "level": Column("f4", (d,)),
             "error_band": Column("f4", (d,)),
             "terms": Column("f4", (3,)),
             "value_last": Column("f4", (d,), np.nan),
             "same": Column("i4", (d,)),
             "gone": Column("i4", (d,)),
+            "is_open": Column("u1"),
         }
 
     def score(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> F4:
@@ -141,8 +153,11 @@ class BandScorer:
 
     def of_one_stream(self, value: F4, x: F4, e: F4, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
         """As `judged`, of one stream's readings in order, from an empty memory: f4[T], f4[T, 5]."""
-        states = {name: column.array(1) for name, column in self.columns().items()}
-        return self.judged(np.zeros(len(x), np.int32), value, x, e, states, usual)
+        return self.judged(np.zeros(len(x), np.int32), value, x, e, self._alone(), usual)
+
+    def _alone(self) -> dict[str, NDArray[Any]]:
+        """An empty memory of one stream."""
+        return {name: column.array(1) for name, column in self.columns().items()}
 
     def _measured(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual) -> F4:
         """Terms before they are calibrated, f4[B, 5]."""
@@ -150,9 +165,9 @@ class BandScorer:
         count = 1 if usual is MEASURED_IN_TRAINING else len(rows)
         sizes = np.full((count, BANDS, self.channels), usual.bands, np.float32)
         runs = np.full((count, self.channels), usual.run, np.float32)
-        columns = (states[name] for name in ("bands", "error_band", "terms", "value_last", "same", "gone"))
+        columns = (states[name] for name in self.columns())
         measure(
-            rows, value, x, e, sizes, runs, *columns, self.band_scale, self.band_white, self.band_q99,
+            rows, value, x, e, sizes, runs, *columns, self.level_rate, self.band_scale, self.band_white, self.band_q99,
             self.error_scale, self.error_fast, self.error_white, self.error_q99, self.same_max, self.gone_max, terms,
         )  # fmt: skip
         return terms
@@ -163,7 +178,8 @@ class BandScorer:
         row, x f4[D], e f4[D], usual as in `score`, of one reading: the one just scored
         """
         bands = np.zeros((BANDS, self.channels), np.float32)
-        bands_of(np.where(np.isnan(x), states["bands"][row][0], x), states["bands"][row], self.band_scale, bands)
+        means, level = states["bands"][row], states["level"][row]
+        bands_of(np.where(np.isnan(x), means[0], x), means, level, self.band_scale, bands)
         bands = (bands / usual.bands).reshape(BANDS, -1)
         same_max = self.same_max * np.ravel(usual.run)
         runs = np.maximum(states["same"][row] / same_max, states["gone"][row] / self.gone_max)
@@ -188,10 +204,11 @@ class BandScorer:
         values, xs  per stream f4[T, D]: engineering units and scaled; no weight depends on these bands, so any stream will do
         es          f4[T, D] residuals of the last of these streams
         starts      per stream of `es` its first reading that counts: no weight saw the rest, and the memory is no longer empty
-        usual       per stream f4[T, 4 D]: usual size of the bands, where every stream has its own
+        usual       per stream f4[T, 4 D]: usual size of the bands, where every stream has its own; its scaling then follows its level
         """
         d = xs[0].shape[1]
-        bands = np.concatenate([band_signals(x) for x in xs])
+        level_rate = np.array([LEVEL_RATE if usual is None else 0.0], np.float32)
+        bands = np.concatenate([band_signals(x, level_rate[0]) for x in xs])
         bands /= 1.0 if usual is None else np.concatenate(usual)
         errors = np.concatenate([e[start:] for e, start in zip(es, starts, strict=True)])
         fast = np.concatenate([fast_band(e)[start:] for e, start in zip(es, starts, strict=True)])
@@ -200,6 +217,7 @@ class BandScorer:
         band_white, error_white = _whitening(bands, SHRINK_BANDS), _whitening(fast, SHRINK_ERRORS)
         same, gone = (np.max(runs, axis=0) for runs in zip(*(longest_runs(value) for value in values), strict=True))
         scorer = BandScorer(
+            level_rate=level_rate,
             band_scale=band_scale.reshape(BANDS, d),
             band_white=band_white,
             band_q99=_q99(((bands @ band_white.T) ** 2).mean(axis=1)),
@@ -221,10 +239,8 @@ class BandScorer:
         """The same with `middle` and `width` as these streams have them."""
         measured = []
         for value, x, e, start, sizes in zip(values, xs, es, starts, usual, strict=True):
-            states = {name: column.array(1) for name, column in self.columns().items()}
-            measured.append(
-                self._measured(np.zeros(len(x), np.int32), value, x, e, states, sizes)[min(start, SETTLED_READINGS) :]
-            )  # one stream, in order
+            found = self._measured(np.zeros(len(x), np.int32), value, x, e, self._alone(), sizes)  # one stream, in order
+            measured.append(found[min(start, SETTLED_READINGS) :])
         middle, high = np.quantile(np.concatenate(measured)[:, : len(CALIBRATED)], [MIDDLE, HIGH], axis=0)
         width = np.maximum(high - middle, np.maximum(NARROWEST * np.abs(high), 1e-6))
         return replace(self, middle=middle.astype(np.float32), width=width.astype(np.float32))

@@ -15,13 +15,21 @@ WEIGHTS = np.array([2.0, 1.0, 1.0, 1.0, 1.0])
 
 
 @njit(cache=True)
-def bands_of(x, means, scale, out):  # type: ignore[no-untyped-def]
-    """The four bands of one reading, each divided by its scale. means [3, D]; out [4, D]."""
+def bands_of(x, means, level, scale, out):  # type: ignore[no-untyped-def]
+    """The four bands of one reading, each divided by its scale. means [3, D]; level [D]; out [4, D]."""
     for k in range(x.shape[0]):
         out[0, k] = (x[k] - means[0, k]) / scale[0, k]
         out[1, k] = (means[0, k] - means[1, k]) / scale[1, k]
         out[2, k] = (means[1, k] - means[2, k]) / scale[2, k]
-        out[3, k] = means[2, k] / scale[3, k]
+        out[3, k] = (means[2, k] - level[k]) / scale[3, k]
+
+
+@njit(cache=True)
+def follow(x, level, rate):  # type: ignore[no-untyped-def]
+    """Let the level of one stream follow its readings; missing ones do not move it."""
+    for k in range(x.shape[0]):
+        if not np.isnan(x[k]):
+            level[k] += rate * (x[k] - level[k])
 
 
 @njit(cache=True)
@@ -48,8 +56,8 @@ def _square(white, f):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def measure(  # type: ignore[no-untyped-def]
     rows, value, x, e, sizes, runs,
-    bands, error_band, terms, value_last, same, gone,
-    band_scale, band_white, band_q99, error_scale, error_fast, error_white, error_q99, same_max, gone_max,
+    bands, level, error_band, terms, value_last, same, gone, is_open,
+    level_rate, band_scale, band_white, band_q99, error_scale, error_fast, error_white, error_q99, same_max, gone_max,
     out,
 ):  # fmt: skip
     d = x.shape[1]
@@ -87,7 +95,9 @@ def measure(  # type: ignore[no-untyped-def]
                 top1, top2 = size, top1
             elif size > top2:
                 top2 = size
-        bands_of(seen, bands[r], band_scale, f)
+        bands_of(seen, bands[r], level[r], band_scale, f)
+        if is_open[r] == 0:
+            follow(x[i], level[r], level_rate[0])
         usual = sizes[own].reshape(4 * d)
         for k in range(4 * d):
             flat[k] = 0.0 if np.isnan(flat[k]) else flat[k] / usual[k]  # NaN: a channel that has never been seen
@@ -116,18 +126,20 @@ def calibrate(terms, middle, width, score):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def band_signals(x):  # type: ignore[no-untyped-def]
-    """The bands of one stream, not yet scaled: x f4[T, D] -> f4[T, 4 D]. For fitting."""
+def band_signals(x, level_rate):  # type: ignore[no-untyped-def]
+    """The bands of one stream, not yet scaled: x f4[T, D] -> f4[T, 4 D]. For fitting; level_rate f4."""
     t_end, d = x.shape
     unit = np.ones((4, d), np.float32)
     means = np.full((3, d), np.nan, np.float32)
+    level = np.zeros(d, np.float32)
     seen = np.empty(d, np.float32)
     out = np.zeros((t_end, 4, d), np.float32)
     for t in range(t_end):
         move(x[t], means, RATES)
         for k in range(d):
             seen[k] = means[0, k] if np.isnan(x[t, k]) else x[t, k]
-        bands_of(seen, means, unit, out[t])
+        bands_of(seen, means, level, unit, out[t])
+        follow(x[t], level, level_rate)
     flat = out.reshape(t_end * 4 * d)
     for i in range(flat.shape[0]):
         if np.isnan(flat[i]):

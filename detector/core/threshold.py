@@ -4,11 +4,15 @@ A running quantile q of the score and the mean excess m over it say how strange 
 CUSUM of the excess. It opens an alert when it passes a threshold that the stream's account raises after every alert and calm readings
 pay back, so that a stated budget, one false alert per N readings, holds while the series drifts.
 
-    L = max(1, ln(.05 N));  h0 = max(1, .9 L^2)
+    L = max(1, ln(.05 N));  h0 = max(1, .85 L^2)
     z = (u - q) / b,  q = max(q_fast, q_slow);  C = max(0, C + clip(z, -6, 6) + 30 max(0, z - extreme))
     extreme = max(7, (L + 4) m / b)
-    open when C > h0 (1 + account);  close when 30 readings in a row were calm (z <= .5), or when the alert is accepted
-    account += .2 when one opens or gets worse, -= .2 / N at every calm reading, within -.9 .. 10
+    open when C > h0 (1 + account + recent);  close when 30 readings in a row were calm (z <= .5), or when the alert is accepted
+    account += .05 when one opens or gets worse, += .3 when one is accepted, -= .05 / N at every calm reading, within -.9 .. 10
+    recent  += 1 when one opens or gets worse, and is forgotten over N / 30 readings
+
+What an alert costs is mostly soon forgotten: faults that are rare do not make a stream deaf to the next one, while what opens alerts
+again and again, a rhythm that training never saw, has to be stranger each time. An alert whose level turned out to be normal costs more.
 
 The threshold that people see is a score: the one beyond which this reading, with what has gathered before it, opens an alert. It comes
 down while evidence gathers.
@@ -59,10 +63,12 @@ QUIET_READINGS = 30
 SETTLING_READINGS = 30
 """So many readings a fault is given to show its own level, before what exceeds it counts as a second one."""
 ACCEPT_READINGS = 2_000
-LEVEL = 0.9
+LEVEL = 0.85
 """Of the evidence that opens an alert, as a share of L^2."""
-PRICE, ACCOUNT_MIN, ACCOUNT_MAX = 0.2, -0.9, 10.0
-"""What an alert adds to the account, and N calm readings pay back; and the account's bounds."""
+PRICE, PRICE_ACCEPTED, ACCOUNT_MIN, ACCOUNT_MAX = 0.05, 0.3, -0.9, 10.0
+"""What an alert adds to the account, and N calm readings pay back; what it adds when it had to be accepted; and the account's bounds."""
+PRICE_RECENT, RECENT_SHARE, RECENT_READINGS_MIN = 1.0, 30.0, 30.0
+"""What an alert adds for a while, and that while: this part of N, and at least so many readings."""
 RATE_FAST, RATE_SLOW, RATE_EXCESS = 0.03, 0.005, 0.02
 RATE_SETTLING, RATE_FAULT = 0.5, 0.1
 COLD_READINGS = 30
@@ -125,6 +131,7 @@ class Prior:
             "variance": Column("f8"),
             "evidence": Column("f8"),
             "account": Column("f8"),
+            "recent": Column("f8"),
             "regime": Column("f8"),
             "since": Column("i4"),
             "quiet": Column("i4"),
@@ -136,6 +143,7 @@ class Prior:
 
 
 STATE = tuple(Prior(1.0, 1.0).columns())
+ACCEPTING = ("q_fast", "q_slow", "account", "regime", "evidence", "is_open")
 
 
 def judge(
@@ -177,6 +185,20 @@ def judge(
     return p, event, threshold
 
 
+def accept(row: int, states: Any) -> None:
+    """The level of a row's open alert becomes normal now, by a person's word."""
+    _accept(row, *(states[name] for name in ACCEPTING))
+
+
+@njit(cache=True)
+def _accept(r, q_fast, q_slow, account, regime, evidence, is_open):  # type: ignore[no-untyped-def]
+    """End an alert, its level being the stream's own from now on."""
+    q_fast[r] = q_slow[r] = max(regime[r], q_slow[r])
+    account[r] = min(account[r] + PRICE_ACCEPTED, ACCOUNT_MAX)
+    evidence[r] = 0.0
+    is_open[r] = 0
+
+
 @njit(cache=True)
 def _tail_probability(u, q, b):  # type: ignore[no-untyped-def]
     """Exponential above the quantile (mean excess b), exponential below it through p(0) = 1."""
@@ -192,9 +214,9 @@ def _level(n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def evidence_to_open(n, account):  # type: ignore[no-untyped-def]
-    """Evidence that opens an alert, for a budget of one in n readings."""
-    return max(1.0, max(1.0, LEVEL * _level(n) ** 2) * (1.0 + account))
+def evidence_to_open(n, price):  # type: ignore[no-untyped-def]
+    """Evidence that opens an alert, for a budget of one in n readings; price: account and recent together."""
+    return max(1.0, max(1.0, LEVEL * _level(n) ** 2) * (1.0 + price))
 
 
 @njit(cache=True)
@@ -222,7 +244,7 @@ def _moments(u, k, mean, variance):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _judge(  # type: ignore[no-untyped-def]
     rows, score, event_time_us, interval_us, budget_period_us, warmup_readings, accept_after_us, prior,
-    seen, q_fast, q_slow, excess, q_fast_before, q_slow_before, excess_before, unit, unit_before, mean, variance, evidence, account, regime, since, quiet, worst_p, opened_at_us, level_at_us, is_open,
+    seen, q_fast, q_slow, excess, q_fast_before, q_slow_before, excess_before, unit, unit_before, mean, variance, evidence, account, recent, regime, since, quiet, worst_p, opened_at_us, level_at_us, is_open,
     p_out, event_out, threshold_out,
 ):  # fmt: skip
     for i in range(rows.shape[0]):
@@ -242,7 +264,8 @@ def _judge(  # type: ignore[no-untyped-def]
                 excess_before[r], unit_before[r] = excess[r], b
             usual = regime[r] if was_open else q
             extreme = max(EXTREME, (_level(n) + RARE) * excess[r] / b)
-            limit = evidence_to_open(n, account[r])
+            limit = evidence_to_open(n, account[r] + recent[r])
+            recent[r] -= recent[r] / max(n / RECENT_SHARE, RECENT_READINGS_MIN)
             if not was_open or since[r] >= SETTLING_READINGS:
                 threshold_out[i] = usual + b * _over_needed(limit - evidence[r], extreme)
             evidence[r] = _gathered(evidence[r], (u - usual) / b, extreme)
@@ -256,12 +279,12 @@ def _judge(  # type: ignore[no-untyped-def]
                 event_out[i] = QUIET
             elif (age_us >= accept_after_us) if accept_after_us > 0 else (since[r] >= ACCEPT_READINGS):
                 event_out[i] = ACCEPTED
-                q_fast[r] = q_slow[r] = max(regime[r], q_slow[r])
+                _accept(r, q_fast, q_slow, account, regime, evidence, is_open)
             elif since[r] > SETTLING_READINGS and is_evident:
                 event_out[i] = WORSE
-            if event_out[i] == QUIET or event_out[i] == ACCEPTED:
+            if event_out[i] == QUIET:
                 is_open[r] = 0
-            else:
+            elif event_out[i] != ACCEPTED:
                 is_settling = since[r] <= SETTLING_READINGS
                 regime[r] += (RATE_SETTLING if is_settling else RATE_FAULT) * b * ((1.0 if u > regime[r] else 0.0) - TAIL)
                 if is_settling:
@@ -277,6 +300,7 @@ def _judge(  # type: ignore[no-untyped-def]
             since[r] = quiet[r] = 0
             regime[r] = u
             account[r] = min(account[r] + PRICE, ACCOUNT_MAX)
+            recent[r] = min(recent[r] + PRICE_RECENT, ACCOUNT_MAX)
         if event_out[i] != 0 and event_out[i] != OPENED:
             evidence[r] = 0.0
 

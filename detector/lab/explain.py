@@ -24,7 +24,7 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
              `output`, `cell`, `hidden` f4[T, L, H], where every channel has a memory of its own f4[T, L, D H]
     """
     network = model.predictor.eval().network
-    columns = model.scaling.columns() | model.scorer.columns() | {"is_open": Column("u1"), "evidence": Column("f8")}
+    columns = model.scaling.columns() | model.scorer.columns() | {"evidence": Column("f8")}
     states, row, event = {name: column.array(1) for name, column in columns.items()}, np.zeros(1, np.int32), np.zeros(1, np.uint8)
     h, c, last = network.state(value.shape[1] // network.channels)
     told: list[tuple[F4, F4, F4]] = []

@@ -31,7 +31,9 @@ LENGTHS = (512, 1_024, 2_048, 4_096)
 LEARNING_RATE_MIN = 5e-5
 ONE = np.ones(1, np.float32)
 FOUR = np.ones(4, np.float32)
-PLAIN = BandScorer(np.ones((BANDS, 1), np.float32), np.eye(BANDS, dtype=np.float32), ONE, ONE, ONE, ONE[None], ONE, ONE, ONE, FOUR, FOUR)
+PLAIN = BandScorer(
+    0 * ONE, np.ones((BANDS, 1), np.float32), np.eye(BANDS, dtype=np.float32), ONE, ONE, ONE, ONE[None], ONE, ONE, ONE, FOUR, FOUR
+)
 """A score with nothing measured: it moves the memories of a score before there is one."""
 SETTLED = 200
 """Calibration leaves out so many readings of a series: its memory and its scales are still young there."""
@@ -82,7 +84,7 @@ def walk(values: F4, predictor: Predictor | None = None) -> Walked:
     values  f4[S, T]; S a multiple of STEP_ROWS_MULTIPLE where there is a predictor of one channel
     """
     scaling, (series, readings) = RunningScaling(1), values.shape
-    columns = scaling.columns() | PLAIN.columns() | {"is_open": Column("u1"), "evidence": Column("f8")}
+    columns = scaling.columns() | PLAIN.columns() | {"evidence": Column("f8")}
     states = {name: column.array(series) for name, column in columns.items()}
     rows, event = np.arange(series, dtype=np.int32), np.zeros(series, np.uint8)
     h = np.zeros((series, predictor.layers, predictor.hidden) if predictor else (0,), np.float32)

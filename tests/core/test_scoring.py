@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -48,7 +50,7 @@ def shares_at(scaling: Scaling, scorer: BandScorer, value: F4) -> F4:
 def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64]:
     """The score as its documentation writes it, in float64, one stream."""
     t_end, d = x.shape
-    means, slow = np.full((3, d), np.nan), np.zeros(d)
+    means, level, slow = np.full((3, d), np.nan), np.zeros(d), np.zeros(d)
     top_mean = joint_mean = slow_mean = 0.0
     same, gone, last = np.zeros(d), np.zeros(d), np.full(d, np.nan)
     out = np.empty(t_end)
@@ -57,7 +59,8 @@ def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64
         for j, rate in enumerate(RATES):
             means[j, here] = np.where(np.isnan(means[j]), x[t], means[j] + rate * (x[t] - means[j]))[here]
         seen = np.where(here, x[t], means[0])
-        bands = np.stack((seen - means[0], means[0] - means[1], means[1] - means[2], means[2])) / scorer.band_scale
+        bands = np.stack((seen - means[0], means[0] - means[1], means[1] - means[2], means[2] - level)) / scorer.band_scale
+        level = level + np.where(here, scorer.level_rate * (np.nan_to_num(x[t]) - level), 0)
         f = np.nan_to_num(bands).ravel()
         slow[here] += 0.3 * (e[t] - slow)[here]
         g = np.where(here, (e[t] - slow) / scorer.error_fast, 0)
@@ -68,10 +71,10 @@ def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64
         same = np.where(here, np.where(value[t] == last, same + 1, 0), same)
         last = np.where(here, value[t], last)
         run = np.where(here, same / scorer.same_max, gone / scorer.gone_max).max()
-        level = np.log1p(((scorer.band_white @ f) ** 2).mean() / scorer.band_q99[0])
+        whole = np.log1p(((scorer.band_white @ f) ** 2).mean() / scorer.band_q99[0])
         if here.any():
             slow_mean += 0.03 * (np.mean((np.abs(e[t]) / scorer.error_scale)[here]) - slow_mean)
-        measured = np.array((level, top_mean, joint_mean, slow_mean))
+        measured = np.array((whole, top_mean, joint_mean, slow_mean))
         terms = np.log1p(np.maximum((measured - scorer.middle) / scorer.width, 0))
         out[t] = np.sqrt(2 * terms[0] ** 2 + (terms[1:] ** 2).sum() + (np.log1p(run) if run > 1 else 0) ** 2)
     return out
@@ -101,6 +104,32 @@ def test_each_term_is_near_its_quantile_on_normal_readings() -> None:
     assert np.quantile(normal, 0.99) < 3
     assert (scorer.same_max >= 1).all()
     assert (scorer.gone_max >= 1).all()
+
+
+def test_a_plant_that_drifts_away_stays_normal_and_a_shift_does_not() -> None:
+    scaling, scorer = fitted([normal_values(4_000, 2, seed) for seed in range(2)])
+    value = normal_values(12_000, 2, 9)
+    usual, deviation = np.median(scores(scaling, scorer, value)[-500:]), value.std(axis=0)
+    drifted = value + np.linspace(0, 6, len(value), dtype=np.float32)[:, None] * deviation
+    stays = replace(scorer, level_rate=np.zeros(1, np.float32))
+    assert np.median(scores(scaling, scorer, drifted)[-500:]) < np.median(scores(scaling, stays, drifted)[-500:]) - 0.5
+    shifted = drifted.copy()
+    shifted[-100:] += 6 * deviation
+    assert np.median(scores(scaling, scorer, shifted)[-60:]) > usual + 1
+
+
+def test_what_an_alert_is_about_does_not_become_normal_while_it_is_open() -> None:
+    """The alarm's column holds the level; without an alert a lasting shift is learned."""
+    scaling, scorer = fitted([normal_values(2_000, 2, seed) for seed in range(2)])
+    x = scaling.scaled(normal_values(6_000, 2, 9) + np.float32(6) * normal_values(2_000, 2, 9).std(axis=0))
+    learned, held = arrays_of(scorer.columns()), arrays_of(scorer.columns())
+    held["is_open"][:] = 1
+    rows = np.zeros(len(x), np.int32)
+    follows, stays = (scorer.score(rows, x, x, persistence(x), states) for states in (learned, held))
+    assert follows[100] == pytest.approx(stays[100], rel=0.1)
+    assert np.median(follows[-500:]) < 0.6 * np.median(stays[-500:])
+    assert (held["level"] == 0).all()
+    assert learned["level"] == pytest.approx(x[-2_000:].mean(axis=0)[None], abs=0.5)
 
 
 def worst(score: F4, start: int, end: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,15 @@ from detector.core.threshold import (
     ACCEPT_READINGS,
     COLD_READINGS,
     EXCESS_KNOWN_MIN,
+    PRICE,
+    PRICE_ACCEPTED,
+    PRICE_RECENT,
     QUIET_READINGS,
     SETTLING_READINGS,
     TAIL,
     Event,
     Prior,
+    accept,
     judge,
 )
 from tests.core.builders import SECOND_US, arrays_of
@@ -187,23 +192,48 @@ def test_a_level_that_lasts_is_accepted_and_then_normal(accept_after_s: float, r
 
 def test_every_alert_makes_the_next_one_dearer_and_calm_pays_it_back() -> None:
     stream = Stream(readings=1_000).settled(200)
-    needed, account = [], []
-    for _ in range(4):
+    needed = []
+    for _ in range(40):
         needed.append(readings_to_open(stream))
         stream.judge(np.full(QUIET_READINGS, 0.1))
-        account.append(stream["account"])
-    assert needed == sorted(set(needed))
+    assert needed == sorted(needed)
+    assert needed[-1] > 1.5 * needed[1]
     before = stream["account"]
     stream.judge(np.full(1_000, 0.1))  # N readings
-    assert stream["account"] == pytest.approx(before - 0.2)
+    assert stream["account"] == pytest.approx(before - PRICE)
+
+
+def test_most_of_what_an_alert_costs_is_soon_forgotten() -> None:
+    """N / 30 = 2,000 readings: right after an alert the next one needs more, long after it hardly."""
+    stream = Stream(readings=60_000).settled(200)
+    stream.judge(np.full(100, 0.1))
+    first = readings_to_open(stream)
+    stream.judge(np.full(QUIET_READINGS, 0.1))
+    assert stream["recent"] == pytest.approx(PRICE_RECENT, rel=0.1)
+    soon, later = deepcopy(stream), deepcopy(stream)
+    later.judge(np.full(10_000, 0.1))
+    assert readings_to_open(soon) > 1.5 * first
+    assert readings_to_open(later) <= 1.1 * first
+
+
+def test_an_alert_whose_level_turned_out_to_be_normal_costs_more() -> None:
+    """By its age, and by hand."""
+    stream = Stream(accept_after_s=300).settled().opened()
+    before, by_hand = stream["account"], deepcopy(stream)
+    events = stream.judge(np.full(700, 50.0))[1]
+    assert Event.ACCEPTED in events
+    assert stream["account"] == pytest.approx(before + events.count(Event.WORSE) * PRICE + PRICE_ACCEPTED, abs=0.01)
+    accept(0, by_hand.columns)
+    assert (by_hand["is_open"], by_hand["evidence"]) == (0, 0)
+    assert by_hand["account"] == pytest.approx(before + PRICE_ACCEPTED)
 
 
 def test_the_account_has_a_floor_and_a_ceiling() -> None:
-    stream = Stream(readings=100)
+    stream = Stream(readings=100, accept_after_s=10)
     stream.judge(np.full(3_000, 0.1))
     assert stream["account"] == -0.9
     for _ in range(40):
-        stream.opened().judge(np.full(QUIET_READINGS, 0.0))
+        stream.opened().judge(np.full(10, 1_000.0))
     assert stream["account"] <= 10.0
     assert stream["account"] > 5
 
@@ -214,12 +244,12 @@ def test_nothing_is_learned_from_an_open_alert_nor_from_the_reading_that_opens_i
     assert stream["evidence"] == 0
     before = stream.learned()
     readings_to_open(stream)
-    assert stream["account"] >= before["account"] + 0.2 - 0.001
+    assert stream["account"] >= before["account"] + PRICE - 0.001
     before["account"] = stream["account"]
     assert stream.learned() == before  # what the fault taught while the evidence gathered is taken back
     worse = stream.judge(np.random.default_rng(0).uniform(0, 100, 500))[1].count(Event.WORSE)
     assert stream["is_open"]
-    before["account"] += worse * 0.2
+    before["account"] += worse * PRICE
     assert stream.learned() == pytest.approx(before)
     stream.judge(np.full(QUIET_READINGS, 0.1))
     assert not stream["is_open"]

@@ -16,12 +16,14 @@ from detector.core.detect import Detector
 from detector.core.event_time import NEVER, Time
 from detector.core.model import Model
 from detector.core.readings import Partition
+from detector.core.verdicts import Verdicts
 from detector.ports import Restored
 from detector.service.recovery import Recovery
 from tests.core.builders import log_of, model_of, rows_of, run, settings_of
 
 FOLDER = Path(__file__).parent
 FINGERPRINT_V1 = "7ab97d9a51a904d7ef05a5c0712b7383"
+FINGERPRINT_V2 = "f96fd8d01759c220b2360642fc882c3e"
 GOLDEN = sorted(FOLDER.glob("snapshot_v*.json"))
 
 
@@ -78,14 +80,26 @@ def test_it_is_put_into_the_arena(path: Path) -> None:
     assert detector.alerts_open == 2
 
 
-def test_a_bundle_of_version_1_still_judges() -> None:
-    """Its score was not calibrated term by term: typical values stand in."""
-    bundle = read_bundle(FOLDER / "bundle_v1")
+def verdicts_of(version: int, fingerprint: str) -> Verdicts:
+    """Of two hundred readings, twenty of which are strange."""
+    bundle = read_bundle(FOLDER / f"bundle_v{version}")
     model = bundle.model
     assert isinstance(model, Model)
-    assert (model.fingerprint, model.channels, bundle.training) == (FINGERPRINT_V1, ("a", "b.c", "d e"), {"verdict": "good"})
+    assert (model.fingerprint, model.channels, bundle.training) == (fingerprint, ("a", "b.c", "d e"), {"verdict": "good"})
     detector = Detector(model, settings_of())
     values = np.random.default_rng(1).standard_normal((200, 3)).astype(np.float32)
     values[150:170] += 12
     (verdicts,) = run(detector, log_of([("s", t, value) for t, value in enumerate(values)], 3))
+    return verdicts
+
+
+def test_a_bundle_of_version_1_still_judges() -> None:
+    """Its score was not calibrated term by term: typical values stand in."""
+    verdicts = verdicts_of(1, FINGERPRINT_V1)
     assert np.median(verdicts.score[150:170]) > verdicts.score[100:150].max()
+
+
+def test_a_bundle_of_version_2_judges_as_it_did() -> None:
+    """Its level does not follow the readings."""
+    verdicts = verdicts_of(2, FINGERPRINT_V2)
+    assert verdicts.score[[60, 120, 150, 160]] == pytest.approx([4.13278, 4.57941, 4.81367, 4.70082], rel=1e-4)

@@ -14,6 +14,8 @@ from detector.lab.evaluate.series import F4, Series, runs
 
 BUDGETS = (1_000, 10_000, 60_000)
 """Readings per acceptable false alert of one stream."""
+WATCHED_BUDGET = BUDGETS[1]
+"""At which the alarm watches while a detector scores, where what is open has a say in the score."""
 WARMUP_READINGS = 100
 """As the service has by default."""
 LATE_MAX = 50
@@ -66,15 +68,15 @@ def episodes(calibration: F4, score: F4, readings_per_alert: int) -> list[Episod
 
 def evidence(calibration: F4, score: F4, readings_per_alert: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """For people to see: after each reading the evidence f8[T], and what it must pass f8[T]."""
-    _, gathered, account = _play(calibration, score, readings_per_alert, watch=True)
-    before = np.concatenate(([0.0], account[:-1]))  # an alert is charged by the reading that opens it
+    _, gathered, price = _play(calibration, score, readings_per_alert, watch=True)
+    before = np.concatenate(([0.0], price[:-1]))  # an alert is charged by the reading that opens it
     return gathered, np.array([evidence_to_open(float(readings_per_alert), each) for each in before])
 
 
 def _play(
     calibration: F4, score: F4, readings_per_alert: int, *, watch: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
-    """The shipped alarm on one stream: events u1[T], and if one watches also evidence and account after each reading, f8[T]."""
+    """The shipped alarm on one stream: events u1[T], and if one watches also evidence and price after each reading, f8[T]."""
     n, prior = len(score), Prior.fit(calibration)
     state = {name: column.array(1) for name, column in prior.columns().items()}
     time_us, interval_us = SECOND_US * np.arange(n), np.full(n, float(SECOND_US))
@@ -85,7 +87,7 @@ def _play(
         rows = np.zeros(len(score[part]), np.int32)
         limits = (readings_per_alert * SECOND_US, WARMUP_READINGS, 0.0, prior)
         event[part] = judge(rows, score[part].astype(np.float32), time_us[part], interval_us[part], state, *limits)[1]
-        watched[:, part.stop - 1] = state["evidence"][0], state["account"][0]
+        watched[:, part.stop - 1] = state["evidence"][0], state["account"][0] + state["recent"][0]
     return event, watched[0], watched[1]
 
 

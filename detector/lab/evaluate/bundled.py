@@ -6,13 +6,13 @@ from functools import partial
 
 import numpy as np
 
-from detector.core.detect import Detector
+from detector.core.detect import Detector, Settings
 from detector.core.model import Model, Universal
 from detector.core.readings import Partition, ReadingBatch
+from detector.lab.evaluate.alarms import SECOND_US, WATCHED_BUDGET
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
 
 BATCH_READINGS = 4_096
-SECOND_US = 1_000_000
 PARTITIONS = (Partition("series", 0),)
 
 
@@ -31,7 +31,7 @@ def _fit(model: Model | Universal, train: F4, seed: int) -> Judge:
 
 
 def _judge(model: Model, values: F4) -> Scored:
-    detector = Detector(model)
+    detector = Detector(model, Settings(budget_period_us=WATCHED_BUDGET * SECOND_US))
     score, expected = np.empty(len(values), np.float32), np.empty_like(values)
     for start in range(0, len(values), BATCH_READINGS):
         at = np.arange(start, min(start + BATCH_READINGS, len(values)))

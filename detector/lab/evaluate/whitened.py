@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from detector.core.predictor import Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS, BandScorer
 from detector.core.terms import WEIGHTS, band_signals
+from detector.core.threshold import Event, Prior, judge
+from detector.lab.evaluate.alarms import SECOND_US, WARMUP_READINGS, WATCHED_BUDGET
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
@@ -25,6 +29,9 @@ from detector.lab.sequences import LANES, filled
 from detector.lab.train import Options, fit_memory
 
 HORIZONS = (1, 5, 10)
+NO_LEVEL = np.float32(0.0)
+BLOCK_READINGS = 1_024
+TURNS = (Event.OPENED, Event.QUIET, Event.ACCEPTED)
 HIDDEN = 128
 EPOCHS_MAX, NOISE, LANE_READINGS_MIN = 15, 0.1, 300
 
@@ -55,6 +62,7 @@ class Twin:
     scaling: Scaling
     expect: Forecast
     scorer: BandScorer
+    prior: Prior
 
     @staticmethod
     def fit(train: F4, fit_expect: FitForecast, seed: int) -> Twin:
@@ -63,13 +71,37 @@ class Twin:
         scaling = Scaling.fit(train[:n])
         x = scaling.scaled(train)
         expect = fit_expect(filled(x[:n]), filled(x[n:]), seed)
-        return Twin(scaling, expect, BandScorer.fit([train], [x], [x - expect(filled(x))], [n]))
+        e = x - expect(filled(x))
+        scorer = BandScorer.fit([train], [x], [e], [n])
+        return Twin(scaling, expect, scorer, Prior.fit(scorer.of_one_stream(train, x, e)[0][n:]))
 
     def judged(self, values: F4) -> tuple[F4, F4]:
-        """Terms of the score f4[T, 5], and expected values f4[T, D] (engineering units)."""
+        """Terms of the score f4[T, 5], and expected values f4[T, D] (engineering units).
+
+        As in the service the shipped alarm watches, because the score's level stands still while an alert is open. Which reading opens
+        or closes one is known only once it is scored: readings are tried in blocks, and a block ends where that happened.
+        """
         x = self.scaling.scaled(values)
         expected = self.expect(filled(x))
-        _, terms = self.scorer.of_one_stream(values, x, x - expected)
+        e = x - expected
+        states = {name: column.array(1) for name, column in (self.scorer.columns() | self.prior.columns()).items()}
+        terms, start = np.empty((len(x), len(TERMS)), np.float32), 0
+
+        def play(part: slice, states: dict[str, NDArray[Any]]) -> NDArray[np.uint8]:
+            rows, time_us = np.zeros(len(x[part]), np.int32), SECOND_US * np.arange(part.start, part.stop)
+            score, terms[part] = self.scorer.judged(rows, values[part], x[part], e[part], states)
+            limits = (WATCHED_BUDGET * SECOND_US, WARMUP_READINGS, 0.0, self.prior)
+            return judge(rows, score, time_us, np.full(len(rows), float(SECOND_US)), states, *limits)[1]
+
+        while start < len(x):
+            part = slice(start, min(start + BLOCK_READINGS, len(x)))
+            tried = {name: array.copy() for name, array in states.items()}
+            turns = np.flatnonzero(np.isin(play(part, tried), TURNS))
+            if len(turns) and start + turns[0] + 1 < part.stop:
+                part = slice(start, start + int(turns[0]) + 1)
+                tried = states
+                play(part, tried)
+            states, start = tried, part.stop
         return terms, self.scaling.unscaled(expected)
 
 
@@ -83,7 +115,7 @@ def the_mean(fit: F4, choose: F4, seed: int) -> Forecast:
 
 def linear(fit: F4, choose: F4, seed: int) -> Forecast:
     """Ridge regression on the four bands of all channels, averaged over the horizons."""
-    return _readout(fit, choose, lambda x: np.asarray(band_signals(x), np.float32))
+    return _readout(fit, choose, lambda x: np.asarray(band_signals(x, NO_LEVEL), np.float32))
 
 
 def random_memory(fit: F4, choose: F4, seed: int) -> Forecast:

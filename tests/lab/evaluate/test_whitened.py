@@ -9,7 +9,7 @@ from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS, BandScorer
 from detector.core.terms import WEIGHTS
 from detector.lab.evaluate.method import Method
-from detector.lab.evaluate.whitened import HORIZONS, WHITENED, fused, linear, random_memory, the_mean
+from detector.lab.evaluate.whitened import HORIZONS, WHITENED, Twin, fused, linear, random_memory, the_mean
 
 F4 = NDArray[np.float32]
 by_name = pytest.mark.parametrize("method", WHITENED, ids=lambda method: method.name)
@@ -58,6 +58,21 @@ def test_forecasters_beat_the_mean_at_all_their_horizons(forecaster: object) -> 
     assert error < 0.3 * np.abs(x[1_200:]).mean()
     assert_array_equal(expect(x)[0], 0.0)  # nothing was seen yet
     assert max(HORIZONS) == 10
+
+
+def test_what_is_open_holds_the_level_as_it_would_reading_by_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks give what single readings give, with alerts that open and close among them."""
+    values = machine(4_000)
+    values[2_000:2_300, 0] += 3
+    values[2_800:2_900, 1] += 5
+    twin = Twin.fit(values[:1_200], the_mean, 1)
+    in_blocks = twin.judged(values)[0]
+    monkeypatch.setattr("detector.lab.evaluate.whitened.BLOCK_READINGS", 1)
+    assert_array_equal(twin.judged(values)[0], in_blocks)
+    x = twin.scaling.scaled(values)
+    unwatched = twin.scorer.of_one_stream(values, x, x)[1]
+    assert_array_equal(unwatched[:2_000], in_blocks[:2_000])
+    assert np.median(in_blocks[2_200:2_300, 0] - unwatched[2_200:2_300, 0]) > 0.01
 
 
 def test_terms_add_up_to_the_score_that_ships() -> None:
