@@ -58,8 +58,8 @@ PER_CHANNEL = ("band_scale", "error_scale", "error_fast", "same_max", "gone_max"
 WHITENINGS = ("band_white", "error_white")
 """What of a `BandScorer` has an entry per channel, and what joins channels; the rest is about terms."""
 LEVEL_RATE = 1e-3
-"""What a fleet's level follows with. Ten times as fast, faults of hundreds of readings are learned before they end; a tenth, drifts are
-not followed. Measured in docs/evaluation.md."""
+"""What a fleet's level follows with. Ten times as fast, a fault is learned before an alert on it opens; a tenth, drifts leave it behind.
+Measured in docs/evaluation.md."""
 SHRINK_BANDS = 0.05
 SHRINK_ERRORS = 0.1
 SCALE_FLOOR = 0.01
@@ -165,7 +165,7 @@ class BandScorer:
         count = 1 if usual is MEASURED_IN_TRAINING else len(rows)
         sizes = np.full((count, BANDS, self.channels), usual.bands, np.float32)
         runs = np.full((count, self.channels), usual.run, np.float32)
-        columns = (states[name] for name in self.columns())
+        columns = (states[name] for name in ("bands", "level", "error_band", "terms", "value_last", "same", "gone", "is_open"))
         measure(
             rows, value, x, e, sizes, runs, *columns, self.level_rate, self.band_scale, self.band_white, self.band_q99,
             self.error_scale, self.error_fast, self.error_white, self.error_q99, self.same_max, self.gone_max, terms,
