@@ -216,7 +216,12 @@ def _level(n):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def evidence_to_open(n, price):  # type: ignore[no-untyped-def]
     """Evidence that opens an alert, for a budget of one in n readings; price: account and recent together."""
-    return max(1.0, max(1.0, LEVEL * _level(n) ** 2) * (1.0 + price))
+    return _evidence_at(_level(n), price)
+
+
+@njit(cache=True)
+def _evidence_at(level, price):  # type: ignore[no-untyped-def]
+    return max(1.0, max(1.0, LEVEL * level**2) * (1.0 + price))
 
 
 @njit(cache=True)
@@ -263,8 +268,9 @@ def _judge(  # type: ignore[no-untyped-def]
                 q_fast_before[r], q_slow_before[r] = q_fast[r], q_slow[r]
                 excess_before[r], unit_before[r] = excess[r], b
             usual = regime[r] if was_open else q
-            extreme = max(EXTREME, (_level(n) + RARE) * excess[r] / b)
-            limit = evidence_to_open(n, account[r] + recent[r])
+            level = _level(n)
+            extreme = max(EXTREME, (level + RARE) * excess[r] / b)
+            limit = _evidence_at(level, account[r] + recent[r])
             recent[r] -= recent[r] / max(n / RECENT_SHARE, RECENT_READINGS_MIN)
             if not was_open or since[r] >= SETTLING_READINGS:
                 threshold_out[i] = usual + b * _over_needed(limit - evidence[r], extreme)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from detector.adapters import bundle as bundles
-from detector.adapters.bundle import Bundle, load_bundle, read_bundle, save_bundle
+from detector.adapters.bundle import VERSION, Bundle, load_bundle, read_bundle, save_bundle
 from detector.core.detect import Detector
 from detector.core.model import Model
 from detector.core.predictor import Predictor
@@ -87,7 +87,7 @@ def test_damage_is_refused_with_a_remedy(tmp_path: Path, damage: str) -> None:
 def test_a_universal_bundle_is_loaded_for_channels(tmp_path: Path) -> None:
     saved = save_bundle(tmp_path / "any", Bundle(universal_of(8), {"note": 1}))
     manifest = json.loads((tmp_path / "any" / "manifest.json").read_text())
-    assert (manifest["version"], manifest["channels"]) == (2, "any")
+    assert (manifest["version"], manifest["channels"]) == (VERSION, "any")
     model = load_bundle(tmp_path / "any", ["a", "b", "c"])
     assert (model.name, model.channels, model.scorer.channels, model.prior) == ("any", ("a", "b", "c"), 3, saved.prior)
     detector = Detector(model)
