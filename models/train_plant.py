@@ -8,13 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from detector.adapters.bundle import Bundle, save_bundle
 from detector.lab.picture import training_png
 from detector.lab.plant import CHANNELS, DAY_US, Plant
 from detector.lab.sequences import Recorded
-from detector.lab.simulate import simulate
+from detector.lab.simulate import by_machine
 from detector.lab.train import Epoch, Options, Trained, train
 
 PLANTS, MACHINES, DAYS = 6, 12, 1
@@ -26,10 +24,8 @@ def recorded() -> list[Recorded]:
     found = []
     for seed in range(1_000, 1_000 + PLANTS):
         plant = Plant(seed, MACHINES, start_us=1_767_225_600_000_000 + (seed % 7) * DAY_US)
-        chunks = list(simulate(plant, end_us=plant.start_us + DAYS * DAY_US))
-        stream = np.concatenate([chunk.stream for chunk in chunks])
-        value = np.concatenate([chunk.value for chunk in chunks]).astype(np.float32)
-        found += [Recorded(f"seed{seed}/{name}", value[stream == machine]) for machine, name in enumerate(plant.streams)]
+        played = by_machine(plant, DAYS * DAY_US)
+        found += [Recorded(f"seed{seed}/{name}", value) for name, value in zip(plant.streams, played, strict=True)]
     return found
 
 

@@ -67,6 +67,13 @@ def simulate(
             return
 
 
+def by_machine(plant: Plant, duration_us: int) -> list[NDArray[np.float32]]:
+    """The plant's readings without faults, machine by machine in the order of `streams`: f4[T, D] each, engineering units."""
+    chunks = list(simulate(plant, end_us=plant.start_us + duration_us))
+    stream, value = np.concatenate([chunk.stream for chunk in chunks]), np.concatenate([chunk.value for chunk in chunks])
+    return [value[stream == machine].astype(np.float32) for machine in range(plant.machines)]
+
+
 class FaultProgress:
     """Which faults are under way, block by block, and what each began from."""
 

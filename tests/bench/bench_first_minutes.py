@@ -17,7 +17,7 @@ from detector.core.detect import Detector, Settings
 from detector.core.model import Model
 from detector.core.readings import Partition, ReadingBatch
 from detector.lab.plant import CHANNELS, Plant
-from detector.lab.simulate import simulate
+from detector.lab.simulate import by_machine
 
 F4 = NDArray[np.float32]
 MACHINES, BUDGET_READINGS, PATIENCE_READINGS = 60, 10_000, 200
@@ -58,16 +58,10 @@ def found(model: Model, values: F4, start: int, fault: str) -> tuple[int, int]:
     return len(late - early), len(early)
 
 
-def readings_of(plant: Plant, readings: int) -> F4:
-    """Normal ones, f4[T, M, D]."""
-    chunks = list(simulate(plant, end_us=plant.start_us + readings * plant.interval_us))
-    stream, value = (np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in ("stream", "value"))
-    return np.stack([value[stream == machine][:readings] for machine in range(plant.machines)], axis=1).astype(np.float32)
-
-
 if __name__ == "__main__":
     model = load_bundle(sys.argv[1] if len(sys.argv) > 1 else "universal", CHANNELS)
-    values = readings_of(Plant(77, MACHINES), STARTS[-1] + PATIENCE_READINGS)
+    plant = Plant(77, MACHINES)
+    values = np.stack(by_machine(plant, (STARTS[-1] + PATIENCE_READINGS) * plant.interval_us), axis=1)
     print(f"found of {MACHINES} (false before), after {', '.join(map(str, STARTS))} readings")
     for fault in FAULTS:
         print(f"{fault:<44}", *(f"{late:>3} ({early})" for late, early in (found(model, values, start, fault) for start in STARTS)))

@@ -20,7 +20,7 @@ from detector.lab.plant import CHANNELS, Plant
 from detector.lab.projection import horizons_of
 from detector.lab.reservoir import Moments, memories, readout
 from detector.lab.sequences import Recorded, filled, sequences_of, split, windows
-from detector.lab.simulate import simulate
+from detector.lab.simulate import by_machine
 from detector.lab.train import Epoch, Options, Trained, train
 from tests.core.builders import log_of
 
@@ -40,9 +40,7 @@ def waves(streams: int, readings: int, seed: int = 0) -> list[Recorded]:
 def pumps(machines: int, hours: int) -> list[Recorded]:
     """Machines of the simulated plant, without faults."""
     plant = Plant(1_000, machines)
-    chunks = list(simulate(plant, end_us=plant.start_us + hours * 3_600_000_000))
-    stream, value = np.concatenate([chunk.stream for chunk in chunks]), np.concatenate([chunk.value for chunk in chunks])
-    return [Recorded(name, value[stream == machine].astype(np.float32)) for machine, name in enumerate(plant.streams)]
+    return [Recorded(name, value) for name, value in zip(plant.streams, by_machine(plant, hours * 3_600_000_000), strict=True)]
 
 
 @pytest.fixture(scope="module")

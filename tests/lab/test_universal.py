@@ -13,7 +13,7 @@ from detector.core.detect import Detector, Settings
 from detector.core.model import Universal
 from detector.lab import universal
 from detector.lab.plant import Plant
-from detector.lab.simulate import simulate
+from detector.lab.simulate import by_machine
 from detector.lab.synthetic import synthetic
 from detector.lab.universal import Options, batch_of, calibrated, train, walk
 from tests.core.builders import P0, alerts_of, log_of, predictor_of, rows_of, run
@@ -69,10 +69,7 @@ def test_calibration_measures_every_divisor() -> None:
 def plant_values(seed: int, machines: int, readings: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """f4[M, T, D] of a simulated plant without faults."""
     plant = Plant(seed, machines)
-    chunks = list(simulate(plant, end_us=plant.start_us + (readings + 1) * plant.interval_us))
-    stream = np.concatenate([chunk.stream for chunk in chunks])
-    value = np.concatenate([chunk.value for chunk in chunks]).astype(np.float32)
-    return np.stack([value[stream == machine][:readings] for machine in range(machines)])
+    return np.stack([value[:readings] for value in by_machine(plant, (readings + 1) * plant.interval_us)])
 
 
 def settings_of(budget_readings: float) -> Settings:

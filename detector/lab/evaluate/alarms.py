@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,16 +79,25 @@ def _play(
     """The shipped alarm on one stream: events u1[T], and if one watches also evidence and price after each reading, f8[T]."""
     n, prior = len(score), Prior.fit(calibration)
     state = {name: column.array(1) for name, column in prior.columns().items()}
-    time_us, interval_us = SECOND_US * np.arange(n), np.full(n, float(SECOND_US))
     event, watched = np.empty(n, np.uint8), np.zeros((2, n))
     size = 1 if watch else n
     for start in range(0, n, size):
         part = slice(start, min(start + size, n))
-        rows = np.zeros(len(score[part]), np.int32)
-        limits = (readings_per_alert * SECOND_US, WARMUP_READINGS, 0.0, prior)
-        event[part] = judge(rows, score[part].astype(np.float32), time_us[part], interval_us[part], state, *limits)[1]
+        event[part] = events_of(score[part], start, readings_per_alert, prior, state)
         watched[:, part.stop - 1] = state["evidence"][0], state["account"][0] + state["recent"][0]
     return event, watched[0], watched[1]
+
+
+def events_of(score: F4, first: int, readings_per_alert: int, prior: Prior, states: dict[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    """What the shipped alarm makes of the next scores f4[n] of one stream that is read once a second: events u1[n].
+
+    first   how many readings the stream has had before
+    states  the alarm's columns of one row, which are advanced
+    """
+    n = len(score)
+    time_us, interval_us = SECOND_US * np.arange(first, first + n), np.full(n, float(SECOND_US))
+    limits = (readings_per_alert * SECOND_US, WARMUP_READINGS, 0.0, prior)
+    return judge(np.zeros(n, np.int32), score.astype(np.float32), time_us, interval_us, states, *limits)[1]
 
 
 def against_labels(alerts: Sequence[Episode], series: Series, readings_per_alert: int) -> Alarmed:

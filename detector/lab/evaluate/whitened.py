@@ -19,8 +19,8 @@ from detector.core.predictor import Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS, BandScorer
 from detector.core.terms import WEIGHTS, band_signals
-from detector.core.threshold import Event, Prior, judge
-from detector.lab.evaluate.alarms import SECOND_US, WARMUP_READINGS, WATCHED_BUDGET
+from detector.core.threshold import Event, Prior
+from detector.lab.evaluate.alarms import WATCHED_BUDGET, events_of
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
@@ -88,10 +88,8 @@ class Twin:
         terms, start = np.empty((len(x), len(TERMS)), np.float32), 0
 
         def play(part: slice, states: dict[str, NDArray[Any]]) -> NDArray[np.uint8]:
-            rows, time_us = np.zeros(len(x[part]), np.int32), SECOND_US * np.arange(part.start, part.stop)
-            score, terms[part] = self.scorer.judged(rows, values[part], x[part], e[part], states)
-            limits = (WATCHED_BUDGET * SECOND_US, WARMUP_READINGS, 0.0, self.prior)
-            return judge(rows, score, time_us, np.full(len(rows), float(SECOND_US)), states, *limits)[1]
+            score, terms[part] = self.scorer.judged(np.zeros(len(x[part]), np.int32), values[part], x[part], e[part], states)
+            return events_of(score, part.start, WATCHED_BUDGET, self.prior, states)
 
         while start < len(x):
             part = slice(start, min(start + BLOCK_READINGS, len(x)))
