@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.service import Service
+from tests.broker.service import Service, kill_running
 
 
 @pytest.fixture
@@ -19,7 +19,4 @@ def start(tmp_path: Path) -> Iterator[Callable[[list[str]], Service]]:
         return services[-1]
 
     yield start
-    for service in services:
-        if service.process.poll() is None:
-            service.process.kill()
-            service.process.wait()
+    kill_running(service.process for service in services)

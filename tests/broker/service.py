@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,14 @@ class Service:
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+def kill_running(processes: Iterable[subprocess.Popen[Any]]) -> None:
+    """What a test has not ended itself must not outlive it."""
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def alerts_on(kafka: str, topic: str) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from detector.adapters.kafka_topics import Topic, create_topics
 from detector.cli import main
 from detector.config import load_config
 from tests.broker.secured import KEY_PASSWORD, PASSWORD, WRONG, Secured, configuration, environment
+from tests.broker.service import kill_running
 from tests.conftest import need_local_kafka
 
 pytestmark = pytest.mark.broker
@@ -266,10 +267,7 @@ def serve(tmp_path: Path, secured: Secured, monkeypatch: pytest.MonkeyPatch) -> 
         return services[-1]
 
     yield start
-    for service in services:
-        if service.process.poll() is None:
-            service.process.kill()
-            service.process.wait()
+    kill_running(service.process for service in services)
 
 
 def send(secured: Secured, topic: str, *values: bytes) -> None:
