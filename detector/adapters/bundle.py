@@ -24,14 +24,15 @@ from numpy.typing import NDArray
 
 import detector
 from detector.core.model import Model, Universal
-from detector.core.predictor import Predictor
+from detector.core.predictor import ONE_AHEAD, Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import BEFORE, BandScorer
 from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
 
-VERSION = 3
+VERSION = 4
 ANY = "any"
+JUDGED_BY = ("version", "kind", "channels", "hidden", "layers", "horizons", "prior")
 MANIFEST, TENSORS, PICTURE = "manifest.json", "tensors.safetensors", "training.png"
 
 
@@ -120,6 +121,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> Model | Universal:
         "channels": list(model.channels) if isinstance(model, Model) else ANY,
         "hidden": network.hidden,
         "layers": network.layers,
+        "horizons": list(network.horizons),
         "prior": asdict(model.prior),
         "training": dict(bundle.training),
     }
@@ -146,7 +148,7 @@ def _find(path_or_name: str | Path) -> Path:
 
 
 def _fingerprint(manifest: Mapping[str, Any], stored: bytes) -> str:
-    return _digest({name: manifest.get(name) for name in ("version", "kind", "channels", "hidden", "layers", "prior")}, stored)
+    return _digest({name: manifest[name] for name in JUDGED_BY if name in manifest}, stored)
 
 
 def _digest(judged_by: Mapping[str, Any], stored: bytes) -> str:
@@ -162,8 +164,15 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
     try:
         fingerprint, channels = manifest["fingerprint"], manifest["channels"]
         is_universal = channels == ANY
-        network = Predictor(1 if is_universal else len(channels), manifest["hidden"], manifest["layers"], manifest["kind"])
-        network.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in part("weight.").items()})
+        network = Predictor(
+            channels=1 if is_universal else len(channels),
+            hidden=manifest["hidden"],
+            layers=manifest["layers"],
+            kind=manifest["kind"],
+            horizons=tuple(manifest.get("horizons", ONE_AHEAD)),  # before version 4 there was but one
+        )
+        weights = {key: torch.from_numpy(value.copy()) for key, value in part("weight.").items()}
+        network.load_state_dict({"share": network.share} | weights)
         scorer, prior = BandScorer(**(BEFORE | part("scorer."))), Prior(**manifest["prior"])
         if is_universal:
             return Universal(name, fingerprint, network.eval(), scorer, prior)

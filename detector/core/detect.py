@@ -255,9 +255,10 @@ class Detector:
         states, n = self.states, len(rows)
         padding = -n % STEP_ROWS_MULTIPLE
         padded = np.concatenate((rows, np.repeat(rows[:1], padding))) if padding else rows
-        h, c, last = (np.take(states[name], padded, axis=0) for name in ("h", "c", "last"))
-        expected = self.model.predictor.step(np.concatenate((x, x[:1].repeat(padding, axis=0))) if padding else x, h, c, last)
-        states["h"][rows], states["c"][rows], states["last"][rows] = h[:n], c[:n], last[:n]
+        memory = {name: np.take(states[name], padded, axis=0) for name in self.model.predictor.columns()}
+        expected = self.model.predictor.step(np.concatenate((x, x[:1].repeat(padding, axis=0))) if padding else x, **memory)
+        for name, array in memory.items():
+            states[name][rows] = array[:n]
         return expected[:n]
 
     def _begin_anew(self, walk: Walk, at: NDArray[np.int64]) -> None:
@@ -309,8 +310,8 @@ class Detector:
         bit-identical replay rests on."""
         predictor, generator = self.model.predictor, np.random.default_rng(0)
         d, width, few = len(self.channels), STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
-        memory = (width, *predictor.memory)
-        before = [generator.standard_normal(shape, np.float32) for shape in ((width, d), memory, memory, (width, d))]
+        shapes = [(d,), *(column.shape for column in predictor.columns().values())]
+        before = [generator.standard_normal((width, *shape), np.float32) for shape in shapes]
         after = [array.copy() for array in before]
         after.append(predictor.step(*after))
         for trial in range(SELF_TEST_TRIALS):

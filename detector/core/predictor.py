@@ -5,6 +5,11 @@ Two kinds share all code but the order of two lines:
     prediction      expect x_t from h_{t-1} and the value before it, then advance with x_t
     reconstruction  advance with x_t, then give x_t back from h_t, which is too narrow (or, in training, too noisy) to copy it
 
+One reading ahead, a memory is soon back on the track of whatever happens: the next reading is much like the last. So a prediction may look
+several horizons ahead at once, and a reading is expected as the mean of all that was said of it, just before it and some readings before
+that. Each horizon has a share in the mean, per channel: where the far ones know little they say little. What is said of later readings
+waits in the stream's state, summed (`ahead`). Measured in docs/evaluation.md.
+
 A network of one channel can be shared by any number of them, each with a memory of its own (`SharedPredictor`).
 
 Values here are scaled (`core.scaling`). A missing value (NaN) never reaches the network: it is fed its own expectation.
@@ -12,7 +17,7 @@ Values here are scaled (`core.scaling`). A missing value (NaN) never reaches the
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +29,22 @@ from detector.core.cell import cells_of
 from detector.core.scaling import SCALED_MAX
 from detector.core.states import Column
 
+F4 = NDArray[np.float32]
 Kind = Literal["prediction", "reconstruction"]
+
+HORIZONS = (1, 5, 10)
+"""Readings ahead that a fleet's prediction looks."""
+ONE_AHEAD = (1,)
+
+
+class State(NamedTuple):
+    """What is known of sequences after their past: h, c [L, B, H], last [B, D], ahead [B, A, D] with A = last horizon - 1."""
+
+    h: Tensor
+    c: Tensor
+    last: Tensor
+    ahead: Tensor
+
 
 STEP_ROWS_MAX = 1_024
 """Rows advanced at once. Wider is slower: the gates no longer fit the cache."""
@@ -37,98 +57,125 @@ on an AMD EPYC for the place in memory and for 2 or 3 outputs. `tests/core/test_
 
 
 class Predictor(nn.Module):
-    """D channels -> L stacked LSTM cells of H units -> D expected values.
+    """D channels -> L stacked LSTM cells of H units -> D expected values at each of K horizons.
 
     The head of a prediction also sees the value before the expected one, and starts as persistence (expected = last):
     training can only improve on it.
+
+    horizons  readings ahead, from 1 on, increasing; a reconstruction has but the one
+    share     [K, D] of each horizon in what is expected, sum 1 per channel; measured, not trained
     """
 
+    share: Tensor
     _cells: list[nn.LSTMCell]
 
-    def __init__(self, channels: int, hidden: int = 64, layers: int = 1, kind: Kind = "prediction", dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        hidden: int = 64,
+        layers: int = 1,
+        kind: Kind = "prediction",
+        dropout: float = 0.0,
+        horizons: tuple[int, ...] = ONE_AHEAD,
+    ) -> None:
         super().__init__()
+        assert horizons[0] == 1
+        assert kind == "prediction" or horizons == ONE_AHEAD
         self.kind: Kind = kind
-        self.channels, self.hidden, self.layers = channels, hidden, layers
+        self.channels, self.hidden, self.layers, self.horizons = channels, hidden, layers, horizons
         self.lstm = nn.LSTM(channels, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden + (channels if kind == "prediction" else 0), channels)
+        self.head = nn.Linear(hidden + (channels if kind == "prediction" else 0), channels * len(horizons))
+        self.register_buffer("share", torch.full((len(horizons), channels), 1 / len(horizons)))
         # The cells share the LSTM's weights; registered as modules they would be saved and trained twice.
         object.__setattr__(self, "_cells", cells_of(self.lstm))
         if kind == "prediction":
             with torch.no_grad():
                 self.head.weight.zero_()
                 self.head.bias.zero_()
-                self.head.weight[:, hidden:] = torch.eye(channels)
+                self.head.weight[:, hidden:] = torch.eye(channels).repeat(len(horizons), 1)
 
     @property
     def network(self) -> Predictor:
         """What holds the weights."""
         return self
 
-    @property
-    def memory(self) -> tuple[int, ...]:
-        """Shape of one stream's h, and of its c."""
-        return self.layers, self.hidden
-
     def columns(self) -> dict[str, Column]:
-        """What is remembered per stream."""
-        return _columns(self.memory, self.channels)
+        """What is remembered per stream: arguments of `step`."""
+        memory = Column("f4", (self.layers, self.hidden))
+        ahead = Column("f4", (self.horizons[-1] - 1, self.channels))
+        return {"h": memory, "c": memory, "last": Column("f4", (self.channels,)), "ahead": ahead}
 
     def read(self, h: Tensor, last: Tensor) -> Tensor:
-        """The head: top hidden state [..., H] and last value [..., D] -> expected [..., D]."""
+        """The head: top hidden state [..., H] and last value [..., D] -> what is to come at each horizon [..., K, D]."""
         seen = torch.cat((h, last), dim=-1) if self.kind == "prediction" else h
-        padding = -self.channels % HEAD_OUTPUTS_MULTIPLE
+        outputs = self.channels * len(self.horizons)
+        padding = -outputs % HEAD_OUTPUTS_MULTIPLE
         weight, bias = F.pad(self.head.weight, (0, 0, 0, padding)), F.pad(self.head.bias, (0, padding))
-        return F.linear(seen, weight, bias)[..., : self.channels]
+        return F.linear(seen, weight, bias)[..., :outputs].reshape(*seen.shape[:-1], len(self.horizons), self.channels)
 
-    def unroll(
-        self, x: Tensor, state: tuple[Tensor, Tensor, Tensor] | None = None, noise: Tensor | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    def expected(self, said: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
+        """What is said at each of T readings -> the mean of all that was said of each. What nobody has said yet counts as 0.
+
+        said     [B, T, K, D]
+        ahead    [B, A, D] what was said before of these readings and later ones, times its shares, summed
+        returns  expected [B, T, D], and `ahead` of the readings after them
+        """
+        readings = said.shape[1]
+        total = F.pad(ahead, (0, 0, 0, readings))
+        for k, horizon in enumerate(self.horizons):
+            total[:, horizon - 1 : horizon - 1 + readings] += said[:, :, k] * self.share[k]
+        return total[:, :readings], total[:, readings:]
+
+    def unroll(self, x: Tensor, state: State | None = None, noise: Tensor | None = None) -> tuple[Tensor, State]:
         """Expected values of whole sequences, for training.
 
         x        [B, T, D] without NaN
-        state    h [L, B, H], c [L, B, H], last [B, D] after the sequence's past; None: a new stream
+        state    after the sequence's past; None: a new stream
         noise    [B, T, D] added to what the network is fed (never to what it must expect)
         returns  expected [B, T, D], and the state after x
         """
-        h, c, last = self.state(len(x), x.device) if state is None else state
+        h, c, last, ahead = self.state(len(x), x.device) if state is None else state
         fed = x if noise is None else x + noise
         above, (h_end, c_end) = self.lstm(fed, (h, c))
         if self.kind == "reconstruction":
-            expected = self.read(self.dropout(above), last)
+            said = self.read(self.dropout(above), last)
         else:
             before = torch.cat((h[-1].unsqueeze(1), above[:, :-1]), dim=1)
             previous = torch.cat((last.unsqueeze(1), fed[:, :-1]), dim=1)
-            expected = self.read(self.dropout(before), previous)
-        return expected, (h_end, c_end, fed[:, -1])
+            said = self.read(self.dropout(before), previous)
+        expected, later = self.expected(said, ahead)
+        return expected, State(h_end, c_end, fed[:, -1], later)
 
-    def state(self, rows: int, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """The state of new streams: h, c [L, B, H] and last [B, D], zero."""
+    def state(self, rows: int, device: torch.device | None = None) -> State:
+        """The state of new streams: zero."""
         h = torch.zeros(self.layers, rows, self.hidden, device=device)
-        return h, torch.zeros_like(h), torch.zeros(rows, self.channels, device=device)
+        last, ahead = (torch.zeros(rows, *self.columns()[name].shape, device=device) for name in ("last", "ahead"))
+        return State(h, torch.zeros_like(h), last, ahead)
 
     @torch.inference_mode()
-    def step(
-        self, x: NDArray[np.float32], h: NDArray[np.float32], c: NDArray[np.float32], last: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
+    def step(self, x: F4, h: F4, c: F4, last: F4, ahead: F4) -> F4:
         """Judge and advance one step in place; no stream occurs twice in it.
 
         x        f4[B, D] scaled, NaN where missing; B a multiple of STEP_ROWS_MULTIPLE, or bits depend on neighbours
         h, c     f4[B, L, H], overwritten with the memory after x
         last     f4[B, D], overwritten with what the network was fed
+        ahead    f4[B, A, D], overwritten with what is said of the readings after x
         returns  f4[B, D] expected
         """
-        seen, memory_h, memory_c, fed = (torch.from_numpy(array) for array in (x, h, c, last))
-        expected = self.read(memory_h[:, -1].clone(), fed.clone())  # before advancing: a look ahead is impossible by shape
+        seen, memory_h, memory_c, fed, later = (torch.from_numpy(array) for array in (x, h, c, last, ahead))
+        said = self.read(memory_h[:, -1].clone(), fed.clone())  # before advancing: a look ahead is impossible by shape
         # An expectation fed back for long may run away: within the same bounds as scaled readings the memory stays usable.
-        below = torch.where(torch.isnan(seen), expected.clamp(-SCALED_MAX, SCALED_MAX), seen)
+        below = torch.where(torch.isnan(seen), said[:, 0].clamp(-SCALED_MAX, SCALED_MAX), seen)
         fed.copy_(below)
         for layer, cell in enumerate(self._cells):
             below, cell_state = cell(below, (memory_h[:, layer].clone(), memory_c[:, layer].clone()))
             memory_h[:, layer], memory_c[:, layer] = below, cell_state
         if self.kind == "reconstruction":
-            expected = self.read(below, fed.clone())
-        result: NDArray[np.float32] = expected.numpy()
+            said = self.read(below, fed.clone())
+        expected, said_of_later = self.expected(said.unsqueeze(1), later)
+        later.copy_(said_of_later)
+        result: F4 = expected[:, 0].numpy()
         return result
 
 
@@ -142,32 +189,23 @@ class SharedPredictor:
         assert network.channels == 1
         self.network, self.channels = network, channels
 
-    @property
-    def memory(self) -> tuple[int, ...]:
-        """Shape of one stream's h, and of its c."""
-        return self.channels, *self.network.memory
-
     def columns(self) -> dict[str, Column]:
-        """What is remembered per stream."""
-        return _columns(self.memory, self.channels)
+        """What is remembered per stream: arguments of `step`."""
+        of_each = {name: Column(column.dtype, (self.channels, *column.shape)) for name, column in self.network.columns().items()}
+        return of_each | {"last": Column("f4", (self.channels,))}
 
     def eval(self) -> SharedPredictor:
         """For judging: what is random in training rests."""
         self.network.eval()
         return self
 
-    def step(
-        self, x: NDArray[np.float32], h: NDArray[np.float32], c: NDArray[np.float32], last: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """As `Predictor.step`; h and c are f4[B, D, L, H]."""
+    def step(self, x: F4, h: F4, c: F4, last: F4, ahead: F4) -> F4:
+        """As `Predictor.step`; h and c are f4[B, D, L, H], ahead f4[B, D, A, 1]."""
         rows = x.size
-        seen, fed = x.reshape(rows, 1), last.reshape(rows, 1)
-        memory_h, memory_c = (array.reshape(rows, *self.network.memory) for array in (h, c))
-        assert all(np.shares_memory(*pair) for pair in ((fed, last), (memory_h, h), (memory_c, c)))  # overwritten in place
+        of_channels = [x.reshape(rows, 1)]
+        for array, column in zip((h, c, last, ahead), self.network.columns().values(), strict=True):
+            of_channels.append(array.reshape(rows, *column.shape))
+            assert array.size == 0 or np.shares_memory(array, of_channels[-1])  # overwritten in place
         parts = [slice(start, start + STEP_ROWS_MAX) for start in range(0, rows, STEP_ROWS_MAX)]
-        expected = [self.network.step(seen[part], memory_h[part], memory_c[part], fed[part]) for part in parts]
+        expected = [self.network.step(*(array[part] for array in of_channels)) for part in parts]
         return np.concatenate(expected).reshape(x.shape)
-
-
-def _columns(memory: tuple[int, ...], channels: int) -> dict[str, Column]:
-    return {"h": Column("f4", memory), "c": Column("f4", memory), "last": Column("f4", (channels,))}

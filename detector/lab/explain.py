@@ -26,18 +26,21 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
     network = model.predictor.eval().network
     columns = model.scaling.columns() | model.scorer.columns() | {"evidence": Column("f8")}
     states, row, event = {name: column.array(1) for name, column in columns.items()}, np.zeros(1, np.int32), np.zeros(1, np.uint8)
-    h, c, last = network.state(value.shape[1] // network.channels)
+    h, c, last, ahead = network.state(value.shape[1] // network.channels)
     told: list[tuple[F4, F4, F4]] = []
     layers = []
     for now in value[:, np.newaxis]:
         units = model.scaling.of(row, states)
         x = units.scaled(now)
         seen = torch.from_numpy(x).reshape(-1, network.channels)
-        prior = network.read(h[-1], last)
-        fed = torch.where(torch.isnan(seen), prior, seen)  # missing values are fed their own expectation
+        said = network.read(h[-1], last)
+        fed = torch.where(torch.isnan(seen), said[:, 0], seen)  # missing values are fed their own expectation
         step = gates_of(network.lstm, fed, h, c)
         h, c, last = torch.stack([layer.hidden for layer in step]), torch.stack([layer.cell for layer in step]), fed
-        expected = (prior if network.kind == "prediction" else network.read(h[-1], last)).numpy().reshape(x.shape)
+        if network.kind == "reconstruction":
+            said = network.read(h[-1], last)
+        mean, ahead = network.expected(said.unsqueeze(1), ahead)
+        expected = mean.numpy().reshape(x.shape)
         model.scorer.score(row, now, x, units.residuals(x, expected), states, units.usual)
         model.scaling.learn(row, now, x, x - expected, event, states)
         told.append((units.unscaled(expected), x, expected))

@@ -27,18 +27,25 @@ def residuals(predictor: Predictor, xs: Sequence[F4]) -> list[F4]:
     return es
 
 
+def one_ahead(predictor: Predictor) -> Predictor:
+    """The same network, looking no further than the next reading: what baselines that do so can be compared with."""
+    near = Predictor(predictor.channels, predictor.hidden, predictor.layers, predictor.kind)
+    near.lstm.load_state_dict(predictor.lstm.state_dict())
+    near.head.load_state_dict({name: value[: predictor.channels] for name, value in predictor.head.state_dict().items()})
+    return near.eval()
+
+
 def _step_by_step(predictor: Predictor, xs: Sequence[F4], es: Sequence[F4]) -> None:
     """Play sequences side by side, and write their residuals to `es`."""
     rows = len(xs) + (-len(xs) % STEP_ROWS_MULTIPLE)
     d = predictor.channels
-    h = np.zeros((rows, predictor.layers, predictor.hidden), np.float32)
-    c, last = np.zeros_like(h), np.zeros((rows, d), np.float32)
+    memory = {name: column.array(rows) for name, column in predictor.columns().items()}
     for t in range(max(len(x) for x in xs)):
         now = np.full((rows, d), np.nan, np.float32)
         for row, x in enumerate(xs):
             if t < len(x):
                 now[row] = x[t]
-        expected = predictor.step(now, h, c, last)
+        expected = predictor.step(now, **memory)
         for row, e in enumerate(es):
             if t < len(e):
                 e[t] = now[row] - expected[row]

@@ -13,7 +13,7 @@ source: Jaeger, "The echo state approach", 2001; Tallec and Ollivier, "Can recur
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from detector.core.predictor import Predictor
-from detector.lab.sequences import BURN_IN, filled
+from detector.lab.sequences import burn_in, filled
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
@@ -31,6 +31,8 @@ MEMORY_READINGS_MAX = 200
 STRENGTHS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Ridges to choose from, parts of the mean square of what is read. A series without noise wants the smallest."""
 CHUNK_READINGS = 4_096
+ERROR_MIN = 1e-3
+"""Standard deviations of a channel: horizons that err less are equally good."""
 
 
 def randomise(lstm: nn.LSTM) -> None:
@@ -109,30 +111,48 @@ def readout(fit: Moments, held_out: Moments) -> F8:
     return chosen
 
 
+def shares(error: F8) -> F8:
+    """Of each horizon in what is expected, [K, D], by its squared error [K, D]: one over it, the best weights if they erred independently."""
+    precision = 1 / np.maximum(error, ERROR_MIN**2)
+    share: F8 = precision / precision.sum(axis=0)
+    return share
+
+
 def fit_head(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4]) -> None:
-    """Fit the head of a prediction in closed form; the LSTM stays as it is.
+    """Fit the head of a prediction in closed form, each horizon for itself; the LSTM stays as it is.
 
     The regression is of changes, so that what a ridge shrinks ends at persistence.
 
     xs, held_out  per sequence f4[T, D] scaled, NaN where missing (counted as the last value seen); the starts are left out
     """
-    weight = readout(moments_of_changes(predictor, xs, (1,)), moments_of_changes(predictor, held_out, (1,)))
-    channels = np.arange(predictor.channels)
-    weight[predictor.hidden + channels, channels] += 1
+    fit = moments_of_changes(predictor, xs, predictor.horizons)
+    later = moments_of_changes(predictor, held_out, predictor.horizons, filling)
+    weight = readout(fit, later)
+    share = shares(later.error(weight).reshape(len(predictor.horizons), predictor.channels))
+    outputs = np.arange(weight.shape[1])
+    weight[predictor.hidden + outputs % predictor.channels, outputs] += 1
     with torch.no_grad():
         predictor.head.weight.copy_(torch.from_numpy(weight[:-1].T))
         predictor.head.bias.copy_(torch.from_numpy(weight[-1]))
+        predictor.share.copy_(torch.from_numpy(share))
 
 
-def moments_of_changes(predictor: Predictor, xs: Sequence[F4], horizons: Sequence[int]) -> Moments:
+def filling(sequence: F4) -> int:
+    """How much of a sequence is left out where a ridge is chosen: until its memory is full, or a quarter of it. Readings from before that
+    want a stronger one."""
+    return min(MEMORY_READINGS_MAX, len(sequence) // 4)
+
+
+def moments_of_changes(predictor: Predictor, xs: Sequence[F4], horizons: Sequence[int], left_out: Callable[[F4], int] = burn_in) -> Moments:
     """Of all D channels' changes at every horizon (increasing), K D of them, regressed on the memory and the last value.
 
-    xs  as in `fit_head`
+    xs        as in `fit_head`
+    left_out  how much of a sequence's start
     """
     moments = Moments(predictor.hidden + predictor.channels, predictor.channels * len(horizons))
     for sequence in xs:
         x = filled(sequence)
-        end, start = len(x) - horizons[-1], BURN_IN if len(x) > 2 * BURN_IN else 0
+        end, start = len(x) - horizons[-1], left_out(x)
         at = 0
         for rows in memories(predictor.lstm, x[: max(end, 0)]):
             now = np.arange(at, at + len(rows))[max(start - at, 0) :]

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detector.core.model import Model
-from detector.core.predictor import Kind, Predictor
+from detector.core.predictor import HORIZONS, ONE_AHEAD, Kind, Predictor, State
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
 from detector.core.threshold import Prior
 from detector.errors import ConfigError, DataError
 from detector.lab.baselines import LinearForecast, mean_error, persistence, verdict
-from detector.lab.judged import residuals, score_all
+from detector.lab.judged import one_ahead, residuals, score_all
 from detector.lab.projection import errors, learn
 from detector.lab.reservoir import fit_head, randomise, remember_long
 from detector.lab.sequences import BURN_IN, Recorded, Split, burn_in, split, windows
@@ -79,7 +79,7 @@ class Epoch:
 class Trained:
     """A model and how it came about.
 
-    errors   mean absolute residual on calibration readings per channel, f8[D] each: network, persistence, linear
+    errors   mean absolute error of the next reading on calibration readings per channel, f8[D] each: network, persistence, linear
     verdict  in plain words
     """
 
@@ -111,7 +111,8 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     has_gpu = torch.cuda.is_available() and not options.is_quick
     device = ("cuda" if has_gpu else "cpu") if options.device == "auto" else options.device
     torch.manual_seed(options.seed)
-    predictor = Predictor(len(channels), options.hidden, options.layers, options.kind, options.dropout)
+    horizons = HORIZONS if options.kind == "prediction" else ONE_AHEAD
+    predictor = Predictor(len(channels), options.hidden, options.layers, options.kind, options.dropout, horizons)
     fit = fit_quickly if options.is_quick else fit_memory if options.kind == "prediction" else fit_whole
     epochs = fit(predictor.to(device), xs["train"], xs["held_out"], options, on_epoch)
     predictor.to("cpu").eval()
@@ -122,7 +123,7 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     model = Model("trained", "", tuple(channels), predictor, scaling, scorer, Prior.fit(scores))
     linear = LinearForecast(xs["train"])
     mean_errors = {
-        "network": mean_error(es, BURN_IN),
+        "network": mean_error(residuals(one_ahead(predictor), xs["calibrate"]), BURN_IN),
         "persistence": mean_error(persistence(xs["calibrate"]), BURN_IN),
         "linear": mean_error(linear.residuals(xs["calibrate"]), BURN_IN),
     }
@@ -218,7 +219,7 @@ def _epoch(
     """One pass over all windows; learns if there is an optimizer. Returns the mean absolute error relative to persistence."""
     device = weight.device
     predictor.train(optimizer is not None)
-    state: tuple[Tensor, Tensor, Tensor] | None = None
+    state: State | None = None
     error = count = 0.0
     with torch.set_grad_enabled(optimizer is not None):
         for window in windows(xs, options.window_readings, rng):
@@ -239,10 +240,10 @@ def _epoch(
     return error / max(count, 1.0)
 
 
-def _carried(predictor: Predictor, state: tuple[Tensor, Tensor, Tensor] | None, is_new: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _carried(predictor: Predictor, state: State | None, is_new: Tensor) -> State:
     """The state of the window before, without its gradient; empty where a lane begins another sequence."""
     if state is None:
         return predictor.state(len(is_new), is_new.device)
-    h, c, last = (part.detach() for part in state)
+    h, c, last, ahead = (part.detach() for part in state)
     kept = (~is_new).float().unsqueeze(1)
-    return h * kept, c * kept, last * kept
+    return State(h * kept, c * kept, last * kept, ahead * kept.unsqueeze(1))

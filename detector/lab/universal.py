@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detector.core.predictor import Predictor
+from detector.core.predictor import Predictor, State
 from detector.core.running import RunningScaling
 from detector.core.scoring import BandScorer, Usual
 from detector.core.states import Column
@@ -87,14 +87,13 @@ def walk(values: F4, predictor: Predictor | None = None) -> Walked:
     columns = scaling.columns() | PLAIN.columns() | {"evidence": Column("f8")}
     states = {name: column.array(series) for name, column in columns.items()}
     rows, event = np.arange(series, dtype=np.int32), np.zeros(series, np.uint8)
-    h = np.zeros((series, predictor.layers, predictor.hidden) if predictor else (0,), np.float32)
-    c, last = h.copy(), np.zeros((series, 1), np.float32)
+    memory = {name: column.array(series) for name, column in predictor.columns().items()} if predictor else {}
     walked = Walked(np.empty_like(values), np.empty_like(values), np.empty((series, readings, BANDS), np.float32), np.empty_like(values))
     for t in range(readings):
         value = np.ascontiguousarray(values[:, t : t + 1])
         units = scaling.of(rows, states)
         x = units.scaled(value)
-        expected = predictor.step(x, h, c, last) if predictor else x
+        expected = predictor.step(x, **memory) if predictor else x
         e = units.residuals(x, expected)
         walked.x[:, t], walked.e[:, t] = x[:, 0], e[:, 0]
         walked.usual[:, t] = np.asarray(units.usual.bands)[:, :, 0]
@@ -131,7 +130,7 @@ def _learn(predictor: Predictor, x: F4, window: int, optimizer: torch.optim.Opti
     counts = torch.from_numpy(~np.isnan(x)).unsqueeze(-1).float()
     counts[:, :COLD] = 0
     weight = 1 / typical(fed)
-    state: tuple[Tensor, Tensor, Tensor] = predictor.state(len(x))
+    state = predictor.state(len(x))
     errors = []
     for start in range(0, x.shape[1], window):
         now, counted = fed[:, start : start + window], counts[:, start : start + window]
@@ -143,8 +142,7 @@ def _learn(predictor: Predictor, x: F4, window: int, optimizer: torch.optim.Opti
         nn.utils.clip_grad_norm_(predictor.parameters(), 1.0)
         optimizer.step()
         after_update()
-        h, c, last = (part.detach() for part in after)
-        state = h, c, last
+        state = State(*(part.detach() for part in after))
         errors.append(float((relative.detach().abs() * counted).sum() / counted.sum().clamp(min=1)))
     return math.fsum(errors) / len(errors)
 

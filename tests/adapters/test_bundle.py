@@ -8,25 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from detector.adapters import bundle as bundles
 from detector.adapters.bundle import VERSION, Bundle, load_bundle, read_bundle, save_bundle
 from detector.core.detect import Detector
 from detector.core.model import Model
-from detector.core.predictor import Predictor
+from detector.core.predictor import HORIZONS, Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
 from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
-from tests.core.builders import universal_of
+from tests.core.builders import arrays_of, universal_of
 
 
 def small_model(seed: int = 0) -> Model:
     torch.manual_seed(seed)
     x = np.random.default_rng(seed).standard_normal((300, 3)).astype(np.float32)
     return Model(
-        "small", "", ("a", "b.c", "d e"), Predictor(3, 8, 2), Scaling.fit(x), BandScorer.fit([x], [x], [x / np.float32(2)], [0]), Prior(1.5, 0.25)
+        "small", "", ("a", "b.c", "d e"), Predictor(3, 8, 2, horizons=HORIZONS), Scaling.fit(x), BandScorer.fit([x], [x], [x / np.float32(2)], [0]), Prior(1.5, 0.25)
     )  # fmt: skip
 
 
@@ -45,11 +46,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         assert np.array_equal(model.scorer.arrays()[name], array)
     x = np.random.default_rng(1).standard_normal((32, 3)).astype(np.float32)
 
-    def step(predictor: Predictor) -> NDArray[np.float32]:
-        memory = np.zeros((32, 2, 8), np.float32)
-        return predictor.eval().step(x, memory, memory.copy(), np.zeros((32, 3), np.float32))
+    def stepped(predictor: Predictor) -> list[NDArray[np.float32]]:
+        memory = arrays_of(predictor.columns(), 32)
+        return [predictor.eval().step(x, **memory) for _ in range(12)]
 
-    assert np.array_equal(step(saved.predictor.network), step(model.predictor.network))
+    assert_array_equal(stepped(saved.predictor.network), stepped(model.predictor.network))
 
 
 def test_the_fingerprint_covers_what_judging_depends_on(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_everything_happens_in_these_logs() -> None:
     for verdicts in run(Detector(MODEL, SETTINGS), narrow(eventful_log(0))) + run(Detector(MODEL, TIGHT), eventful_log(0)):
         dispositions |= set(verdicts.disposition.tolist())
     assert reasons == {
-        *(("score", reason) for reason in ("evidence", "quiet", "accepted", "forgotten")),
+        *(("score", reason) for reason in ("evidence", "worse", "quiet", "accepted", "forgotten")),
         *(("silence", reason) for reason in ("silence", "returned", "forgotten")),
         *(("frozen", reason) for reason in ("frozen", "moved", "accepted")),  # forgotten: tests/core/test_frozen.py
     }
@@ -200,8 +200,8 @@ def test_the_bits_of_a_row_do_not_depend_on_its_neighbours(hidden: int, channels
     for kind in ("prediction", "reconstruction"):
         predictor = predictor_of(channels, hidden, 1, kind)
         many = STEP_ROWS_MAX
-        shapes = ((many, channels), (many, 1, hidden), (many, 1, hidden), (many, channels))
-        before = [rng.standard_normal(shape, np.float32) for shape in shapes]
+        shapes = ((channels,), *(column.shape for column in predictor.columns().values()))
+        before = [rng.standard_normal((many, *shape), np.float32) for shape in shapes]
         before[0][rng.random((many, channels)) < 0.05] = np.nan
         after = [array.copy() for array in before]
         expected = predictor.step(*after)

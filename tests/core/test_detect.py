@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.core.detect import Detector
-from detector.core.predictor import Predictor
+from detector.core.predictor import HORIZONS, Predictor
 from detector.core.readings import Disposition, Partition
 from detector.core.scaling import Scaling
 from detector.core.threshold import EXCESS_KNOWN_MIN, TAIL
@@ -105,11 +105,10 @@ def test_the_verdict_is_that_of_predictor_score_and_alarm_one_after_the_other() 
     scaling = MODEL.scaling
     assert isinstance(scaling, Scaling)
     x = scaling.scaled(log.value)
-    h, c, last = (array.numpy() for array in MODEL.predictor.network.state(32))
-    memory = np.ascontiguousarray(h.swapaxes(0, 1)), np.ascontiguousarray(c.swapaxes(0, 1)), last
+    memory = arrays_of(MODEL.predictor.columns(), 32)
     states = arrays_of(MODEL.scorer.columns())
     for t in range(80):
-        expected = MODEL.predictor.step(x[t].repeat(32).reshape(2, 32).T.copy(), *memory)[:1]
+        expected = MODEL.predictor.step(x[t].repeat(32).reshape(2, 32).T.copy(), **memory)[:1]
         score = MODEL.scorer.score(np.zeros(1, np.int32), log.value[t : t + 1], x[t : t + 1], x[t : t + 1] - expected, states)
         assert verdicts.expected[t].tobytes() == scaling.unscaled(expected)[0].tobytes()
         assert verdicts.score[t] == score[0]
@@ -266,17 +265,17 @@ class Neighbourly(Predictor):
 
     spoiled = "expected"
 
-    def step(self, x: Any, h: Any, c: Any, last: Any) -> Any:
-        expected = super().step(x, h, c, last)
-        touched = {"expected": expected, "h": h, "c": c, "last": last}[self.spoiled]
+    def step(self, x: Any, h: Any, c: Any, last: Any, ahead: Any) -> Any:
+        expected = super().step(x, h, c, last, ahead)
+        touched = {"expected": expected, "h": h, "c": c, "last": last, "ahead": ahead}[self.spoiled]
         if len(x) > 512:
             touched[...] = np.nextafter(touched, np.float32(np.inf))
         return expected
 
 
-@pytest.mark.parametrize("spoiled", ["expected", "h", "c", "last"])
+@pytest.mark.parametrize("spoiled", ["expected", "h", "c", "last", "ahead"])
 def test_the_self_test_fails_where_a_row_depends_on_its_neighbours(spoiled: str) -> None:
-    predictor = Neighbourly(2, 32)
+    predictor = Neighbourly(2, 32, horizons=HORIZONS)
     predictor.load_state_dict(predictor_of(2, 32).state_dict())
     predictor.spoiled = spoiled
     assert not Detector(replace(MODEL, predictor=predictor)).self_test()

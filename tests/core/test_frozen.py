@@ -124,9 +124,7 @@ def test_it_is_found_in_every_stream_and_beside_a_score_alert() -> None:
     detector = Detector(MODEL, settings_of(budget_period_us=100 * SECOND_US))
     alerts = alerts_of(run(detector, both.take(range(2 * (AT + 60)))))
     assert {alert.kind for alert in alerts if alert.stream == "a" and alert.status == "opened"} == {"score", "frozen"}
-    assert detector.alerts_open == 2 + sum(alert.status == "opened" for alert in alerts if alert.stream == "b") - sum(
-        alert.status == "closed" for alert in alerts
-    )
+    assert detector.alerts_open == sum({"opened": 1, "closed": -1}.get(alert.status, 0) for alert in alerts) >= 1
 
 
 # -- what stands still and should -------------------------------------------------------------------------------------------------

@@ -13,22 +13,22 @@ from torch.testing import assert_close
 
 from detector.core.predictor import STEP_ROWS_MULTIPLE, Kind, Predictor
 from detector.core.scaling import SCALED_MAX
-from tests.core.builders import predictor_of
+from tests.core.builders import arrays_of, predictor_of
 
 ROWS = STEP_ROWS_MULTIPLE
 F4 = NDArray[np.float32]
 KINDS: tuple[Kind, ...] = ("prediction", "reconstruction")
 
 
-def new_memory(predictor: Predictor, rows: int = ROWS) -> tuple[F4, F4, F4]:
-    shape = (rows, predictor.layers, predictor.hidden)
-    return np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros((rows, predictor.channels), np.float32)
+def new_memory(predictor: Predictor, rows: int = ROWS) -> tuple[F4, F4, F4, F4]:
+    h, c, last, ahead = arrays_of(predictor.columns(), rows).values()
+    return h, c, last, ahead
 
 
-def random_memory(predictor: Predictor, seed: int = 0) -> tuple[F4, F4, F4]:
+def random_memory(predictor: Predictor, seed: int = 0) -> tuple[F4, F4, F4, F4]:
     rng = np.random.default_rng(seed)
-    h, c, last = (rng.standard_normal(array.shape, np.float32) for array in new_memory(predictor))
-    return h, c, last
+    h, c, last, ahead = (rng.standard_normal(array.shape, np.float32) for array in new_memory(predictor))
+    return h, c, last, ahead
 
 
 def copies(arrays: tuple[F4, ...]) -> Any:
@@ -42,13 +42,36 @@ def test_step_by_step_is_the_whole_sequence(kind: Kind, layers: int) -> None:
     predictor = predictor_of(3, 16, layers, kind)
     x = np.random.default_rng(1).standard_normal((ROWS, 40, 3), np.float32)
     first, state = predictor.unroll(torch.from_numpy(x[:, :25]))
-    second, (h_end, c_end, last_end) = predictor.unroll(torch.from_numpy(x[:, 25:]), state)
-    h, c, last = new_memory(predictor)
-    stepped = np.stack([predictor.step(np.ascontiguousarray(x[:, t]), h, c, last) for t in range(40)], axis=1)
+    second, (h_end, c_end, last_end, ahead_end) = predictor.unroll(torch.from_numpy(x[:, 25:]), state)
+    h, c, last, ahead = new_memory(predictor)
+    stepped = np.stack([predictor.step(np.ascontiguousarray(x[:, t]), h, c, last, ahead) for t in range(40)], axis=1)
     assert_close(torch.from_numpy(stepped), torch.cat((first, second), dim=1), atol=2e-6, rtol=1e-5)
     assert_close(torch.from_numpy(h).transpose(0, 1), h_end, atol=1e-6, rtol=1e-5)
     assert_close(torch.from_numpy(c).transpose(0, 1), c_end, atol=2e-6, rtol=1e-5)
     assert_close(torch.from_numpy(last), last_end)
+    assert_close(torch.from_numpy(ahead), ahead_end, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("horizons", [(1,), (1, 2), (1, 5, 10)])
+def test_a_reading_is_expected_as_the_mean_of_what_was_said_of_it(horizons: tuple[int, ...]) -> None:
+    """Against the definition: at each horizon what the head said so many readings before, 0 before anything was said."""
+    torch.manual_seed(3)
+    predictor = Predictor(2, 16, horizons=horizons)
+    torch.nn.init.normal_(predictor.head.weight)
+    if horizons != (1,):
+        predictor.share.copy_(torch.rand(predictor.share.shape).softmax(dim=0))
+    share = predictor.share.numpy()
+    x = np.random.default_rng(1).standard_normal((ROWS, 30, 2), np.float32)
+    memory, said, expected = new_memory(predictor), [], []
+    for t in range(30):
+        with torch.inference_mode():
+            said.append(predictor.read(torch.from_numpy(memory[0][:, -1]).clone(), torch.from_numpy(memory[2]).clone()).numpy())
+        expected.append(predictor.step(np.ascontiguousarray(x[:, t]), *memory))
+    for t in range(30):
+        of_it = [share[k] * said[t + 1 - horizon][:, k] for k, horizon in enumerate(horizons) if horizon <= t + 1]
+        assert_close(expected[t], np.sum(of_it, axis=0), atol=1e-5, rtol=1e-5)
+    if horizons == (1,):
+        assert np.array_equal(np.stack(expected), np.stack(said)[:, :, 0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -58,7 +81,8 @@ def test_a_missing_value_is_fed_its_own_expectation(kind: Kind, layers: int) -> 
     predictor = predictor_of(3, 16, layers, kind)
     memory = random_memory(predictor)
     with torch.inference_mode():
-        expectation = predictor.read(torch.from_numpy(memory[0][:, -1]).clone(), torch.from_numpy(memory[2]).clone()).numpy()
+        said = predictor.read(torch.from_numpy(memory[0][:, -1]).clone(), torch.from_numpy(memory[2]).clone())
+    expectation = said[:, 0].numpy()  # just before
     x = np.random.default_rng(2).standard_normal((ROWS, 3), np.float32)
     gone = np.random.default_rng(3).random((ROWS, 3)) < 0.4
     gone[0], gone[1] = True, False
@@ -67,8 +91,6 @@ def test_a_missing_value_is_fed_its_own_expectation(kind: Kind, layers: int) -> 
     expected_observed = predictor.step(np.where(gone, expectation, x), *observed)
     assert expected_missing.tobytes() == expected_observed.tobytes()
     assert [array.tobytes() for array in missing] == [array.tobytes() for array in observed]
-    if kind == "prediction":
-        assert expected_missing.tobytes() == expectation.tobytes()
 
 
 def test_a_prediction_expects_before_it_sees() -> None:
@@ -94,12 +116,20 @@ def test_an_untrained_prediction_is_persistence() -> None:
     assert np.array_equal(predictor.step(np.ones((ROWS, 3), np.float32), *memory), before)
 
 
+def test_an_untrained_prediction_at_several_horizons_is_their_mean() -> None:
+    predictor = Predictor(3, 16, horizons=(1, 3))
+    memory = new_memory(predictor)
+    x = np.random.default_rng(1).standard_normal((8, ROWS, 3), np.float32)
+    expected = [predictor.step(each, *memory) for each in x]
+    assert_close(expected[5], (x[4] + x[2]) / 2)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_channel_that_stays_away_leaves_the_memory_usable(kind: Kind) -> None:
     """Fed its own expectation for long, a network that amplifies would leave all bounds, and never come back from NaN."""
     predictor = predictor_of(2, 8, 1, kind)
     with torch.no_grad():
-        predictor.head.weight[:, -2:] = torch.eye(2) * 1.5
+        predictor.head.weight[:, -2:] = torch.eye(2).repeat(len(predictor.horizons), 1) * 1.5
         predictor.head.bias.fill_(1.0)
     memory = new_memory(predictor)
     for _ in range(400):
@@ -131,10 +161,8 @@ def test_dropout_is_for_training_only(layers: int) -> None:
     predictor = Predictor(2, 8, layers, "reconstruction", dropout=0.5)
     x = torch.randn(3, 10, 2)
     assert not torch.equal(predictor.unroll(x)[0], predictor.unroll(x)[0])
-    h, c, last = new_memory(predictor)
-    first = predictor.step(np.ones((ROWS, 2), np.float32), h, c, last)
-    h, c, last = new_memory(predictor)
-    assert np.array_equal(first, predictor.step(np.ones((ROWS, 2), np.float32), h, c, last))
+    first = predictor.step(np.ones((ROWS, 2), np.float32), *new_memory(predictor))
+    assert np.array_equal(first, predictor.step(np.ones((ROWS, 2), np.float32), *new_memory(predictor)))
     predictor.eval()
     assert torch.equal(predictor.unroll(x)[0], predictor.unroll(x)[0])
 

@@ -24,6 +24,7 @@ from tests.core.builders import log_of, model_of, rows_of, run, settings_of
 FOLDER = Path(__file__).parent
 FINGERPRINT_V1 = "7ab97d9a51a904d7ef05a5c0712b7383"
 FINGERPRINT_V2 = "f96fd8d01759c220b2360642fc882c3e"
+FINGERPRINT_V3 = "4395b414ddd21185a170e65590cca416"
 GOLDEN = sorted(FOLDER.glob("snapshot_v*.json"))
 
 
@@ -103,3 +104,9 @@ def test_a_bundle_of_version_2_judges_as_it_did() -> None:
     """Its level does not follow the readings."""
     verdicts = verdicts_of(2, FINGERPRINT_V2)
     assert verdicts.score[[60, 120, 150, 160]] == pytest.approx([4.13278, 4.57941, 4.81367, 4.70082], rel=1e-4)
+
+
+def test_a_bundle_of_version_3_judges_as_it_did() -> None:
+    """Its network looks one reading ahead."""
+    verdicts = verdicts_of(3, FINGERPRINT_V3)
+    assert verdicts.score[[60, 120, 150, 160]] == pytest.approx([4.12462, 4.08401, 6.03153, 6.04053], rel=1e-4)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from detector.core.detect import Detector
-from detector.core.predictor import Predictor
+from detector.core.predictor import HORIZONS, Predictor
 from detector.core.scaling import Scaling
 from detector.errors import ConfigError, DataError
 from detector.lab.baselines import LinearForecast, mean_error, persistence
@@ -18,7 +18,7 @@ from detector.lab.judged import residuals
 from detector.lab.picture import training_png
 from detector.lab.plant import CHANNELS, Plant
 from detector.lab.projection import horizons_of
-from detector.lab.reservoir import Moments, memories, readout
+from detector.lab.reservoir import Moments, fit_head, memories, randomise, readout
 from detector.lab.sequences import Recorded, filled, sequences_of, split, windows
 from detector.lab.simulate import by_machine
 from detector.lab.train import Epoch, Options, Trained, train
@@ -125,7 +125,7 @@ def test_a_quick_fit_bears_missing_values_and_stacked_cells() -> None:
     recorded = waves(8, 400)
     for sequence in recorded:
         sequence.value[::7, 0] = np.nan
-    result = train(recorded, ("a", "b"), Options(hidden=16, layers=2, is_quick=True), lambda _: None)
+    result = train(recorded, ("a", "b"), Options(hidden=32, layers=2, is_quick=True), lambda _: None)
     assert (result.errors["network"] < 0.7 * result.errors["persistence"]).all()
     with pytest.raises(ConfigError, match="quick"):
         train(recorded, ("a", "b"), Options(kind="reconstruction", is_quick=True), lambda _: None)
@@ -148,6 +148,40 @@ def test_sums_over_chunks_give_the_readout_of_the_whole(monkeypatch: pytest.Monk
     assert np.allclose(weight, readout(at_once, at_once), atol=1e-5)
     errors = np.roll(x, -1, axis=0) - whole @ weight[:-1] - weight[-1]
     assert np.allclose(sums.error(weight), (errors**2).mean(axis=0), rtol=1e-4)
+
+
+def test_each_horizon_has_a_readout_of_its_own() -> None:
+    """A noiseless wave is known ten readings ahead as well as one; and their mean, by shares, is what is expected."""
+    x = np.stack([np.sin(0.3 * np.arange(900) + phase) for phase in (0.0, 1.0)], axis=1).astype(np.float32)
+    torch.manual_seed(1)
+    predictor = Predictor(2, 32, horizons=HORIZONS)
+    randomise(predictor.lstm)
+    fit_head(predictor, [x[:700]], [x[700:]])
+    with torch.inference_mode():
+        features = torch.from_numpy(next(memories(predictor.lstm, x)))
+        said = predictor.read(features[:, :32], features[:, 32:]).numpy()
+    for k, horizon in enumerate(HORIZONS):
+        assert np.abs(said[250:-horizon, k] - x[250 + horizon :]).mean() < 0.02
+    (e,) = residuals(predictor, [x])
+    share = predictor.share.numpy()
+    assert np.allclose(share.sum(axis=0), 1)
+    ahead = [share[k] * said[250 - horizon : -horizon, k] for k, horizon in enumerate(HORIZONS)]
+    assert np.allclose(x[250:] - e[250:], np.sum(ahead, axis=0), atol=1e-5)
+
+
+def test_a_horizon_that_knows_little_says_little() -> None:
+    """A walk: nobody knows it ten readings ahead. What repeats itself is known at all horizons, but for the noise."""
+    rng = np.random.default_rng(1)
+    walk = np.cumsum(rng.standard_normal(4_000)) / 20
+    wave = np.sin(0.3 * np.arange(4_000)) + 0.2 * rng.standard_normal(4_000)
+    x = np.stack((walk, wave), axis=1).astype(np.float32)
+    torch.manual_seed(1)
+    predictor = Predictor(2, 32, horizons=HORIZONS)
+    randomise(predictor.lstm)
+    fit_head(predictor, [x[:3_000]], [x[3_000:]])
+    of_walk, of_wave = predictor.share.numpy().T
+    assert of_walk[0] > 0.7 > 0.2 > of_walk[-1]
+    assert (np.abs(of_wave - 1 / 3) < 0.1).all()
 
 
 @pytest.mark.parametrize(("window", "horizons"), [(8, (1,)), (20, (1, 5)), (256, (1, 5, 10, 20))])

@@ -20,6 +20,8 @@ from tests.core.plant import SHARED
 from tests.simulation.messages import FORMATS, Sent, written
 from tests.simulation.service import Plant, undisturbed
 
+F4 = NDArray[np.float32]
+
 
 class Recalled(Predictor):
     """Steps that it has made before are looked up: thousands of runs read the same logs. That a row's bits do not depend on its
@@ -27,28 +29,30 @@ class Recalled(Predictor):
 
     _made: dict[bytes, bytes]
 
-    def step(
-        self, x: NDArray[np.float32], h: NDArray[np.float32], c: NDArray[np.float32], last: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        n = len(x)
-        before = np.concatenate((x, h.reshape(n, -1), c.reshape(n, -1), last), axis=1)
-        keys = before.view(f"V{before.shape[1] * before.itemsize}").ravel().tolist()
+    def step(self, x: F4, h: F4, c: F4, last: F4, ahead: F4) -> F4:
+        memory = h, c, last, ahead
+        keys = _side_by_side(x, *memory)
         if not all(key in self._made for key in keys):
-            expected = super().step(x, h, c, last)
-            after = np.concatenate((expected, h.reshape(n, -1), c.reshape(n, -1), last), axis=1)
-            self._made.update(zip(keys, (row.tobytes() for row in after), strict=True))
+            expected = super().step(x, *memory)
+            self._made.update(zip(keys, _side_by_side(expected, *memory), strict=True))
             return expected
-        after = np.frombuffer(b"".join([self._made[key] for key in keys]), np.float32).reshape(n, -1)
-        d, memory = x.shape[1], h[0].size
-        h[:] = after[:, d : d + memory].reshape(h.shape)
-        c[:] = after[:, d + memory : d + 2 * memory].reshape(c.shape)
-        last[:] = after[:, d + 2 * memory :]
-        return after[:, :d]
+        after = np.frombuffer(b"".join([self._made[key] for key in keys]), np.float32).reshape(len(x), -1)
+        at = x.shape[1]
+        for array in memory:
+            array[:] = after[:, at : at + array[0].size].reshape(array.shape)
+            at += array[0].size
+        return after[:, : x.shape[1]]
+
+
+def _side_by_side(*arrays: F4) -> list[bytes]:
+    """The rows of all of them, as bytes."""
+    rows = np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
+    return [row.tobytes() for row in rows]
 
 
 def _recalled(model: Model) -> Model:
     predictor = model.predictor.network
-    recalled = Recalled(predictor.channels, predictor.hidden, predictor.layers, predictor.kind)
+    recalled = Recalled(predictor.channels, predictor.hidden, predictor.layers, predictor.kind, horizons=predictor.horizons)
     recalled.load_state_dict(predictor.state_dict())
     object.__setattr__(recalled, "_made", {})
     return replace(model, predictor=recalled)

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from detector.core.predictor import Predictor
+from detector.core.predictor import HORIZONS, Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS, BandScorer
 from detector.core.terms import WEIGHTS, band_signals
@@ -24,11 +23,11 @@ from detector.lab.evaluate.alarms import WATCHED_BUDGET, events_of
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
-from detector.lab.reservoir import Moments, memories, randomise, readout
+from detector.lab.judged import residuals
+from detector.lab.reservoir import Moments, readout, shares
 from detector.lab.sequences import LANES, filled
-from detector.lab.train import Options, fit_memory
+from detector.lab.train import Options, fit_memory, fit_quickly
 
-HORIZONS = (1, 5, 10)
 NO_LEVEL = np.float32(0.0)
 BLOCK_READINGS = 1_024
 TURNS = (Event.OPENED, Event.QUIET, Event.ACCEPTED)
@@ -112,25 +111,27 @@ def the_mean(fit: F4, choose: F4, seed: int) -> Forecast:
 
 
 def linear(fit: F4, choose: F4, seed: int) -> Forecast:
-    """Ridge regression on the four bands of all channels, averaged over the horizons."""
+    """Ridge regression on the four bands of all channels, at every horizon."""
     return _readout(fit, choose, lambda x: np.asarray(band_signals(x, NO_LEVEL), np.float32))
 
 
 def random_memory(fit: F4, choose: F4, seed: int) -> Forecast:
-    """An LSTM of random weights with time constants from 1 to 200 readings, and a ridge readout of its hidden state."""
-    torch.manual_seed(seed)
-    lstm = nn.LSTM(fit.shape[1], HIDDEN, batch_first=True)
-    randomise(lstm)
-    return _readout(fit, choose, _hidden(lstm))
+    """An LSTM of random weights with time constants from 1 to 200 readings, its head in closed form: `detector train --quick`."""
+    return _by_network(fit_quickly, [fit], [choose], seed)
 
 
 def trained_memory(fit: F4, choose: F4, seed: int) -> Forecast:
-    """The same LSTM, trained on this series as `detector train` does it, and the same ridge readout of its hidden state."""
+    """The same LSTM, trained on this series as `detector train` does it."""
+    return _by_network(fit_memory, _lanes(fit), [choose], seed)
+
+
+def _by_network(fit_network: Callable[..., object], fit: list[F4], choose: list[F4], seed: int) -> Forecast:
+    """What a fleet's model expects, as the service does."""
     torch.manual_seed(seed)
-    predictor = Predictor(fit.shape[1], HIDDEN)
+    predictor = Predictor(fit[0].shape[1], HIDDEN, horizons=HORIZONS)
     options = Options(hidden=HIDDEN, epochs_max=EPOCHS_MAX, minutes_max=float("inf"), noise=NOISE, seed=seed)
-    fit_memory(predictor, _lanes(fit), [choose], options, lambda epoch: None)
-    return _readout(fit, choose, _hidden(predictor.lstm))
+    fit_network(predictor, fit, choose, options, lambda epoch: None)
+    return lambda x: x - residuals(predictor.eval(), [x])[0]
 
 
 def _lanes(x: F4) -> list[F4]:
@@ -138,32 +139,26 @@ def _lanes(x: F4) -> list[F4]:
     return np.array_split(x, max(1, min(LANES, len(x) // LANE_READINGS_MIN)))
 
 
-def _hidden(lstm: nn.LSTM) -> Callable[[F4], F4]:
-    return lambda x: np.concatenate(list(memories(lstm, x)))
-
-
 def _readout(fit: F4, choose: F4, features: Callable[[F4], F4]) -> Forecast:
-    """Closed-form ridge readouts of features f4[T, F] at every horizon, the mean of which is expected.
+    """Closed-form ridge readouts of features f4[T, F] at every horizon, with shares in what is expected as a network's.
 
     How strong a ridge is, is chosen per channel and horizon on the readings that were not fitted.
     """
     both, n = np.concatenate((fit, choose)), len(fit)
     inputs = features(both)
-    weights = [
-        readout(
-            Moments(inputs.shape[1], both.shape[1]).add(inputs[: n - horizon], both[horizon:n]),
-            Moments(inputs.shape[1], both.shape[1]).add(inputs[n - horizon : -horizon], both[n:]),
-        )
-        for horizon in HORIZONS
-    ]
+    weights, errors = [], []
+    for horizon in HORIZONS:
+        later = Moments(inputs.shape[1], both.shape[1]).add(inputs[n - horizon : -horizon], both[n:])
+        weights.append(readout(Moments(inputs.shape[1], both.shape[1]).add(inputs[: n - horizon], both[horizon:n]), later))
+        errors.append(later.error(weights[-1]))
+    share = shares(np.stack(errors)).astype(np.float32)
 
     def expect(x: F4) -> F4:
         inputs = features(x)
         expected = np.zeros_like(x)
-        for horizon, weight in zip(HORIZONS, weights, strict=True):
-            ahead = (inputs @ weight[:-1] + weight[-1]).astype(np.float32)
-            ahead = np.concatenate((np.repeat(x[:1] * 0, min(horizon, len(x)), axis=0), ahead[:-horizon]))
-            expected += ahead / len(HORIZONS)
+        for horizon, weight, part in zip(HORIZONS, weights, share, strict=True):
+            said = (inputs @ weight[:-1] + weight[-1]).astype(np.float32)
+            expected[horizon:] += part * said[:-horizon]
         return np.clip(expected, both.min(axis=0), both.max(axis=0))
 
     return expect

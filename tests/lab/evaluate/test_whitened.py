@@ -9,7 +9,7 @@ from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS, BandScorer
 from detector.core.terms import WEIGHTS
 from detector.lab.evaluate.method import Method
-from detector.lab.evaluate.whitened import HORIZONS, WHITENED, Twin, fused, linear, random_memory, the_mean
+from detector.lab.evaluate.whitened import WHITENED, Twin, fused, linear, random_memory, the_mean
 
 F4 = NDArray[np.float32]
 by_name = pytest.mark.parametrize("method", WHITENED, ids=lambda method: method.name)
@@ -56,8 +56,6 @@ def test_forecasters_beat_the_mean_at_all_their_horizons(forecaster: object) -> 
     expect = forecaster(x[:900], x[900:1_200], 1)  # type: ignore[operator]
     error = np.abs(x - expect(x))[1_200:].mean()
     assert error < 0.3 * np.abs(x[1_200:]).mean()
-    assert_array_equal(expect(x)[0], 0.0)  # nothing was seen yet
-    assert max(HORIZONS) == 10
 
 
 def test_what_is_open_holds_the_level_as_it_would_reading_by_reading(monkeypatch: pytest.MonkeyPatch) -> None:
