@@ -36,16 +36,6 @@ HORIZONS = (1, 5, 10)
 """Readings ahead that a fleet's prediction looks."""
 ONE_AHEAD = (1,)
 
-
-class State(NamedTuple):
-    """What is known of sequences after their past: h, c [L, B, H], last [B, D], ahead [B, A, D] with A = last horizon - 1."""
-
-    h: Tensor
-    c: Tensor
-    last: Tensor
-    ahead: Tensor
-
-
 STEP_ROWS_MAX = 1_024
 """Rows advanced at once. Wider is slower: the gates no longer fit the cache."""
 
@@ -54,6 +44,15 @@ HEAD_OUTPUTS_MULTIPLE = 16
 """A step's matrix products are padded to these, and begin at a multiple of 64 bytes (torch's own allocations do, NumPy's do not).
 Only then does torch give a row the same bits whatever its neighbours and wherever it stands: seen on Intel for the number of rows,
 on an AMD EPYC for the place in memory and for 2 or 3 outputs. `tests/core/test_cut_invariance.py` and `Detector.self_test` check it."""
+
+
+class State(NamedTuple):
+    """What is known of sequences after their past: h, c [L, B, H], last [B, D], ahead [B, A, D] with A = last horizon - 1."""
+
+    h: Tensor
+    c: Tensor
+    last: Tensor
+    ahead: Tensor
 
 
 class Predictor(nn.Module):
