@@ -68,8 +68,8 @@ kafka: $(VENV)/installed  ## a local Kafka on port 9092 until Ctrl-C (ARGS="--po
 	@$(BIN)/python deploy/kafka/local_kafka.py $(ARGS)
 
 models: $(VENV)/installed  ## train the bundles that ship again
-	@$(BIN)/python models/train_plant.py
-	@$(BIN)/python models/train_universal.py
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python models/train_plant.py
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python models/train_universal.py
 
 dashboards: $(VENV)/installed-dev  ## build the Grafana dashboards from deploy/grafana/*.py
 	@$(BIN)/python -m deploy.grafana.build

@@ -71,7 +71,7 @@ def test_the_bytes_per_stream_of_the_sizing_page() -> None:
     sizing = (ROOT / "docs" / "sizing.md").read_text(encoding="utf-8")
     assert "| 284 + 8 H L + 99 D |" in sizing
     assert "| 284 + 367 D |" in sizing
-    for model, channels, stated in (("plant", 4, 284 + 8 * 64 + 99 * 4), ("universal", 1, 284 + 367), ("universal", 16, 284 + 367 * 16)):
+    for model, channels, stated in (("plant", 4, 284 + 8 * 128 + 99 * 4), ("universal", 1, 284 + 367), ("universal", 16, 284 + 367 * 16)):
         named = [f"c{i}" for i in range(channels)]
         detector = Detector(load_bundle(model, named), Settings(budget_period_us=1e12))
         assert RowCodec(detector.states.columns).row_bytes == stated
