@@ -36,7 +36,7 @@ def test_the_gates_lead_to_what_the_detector_expected(value: np.ndarray[tuple[in
     assert np.allclose(found["expected"], detector.detect(batch).expected, rtol=1e-4, atol=1e-3)
     assert np.allclose(found["cell"][-1], detector.states["c"][0], atol=1e-4)
     for name in NAMES:
-        assert found[name].shape == (len(value), 1, 64)
+        assert found[name].shape == (len(value), 1, model.predictor.network.hidden)
     for name in ("input", "forget", "output"):
         assert found[name].min() >= 0
         assert found[name].max() <= 1
@@ -61,7 +61,7 @@ def test_the_command_writes_rows_and_a_picture(plant_recording: Path, tmp_path: 
     )
     table = pq.read_table(out)
     assert table.column_names == ["event_time_us", "expected", "scaled", "scaled_expected", *NAMES]
-    assert len(table["forget"][0]) == 64
+    assert len(table["forget"][0]) == load_bundle("plant").predictor.network.hidden
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert main(["explain", str(plant_recording), "--model", "plant", "--name", "nobody", "--out", str(out)]) == 1
     assert "has no stream 'nobody'" in capsys.readouterr().err
