@@ -80,12 +80,14 @@ def test_a_service_that_cannot_start_is_explained(capsys: pytest.CaptureFixture[
     assert "no model bundle 'nowhere'" in capsys.readouterr().err
 
 
-def test_a_service_that_judged_nothing_is_no_result(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A first start compiles; on a machine that is too busy for that the table would read as if nothing had been found."""
-    monkeypatch.setattr(Service, "dispositions", lambda self: {})
-    monkeypatch.setattr(Service, "wait_until_judged", lambda self, messages, timeout_s: None)
-    monkeypatch.setattr("detector.cli.demo._play", lambda *played: None)
+@pytest.mark.parametrize("judged", [0, 1_900])
+def test_a_service_that_did_not_judge_everything_is_no_result(
+    judged: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A first start compiles; on a machine that is too busy for that the table would read as if little had been found."""
+    monkeypatch.setattr(Service, "wait_until_judged", lambda self, messages, timeout_s: judged)
+    monkeypatch.setattr("detector.cli.demo._play", lambda stage, *others: setattr(stage, "sent", 2_000))
     assert main(BRIEF) == 1
     told = capsys.readouterr()
-    assert "the service judged nothing in all that time" in told.err
+    assert f"the service judged {judged:,} of 2,000 readings" in told.err
     assert "what the alerts were worth" not in told.out

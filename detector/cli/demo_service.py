@@ -150,12 +150,13 @@ class Service:
         counted = (line.removeprefix('detector_readings_total{disposition="').split('"} ') for line in lines if "disposition=" in line)
         return {parts[0]: int(float(parts[1])) for parts in counted if len(parts) == 2}
 
-    def wait_until_judged(self, messages: int, timeout_s: float) -> None:
-        """Wait until the service has judged so many messages, or no longer."""
+    def wait_until_judged(self, messages: int, timeout_s: float) -> int:
+        """Wait until the service has judged so many messages, or no longer; returns how many it has."""
         deadline = time.monotonic() + timeout_s
-        while sum(self.dispositions().values()) < messages and time.monotonic() < deadline:
+        while (judged := sum(self.dispositions().values())) < messages and time.monotonic() < deadline:
             self.must_be_alive()
             time.sleep(0.1)
+        return judged
 
     def stop(self) -> None:
         """Stop it as Kubernetes would: SIGTERM, time to drain, then SIGKILL. Idempotent."""

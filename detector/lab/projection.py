@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detector.core.predictor import Predictor
-from detector.lab.reservoir import Moments, moments_of_changes, readout
+from detector.lab.reservoir import ERROR_MIN, Moments, moments_of_changes, readout
 from detector.lab.sequences import BURN_IN, Window, windows
 
 F4 = NDArray[np.float32]
@@ -31,8 +31,6 @@ HORIZONS = (1, 5, 10, 20)
 """Readings ahead. Windows are four times as long as the longest that is learned in them."""
 STRENGTH = 1e-4
 """Ridge of a batch's readout, part of the mean square of what is read."""
-ERROR_MIN = 1e-3
-"""Standard deviations of a channel: no error is worth reducing further."""
 UPDATES_MIN, PASSES_MAX = 16, 16
 """A pass over few readings teaches little: it is repeated until there were so many updates, or so many passes."""
 

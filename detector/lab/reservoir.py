@@ -32,7 +32,7 @@ STRENGTHS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Ridges to choose from, parts of the mean square of what is read. A series without noise wants the smallest."""
 CHUNK_READINGS = 4_096
 ERROR_MIN = 1e-3
-"""Standard deviations of a channel: horizons that err less are equally good."""
+"""Standard deviations of a channel: smaller errors are all equally good."""
 
 
 def randomise(lstm: nn.LSTM) -> None:
