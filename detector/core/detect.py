@@ -87,6 +87,7 @@ class Detector:
         self.names = StreamNames()
         self.channels = model.channels
         model.predictor.eval()
+        self._memory = tuple(model.predictor.columns())
         self.states = StreamStates(
             {
                 **model.predictor.columns(),
@@ -255,7 +256,7 @@ class Detector:
         states, n = self.states, len(rows)
         padding = -n % STEP_ROWS_MULTIPLE
         padded = np.concatenate((rows, np.repeat(rows[:1], padding))) if padding else rows
-        memory = {name: np.take(states[name], padded, axis=0) for name in self.model.predictor.columns()}
+        memory = {name: np.take(states[name], padded, axis=0) for name in self._memory}
         expected = self.model.predictor.step(np.concatenate((x, x[:1].repeat(padding, axis=0))) if padding else x, **memory)
         for name, array in memory.items():
             states[name][rows] = array[:n]

@@ -201,10 +201,11 @@ class SharedPredictor:
     def step(self, x: F4, h: F4, c: F4, last: F4, ahead: F4) -> F4:
         """As `Predictor.step`; h and c are f4[B, D, L, H], ahead f4[B, D, A, 1]."""
         rows = x.size
-        of_channels = [x.reshape(rows, 1)]
-        for array, column in zip((h, c, last, ahead), self.network.columns().values(), strict=True):
-            of_channels.append(array.reshape(rows, *column.shape))
-            assert array.size == 0 or np.shares_memory(array, of_channels[-1])  # overwritten in place
+        seen, fed = x.reshape(rows, 1), last.reshape(rows, 1)
+        memory = [array.reshape(rows, *array.shape[2:]) for array in (h, c, ahead)]
+        for array, of_channels in zip((last, h, c, ahead), (fed, *memory), strict=True):
+            assert array.size == 0 or np.shares_memory(array, of_channels)  # overwritten in place
+        memory_h, memory_c, later = memory
         parts = [slice(start, start + STEP_ROWS_MAX) for start in range(0, rows, STEP_ROWS_MAX)]
-        expected = [self.network.step(*(array[part] for array in of_channels)) for part in parts]
+        expected = [self.network.step(seen[part], memory_h[part], memory_c[part], fed[part], later[part]) for part in parts]
         return np.concatenate(expected).reshape(x.shape)

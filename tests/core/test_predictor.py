@@ -91,6 +91,8 @@ def test_a_missing_value_is_fed_its_own_expectation(kind: Kind, layers: int) -> 
     expected_observed = predictor.step(np.where(gone, expectation, x), *observed)
     assert expected_missing.tobytes() == expected_observed.tobytes()
     assert [array.tobytes() for array in missing] == [array.tobytes() for array in observed]
+    if kind == "prediction":
+        assert expected_missing.tobytes() == (memory[3][:, 0] + expectation * predictor.share[0].numpy()).tobytes()
 
 
 def test_a_prediction_expects_before_it_sees() -> None:

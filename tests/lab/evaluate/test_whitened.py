@@ -56,6 +56,7 @@ def test_forecasters_beat_the_mean_at_all_their_horizons(forecaster: object) -> 
     expect = forecaster(x[:900], x[900:1_200], 1)  # type: ignore[operator]
     error = np.abs(x - expect(x))[1_200:].mean()
     assert error < 0.3 * np.abs(x[1_200:]).mean()
+    assert_allclose(expect(x)[0], expect(x + 1)[0], atol=1e-6)  # nothing was seen yet
 
 
 def test_what_is_open_holds_the_level_as_it_would_reading_by_reading(monkeypatch: pytest.MonkeyPatch) -> None:
