@@ -67,6 +67,7 @@ bench: $(VENV)/installed-dev  ## readings per second: decode, detect, the whole 
 kafka: $(VENV)/installed  ## a local Kafka on port 9092 until Ctrl-C (ARGS="--port 9093")
 	@$(BIN)/python deploy/kafka/local_kafka.py $(ARGS)
 
+# With more threads sums come in another order, and so would other weights.
 models: $(VENV)/installed  ## train the bundles that ship again
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python models/train_plant.py
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python models/train_universal.py

@@ -9,8 +9,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
-
 from detector.adapters.bundle import Bundle, save_bundle
 from detector.lab.picture import training_png
 from detector.lab.plant import CHANNELS, DAY_US, Plant
@@ -45,7 +43,6 @@ def about(trained: Trained) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # with more, sums come in another order, and so would other weights
     result = train(recorded(), CHANNELS, OPTIONS, lambda epoch: None)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "plant"
     model = save_bundle(folder, Bundle(result.model, about(result), training_png(result)))

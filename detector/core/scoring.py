@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.states import Column
+from detector.core.states import Column, arrays_of
 from detector.core.terms import BANDS, RATES, band_signals, bands_of, calibrate, fast_band, longest_runs, measure
 
 F4 = NDArray[np.float32]
@@ -157,7 +157,7 @@ class BandScorer:
 
     def _alone(self) -> dict[str, NDArray[Any]]:
         """An empty memory of one stream."""
-        return {name: column.array(1) for name, column in self.columns().items()}
+        return arrays_of(self.columns())
 
     def _measured(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual) -> F4:
         """Terms before they are calibrated, f4[B, 5]."""

@@ -35,6 +35,11 @@ class Column:
         return array
 
 
+def arrays_of(columns: Mapping[str, Column], rows: int = 1) -> dict[str, NDArray[Any]]:
+    """So many rows as new streams have them."""
+    return {name: column.array(rows) for name, column in columns.items()}
+
+
 class StreamStates:
     """Arrays with one row per stream and partition. They grow by doubling; freed rows are used again.
 
@@ -51,7 +56,7 @@ class StreamStates:
         self.columns = dict(columns)
         self._names = names
         self._streams_max = streams_max
-        self._arrays = {name: column.array(ROWS_AT_FIRST) for name, column in self.columns.items()}
+        self._arrays = arrays_of(self.columns, ROWS_AT_FIRST)
         self._capacity = ROWS_AT_FIRST
         self._row_of: dict[tuple[int, int], int] = {}  # (slot, stream id) -> row: the truth; the arrays below make it fast
         self._row_of_id = np.full(ROWS_AT_FIRST, FREE, np.int32)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from detector.core.cell import Gates, gates_of
 from detector.core.model import Model
-from detector.core.states import Column
+from detector.core.states import Column, arrays_of
 from detector.lab.drawing import new_figure, png
 
 F4 = NDArray[np.float32]
@@ -25,7 +25,7 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
     """
     network = model.predictor.eval().network
     columns = model.scaling.columns() | model.scorer.columns() | {"evidence": Column("f8")}
-    states, row, event = {name: column.array(1) for name, column in columns.items()}, np.zeros(1, np.int32), np.zeros(1, np.uint8)
+    states, row, event = arrays_of(columns), np.zeros(1, np.int32), np.zeros(1, np.uint8)
     h, c, last, ahead = network.state(value.shape[1] // network.channels)
     told: list[tuple[F4, F4, F4]] = []
     layers = []

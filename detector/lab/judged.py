@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detector.core.predictor import STEP_ROWS_MULTIPLE, Predictor
 from detector.core.scoring import BandScorer
+from detector.core.states import arrays_of
 from detector.lab.sequences import burn_in
 
 F4 = NDArray[np.float32]
@@ -39,7 +40,7 @@ def _step_by_step(predictor: Predictor, xs: Sequence[F4], es: Sequence[F4]) -> N
     """Play sequences side by side, and write their residuals to `es`."""
     rows = len(xs) + (-len(xs) % STEP_ROWS_MULTIPLE)
     d = predictor.channels
-    memory = {name: column.array(rows) for name, column in predictor.columns().items()}
+    memory = arrays_of(predictor.columns(), rows)
     for t in range(max(len(x) for x in xs)):
         now = np.full((rows, d), np.nan, np.float32)
         for row, x in enumerate(xs):

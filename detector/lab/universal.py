@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from detector.core.predictor import Predictor, State
 from detector.core.running import RunningScaling
 from detector.core.scoring import BandScorer, Usual
-from detector.core.states import Column
+from detector.core.states import Column, arrays_of
 from detector.core.terms import BANDS
 from detector.core.threshold import Prior
 from detector.lab.reservoir import remember_long
@@ -85,9 +85,9 @@ def walk(values: F4, predictor: Predictor | None = None) -> Walked:
     """
     scaling, (series, readings) = RunningScaling(1), values.shape
     columns = scaling.columns() | PLAIN.columns() | {"evidence": Column("f8")}
-    states = {name: column.array(series) for name, column in columns.items()}
+    states = arrays_of(columns, series)
     rows, event = np.arange(series, dtype=np.int32), np.zeros(series, np.uint8)
-    memory = {name: column.array(series) for name, column in predictor.columns().items()} if predictor else {}
+    memory = arrays_of(predictor.columns(), series) if predictor else {}
     walked = Walked(np.empty_like(values), np.empty_like(values), np.empty((series, readings, BANDS), np.float32), np.empty_like(values))
     for t in range(readings):
         value = np.ascontiguousarray(values[:, t : t + 1])

@@ -18,9 +18,10 @@ from detector.core.model import Model
 from detector.core.predictor import HORIZONS, Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
+from detector.core.states import arrays_of
 from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
-from tests.core.builders import arrays_of, universal_of
+from tests.core.builders import universal_of
 
 
 def small_model(seed: int = 0) -> Model:

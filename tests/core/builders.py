@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from detector.core.predictor import HORIZONS, ONE_AHEAD, Kind, Predictor
 from detector.core.readings import Partition, ReadingBatch
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
-from detector.core.states import Column
+from detector.core.states import arrays_of
 from detector.core.threshold import Prior
 from detector.core.verdicts import Verdicts
 
@@ -45,11 +45,6 @@ def predictor_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kin
         for weight in predictor.head.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
     return predictor.eval()
-
-
-def arrays_of(columns: Mapping[str, Column], rows: int = 1) -> dict[str, NDArray[Any]]:
-    """An arena without streams: the columns of `rows` new rows."""
-    return {name: column.array(rows) for name, column in columns.items()}
 
 
 def model_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = "prediction", seed: int = 0) -> Model:

@@ -16,12 +16,12 @@ from detector.core.detect import Detector
 from detector.core.predictor import HORIZONS, Predictor
 from detector.core.readings import Disposition, Partition
 from detector.core.scaling import Scaling
+from detector.core.states import arrays_of
 from detector.core.threshold import EXCESS_KNOWN_MIN, TAIL
 from detector.core.verdicts import Verdicts
 from tests.core.builders import (
     P0,
     SECOND_US,
-    arrays_of,
     log_of,
     memory_of,
     model_of,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detector.core.event_time import COLUMNS, NEVER, Clocks, Order, Passing, Patience, Time, put_in_order
 from detector.core.readings import Disposition
-from tests.core.builders import arrays_of
+from detector.core.states import arrays_of
 
 OK, LATE, DUPLICATE = 0, int(Disposition.LATE), int(Disposition.DUPLICATE)
 

@@ -17,7 +17,7 @@ from detector.core.alerting import Alert, alert_id
 from detector.core.detect import Detector
 from detector.core.frozen import FrozenEvent, Stillness
 from detector.core.model import Model
-from detector.core.states import Column
+from detector.core.states import Column, arrays_of
 from detector.ports import Restored
 from detector.service.recovery import Recovery
 from tests.core.builders import (
@@ -26,7 +26,6 @@ from tests.core.builders import (
     START_US,
     Log,
     alerts_of,
-    arrays_of,
     log_of,
     memory_of,
     model_of,

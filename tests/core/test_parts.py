@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from detector.core.event_time import COLUMNS, Clocks, Patience, put_in_order
 from detector.core.parts import columns, join
 from detector.core.readings import Disposition
-from tests.core.builders import arrays_of
+from detector.core.states import arrays_of
 
 WHOLE, LATE, DUPLICATE, PART = 0, int(Disposition.LATE), int(Disposition.DUPLICATE), int(Disposition.PART)
 D = 3

@@ -13,7 +13,8 @@ from torch.testing import assert_close
 
 from detector.core.predictor import STEP_ROWS_MULTIPLE, Kind, Predictor
 from detector.core.scaling import SCALED_MAX
-from tests.core.builders import arrays_of, predictor_of
+from detector.core.states import arrays_of
+from tests.core.builders import predictor_of
 
 ROWS = STEP_ROWS_MULTIPLE
 F4 = NDArray[np.float32]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from detector.core.detect import Detector
 from detector.core.running import CLIP, COUNT_ACCEPTED, RunningScaling
 from detector.core.scaling import SCALED_MAX, Scaling
-from detector.core.states import Column
+from detector.core.states import Column, arrays_of
 from detector.core.threshold import Event
-from tests.core.builders import arrays_of, log_of, normal_values, run, settings_of, state_of, universal_model_of
+from tests.core.builders import log_of, normal_values, run, settings_of, state_of, universal_model_of
 
 F4 = NDArray[np.float32]
 ROW = np.zeros(1, np.int32)

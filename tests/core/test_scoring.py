@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
-from tests.core.builders import arrays_of, normal_values
+from detector.core.states import arrays_of
+from tests.core.builders import normal_values
 
 F4 = NDArray[np.float32]
 RATES = (0.3, 0.1, 0.03)

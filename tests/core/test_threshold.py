@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from detector.core.states import arrays_of
 from detector.core.threshold import (
     ACCEPT_READINGS,
     COLD_READINGS,
@@ -27,7 +28,7 @@ from detector.core.threshold import (
     accept,
     judge,
 )
-from tests.core.builders import SECOND_US, arrays_of
+from tests.core.builders import SECOND_US
 
 F8 = NDArray[np.float64]
 EXPONENTIAL = Prior(float(np.log(20)), 1.0)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.states import arrays_of
 from detector.core.threshold import Event, Prior, evidence_to_open, judge
 from detector.lab.evaluate.series import F4, Series, runs
 
@@ -78,7 +79,7 @@ def _play(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
     """The shipped alarm on one stream: events u1[T], and if one watches also evidence and price after each reading, f8[T]."""
     n, prior = len(score), Prior.fit(calibration)
-    state = {name: column.array(1) for name, column in prior.columns().items()}
+    state = arrays_of(prior.columns())
     event, watched = np.empty(n, np.uint8), np.zeros((2, n))
     size = 1 if watch else n
     for start in range(0, n, size):

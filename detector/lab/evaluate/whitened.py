@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from detector.core.predictor import HORIZONS, Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS, BandScorer
+from detector.core.states import arrays_of
 from detector.core.terms import WEIGHTS, band_signals
 from detector.core.threshold import Event, Prior
 from detector.lab.evaluate.alarms import WATCHED_BUDGET, events_of
@@ -83,7 +84,7 @@ class Twin:
         x = self.scaling.scaled(values)
         expected = self.expect(filled(x))
         e = x - expected
-        states = {name: column.array(1) for name, column in (self.scorer.columns() | self.prior.columns()).items()}
+        states = arrays_of(self.scorer.columns() | self.prior.columns())
         terms, start = np.empty((len(x), len(TERMS)), np.float32), 0
 
         def play(part: slice, states: dict[str, NDArray[Any]]) -> NDArray[np.uint8]:
