@@ -167,7 +167,9 @@ def alarm_table(of_method: dict[str, Any]) -> Table:
     """What the shipped alarm makes of the scores, and rates at a fixed threshold."""
     from rich.table import Table
 
-    table = Table(title="Shipped alarm: false alerts over budget, event recall (mean over sets), F1 of overlap; rates of single readings")
+    table = Table(
+        title="Shipped alarm: false alerts over budget, event recall (mean over sets), F1 of overlap; NAB (best budget); rates of single readings"
+    )
     first = next(iter(of_method.values()))
     table.add_column("")
     for budget in first["alarm"]:
@@ -183,7 +185,7 @@ def alarm_table(of_method: dict[str, Any]) -> Table:
             f"{each['false_over_budget']:.2f}  {each['event_recall']:.2f} ({each['event_recall_mean_over_sets']:.2f})  {each['overlap_f1']:.2f}"
             for each in figure["alarm"].values()
         ]
-        cells += [f"{each['shipped_alarm']:.1f}" for each in figure["nab"].values()]
+        cells += [f"{each['shipped_alarm']:.1f} ({each['best_budget']:.1f})" for each in figure["nab"].values()]
         for collection in extra:
             rates = figure["points"][collection]
             cells.append(f"{rates['f1']:.3f}/{rates['false_alarm_rate']:.3f}/{rates['missed_alarm_rate']:.3f}")

@@ -14,12 +14,16 @@ where it was trained stays as well watched as it was. While an alert is open it 
 normal; once accepted, it does.
 
 Added as they are they drown each other: the bands' own scatter on normal readings hides a small but lasting rise of the residuals, which
-is all that a fault of time may show. So each says how far it is beyond what is normal for it, and a fifth how long nothing has moved:
+is all that a fault of time may show. So each says how far it is beyond what is normal for it, a fifth how long nothing has moved, and a
+sixth how far a value lies outside of all that training and its stream have shown, whose range it then widens:
 
     term = log1p(max(0, (v - middle) / (high - middle)))     middle, high: 50 % and 99 % quantile of v on normal readings
     runs = largest log1p(run / longest normal run) over channels, where above log1p(1); run: readings since the value last changed, or was there
+    extremes = largest log1p(beyond / margin) over channels; beyond: distance from the range, as a share of it
+    margin = .007 sqrt(D) (1 + 500 / n)     n: readings that the range is of, in training and of the stream
 
-    score = sqrt(2 bands^2 + errors^2 + joint^2 + slow^2 + runs^2)     a soft maximum: what one term says is not lost in the others' scatter
+    score = sqrt(2 bands^2 + errors^2 + joint^2 + slow^2 + runs^2 + 2 extremes^2)     a soft maximum: what one term says is not lost in
+                                                                                      the others' scatter
 
 Every divisor is a quantile measured in training, so that terms and channels are comparable. The judgement of one reading
 is written as scalar code and compiled: it cannot depend on which other readings share the batch.
@@ -35,26 +39,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.states import Column, arrays_of
-from detector.core.terms import BANDS, RATES, band_signals, bands_of, calibrate, fast_band, longest_runs, measure
+from detector.core.terms import BANDS, RATES, band_signals, bands_of, beyond, calibrate, fast_band, longest_runs, margin, measure
 
 F4 = NDArray[np.float32]
 
-TERMS = ("bands", "errors", "joint", "slow", "runs")
+TERMS = ("bands", "errors", "joint", "slow", "runs", "extremes")
 CALIBRATED = TERMS[:4]
-"""Terms that are counted from their middle; a run is by itself a share of the longest normal one."""
+"""Terms that are counted from their middle; the others are 0 on normal readings."""
 
 MIDDLE, HIGH = 0.5, 0.99
-BEFORE = {
-    "level_rate": np.zeros(1, np.float32),
-    "middle": np.array([0.3, 0.3, 0.2, 0.3], np.float32),
-    "width": np.array([0.36, 0.14, 0.11, 0.06], np.float32),
-}
-"""Stands in for what older bundles lack. Version 2 had no level that follows; version 1 did not measure the terms: as on simulated plants."""
 SETTLED_READINGS = 50
 """Of each stream, from here on all readings calibrate the terms, those that weights saw as well: a 99 % quantile needs many."""
 NARROWEST = 1e-3
 """Least distance of the two quantiles, as a share of the higher one: a value that never moved must not explode when it does."""
-PER_CHANNEL = ("band_scale", "error_scale", "error_fast", "same_max", "gone_max")
+PER_CHANNEL = ("band_scale", "error_scale", "error_fast", "same_max", "gone_max", "low", "high")
 WHITENINGS = ("band_white", "error_white")
 """What of a `BandScorer` has an entry per channel, and what joins channels; the rest is about terms."""
 LEVEL_RATE = 1e-3
@@ -94,6 +92,8 @@ class BandScorer:
     error_q99    f4[1]
     same_max     f4[D]        longest normal run of one value, readings
     gone_max     f4[D]        longest normal run of missing values, readings
+    low, high    f4[D]        range of each channel's values, engineering units; inf and -inf where every stream has its own
+    count        f4[1]        readings that it is of
     middle       f4[4]        50 % quantile of each of CALIBRATED before it is calibrated
     width        f4[4]        distance of the 99 % quantile from it
     """
@@ -108,6 +108,9 @@ class BandScorer:
     error_q99: F4
     same_max: F4
     gone_max: F4
+    low: F4
+    high: F4
+    count: F4
     middle: F4
     width: F4
 
@@ -131,6 +134,9 @@ class BandScorer:
             "value_last": Column("f4", (d,), np.nan),
             "same": Column("i4", (d,)),
             "gone": Column("i4", (d,)),
+            "range_low": Column("f4", (d,), np.inf),
+            "range_high": Column("f4", (d,), -np.inf),
+            "range_count": Column("i4"),
             "is_open": Column("u1"),
         }
 
@@ -165,10 +171,10 @@ class BandScorer:
         count = 1 if usual is MEASURED_IN_TRAINING else len(rows)
         sizes = np.full((count, BANDS, self.channels), usual.bands, np.float32)
         runs = np.full((count, self.channels), usual.run, np.float32)
-        columns = (states[name] for name in ("bands", "level", "error_band", "terms", "value_last", "same", "gone", "is_open"))
         measure(
-            rows, value, x, e, sizes, runs, *columns, self.level_rate, self.band_scale, self.band_white, self.band_q99,
-            self.error_scale, self.error_fast, self.error_white, self.error_q99, self.same_max, self.gone_max, terms,
+            rows, value, x, e, sizes, runs, *(states[name] for name in self.columns()), self.level_rate, self.band_scale, self.band_white,
+            self.band_q99, self.error_scale, self.error_fast, self.error_white, self.error_q99, self.same_max, self.gone_max,
+            self.low, self.high, self.count, terms,
         )  # fmt: skip
         return terms
 
@@ -183,7 +189,11 @@ class BandScorer:
         bands = (bands / usual.bands).reshape(BANDS, -1)
         same_max = self.same_max * np.ravel(usual.run)
         runs = np.maximum(states["same"][row] / same_max, states["gone"][row] / self.gone_max)
-        weight = np.nan_to_num((bands**2).mean(axis=0) + (e / self.error_scale) ** 2) + np.where(runs > 1, runs, 0) ** 2
+        value_and_range = (states[name][row].astype(np.float64) for name in ("value_last", "range_low", "range_high"))
+        outside = np.array([beyond(*channel) for channel in zip(*value_and_range, strict=True)])
+        outside = np.where(np.isnan(x), 0, outside) / margin(self.channels, self.count[0] + states["range_count"][row])
+        weight = np.nan_to_num((bands**2).mean(axis=0) + (e / self.error_scale) ** 2)
+        weight += np.where(runs > 1, runs, 0) ** 2 + outside**2
         total = float(weight.sum())
         return (weight / total if total > 0 else np.full(self.channels, 1 / self.channels)).astype(np.float32)
 
@@ -215,6 +225,7 @@ class BandScorer:
         band_scale, error_fast = _scale(bands), _scale(fast)
         bands, fast = bands / band_scale, fast / error_fast
         band_white, error_white = _whitening(bands, SHRINK_BANDS), _whitening(fast, SHRINK_ERRORS)
+        low, high, count = _range(values) if usual is None else _range([np.empty((0, d), np.float32)])
         same, gone = (np.max(runs, axis=0) for runs in zip(*(longest_runs(value) for value in values), strict=True))
         scorer = BandScorer(
             level_rate=level_rate,
@@ -227,6 +238,9 @@ class BandScorer:
             error_q99=_q99(((fast @ error_white.T) ** 2).mean(axis=1)),
             same_max=np.maximum(same, 1).astype(np.float32),
             gone_max=np.maximum(gone, 1).astype(np.float32),
+            low=low,
+            high=high,
+            count=count,
             middle=np.zeros(len(CALIBRATED), np.float32),
             width=np.ones(len(CALIBRATED), np.float32),
         )
@@ -254,6 +268,26 @@ def floored(scale: NDArray[Any]) -> F4:
     """Divisors f[D]: none below a tenth of the median, nor below SCALE_FLOOR, so that what hardly varied does not explode."""
     safe: F4 = np.maximum(scale, max(0.1 * float(np.median(scale)), SCALE_FLOOR)).astype(np.float32)
     return safe
+
+
+def _range(values: Sequence[F4]) -> tuple[F4, F4, F4]:
+    """Least and largest of each channel f4[D], and of how many readings, f4[1]; inf and -inf where there was none."""
+    whole = np.concatenate(values)
+    low, high = np.fmin.reduce(whole, axis=0, initial=np.inf), np.fmax.reduce(whole, axis=0, initial=-np.inf)
+    return low, high, np.array([len(whole)], np.float32)
+
+
+def before(channels: int) -> dict[str, F4]:
+    """What older bundles lack, so that they judge as they did: version 4 and before knew no range, version 2 no level that follows, and
+    version 1 did not measure the terms: as on simulated plants."""
+    return {
+        "level_rate": np.zeros(1, np.float32),
+        "low": np.full(channels, -np.inf, np.float32),
+        "high": np.full(channels, np.inf, np.float32),
+        "count": np.zeros(1, np.float32),
+        "middle": np.array([0.3, 0.3, 0.2, 0.3], np.float32),
+        "width": np.array([0.36, 0.14, 0.11, 0.06], np.float32),
+    }
 
 
 def _q99(square: NDArray[Any]) -> F4:

@@ -10,8 +10,13 @@ from numba import njit
 
 RATES = np.array([0.3, 0.1, 0.03], np.float32)
 BANDS = len(RATES) + 1
-WEIGHTS = np.array([2.0, 1.0, 1.0, 1.0, 1.0])
-"""Of the squares of bands, errors, joint, slow and runs. Three terms see the residuals; only the bands see the readings' levels."""
+WEIGHTS = np.array([2.0, 1.0, 1.0, 1.0, 1.0, 2.0])
+"""Of the squares of bands, errors, joint, slow, runs and extremes. Three terms see the residuals; bands and extremes see the readings' levels."""
+MARGIN, MARGIN_READINGS = 0.007, 500.0
+"""Unit of what is beyond a channel's range, as a share of it, of one channel and many readings; twice that after so many readings."""
+READINGS_MAX = 1_000_000
+FLAT = 1e-5
+"""A channel whose range is smaller than this part of its values has none: any departure from it would be an extreme."""
 
 
 @njit(cache=True)
@@ -42,6 +47,30 @@ def move(x, means, rates):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def widened(value, low, high):  # type: ignore[no-untyped-def]
+    """The range of a channel after a value, [low, high]. It at most doubles: one absurd value must not hide all that follow."""
+    span = high - low
+    if not span > FLAT * max(abs(low), abs(high)):  # nothing yet, or always the same; infinite: bundles that knew no range
+        return min(low, value), max(high, value)
+    return min(low, max(value, low - span)), max(high, min(value, high + span))
+
+
+@njit(cache=True)
+def beyond(value, low, high):  # type: ignore[no-untyped-def]
+    """How far a value lies outside of its channel's range, as a share of the range."""
+    span = high - low
+    if not span > FLAT * max(abs(low), abs(high)):
+        return 0.0
+    return max(value - high, low - value, 0.0) / span
+
+
+@njit(cache=True)
+def margin(channels, readings):  # type: ignore[no-untyped-def]
+    """What a value must exceed its range by to be worth a mention: more where many channels, or few readings, make extremes usual."""
+    return MARGIN * np.sqrt(channels) * (1.0 + MARGIN_READINGS / max(readings, 1.0))
+
+
+@njit(cache=True)
 def _square(white, f):  # type: ignore[no-untyped-def]
     """|W f|^2 / dim for a lower triangular W."""
     total = 0.0
@@ -56,8 +85,9 @@ def _square(white, f):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def measure(  # type: ignore[no-untyped-def]
     rows, value, x, e, sizes, runs,
-    bands, level, error_band, terms, value_last, same, gone, is_open,
+    bands, level, error_band, terms, value_last, same, gone, range_low, range_high, range_count, is_open,
     level_rate, band_scale, band_white, band_q99, error_scale, error_fast, error_white, error_q99, same_max, gone_max,
+    low, high, count,
     out,
 ):  # fmt: skip
     d = x.shape[1]
@@ -69,7 +99,7 @@ def measure(  # type: ignore[no-untyped-def]
         r = rows[i]
         own = min(i, sizes.shape[0] - 1)  # one for all, or one each
         move(x[i], bands[r], RATES)
-        run = plain = 0.0
+        run = plain = extreme = 0.0
         top0 = top1 = top2 = 0.0
         present = 0
         for k in range(d):
@@ -80,6 +110,11 @@ def measure(  # type: ignore[no-untyped-def]
                 g[k] = 0.0
                 continue
             gone[r, k] = 0
+            from_low, to_high = np.float64(min(range_low[r, k], low[k])), np.float64(max(range_high[r, k], high[k]))
+            if not np.isnan(value_last[r, k]):  # learned only now, so that `shares` still sees how far beyond it was
+                from_low, to_high = widened(np.float64(value_last[r, k]), from_low, to_high)
+            range_low[r, k], range_high[r, k] = from_low, to_high
+            extreme = max(extreme, beyond(np.float64(value[i, k]), from_low, to_high))
             same[r, k] = same[r, k] + 1 if value[i, k] == value_last[r, k] else 0
             value_last[r, k] = value[i, k]
             run = max(run, same[r, k] / (same_max[k] * runs[own, k]))
@@ -110,6 +145,8 @@ def measure(  # type: ignore[no-untyped-def]
         out[i, 0] = np.log1p(_square(band_white, flat) / band_q99[0])
         out[i, 1], out[i, 2], out[i, 3] = terms[r, 0], terms[r, 1], terms[r, 2]
         out[i, 4] = np.log1p(run) if run > 1.0 else 0.0
+        out[i, 5] = np.log1p(extreme / margin(d, count[0] + range_count[r]))
+        range_count[r] = min(range_count[r] + 1, READINGS_MAX)
 
 
 @njit(cache=True)

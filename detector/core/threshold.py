@@ -4,7 +4,7 @@ A running quantile q of the score and the mean excess m over it say how strange 
 CUSUM of the excess. It opens an alert when it passes a threshold that the stream's account raises after every alert and calm readings
 pay back, so that a stated budget, one false alert per N readings, holds while the series drifts.
 
-    L = max(1, ln(.05 N));  h0 = max(1, .85 L^2)
+    L = max(1, ln(.05 N));  h0 = max(1, .9 L^2 - 3)
     z = (u - q) / b,  q = max(q_fast, q_slow);  C = max(0, C + clip(z, -6, 6) + 30 max(0, z - extreme))
     extreme = max(7, (L + 4) m / b)
     open when C > h0 (1 + account + recent);  close when 30 readings in a row were calm (z <= .5), or when the alert is accepted
@@ -20,7 +20,8 @@ down while evidence gathers.
 While an alert is open the same evidence is gathered over the fault's own level s in place of q: at its threshold the alert got worse,
 which is a second fault within the first.
 
-    s: running 95 % quantile of the fault's own scores, at a rate of .5 for 30 readings, in which nothing counts, and of .1 from then on
+    s: running 95 % quantile of the fault's own scores, from the tenth reading on: what opens an alert may be stranger than what lasts.
+       At a rate of .5 for 30 readings, in which nothing counts, and of .1 from then on
 
 Judge first, learn after; an open alert teaches nothing. Learning:
 
@@ -60,11 +61,11 @@ e^RARE times likelier."""
 CALM = 0.5
 """A reading with a smaller z is calm: it pays the account back, and QUIET_READINGS of them in a row close an alert."""
 QUIET_READINGS = 30
-SETTLING_READINGS = 30
-"""So many readings a fault is given to show its own level, before what exceeds it counts as a second one."""
+SETTLING_READINGS, LEAPING_READINGS = 30, 10
+"""So many readings a fault is given to show its own level, before what exceeds it counts as a second one; the first of them are its leap."""
 ACCEPT_READINGS = 2_000
-LEVEL = 0.85
-"""Of the evidence that opens an alert, as a share of L^2."""
+STEEPNESS, HEADSTART = 0.9, 3.0
+"""Of the evidence that opens an alert, over L^2: a share of it, and what is let off, so that generous budgets are spent as well as tight ones."""
 PRICE, PRICE_ACCEPTED, ACCOUNT_MIN, ACCOUNT_MAX = 0.05, 0.3, -0.9, 10.0
 """What an alert adds to the account, and N calm readings pay back; what it adds when it had to be accepted; and the account's bounds."""
 PRICE_RECENT, RECENT_SHARE, RECENT_READINGS_MIN = 1.0, 30.0, 30.0
@@ -221,7 +222,7 @@ def evidence_to_open(n, price):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _evidence_at(level, price):  # type: ignore[no-untyped-def]
-    return max(1.0, max(1.0, LEVEL * level**2) * (1.0 + price))
+    return max(1.0, max(1.0, STEEPNESS * level**2 - HEADSTART) * (1.0 + price))
 
 
 @njit(cache=True)
@@ -292,7 +293,10 @@ def _judge(  # type: ignore[no-untyped-def]
                 is_open[r] = 0
             elif event_out[i] != ACCEPTED:
                 is_settling = since[r] <= SETTLING_READINGS
-                regime[r] += (RATE_SETTLING if is_settling else RATE_FAULT) * b * ((1.0 if u > regime[r] else 0.0) - TAIL)
+                if since[r] <= LEAPING_READINGS:
+                    regime[r] = u
+                else:
+                    regime[r] += (RATE_SETTLING if is_settling else RATE_FAULT) * b * ((1.0 if u > regime[r] else 0.0) - TAIL)
                 if is_settling:
                     evidence[r] = 0.0
         elif is_evident:

@@ -68,7 +68,9 @@ def model_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = 
 def universal_of(hidden: int = 32, layers: int = 1, kind: Kind = "prediction", seed: int = 0) -> Universal:
     """A universal model with random weights whose score and prior are measured on one channel of normal values."""
     model = model_of(1, hidden, layers, kind, seed)
-    return Universal("small", "0" * 32, model.predictor.network, model.scorer, model.prior)
+    unknown = np.full(1, np.inf, np.float32)
+    scorer = replace(model.scorer, low=unknown, high=-unknown, count=np.zeros(1, np.float32))
+    return Universal("small", "0" * 32, model.predictor.network, scorer, model.prior)
 
 
 def universal_model_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = "prediction", seed: int = 0) -> Model:

@@ -107,7 +107,10 @@ def test_the_band_holds_nearly_all_normal_readings() -> None:
 
 
 def test_severity_follows_from_the_opening_score() -> None:
-    mild, absurd = judged(story(4)).alerts, judged(story(200), budget_period_us=SECOND_US).alerts
+    """A fault within the range that training saw, and one far beyond."""
+    within = story(4)
+    within.value[:, FAULTY] = np.minimum(within.value[:, FAULTY], MODEL.scorer.high[FAULTY])
+    mild, absurd = judged(within).alerts, judged(story(200), budget_period_us=SECOND_US).alerts
     assert {alert.severity for alert in mild} == {"warning"}
     assert mild[0].tail_probability > CRITICAL_BELOW
     pump = [alert for alert in absurd if alert.opened_at_us >= mild[0].opened_at_us - 20 * SECOND_US and alert.stream == "pump"]

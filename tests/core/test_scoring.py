@@ -54,6 +54,7 @@ def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64
     means, level, slow = np.full((3, d), np.nan), np.zeros(d), np.zeros(d)
     top_mean = joint_mean = slow_mean = 0.0
     same, gone, last = np.zeros(d), np.zeros(d), np.full(d, np.nan)
+    low, high = scorer.low.astype(float), scorer.high.astype(float)
     out = np.empty(t_end)
     for t in range(t_end):
         here = ~np.isnan(x[t])
@@ -71,13 +72,16 @@ def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64
         gone = np.where(here, 0, gone + 1)
         same = np.where(here, np.where(value[t] == last, same + 1, 0), same)
         last = np.where(here, value[t], last)
+        outside = np.where(here, np.maximum(np.maximum(value[t] - high, low - value[t]), 0), 0)
+        extreme = np.log1p((outside / (high - low)).max() / (0.007 * np.sqrt(d) * (1 + 500 / (scorer.count[0] + t))))
+        low, high = np.fmin(low, np.maximum(value[t], 2 * low - high)), np.fmax(high, np.minimum(value[t], 2 * high - low))
         run = np.where(here, same / scorer.same_max, gone / scorer.gone_max).max()
         whole = np.log1p(((scorer.band_white @ f) ** 2).mean() / scorer.band_q99[0])
         if here.any():
             slow_mean += 0.03 * (np.mean((np.abs(e[t]) / scorer.error_scale)[here]) - slow_mean)
         measured = np.array((whole, top_mean, joint_mean, slow_mean))
         terms = np.log1p(np.maximum((measured - scorer.middle) / scorer.width, 0))
-        out[t] = np.sqrt(2 * terms[0] ** 2 + (terms[1:] ** 2).sum() + (np.log1p(run) if run > 1 else 0) ** 2)
+        out[t] = np.sqrt(2 * terms[0] ** 2 + (terms[1:] ** 2).sum() + (np.log1p(run) if run > 1 else 0) ** 2 + 2 * extreme**2)
     return out
 
 
@@ -246,7 +250,8 @@ def test_it_can_be_fitted_on_constant_missing_and_copied_channels() -> None:
     value[:, 1], value[:, 2], value[:, 3] = 3.0, np.nan, value[:, 0]
     value[100:150, 4] = np.nan
     scaling, scorer = fitted([value])
-    assert all(np.isfinite(array).all() for array in scorer.arrays().values())
+    assert all(np.isfinite(array).all() for name, array in scorer.arrays().items() if name not in ("low", "high"))
+    assert (scorer.low[[1, 2]].tolist(), scorer.high[[1, 2]].tolist()) == ([3.0, np.inf], [3.0, -np.inf])
     assert scorer.gone_max[4] == 50
     assert scorer.gone_max[2] == 500
     assert scorer.same_max[1] == 499
@@ -260,9 +265,49 @@ def test_arrays_are_all_that_is_needed_to_score_again() -> None:
     assert scores(scaling, scorer, value).tobytes() == scores(scaling, other, value).tobytes()
 
 
+def test_a_value_beyond_all_before_is_an_extreme_once_and_its_channel_takes_the_blame() -> None:
+    """The second channel leaps a little higher than ever, twice as high, then the same again: each is known from then on."""
+    scaling, scorer = fitted([normal_values(2_000, 2, seed) for seed in range(2)])
+    value = normal_values(300, 2, 5)
+    span = float(scorer.high[1] - scorer.low[1])
+    value[:, 1] = np.clip(value[:, 1], scorer.low[1], scorer.high[1])
+    value[[100, 150, 200], 1] = scorer.high[1] + span * np.array([0.1, 0.5, 0.5], np.float32)
+    margin = 0.007 * np.sqrt(2) * (1 + 500 / (4_000 + np.array([100, 150])))
+    x = scaling.scaled(value)
+    extremes = scorer.of_one_stream(value, x, persistence(x))[1][:, 5]
+    assert extremes[[100, 150]] == pytest.approx(np.log1p(np.array([0.1, 0.4 / 1.1]) / margin), rel=1e-3)
+    assert np.delete(extremes, [100, 150])[:200].max() == 0
+    assert shares_at(scaling, scorer, value[:101])[1] > 0.9
+
+
+def test_one_absurd_value_does_not_hide_all_that_follow() -> None:
+    scaling, scorer = fitted([normal_values(2_000, 1, seed) for seed in range(2)])
+    value = normal_values(300, 1, 5)
+    value[100], value[200] = 1e30, scorer.high + 3 * (scorer.high - scorer.low)
+    x = scaling.scaled(value)
+    extremes = scorer.of_one_stream(value, x, persistence(x))[1][:, 5]
+    assert extremes[200] > 3
+
+
+def test_a_stream_that_brings_its_own_range_needs_one_first() -> None:
+    """No first value is an extreme, nor is any departure from what was always the same; and early ones count little."""
+    _, scorer = fitted([normal_values(2_000, 1, seed) for seed in range(2)])
+    alone = replace(scorer, low=np.full(1, np.inf, np.float32), high=np.full(1, -np.inf, np.float32), count=np.zeros(1, np.float32))
+    value = np.full((3_000, 1), 5, np.float32)
+    value[50], value[60], value[2_000] = 6, 7, 8
+
+    def extremes(value: F4) -> F4:
+        return alone.of_one_stream(value, value, value)[1][:, 5]
+
+    found = extremes(value)
+    assert np.flatnonzero(found).tolist() == [60, 2_000]
+    assert found[60] < found[2_000]
+    assert extremes(np.arange(3_000, dtype=np.float32)[:, None])[1_000:].max() < 0.15
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 8])
 def test_the_tiled_score_of_equal_channels_is_that_of_one(channels: int) -> None:
-    """Terms are means, or largest ones, over channels: how many there are must not matter."""
+    """Terms are means, or largest ones, over channels: how many there are must not matter. But of many, one is an extreme sooner."""
     scaling, scorer = fitted([normal_values(400, 1, seed) for seed in range(3)])
     value = normal_values(300, 1, 9)
     value[100:120] += 30
@@ -272,4 +317,5 @@ def test_the_tiled_score_of_equal_channels_is_that_of_one(channels: int) -> None
     values, xs, es = (np.repeat(array, channels, axis=1) for array in (value, x, persistence(x)))
     many = wide.judged(rows, values, xs, es, arrays_of(wide.columns()))[1]
     assert wide.channels == channels
-    assert many == pytest.approx(one, rel=1e-4, abs=1e-5)
+    assert many[:, :5] == pytest.approx(one[:, :5], rel=1e-4, abs=1e-5)
+    assert np.expm1(many[:, 5]) == pytest.approx(np.expm1(one[:, 5]) / np.sqrt(channels), rel=1e-3)

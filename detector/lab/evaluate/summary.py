@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.lab.evaluate.alarms import BUDGETS, total
-from detector.lab.evaluate.bench import NAB_COLLECTION, Result, mean_of
-from detector.lab.evaluate.nab import PROFILES, Rated, nab_score
+from detector.lab.evaluate.bench import NAB_BUDGETS, NAB_COLLECTION, Result, mean_of
+from detector.lab.evaluate.nab import PROFILES, nab_score
 from detector.lab.evaluate.series import collections
 
 RATE_COLLECTION, RATE_WITHOUT, FALSE_ALARM_RATE = "TEP", ("d03", "d09", "d15"), 0.01
@@ -104,20 +104,19 @@ def _points(results: Sequence[Result]) -> dict[str, float]:
 
 
 def _nab(results: Sequence[Result]) -> dict[str, dict[str, float]]:
-    """Per profile: with the best threshold in hindsight, and by the openings of the shipped alarm; means over seeds."""
+    """Per profile, means over seeds: with the best threshold in hindsight, by the openings of the shipped alarm at the budget that ships,
+    and at the best one in hindsight."""
     seeds = sorted({each.task.seed for each in results})
-    return {
-        profile.name: {
-            "optimised": mean_of(nab_score(_rated(results, seed, lambda each: each.rated), profile)[0] for seed in seeds),
-            "shipped_alarm": mean_of(nab_score(_rated(results, seed, lambda each: each.told), profile, 0.5)[0] for seed in seeds),
-        }
-        for profile in PROFILES
-        if seeds
-    }
-
-
-def _rated(results: Sequence[Result], seed: int, choose: Callable[[Result], Rated | None]) -> list[Rated]:
-    return [rated for each in results if each.task.seed == seed and (rated := choose(each)) is not None]
+    of_seeds = [[each for each in results if each.task.seed == seed] for seed in seeds]
+    found = {}
+    for profile in PROFILES if seeds else ():
+        told = [
+            mean_of(nab_score([each.told[place] for each in of_seed], profile, 0.5)[0] for of_seed in of_seeds)
+            for place in range(len(NAB_BUDGETS))
+        ]
+        optimised = (nab_score([each.rated for each in of_seed if each.rated], profile)[0] for of_seed in of_seeds)
+        found[profile.name] = {"optimised": mean_of(optimised), "shipped_alarm": told[0], "best_budget": max(told)}
+    return found
 
 
 def _detection_rate(results: Sequence[Result]) -> float:
