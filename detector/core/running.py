@@ -9,8 +9,12 @@ Cumulative at first, slowly forgetting later, in a constant number of operations
     square   += rate (min(|s|, CLIP size)^2 - square)      size: its root; s: the residual, and each band of the scaled readings
 
 Judge first, learn after: a reading is scaled by what was learned from those before it. Nothing is learned from an open alert, nor
-while evidence for one is gathered. A channel that has been constant so far has no scale; the first value that differs is then as
-far away as the limit.
+while evidence for one is gathered.
+
+A channel that has never moved is not known to be quiet: a switch, a mode, a command that came for the first time would otherwise be
+stranger than anything. After m moves, values that differ from the one before,
+
+    limit of scaled values = min(sqrt(n), 3 + sqrt(m), SCALED_MAX);    size = sqrt((m square + .1) / (m + .1))
 
 source of the variance: Finch, "Incremental calculation of weighted mean and variance", 2009.
 """
@@ -43,7 +47,11 @@ SIZE_MIN = 0.004
 COUNT_ACCEPTED = 100
 """After an accepted alert the past weighs as much as so many readings: the new normal is learned soon."""
 COUNT_MAX = 1_000_000
-PARTS = ("count", "location", "variance", "residual", "bands", "run_longest")
+LIMIT_MIN = 3.0
+"""A channel's first move is as far as so many scales, however long it had kept its value."""
+MOVES_PRIOR = np.float32(0.1)
+"""A size of one, in scaled units, weighs as much as so many moves."""
+PARTS = ("count", "moves", "location", "variance", "residual", "bands", "run_longest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,7 @@ class RunningScaling:
         shape = (self.channels,)
         return {
             "scale_count": Column("i4", shape),
+            "scale_moves": Column("i4", shape),
             "scale_location": Column("f8", shape),
             "scale_variance": Column("f8", shape),
             "scale_residual": Column("f4", shape),
@@ -74,11 +83,11 @@ class RunningScaling:
         A value cannot be further than sqrt(n) scales from the mean of n values that it is one of (Samuelson's inequality):
         what is further is cut there, so that the first readings, whose scale is hardly known, do not fill the memory.
         """
-        count, location, variance, residual, bands, longest = (states[f"scale_{name}"][rows] for name in PARTS)
+        count, moves, location, variance, residual, bands, longest = (states[f"scale_{name}"][rows] for name in PARTS)
+        known = (moves / (moves + MOVES_PRIOR)).astype(np.float32)
         scale = np.maximum(np.sqrt(variance), np.maximum(RESOLUTION * np.abs(location), np.finfo(np.float32).tiny))
-        limit = np.minimum(np.sqrt(count), SCALED_MAX).astype(np.float32)
-        residual, bands = (np.sqrt(np.maximum(square, np.float32(SIZE_MIN**2))) for square in (residual, bands))
-        return Scaling(location, scale, limit, residual, Usual(bands, np.maximum(longest, 1)))
+        limit = np.minimum(np.minimum(np.sqrt(count), LIMIT_MIN + np.sqrt(moves)), SCALED_MAX).astype(np.float32)
+        return Scaling(location, scale, limit, _size(residual, known), Usual(_size(bands, known[:, None]), np.maximum(longest, 1)))
 
     def learn(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, event: NDArray[np.uint8], states: Any) -> None:
         """Learn from readings that have been judged, but not from those of an alert.
@@ -92,6 +101,12 @@ class RunningScaling:
         _learn(rows, value, x, e, event, *others, *(states[name] for name in self.columns()))
 
 
+def _size(square: F4, known: F4) -> F4:
+    """Usual size of a signal from its mean square, of which so much is known."""
+    size: F4 = np.sqrt(np.maximum(known * square + (1 - known), np.float32(SIZE_MIN**2)))
+    return size
+
+
 @njit(cache=True)
 def _clipped_square(signal, square):  # type: ignore[no-untyped-def]
     """What a signal teaches about its mean square; as long as that is not known, everything."""
@@ -101,7 +116,7 @@ def _clipped_square(signal, square):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _learn(  # type: ignore[no-untyped-def]
-    rows, value, x, e, event, is_open, evidence, means, same, count, location, variance, residual, bands, run, longest
+    rows, value, x, e, event, is_open, evidence, means, same, count, moves, location, variance, residual, bands, run, longest
 ):
     for i in range(rows.shape[0]):
         r = rows[i]
@@ -114,6 +129,7 @@ def _learn(  # type: ignore[no-untyped-def]
             if np.isnan(value[i, k]):
                 continue
             if same[r, k] == 0 and count[r, k] > 0:  # a run has ended: only now is it known how long it was
+                moves[r, k] = min(moves[r, k] + 1, COUNT_MAX)
                 longest[r, k] = run[r, k] if np.isinf(longest[r, k]) else max(longest[r, k], run[r, k])
             run[r, k] = same[r, k]
             count[r, k] = min(count[r, k] + 1, COUNT_MAX)

@@ -225,7 +225,7 @@ class BandScorer:
         band_scale, error_fast = _scale(bands), _scale(fast)
         bands, fast = bands / band_scale, fast / error_fast
         band_white, error_white = _whitening(bands, SHRINK_BANDS), _whitening(fast, SHRINK_ERRORS)
-        low, high, count = _range(values) if usual is None else _range([np.empty((0, d), np.float32)])
+        low, high, count = _range(values if usual is None else [np.empty((0, d), np.float32)])
         same, gone = (np.max(runs, axis=0) for runs in zip(*(longest_runs(value) for value in values), strict=True))
         scorer = BandScorer(
             level_rate=level_rate,

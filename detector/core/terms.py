@@ -15,6 +15,7 @@ WEIGHTS = np.array([2.0, 1.0, 1.0, 1.0, 1.0, 2.0])
 MARGIN, MARGIN_READINGS = 0.007, 500.0
 """Unit of what is beyond a channel's range, as a share of it, of one channel and many readings; twice that after so many readings."""
 READINGS_MAX = 1_000_000
+"""No longer a past is counted."""
 FLAT = 1e-5
 """A channel whose range is smaller than this part of its values has none: any departure from it would be an extreme."""
 

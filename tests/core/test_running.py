@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.core.detect import Detector
-from detector.core.running import CLIP, COUNT_ACCEPTED, RunningScaling
+from detector.core.running import CLIP, COUNT_ACCEPTED, LIMIT_MIN, RunningScaling
 from detector.core.scaling import SCALED_MAX, Scaling
 from detector.core.states import Column, arrays_of
 from detector.core.threshold import Event
@@ -28,6 +28,7 @@ class Stream:
     def __init__(self) -> None:
         self.scaling = RunningScaling(1)
         self.states: dict[str, Any] = arrays_of(self.scaling.columns() | OTHERS)
+        self._last = np.nan
 
     @property
     def units(self) -> Scaling:
@@ -36,6 +37,8 @@ class Stream:
     def see(self, value: float, e: float = 0.0, event: Event = Event.NONE) -> float:
         """Scale a value, then learn from it."""
         now = np.full((1, 1), value, np.float32)
+        self.states["same"][:] = self.states["same"] + 1 if value == self._last else 0
+        self._last = value
         x = self.units.scaled(now)
         self.scaling.learn(ROW, now, x, np.full((1, 1), e, np.float32), np.array([event], np.uint8), self.states)
         return float(x[0, 0])
@@ -74,11 +77,28 @@ def test_it_stays_finite_and_within_the_limit_whatever_comes(values: list[float]
 
 
 @pytest.mark.parametrize("level", [0.0, 5.0, -273.15, 1e9, 1e-12])
-def test_the_first_value_that_differs_from_a_constant_is_at_the_limit(level: float) -> None:
+def test_the_first_value_that_differs_from_a_constant_is_as_far_as_a_first_move_may_be(level: float) -> None:
     stream = Stream()
     assert [stream.see(level) for _ in range(900)] == [0.0] * 900
-    assert stream.see(level + max(abs(level), 1.0) * 0.01) == SCALED_MAX
+    assert stream.see(level + max(abs(level), 1.0) * 0.01) == LIMIT_MIN
     assert abs(stream.see(level)) < 1
+
+
+def test_the_more_often_a_channel_has_moved_the_quieter_it_can_be_known_to_be() -> None:
+    """A switch that is thrown for a reading every hundred: first as if by three scales of a lively channel, in the end as it is."""
+    stream, limits, sizes = Stream(), [], []
+    for _ in range(40):
+        for _ in range(99):
+            stream.see(0.0)
+        limits.append(np.asarray(stream.units.limit).item())
+        sizes.append(np.asarray(stream.units.residual).item())
+        stream.see(1.0)
+    assert limits[0] == LIMIT_MIN
+    assert sizes[0] == 1
+    assert limits == sorted(limits)
+    assert sizes == sorted(sizes, reverse=True)
+    assert limits[-1] > 10
+    assert sizes[-1] < 0.05
 
 
 def test_a_huge_offset_with_small_noise() -> None:
@@ -140,9 +160,8 @@ def test_a_run_counts_once_it_is_over() -> None:
     stream = Stream()
     stream.see(1.0)
     assert np.isinf(stream.units.usual.run).all()  # it has been constant for all that is known
-    for same in (1, 2, 3, 0, 0, 0):
-        stream.states["same"][0] = same
-        stream.see(1.0)
+    for value in (1.0, 1.0, 1.0, 2.0, 1.0, 2.0):
+        stream.see(value)
     assert np.asarray(stream.units.usual.run).item() == 3
 
 
