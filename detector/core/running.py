@@ -98,7 +98,10 @@ class RunningScaling:
         states   also the score's EWMAs and runs, which have seen these readings
         """
         others = (states[name] for name in ("is_open", "evidence", "bands", "same"))
-        _learn(rows, value, x, e, event, *others, *(states[name] for name in self.columns()))
+        _learn(rows, value, x, e, event, *others, *(states[name] for name in STATE))
+
+
+STATE = tuple(RunningScaling(1).columns())
 
 
 def _size(square: F4, known: F4) -> F4:

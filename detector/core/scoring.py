@@ -78,6 +78,26 @@ class Usual(NamedTuple):
 MEASURED_IN_TRAINING = Usual()
 
 
+def _columns(d: int) -> dict[str, Column]:
+    """Of D channels, in the order in which the compiled part takes them."""
+    return {
+        "bands": Column("f4", (len(RATES), d), np.nan),
+        "level": Column("f4", (d,)),
+        "error_band": Column("f4", (d,)),
+        "terms": Column("f4", (3,)),
+        "value_last": Column("f4", (d,), np.nan),
+        "same": Column("i4", (d,)),
+        "gone": Column("i4", (d,)),
+        "range_low": Column("f4", (d,), np.inf),
+        "range_high": Column("f4", (d,), -np.inf),
+        "range_count": Column("i4"),
+        "is_open": Column("u1"),
+    }
+
+
+STATE = tuple(_columns(1))
+
+
 @dataclass(frozen=True)
 class BandScorer:
     """The score and what it was fitted with.
@@ -125,20 +145,7 @@ class BandScorer:
 
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream, and where an alert is open, which only the alarm changes."""
-        d = self.channels
-        return {
-            "bands": Column("f4", (len(RATES), d), np.nan),
-            "level": Column("f4", (d,)),
-            "error_band": Column("f4", (d,)),
-            "terms": Column("f4", (3,)),
-            "value_last": Column("f4", (d,), np.nan),
-            "same": Column("i4", (d,)),
-            "gone": Column("i4", (d,)),
-            "range_low": Column("f4", (d,), np.inf),
-            "range_high": Column("f4", (d,), -np.inf),
-            "range_count": Column("i4"),
-            "is_open": Column("u1"),
-        }
+        return _columns(self.channels)
 
     def score(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> F4:
         """Score readings one after the other: a step, or one stream's sequence.
@@ -172,7 +179,7 @@ class BandScorer:
         sizes = np.full((count, BANDS, self.channels), usual.bands, np.float32)
         runs = np.full((count, self.channels), usual.run, np.float32)
         measure(
-            rows, value, x, e, sizes, runs, *(states[name] for name in self.columns()), self.level_rate, self.band_scale, self.band_white,
+            rows, value, x, e, sizes, runs, *(states[name] for name in STATE), self.level_rate, self.band_scale, self.band_white,
             self.band_q99, self.error_scale, self.error_fast, self.error_white, self.error_q99, self.same_max, self.gone_max,
             self.low, self.high, self.count, terms,
         )  # fmt: skip
@@ -272,9 +279,9 @@ def floored(scale: NDArray[Any]) -> F4:
 
 def _range(values: Sequence[F4]) -> tuple[F4, F4, F4]:
     """Least and largest of each channel f4[D], and of how many readings, f4[1]; inf and -inf where there was none."""
-    whole = np.concatenate(values)
-    low, high = np.fmin.reduce(whole, axis=0, initial=np.inf), np.fmax.reduce(whole, axis=0, initial=-np.inf)
-    return low, high, np.array([len(whole)], np.float32)
+    low = np.min([np.fmin.reduce(value, axis=0, initial=np.inf) for value in values], axis=0)
+    high = np.max([np.fmax.reduce(value, axis=0, initial=-np.inf) for value in values], axis=0)
+    return low, high, np.array([sum(map(len, values))], np.float32)
 
 
 def before(channels: int) -> dict[str, F4]:
