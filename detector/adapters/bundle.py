@@ -30,7 +30,7 @@ from detector.core.scoring import BandScorer, before
 from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
 
-VERSION = 5
+VERSION = 6
 ANY = "any"
 JUDGED_BY = ("version", "kind", "channels", "hidden", "layers", "horizons", "prior")
 MANIFEST, TENSORS, PICTURE = "manifest.json", "tensors.safetensors", "training.png"

@@ -223,11 +223,12 @@ class Detector:
         x = units.scaled(value)
         expected = self._advance(rows, x)
         e = units.residuals(x, expected)
-        score = self.model.scorer.score(rows, value, x, e, states, units.usual)
+        alone = self.model.scorer.score(rows, value, x, e, states, units.usual)
         p, event, limit = threshold.judge(
-            rows, score, time_us, walk.order.interval_us[at], states,
+            rows, alone, time_us, walk.order.interval_us[at], states,
             settings.budget_period_us, settings.warmup_readings, settings.accept_after_us or 0.0, self.model.prior,
         )  # fmt: skip
+        score, limit = self.model.scorer.lingering(rows, alone, limit, states)
         verdicts.disposition[position] = np.where(is_settled, Disposition.SCORED, Disposition.WARMUP)
         verdicts.score[position] = score
         verdicts.tail_probability[position] = p

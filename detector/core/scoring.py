@@ -22,8 +22,12 @@ sixth how far a value lies outside of all that training and its stream have show
     extremes = largest log1p(beyond / margin) over channels; beyond: distance from the range, as a share of it
     margin = .007 sqrt(D) (1 + 500 / n)     n: readings that the range is of, in training and of the stream
 
-    score = sqrt(2 bands^2 + errors^2 + joint^2 + slow^2 + runs^2 + 2 extremes^2)     a soft maximum: what one term says is not lost in
+    alone = sqrt(2 bands^2 + errors^2 + joint^2 + slow^2 + runs^2 + 2 extremes^2)     a soft maximum: what one term says is not lost in
                                                                                       the others' scatter
+    score = sqrt(alone^2 + .1 held^2)     held: largest `alone` of the readings before, which fades by a two-hundredth per reading
+
+What lingers ranks the readings after a strange one above those of a calm hour, as most of them belong to what it began. The alarm decides
+by what a reading is alone, and has a memory of its own.
 
 Every divisor is a quantile measured in training, so that terms and channels are comparable. The judgement of one reading
 is written as scalar code and compiled: it cannot depend on which other readings share the batch.
@@ -39,7 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.states import Column, arrays_of
-from detector.core.terms import BANDS, RATES, band_signals, bands_of, beyond, calibrate, fast_band, longest_runs, margin, measure
+from detector.core.terms import BANDS, RATES, band_signals, bands_of, beyond, calibrate, fast_band, linger, longest_runs, margin, measure
 
 F4 = NDArray[np.float32]
 
@@ -55,6 +59,10 @@ NARROWEST = 1e-3
 PER_CHANNEL = ("band_scale", "error_scale", "error_fast", "same_max", "gone_max", "low", "high")
 WHITENINGS = ("band_white", "error_white")
 """What of a `BandScorer` has an entry per channel, and what joins channels; the rest is about terms."""
+MOVES_UNKNOWN = 10.0
+"""A run of one value may be twice as long as any seen where so many were seen, and a tenth longer of ten times as many."""
+LINGERS = 0.1
+"""Share of the strangest reading before in the square of the score. Measured in docs/evaluation.md."""
 LEVEL_RATE = 1e-3
 """What a fleet's level follows with. Ten times as fast, a fault is learned before an alert on it opens; a tenth, drifts leave it behind.
 Measured in docs/evaluation.md."""
@@ -110,12 +118,13 @@ class BandScorer:
     error_fast   f4[D]        the same of their fast band
     error_white  f4[D, D]     lower triangular
     error_q99    f4[1]
-    same_max     f4[D]        longest normal run of one value, readings
+    same_max     f4[D]        longest normal run of one value, readings; infinite where training shows no end of one
     gone_max     f4[D]        longest normal run of missing values, readings
     low, high    f4[D]        range of each channel's values, engineering units; inf and -inf where every stream has its own
     count        f4[1]        readings that it is of
     middle       f4[4]        50 % quantile of each of CALIBRATED before it is calibrated
     width        f4[4]        distance of the 99 % quantile from it
+    lingers      f4[1]        share of what lingers in the score; 0 in bundles of before version 6
     """
 
     level_rate: F4
@@ -133,6 +142,7 @@ class BandScorer:
     count: F4
     middle: F4
     width: F4
+    lingers: F4
 
     def arrays(self) -> dict[str, F4]:
         """What a bundle stores."""
@@ -145,10 +155,10 @@ class BandScorer:
 
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream, and where an alert is open, which only the alarm changes."""
-        return _columns(self.channels)
+        return _columns(self.channels) | {"held": Column("f4")}
 
     def score(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> F4:
-        """Score readings one after the other: a step, or one stream's sequence.
+        """Score readings one after the other, each alone: a step, or one stream's sequence.
 
         rows     i4[B] rows of `states`, whose columns are advanced
         value    f4[B, D] engineering units, NaN where missing
@@ -163,6 +173,12 @@ class BandScorer:
         score, terms = np.empty(len(rows), np.float32), self._measured(rows, value, x, e, states, usual)
         calibrate(terms, self.middle, self.width, score)
         return score, terms
+
+    def lingering(self, rows: NDArray[np.int32], alone: F4, limit: F4, states: Any) -> tuple[F4, F4]:
+        """Scores of readings alone -> scores with what lingers of those before, f4[B], and so the limits that they are held against."""
+        score, held_against = np.empty(len(rows), np.float32), limit.copy()
+        linger(rows, alone, held_against, states["held"], self.lingers[0], score)
+        return score, held_against
 
     def of_one_stream(self, value: F4, x: F4, e: F4, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
         """As `judged`, of one stream's readings in order, from an empty memory: f4[T], f4[T, 5]."""
@@ -233,7 +249,7 @@ class BandScorer:
         bands, fast = bands / band_scale, fast / error_fast
         band_white, error_white = _whitening(bands, SHRINK_BANDS), _whitening(fast, SHRINK_ERRORS)
         low, high, count = _range(values if usual is None else [np.empty((0, d), np.float32)])
-        same, gone = (np.max(runs, axis=0) for runs in zip(*(longest_runs(value) for value in values), strict=True))
+        same, gone, moves = (np.stack(runs) for runs in zip(*(longest_runs(value) for value in values), strict=True))
         scorer = BandScorer(
             level_rate=level_rate,
             band_scale=band_scale.reshape(BANDS, d),
@@ -243,13 +259,14 @@ class BandScorer:
             error_fast=error_fast,
             error_white=error_white,
             error_q99=_q99(((fast @ error_white.T) ** 2).mean(axis=1)),
-            same_max=np.maximum(same, 1).astype(np.float32),
-            gone_max=np.maximum(gone, 1).astype(np.float32),
+            same_max=longest_usual(same.max(axis=0), moves.sum(axis=0)),
+            gone_max=np.maximum(gone.max(axis=0), 1).astype(np.float32),
             low=low,
             high=high,
             count=count,
             middle=np.zeros(len(CALIBRATED), np.float32),
             width=np.ones(len(CALIBRATED), np.float32),
+            lingers=np.array([LINGERS], np.float32),
         )
         sizes = [MEASURED_IN_TRAINING] * len(es) if usual is None else [Usual(each.reshape(-1, BANDS, d)) for each in usual[-len(es) :]]
         return scorer._calibrated(values[-len(es) :], xs[-len(es) :], es, starts, sizes)
@@ -277,6 +294,14 @@ def floored(scale: NDArray[Any]) -> F4:
     return safe
 
 
+def longest_usual(longest: NDArray[Any], moves: NDArray[Any]) -> F4:
+    """Longest run of one value that is usual, from the longest seen and how often the value changed: of few runs the next may well be
+    far longer, and how long a value stays that has never changed nobody knows."""
+    with np.errstate(divide="ignore"):
+        usual: F4 = (np.maximum(longest, 1) * (1 + MOVES_UNKNOWN / moves)).astype(np.float32)
+    return usual
+
+
 def _range(values: Sequence[F4]) -> tuple[F4, F4, F4]:
     """Least and largest of each channel f4[D], and of how many readings, f4[1]; inf and -inf where there was none."""
     low = np.min([np.fmin.reduce(value, axis=0, initial=np.inf) for value in values], axis=0)
@@ -285,9 +310,10 @@ def _range(values: Sequence[F4]) -> tuple[F4, F4, F4]:
 
 
 def before(channels: int) -> dict[str, F4]:
-    """What older bundles lack, so that they judge as they did: version 4 and before knew no range, version 2 no level that follows, and
-    version 1 did not measure the terms: as on simulated plants."""
+    """What older bundles lack, so that they judge as they did: in version 5 and before nothing lingered, version 4 knew no range, version 2
+    no level that follows, and version 1 did not measure the terms: as on simulated plants."""
     return {
+        "lingers": np.zeros(1, np.float32),
         "level_rate": np.zeros(1, np.float32),
         "low": np.full(channels, -np.inf, np.float32),
         "high": np.full(channels, np.inf, np.float32),

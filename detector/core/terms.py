@@ -16,6 +16,8 @@ MARGIN, MARGIN_READINGS = 0.007, 500.0
 """Unit of what is beyond a channel's range, as a share of it, of one channel and many readings; twice that after so many readings."""
 READINGS_MAX = 1_000_000
 """No longer a past is counted."""
+FADING = np.float32(np.exp(-1 / 200))
+"""What is left of a strange reading's score after one more reading."""
 FLAT = 1e-5
 """A channel whose range is smaller than this part of its values has none: any departure from it would be an extreme."""
 
@@ -200,10 +202,11 @@ def fast_band(e):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def longest_runs(value):  # type: ignore[no-untyped-def]
-    """Per channel the longest run of one value, and of missing values, of one stream."""
+    """Per channel the longest run of one value, of missing values, and how often the value changed, of one stream: i8[D] each."""
     t_end, d = value.shape
     same = np.zeros(d, np.int64)
     gone = np.zeros(d, np.int64)
+    moves = np.zeros(d, np.int64)
     for k in range(d):
         run_same = run_gone = 0
         last = np.nan
@@ -214,6 +217,18 @@ def longest_runs(value):  # type: ignore[no-untyped-def]
             else:
                 run_gone = 0
                 run_same = run_same + 1 if value[t, k] == last else 0
+                moves[k] += run_same == 0 and not np.isnan(last)
                 last = value[t, k]
                 same[k] = max(same[k], run_same)
-    return same, gone
+    return same, gone, moves
+
+
+@njit(cache=True)
+def linger(rows, alone, limit, held, share, score):  # type: ignore[no-untyped-def]
+    """Scores of readings alone f4[B] -> f4[B] with what lingers of those before; the limits f4[B] that they are held against, likewise."""
+    for i in range(rows.shape[0]):
+        r = rows[i]
+        past = share * np.float64(held[r]) ** 2
+        score[i] = np.sqrt(np.float64(alone[i]) ** 2 + past)
+        limit[i] = np.sqrt(np.float64(limit[i]) ** 2 + past)
+        held[r] = max(FADING * held[r], alone[i])

@@ -4,7 +4,7 @@ A running quantile q of the score and the mean excess m over it say how strange 
 CUSUM of the excess. It opens an alert when it passes a threshold that the stream's account raises after every alert and calm readings
 pay back, so that a stated budget, one false alert per N readings, holds while the series drifts.
 
-    L = max(1, ln(.05 N));  h0 = max(1, .9 L^2 - 3)
+    L = max(1, ln(.05 N));  h0 = max(1, 1.05 L^2 - 6)
     z = (u - q) / b,  q = max(q_fast, q_slow);  C = max(0, C + clip(z, -6, 6) + 30 max(0, z - extreme))
     extreme = max(7, (L + 4) m / b)
     open when C > h0 (1 + account + recent);  close when 30 readings in a row were calm (z <= .5), or when the alert is accepted
@@ -64,7 +64,7 @@ QUIET_READINGS = 30
 SETTLING_READINGS, LEAPING_READINGS = 30, 10
 """So many readings a fault is given to show its own level, before what exceeds it counts as a second one; the first of them are its leap."""
 ACCEPT_READINGS = 2_000
-STEEPNESS, HEADSTART = 0.9, 3.0
+STEEPNESS, HEADSTART = 1.05, 6.0
 """Of the evidence that opens an alert, over L^2: a share of it, and what is let off, so that generous budgets are spent as well as tight ones."""
 PRICE, PRICE_ACCEPTED, ACCOUNT_MIN, ACCOUNT_MAX = 0.05, 0.3, -0.9, 10.0
 """What an alert adds to the account, and N calm readings pay back; what it adds when it had to be accepted; and the account's bounds."""

@@ -25,8 +25,8 @@ class Verdicts:
     """What became of each reading of a batch, as columns, in the batch's order.
 
     disposition       u1[N]     Disposition
-    score             f4[N]     >= 0; NaN where the reading was not judged
-    tail_probability  f8[N]     0..1, how often a normal reading of this stream scores as high; NaN where not judged
+    score             f4[N]     >= 0, with what lingers of the readings before; NaN where the reading was not judged
+    tail_probability  f8[N]     0..1, how often a normal reading of this stream scores as high, each alone; NaN where not judged
     expected          f4[N, D]  what the model expected, engineering units; NaN where not judged
     alert             position -> id of the alert that is open after this reading; absent where none is
     alerts            what opened and closed, in log order

@@ -33,7 +33,7 @@ ONE = np.ones(1, np.float32)
 FOUR = np.ones(4, np.float32)
 PLAIN = BandScorer(
     0 * ONE, np.ones((BANDS, 1), np.float32), np.eye(BANDS, dtype=np.float32), ONE, ONE, ONE, ONE[None], ONE, ONE, ONE,
-    np.inf * ONE, -np.inf * ONE, 0 * ONE, FOUR, FOUR,
+    np.inf * ONE, -np.inf * ONE, 0 * ONE, FOUR, FOUR, 0 * ONE,
 )  # fmt: skip
 """A score with nothing measured: it moves the memories of a score before there is one."""
 SETTLED = 200

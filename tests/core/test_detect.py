@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.core.detect import Detector
+from detector.core.model import Model
 from detector.core.predictor import HORIZONS, Predictor
 from detector.core.readings import Disposition, Partition
 from detector.core.scaling import Scaling
@@ -109,16 +110,22 @@ def test_the_verdict_is_that_of_predictor_score_and_alarm_one_after_the_other() 
     states = arrays_of(MODEL.scorer.columns())
     for t in range(80):
         expected = MODEL.predictor.step(x[t].repeat(32).reshape(2, 32).T.copy(), **memory)[:1]
-        score = MODEL.scorer.score(np.zeros(1, np.int32), log.value[t : t + 1], x[t : t + 1], x[t : t + 1] - expected, states)
+        alone = MODEL.scorer.score(np.zeros(1, np.int32), log.value[t : t + 1], x[t : t + 1], x[t : t + 1] - expected, states)
+        score, _ = MODEL.scorer.lingering(np.zeros(1, np.int32), alone, alone, states)
         assert verdicts.expected[t].tobytes() == scaling.unscaled(expected)[0].tobytes()
         assert verdicts.score[t] == score[0]
+
+
+def each_alone(model: Model) -> Model:
+    """A model in whose score nothing lingers: it is what the alarm decides by."""
+    return replace(model, scorer=replace(model.scorer, lingers=np.zeros(1, np.float32)))
 
 
 def test_calibration_is_judged_with_before_it_learns() -> None:
     """p follows from the columns as they were before the reading, for every reading, alerts included."""
     log = one_stream(400)
     log.value[150:170] *= 4
-    detector = Detector(MODEL, settings_of())
+    detector = Detector(each_alone(MODEL), settings_of())
     fresh = MODEL.prior
     before = {"q_fast": fresh.quantile, "q_slow": fresh.quantile, "excess": fresh.excess}
     events = 0
@@ -384,3 +391,20 @@ def test_an_absence_is_shown_by_the_message_that_moved_the_time_whatever_became_
         assert alert.event_time_us == log.event_time_us[alert.offset]
         told.append((alert.offset, alert.event_time_us))
     assert told[0] == told[1]
+
+
+def test_what_lingers_ranks_and_does_not_decide() -> None:
+    """The same alerts, probabilities and memories with and without; where the score says more, what it is held against says as much more."""
+    log = one_stream(400)
+    log.value[150:170] *= 4
+    (alone,) = run(Detector(each_alone(MODEL), settings_of()), log)
+    (lingering,) = run(Detector(MODEL, settings_of()), log)
+    assert [(a.id, a.status, a.offset) for a in alone.alerts] == [(a.id, a.status, a.offset) for a in lingering.alerts]
+    assert alone.alerts
+    assert alone.tail_probability.tobytes() == lingering.tail_probability.tobytes()
+    share, held, fading = 0.1, 0.0, np.exp(-1 / 200)
+    for t in range(400):
+        assert lingering.score[t] ** 2 == pytest.approx(alone.score[t] ** 2 + share * held**2, rel=1e-4)
+        assert lingering.threshold[t] ** 2 == pytest.approx(alone.threshold[t] ** 2 + share * held**2, rel=1e-4, nan_ok=True)
+        held = max(held * fading, alone.score[t])
+    assert held > 1

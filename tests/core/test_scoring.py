@@ -250,12 +250,26 @@ def test_it_can_be_fitted_on_constant_missing_and_copied_channels() -> None:
     value[:, 1], value[:, 2], value[:, 3] = 3.0, np.nan, value[:, 0]
     value[100:150, 4] = np.nan
     scaling, scorer = fitted([value])
-    assert all(np.isfinite(array).all() for name, array in scorer.arrays().items() if name not in ("low", "high"))
+    assert all(np.isfinite(array).all() for name, array in scorer.arrays().items() if name not in ("low", "high", "same_max"))
     assert (scorer.low[[1, 2]].tolist(), scorer.high[[1, 2]].tolist()) == ([3.0, np.inf], [3.0, -np.inf])
     assert scorer.gone_max[4] == 50
     assert scorer.gone_max[2] == 500
-    assert scorer.same_max[1] == 499
+    assert scorer.same_max[[1, 2]].tolist() == [np.inf, np.inf]  # nobody knows how long they stay
+    assert np.isfinite(scorer.same_max[[0, 3, 4]]).all()
     assert np.isfinite(scores(scaling, scorer, value)).all()
+
+
+def test_of_few_runs_the_next_may_well_be_longer() -> None:
+    """A valve that was seen to move ten times, a sensor that moves with every reading, a switch that nobody has touched."""
+    value = np.stack((np.arange(1_100) // 100, np.arange(1_100), np.zeros(1_100)), axis=1).astype(np.float32)
+    _, scorer = fitted([value])
+    assert scorer.same_max == pytest.approx([2 * 99, 1 + 10 / 1_099, np.inf])
+    later = np.repeat(value[-1:], 5_000, axis=0)
+    later[:, 1] = np.arange(5_000)
+    x = np.zeros_like(later)
+    runs = scorer.of_one_stream(later, x, x)[1][:, 4]
+    assert runs[: 2 * 99 + 1].max() == 0
+    assert runs[2 * 99 + 1 :] == pytest.approx(np.log1p(np.arange(2 * 99 + 1, 5_000) / (2 * 99)))
 
 
 def test_arrays_are_all_that_is_needed_to_score_again() -> None:

@@ -48,7 +48,7 @@ def test_a_stream_that_stops_is_an_alert_of_the_reading_that_shows_it(cuts: Any)
 
 
 def test_the_alert_stays_open_until_the_stream_is_heard() -> None:
-    detector = Detector(MODEL, settings_of())
+    detector = Detector(MODEL, settings_of(budget_period_us=1_000 * SECOND_US))
     run(detector, log(ticks("a", 0, 60), ticks("b", 0.5, 100)))
     assert detector.alerts_open == 1
     late: Reading = ("a", 105.0, (30.0, VALUES[0]))  # says nothing new

@@ -26,6 +26,7 @@ FINGERPRINT_V1 = "7ab97d9a51a904d7ef05a5c0712b7383"
 FINGERPRINT_V2 = "f96fd8d01759c220b2360642fc882c3e"
 FINGERPRINT_V3 = "4395b414ddd21185a170e65590cca416"
 FINGERPRINT_V4 = "a0853badec14f5c05cbaafb3715548b0"
+FINGERPRINT_V5 = "3722bbe3c7031596cd2347457c2052c1"
 GOLDEN = sorted(FOLDER.glob("snapshot_v*.json"))
 
 
@@ -117,3 +118,9 @@ def test_a_bundle_of_version_4_judges_as_it_did() -> None:
     """It knew no range of its channels' values."""
     verdicts = verdicts_of(4, FINGERPRINT_V4)
     assert verdicts.score[[60, 120, 150, 160]] == pytest.approx([3.4202, 3.40308, 5.86253, 6.96609], rel=1e-4)
+
+
+def test_a_bundle_of_version_5_judges_as_it_did() -> None:
+    """Nothing lingered in its score."""
+    verdicts = verdicts_of(5, FINGERPRINT_V5)
+    assert verdicts.score[[60, 120, 150, 160]] == pytest.approx([3.44119, 3.49447, 6.29335, 4.3327], rel=1e-4)

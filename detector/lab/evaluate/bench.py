@@ -64,11 +64,12 @@ class Result:
     judge_s: float
 
 
-def scores(judge: Judge, series: Series) -> tuple[F4, F4]:
-    """Scores of the training part's last quarter, which calibrates, and of the test part: one pass over both in order."""
+def scores(judge: Judge, series: Series) -> tuple[F4, F4, F4]:
+    """What decides in the training part's last quarter, which calibrates, and in the test part, and what ranks the test part: one pass
+    over both parts in order."""
     n = len(series.train)
-    score = judge(np.concatenate((series.train, series.test))).score
-    return score[calibration_start(n) : n], score[n:]
+    scored = judge(np.concatenate((series.train, series.test)))
+    return scored.deciding[calibration_start(n) : n], scored.deciding[n:], scored.score[n:]
 
 
 def run(task: Task, series: Series, method: Method) -> Result:
@@ -77,21 +78,21 @@ def run(task: Task, series: Series, method: Method) -> Result:
     begun = time.process_time()
     judge = method.fit(series.train, task.seed)
     fitted = time.process_time()
-    calibration, score = scores(judge, series)
+    calibration, alone, score = scores(judge, series)
     judged = time.process_time()
     threshold = float(np.quantile(calibration, STRANGE_QUANTILE))
     counted = np.ones(len(score), bool) if series.ignored is None else ~series.ignored
-    rated, told = _rated(calibration, score, series) if series.collection == NAB_COLLECTION else (None, ())
+    rated, told = _rated(calibration, alone, series) if series.collection == NAB_COLLECTION else (None, ())
     return Result(
         task=task,
         title=series.title,
         collection=series.collection,
         readings=len(score),
         vus_pr=vus_pr(score[counted], series.label[counted], WINDOWS.get(series.collection) or window_of(series.test[:, 0])),
-        alarmed=tuple(against_labels(episodes(calibration, score, budget), series, budget) for budget in BUDGETS),
-        points=points((score > threshold)[counted], series.label[counted]),
-        normal=score[~series.label],
-        strange=score[series.label],
+        alarmed=tuple(against_labels(episodes(calibration, alone, budget), series, budget) for budget in BUDGETS),
+        points=points((alone > threshold)[counted], series.label[counted]),
+        normal=alone[~series.label],
+        strange=alone[series.label],
         rated=rated,
         told=told,
         fit_s=fitted - begun,

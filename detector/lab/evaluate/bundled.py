@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from detector.core.model import Model, Universal
 from detector.core.readings import Partition, ReadingBatch
 from detector.lab.evaluate.alarms import SECOND_US, WATCHED_BUDGET
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
+from detector.lab.evaluate.whitened import lingering
 
 BATCH_READINGS = 4_096
 PARTITIONS = (Partition("series", 0),)
@@ -31,12 +33,14 @@ def _fit(model: Model | Universal, train: F4, seed: int) -> Judge:
 
 
 def _judge(model: Model, values: F4) -> Scored:
-    detector = Detector(model, Settings(budget_period_us=WATCHED_BUDGET * SECOND_US))
-    score, expected = np.empty(len(values), np.float32), np.empty_like(values)
+    """The service's walk scores each reading alone, so that the alarm can be played at any budget; what lingers is added to that."""
+    each_alone = replace(model, scorer=replace(model.scorer, lingers=np.zeros(1, np.float32)))
+    detector = Detector(each_alone, Settings(budget_period_us=WATCHED_BUDGET * SECOND_US))
+    alone, expected = np.empty(len(values), np.float32), np.empty_like(values)
     for start in range(0, len(values), BATCH_READINGS):
         at = np.arange(start, min(start + BATCH_READINGS, len(values)))
         stream = np.full(len(at), detector.names[b"series"], np.int32)
         zero = np.zeros(len(at), np.int32)
         verdicts = detector.detect(ReadingBatch(stream, SECOND_US * at, values[at], zero, at, zero, PARTITIONS))
-        score[at], expected[at] = verdicts.score, verdicts.expected
-    return Scored(score, expected)
+        alone[at], expected[at] = verdicts.score, verdicts.expected
+    return Scored(lingering(model.scorer, alone), expected, alone)

@@ -15,12 +15,19 @@ F4 = NDArray[np.float32]
 class Scored:
     """What a detector says of a sequence.
 
-    score     f4[T] larger is stranger; finite
+    score     f4[T] larger is stranger; finite. It ranks readings
     expected  f4[T, D] what it expected, engineering units; None where it expects nothing
+    alone     f4[T] score of each reading by itself, where what is strange lingers in `score`; None where nothing does
     """
 
     score: F4
     expected: F4 | None = None
+    alone: F4 | None = None
+
+    @property
+    def deciding(self) -> F4:
+        """What an alarm, or a fixed threshold, decides by: f4[T]."""
+        return self.score if self.alone is None else self.alone
 
 
 Judge = Callable[[F4], Scored]

@@ -26,7 +26,7 @@ def series_png(series: Series, judge: Judge, title: str, readings_per_alert: int
     """
     n = len(series.train)
     scored = judge(np.concatenate((series.train, series.test)))
-    calibration, score = scored.score[calibration_start(n) : n], scored.score[n:]
+    calibration, alone = scored.deciding[calibration_start(n) : n], scored.deciding[n:]
     expected = scored.expected if scored.expected is not None else np.tile(np.nanmean(series.train, axis=0), (len(scored.score), 1))
     band = np.nanquantile(np.abs(series.train - expected[:n]), NORMAL_SHARE, axis=0)
     strays = np.nanmean(np.abs(series.test - expected[n:]) / np.maximum(band, 1e-9), axis=0)
@@ -40,14 +40,14 @@ def series_png(series: Series, judge: Judge, title: str, readings_per_alert: int
         axis.plot(at, series.test[:, k], color="black", lw=0.6, label="measured")
         axis.set_ylabel(f"channel {k}")
     axes[0].legend(frameon=False, loc="upper left", ncols=2)
-    axes[-2].plot(at, score, color="C1", lw=0.7)
+    axes[-2].plot(at, scored.score[n:], color="C1", lw=0.7)
     axes[-2].set_ylabel("score")
-    gathered, needed = evidence(calibration, score, readings_per_alert)
+    gathered, needed = evidence(calibration, alone, readings_per_alert)
     axes[-1].plot(at, np.minimum(gathered, 3 * needed.max()), color="C2", lw=0.8, label="evidence")
     axes[-1].plot(at, needed, color="C3", lw=0.8, ls="--", label="opens an alert")
     axes[-1].legend(frameon=False, loc="upper left", ncols=2)
     axes[-1].set(ylabel="alarm", xlabel="reading", yscale="symlog")
-    alerts = episodes(calibration, score, readings_per_alert)
+    alerts = episodes(calibration, alone, readings_per_alert)
     for axis in axes:
         for start, end in runs(series.label):
             axis.axvspan(start, end, color="C3", alpha=0.15, lw=0)

@@ -36,10 +36,13 @@ HIDDEN = 128
 EPOCHS_MAX, NOISE, LANE_READINGS_MIN = 15, 0.1, 300
 
 
-def fused(name: str, about: str, fit_expect: FitForecast, terms: Sequence[str] = TERMS, *, is_seeded: bool = False) -> Method:
+def fused(
+    name: str, about: str, fit_expect: FitForecast, terms: Sequence[str] = TERMS, *, is_seeded: bool = False, lingers: bool = True
+) -> Method:
     """A detector that scores the errors of a forecaster, and the readings themselves, as the shipped score does.
 
-    terms  of the score, those that count
+    terms    of the score, those that count
+    lingers  whether a reading's score tells of those before
     """
     weight = np.where(np.isin(TERMS, terms), WEIGHTS, 0.0)
 
@@ -48,7 +51,8 @@ def fused(name: str, about: str, fit_expect: FitForecast, terms: Sequence[str] =
 
         def judge(values: F4) -> Scored:
             found, expected = twin.judged(values)
-            return Scored(np.sqrt(found**2 @ weight).astype(np.float32), expected)
+            alone = np.sqrt(found**2 @ weight).astype(np.float32)
+            return Scored(lingering(twin.scorer, alone) if lingers else alone, expected, alone)
 
         return judge
 
@@ -76,7 +80,7 @@ class Twin:
         return Twin(scaling, expect, scorer, Prior.fit(scorer.of_one_stream(train, x, e)[0][n:]))
 
     def judged(self, values: F4) -> tuple[F4, F4]:
-        """Terms of the score f4[T, 5], and expected values f4[T, D] (engineering units).
+        """Terms of the score f4[T, 6], and expected values f4[T, D] (engineering units).
 
         As in the service the shipped alarm watches, because the score's level stands still while an alert is open. Which reading opens
         or closes one is known only once it is scored: readings are tried in blocks, and a block ends where that happened.
@@ -101,6 +105,11 @@ class Twin:
                 play(part, tried)
             states, start = tried, part.stop
         return terms, self.scaling.unscaled(expected)
+
+
+def lingering(scorer: BandScorer, alone: F4) -> F4:
+    """Scores f4[T] of one stream's readings, each alone -> with what lingers of those before."""
+    return scorer.lingering(np.zeros(len(alone), np.int32), alone, alone, arrays_of(scorer.columns()))[0]
 
 
 # -- forecasters --------------------------------------------------------------------------------------------------------
@@ -182,5 +191,6 @@ WHITENED = (
         )
         for left_out in TERMS
     ),
+    fused("random-lingering", "as random, every reading scored alone", random_memory, is_seeded=True, lingers=False),
     fused("slow", "the slow term alone, LSTM with random weights", random_memory, ("slow",), is_seeded=True),
 )
