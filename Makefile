@@ -38,10 +38,12 @@ $(VENV)/installed-dev: $(VENV)/installed
 demo: $(VENV)/installed  ## see it work, without Kafka: an embedded broker, a simulated plant, the real service (ARGS="--seed 7")
 	@$(BIN)/detector demo $(ARGS)
 
-# Tests wait for servers half of the time: three processes keep two cores busy, if none of them takes both for a matrix product.
+# Tests wait for servers half of the time: three processes keep two cores busy, if none of them takes both for a matrix product, and
+# none compiles what the others compile too.
 test: check  ## everything: format, lint, types, layers, all tests, with real servers (Kafka, Prometheus, ...)
 	@$(PARTS) || true
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
+	@$(BIN)/python -m tests.compiled
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 parts: $(VENV)/installed-dev  ## the servers and tools that tests run beside Kafka: Prometheus, Alertmanager, a schema registry, helm
 	@$(PARTS)

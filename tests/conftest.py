@@ -18,6 +18,24 @@ from detector.adapters.kafka_topics import Topic, create_topics
 from tests.parts.parts import PartMissing, part
 
 MakeTopic = Callable[..., str]
+TESTS = Path(__file__).resolve().parent
+LONGEST = (
+    "chaos/test_chaos.py",
+    "broker/test_run.py",
+    "simulation/test_seeds.py",
+    "chaos/test_broken.py",
+    "broker/test_recordings.py",
+    "broker/test_security.py",
+    "deploy/test_package.py",
+    "test_demo.py",
+    "broker/test_schema_registry.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: where several processes share them, what begins last should be soon done."""
+    place = {TESTS / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="session")

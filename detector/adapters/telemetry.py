@@ -282,7 +282,7 @@ class _WatchedCollector(Collector):
                 f"detector_stream_{name}", f"Watched stream, latest judged reading: {help}.", labels=["stream", *labels]
             )
 
-        score = family("score", "score; larger is stranger")
+        score = family("score", "score; larger is stranger, and what is strange lingers in it")
         threshold = family("threshold", "score beyond which it would have opened an alert, or made an open one worse")
         is_open = family("alert_open", "1 while an alert of kind score is open, else 0")
         observed = family("observed", "observed value, engineering units", "channel")

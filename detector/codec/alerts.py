@@ -76,7 +76,7 @@ class AlertEvent(Part):
     stream: str
     opened_at: AwareDatetime = Field(description="event time of the reading that opened it, RFC 3339, UTC")
     event_time: AwareDatetime = Field(description="event time of the reading that this event follows from, RFC 3339, UTC")
-    score: Number = Field(description="larger is stranger; null for silence and frozen")
+    score: Number = Field(description="larger is stranger, and what is strange lingers in it; null for silence and frozen")
     tail_probability: Number = Field(
         description="how often a normal reading of this stream scores as high, 0 to 1; null for silence and frozen"
     )

@@ -158,11 +158,11 @@ def overlaps(is_event: NDArray[np.bool_], verdicts: pa.Table) -> tuple[int, int,
 
 
 @pytest.mark.parametrize(
-    ("recorded", "alerts", "events", "found_min", "outside_max"),
+    ("recorded", "fit", "alerts", "events", "found_min", "outside_max"),
     [
         # At most as many alerts outside of events as the budget allows in 5 hours, and in a week. A run that ends is no silence.
-        pytest.param(skab, {"budget": "2 per stream per hour", "silence_intervals": 0}, 16, 10, 10, id="skab"),
-        pytest.param(smd, {"budget": "1 per stream per day"}, 13, 4, 7, id="smd"),
+        pytest.param(skab, ["--epochs", "40"], {"budget": "2 per stream per hour", "silence_intervals": 0}, 16, 10, 10, id="skab"),
+        pytest.param(smd, ["--quick"], {"budget": "1 per stream per day"}, 13, 4, 7, id="smd"),
     ],
 )
 def test_the_service_judges_a_recording_as_a_replay_does(
@@ -171,6 +171,7 @@ def test_the_service_judges_a_recording_as_a_replay_does(
     make_topic: Callable[..., str],
     tmp_path: Path,
     recorded: Callable[[Path, Path], Recorded],
+    fit: list[str],
     alerts: dict[str, Any],
     events: int,
     found_min: int,
@@ -188,7 +189,7 @@ def test_the_service_judges_a_recording_as_a_replay_does(
     config.write_text(json.dumps(settings))
     options = ["--config", str(config)]
     torch.set_num_threads(1)  # more wait for each other on a busy machine, for 20 s instead of 2, and their number changes the weights
-    assert main(["train", str(known.training), "--out", model, "--epochs", "40", "--no-picture"]) == 0
+    assert main(["train", str(known.training), "--out", model, *fit, "--no-picture"]) == 0
     assert main(["topics", "create", *options]) == 0
     assert main(["simulate", "--from", str(known.recording), "--topic", topic, "--speed", "full", *options]) == 0
 
