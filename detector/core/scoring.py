@@ -169,7 +169,7 @@ class BandScorer:
         return self.judged(rows, value, x, e, states, usual)[0]
 
     def judged(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
-        """As `score`, and its terms, f4[B, 5] in the order of TERMS."""
+        """As `score`, and its terms, f4[B, 6] in the order of TERMS."""
         score, terms = np.empty(len(rows), np.float32), self._measured(rows, value, x, e, states, usual)
         calibrate(terms, self.middle, self.width, score)
         return score, terms
@@ -181,7 +181,7 @@ class BandScorer:
         return score, held_against
 
     def of_one_stream(self, value: F4, x: F4, e: F4, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
-        """As `judged`, of one stream's readings in order, from an empty memory: f4[T], f4[T, 5]."""
+        """As `judged`, of one stream's readings in order, from an empty memory: f4[T], f4[T, 6]."""
         return self.judged(np.zeros(len(x), np.int32), value, x, e, self._alone(), usual)
 
     def _alone(self) -> dict[str, NDArray[Any]]:
@@ -189,7 +189,7 @@ class BandScorer:
         return arrays_of(self.columns())
 
     def _measured(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual) -> F4:
-        """Terms before they are calibrated, f4[B, 5]."""
+        """Terms before they are calibrated, f4[B, 6]."""
         terms = np.empty((len(rows), len(TERMS)), np.float32)
         count = 1 if usual is MEASURED_IN_TRAINING else len(rows)
         sizes = np.full((count, BANDS, self.channels), usual.bands, np.float32)
