@@ -4,7 +4,7 @@ A run is how long a channel has repeated its value, exactly. It is counted in re
 between the stream's readings, each of one usual interval at most, since a gap is no run. A missing value neither continues nor ends a
 run. A channel is frozen when all of these say so, f being `alerts.frozen_factor`:
 
-    run, readings  > max(f * longest in training, RUN_READINGS_MIN)
+    run, readings  > max(f * longest usual in training, RUN_READINGS_MIN)
     run, time      > f * longest held: the longest time from one move to the next, which fades over FADE times its own length
     mobility       >= MOBILITY_WARMUPS warm-ups: every move counts 1, every repeat -1 / REPEATS_PER_MOVE, within 0 .. MOBILITY_MAX.
                    A switch, a set point, a counter, a coarse sensor stay below; so does a new stream
@@ -94,7 +94,7 @@ class Stillness:
     factor           times its longest usual run; 0: for ever
     warmup_readings  of a new stream
     accept_after_us  age at which an open alert is accepted; <= 0: ACCEPT_INTERVALS usual intervals
-    same_max         f4[D] longest run in training, readings
+    same_max         f4[D] longest usual run by training, readings
     """
 
     factor: float

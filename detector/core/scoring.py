@@ -184,6 +184,10 @@ class BandScorer:
         """As `judged`, of one stream's readings in order, from an empty memory: f4[T], f4[T, 6]."""
         return self.judged(np.zeros(len(x), np.int32), value, x, e, self._alone(), usual)
 
+    def lingering_of_one_stream(self, alone: F4) -> F4:
+        """As `lingering`, of one stream's readings in order, from an empty memory: f4[T]."""
+        return self.lingering(np.zeros(len(alone), np.int32), alone, alone, self._alone())[0]
+
     def _alone(self) -> dict[str, NDArray[Any]]:
         """An empty memory of one stream."""
         return arrays_of(self.columns())

@@ -166,6 +166,17 @@ def calibrate(terms, middle, width, score):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def linger(rows, alone, limit, held, share, score):  # type: ignore[no-untyped-def]
+    """Scores of readings alone f4[B] -> f4[B] with what lingers of those before; the limits f4[B] that they are held against, likewise."""
+    for i in range(rows.shape[0]):
+        r = rows[i]
+        past = share * np.float64(held[r]) ** 2
+        score[i] = np.sqrt(np.float64(alone[i]) ** 2 + past)
+        limit[i] = np.sqrt(np.float64(limit[i]) ** 2 + past)
+        held[r] = max(FADING * held[r], alone[i])
+
+
+@njit(cache=True)
 def band_signals(x, level_rate):  # type: ignore[no-untyped-def]
     """The bands of one stream, not yet scaled: x f4[T, D] -> f4[T, 4 D]. For fitting; level_rate f4."""
     t_end, d = x.shape
@@ -221,14 +232,3 @@ def longest_runs(value):  # type: ignore[no-untyped-def]
                 last = value[t, k]
                 same[k] = max(same[k], run_same)
     return same, gone, moves
-
-
-@njit(cache=True)
-def linger(rows, alone, limit, held, share, score):  # type: ignore[no-untyped-def]
-    """Scores of readings alone f4[B] -> f4[B] with what lingers of those before; the limits f4[B] that they are held against, likewise."""
-    for i in range(rows.shape[0]):
-        r = rows[i]
-        past = share * np.float64(held[r]) ** 2
-        score[i] = np.sqrt(np.float64(alone[i]) ** 2 + past)
-        limit[i] = np.sqrt(np.float64(limit[i]) ** 2 + past)
-        held[r] = max(FADING * held[r], alone[i])

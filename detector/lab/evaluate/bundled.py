@@ -12,7 +12,6 @@ from detector.core.model import Model, Universal
 from detector.core.readings import Partition, ReadingBatch
 from detector.lab.evaluate.alarms import SECOND_US, WATCHED_BUDGET
 from detector.lab.evaluate.method import F4, Judge, Method, Scored
-from detector.lab.evaluate.whitened import lingering
 
 BATCH_READINGS = 4_096
 PARTITIONS = (Partition("series", 0),)
@@ -43,4 +42,4 @@ def _judge(model: Model, values: F4) -> Scored:
         zero = np.zeros(len(at), np.int32)
         verdicts = detector.detect(ReadingBatch(stream, SECOND_US * at, values[at], zero, at, zero, PARTITIONS))
         alone[at], expected[at] = verdicts.score, verdicts.expected
-    return Scored(lingering(model.scorer, alone), expected, alone)
+    return Scored(model.scorer.lingering_of_one_stream(alone), expected, alone)

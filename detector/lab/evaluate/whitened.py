@@ -52,7 +52,7 @@ def fused(
         def judge(values: F4) -> Scored:
             found, expected = twin.judged(values)
             alone = np.sqrt(found**2 @ weight).astype(np.float32)
-            return Scored(lingering(twin.scorer, alone) if lingers else alone, expected, alone)
+            return Scored(twin.scorer.lingering_of_one_stream(alone) if lingers else alone, expected, alone)
 
         return judge
 
@@ -105,11 +105,6 @@ class Twin:
                 play(part, tried)
             states, start = tried, part.stop
         return terms, self.scaling.unscaled(expected)
-
-
-def lingering(scorer: BandScorer, alone: F4) -> F4:
-    """Scores f4[T] of one stream's readings, each alone -> with what lingers of those before."""
-    return scorer.lingering(np.zeros(len(alone), np.int32), alone, alone, arrays_of(scorer.columns()))[0]
 
 
 # -- forecasters --------------------------------------------------------------------------------------------------------
