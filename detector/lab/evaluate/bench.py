@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from detector.lab.evaluate.alarms import BUDGETS, Alarmed, Points, against_labels, episodes, points
-from detector.lab.evaluate.method import Judge, Method
+from detector.lab.evaluate.method import Method, Scored
 from detector.lab.evaluate.methods import method_of
 from detector.lab.evaluate.nab import Rated, probation, rate
 from detector.lab.evaluate.series import F4, Series, calibration_start, runs
@@ -64,22 +64,30 @@ class Result:
     judge_s: float
 
 
-def scores(judge: Judge, series: Series) -> tuple[F4, F4, F4]:
-    """What decides in the training part's last quarter, which calibrates, and in the test part, and what ranks the test part: one pass
-    over both parts in order."""
-    n = len(series.train)
-    scored = judge(np.concatenate((series.train, series.test)))
-    return scored.deciding[calibration_start(n) : n], scored.deciding[n:], scored.score[n:]
-
-
 def run(task: Task, series: Series, method: Method) -> Result:
     """Fit, play, measure."""
     torch.set_num_threads(1)
     begun = time.process_time()
     judge = method.fit(series.train, task.seed)
     fitted = time.process_time()
-    calibration, alone, score = scores(judge, series)
-    judged = time.process_time()
+    scored = judge(series.whole)
+    return _measured(task, series, scored, fitted - begun, time.process_time() - fitted)
+
+
+def run_together(tasks: Sequence[Task], series: Sequence[Series], together: Callable[[Sequence[F4]], list[Scored]]) -> Iterator[Result]:
+    """As `run`, of a detector that judges these series of one width side by side."""
+    torch.set_num_threads(1)
+    begun = time.process_time()
+    scored = together([each.whole for each in series])
+    s_per_reading = (time.process_time() - begun) / sum(len(each.whole) for each in series)
+    for task, each, found in zip(tasks, series, scored, strict=True):
+        yield _measured(task, each, found, 0.0, s_per_reading * len(each.whole))
+
+
+def _measured(task: Task, series: Series, scored: Scored, fit_s: float, judge_s: float) -> Result:
+    """What scores of a whole series are worth on its test part. The last quarter of the training part calibrates."""
+    n = len(series.train)
+    calibration, alone, score = scored.deciding[calibration_start(n) : n], scored.deciding[n:], scored.score[n:]
     threshold = float(np.quantile(calibration, STRANGE_QUANTILE))
     counted = np.ones(len(score), bool) if series.ignored is None else ~series.ignored
     rated, told = _rated(calibration, alone, series) if series.collection == NAB_COLLECTION else (None, ())
@@ -95,8 +103,8 @@ def run(task: Task, series: Series, method: Method) -> Result:
         strange=alone[series.label],
         rated=rated,
         told=told,
-        fit_s=fitted - begun,
-        judge_s=judged - fitted,
+        fit_s=fit_s,
+        judge_s=judge_s,
     )
 
 
@@ -145,12 +153,22 @@ _bundles: dict[str, Method] = {}
 def _results(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[Method], jobs: int) -> Iterator[Result]:
     if jobs <= 1:
         _take(series, bundles)
-        yield from map(_run, tasks)
+        for work in _works(tasks, series, bundles):
+            yield from _run(work)
         return
-    longest = sorted(tasks, key=lambda task: -series[task.series].test.size)
     with ProcessPoolExecutor(jobs, get_context("spawn"), _take, (series, bundles)) as pool:
-        for done in as_completed([pool.submit(_run, task) for task in longest]):
-            yield done.result()
+        for done in as_completed([pool.submit(_run, work) for work in _works(tasks, series, bundles)]):
+            yield from done.result()
+
+
+def _works(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[Method]) -> list[list[Task]]:
+    """What is done in one go, the most first: a task, or all of a detector that judges side by side, of series of one width."""
+    side_by_side = {method.name for method in bundles if method.together is not None}
+    works: dict[object, list[Task]] = {}
+    for task in tasks:
+        one = (task.method, series[task.series].test.shape[1]) if task.method in side_by_side else task
+        works.setdefault(one, []).append(task)
+    return sorted(works.values(), key=lambda work: -sum(series[task.series].test.size for task in work))
 
 
 def _take(series: Sequence[Series], bundles: Sequence[Method]) -> None:
@@ -159,8 +177,12 @@ def _take(series: Sequence[Series], bundles: Sequence[Method]) -> None:
     _series, _bundles = series, {method.name: method for method in bundles}
 
 
-def _run(task: Task) -> Result:
-    return run(task, _series[task.series], _bundles.get(task.method) or method_of(task.method))
+def _run(work: Sequence[Task]) -> list[Result]:
+    method = _bundles.get(work[0].method) or method_of(work[0].method)
+    theirs = [_series[task.series] for task in work]
+    if method.together is not None:
+        return list(run_together(work, theirs, method.together))
+    return [run(task, each, method) for task, each in zip(work, theirs, strict=True)]
 
 
 def mean_of(values: Iterable[float]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,7 @@ class Method:
     fit        (train f4[n, D], seed) -> Judge; the train part may have constant channels, NaN, and as little as 100 readings
     is_seeded  whether another seed gives another detector
     channels   the width of the only series that it can judge; None: any
+    together   of a detector that fits nothing, and is faster side by side: as its Judge, many sequences of one width at once
     """
 
     name: str
@@ -51,3 +52,4 @@ class Method:
     fit: Callable[[F4, int], Judge]
     is_seeded: bool = False
     channels: int | None = None
+    together: Callable[[Sequence[F4]], list[Scored]] | None = None

@@ -25,7 +25,7 @@ def series_png(series: Series, judge: Judge, title: str, readings_per_alert: int
     raises ConfigError  matplotlib is not installed (extra `train`)
     """
     n = len(series.train)
-    scored = judge(np.concatenate((series.train, series.test)))
+    scored = judge(series.whole)
     calibration, alone = scored.deciding[calibration_start(n) : n], scored.deciding[n:]
     expected = scored.expected if scored.expected is not None else np.tile(np.nanmean(series.train, axis=0), (len(scored.score), 1))
     band = np.nanquantile(np.abs(series.train - expected[:n]), NORMAL_SHARE, axis=0)

@@ -35,6 +35,11 @@ class Series:
         """Collection and name."""
         return f"{self.collection}/{self.name}"
 
+    @property
+    def whole(self) -> F4:
+        """Both parts in order, f4[n + T, D]: what a detector sees in one pass."""
+        return np.concatenate((self.train, self.test))
+
 
 def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Where `flags` bool[T] are set: [start, end) of every run, in order."""

@@ -23,5 +23,20 @@ def test_a_universal_bundle_judges_series_of_any_width_without_a_look_ahead(chan
     assert whole.expected.shape == values.shape
 
 
+@pytest.mark.parametrize(("name", "channels"), [("universal", 2), ("plant", 4)])
+def test_side_by_side_every_series_is_judged_as_if_it_were_alone(name: str, channels: int) -> None:
+    method = bundled(name, read_bundle(name).model)
+    values = [normal_values(readings, channels) for readings in (400, 150, 1_000)]
+    values[2][500:] += 5.0
+    assert method.together is not None
+    for value, found in zip(values, method.together(values), strict=True):
+        alone = method.fit(value[:100], 1)(value)
+        assert found.score.tobytes() == alone.score.tobytes()
+        assert found.deciding.tobytes() == alone.deciding.tobytes()
+        assert found.expected is not None
+        assert alone.expected is not None
+        assert found.expected.tobytes() == alone.expected.tobytes()
+
+
 def test_a_bundle_of_channels_judges_series_of_its_width() -> None:
     assert bundled("plant", read_bundle("plant").model).channels == 4
