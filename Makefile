@@ -39,11 +39,12 @@ demo: $(VENV)/installed  ## see it work, without Kafka: an embedded broker, a si
 	@$(BIN)/detector demo $(ARGS)
 
 # Tests wait for servers half of the time: three processes keep two cores busy, if none of them takes both for a matrix product, and
-# none compiles what the others compile too.
+# none compiles what the others compile too. Brokers live for a minute here: what a JVM would compile for the long run is wasted.
 test: check  ## everything: format, lint, types, layers, all tests, with real servers (Kafka, Prometheus, ...)
+	@$(BIN)/python deploy/kafka/local_kafka.py --fetch || true
 	@$(PARTS) || true
 	@$(BIN)/python -m tests.compiled
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 parts: $(VENV)/installed-dev  ## the servers and tools that tests run beside Kafka: Prometheus, Alertmanager, a schema registry, helm
 	@$(PARTS)

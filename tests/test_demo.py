@@ -22,7 +22,7 @@ HALF_DAY_US = 43_200e6
 BRIEF = ["demo", "--seconds", "8", "--hours", "12", "--faults", "10", "--seed", "3"]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_faults_are_found_and_false_alerts_are_rare(seed: int) -> None:
     """What the demo plays at full length, without Kafka: the summary is made from the alerts alone."""
     stage = Stage(seed, machines=24, hours=24, faults_wanted=40, without_end=False)

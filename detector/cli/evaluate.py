@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from detector.lab.evaluate.series import Series
 
 DUTY = "DUTY"
+FILE_COLUMNS = 240
 
 
 def evaluate(
@@ -81,6 +82,8 @@ def evaluate(
         if name != base:
             of_method[name][f"vus_pr_minus_{base}"] = difference(found, results[base])._asdict()
     console = Console()
+    if not console.is_terminal:  # a file is as wide as the tables need
+        console = Console(width=max(console.width, FILE_COLUMNS))
     console.print(ranking_table(of_method, base), alarm_table(of_method))
     if out is not None:
         content = {"methods": of_method, "results": [row for found in results.values() for row in details(found)]}

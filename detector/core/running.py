@@ -16,6 +16,8 @@ stranger than anything. After m moves, values that differ from the one before,
 
     limit of scaled values = min(sqrt(n), 3 + sqrt(m), SCALED_MAX);    size = sqrt((m square + .1) / (m + .1))
 
+and a run of one value is long beyond `divisors.longest_usual` of the longest.
+
 source of the variance: Finch, "Incremental calculation of weighted mean and variance", 2009.
 """
 
@@ -28,6 +30,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detector.core.divisors import longest_usual
 from detector.core.scaling import SCALED_MAX, Scaling
 from detector.core.scoring import Usual
 from detector.core.states import Column
@@ -87,7 +90,7 @@ class RunningScaling:
         known = (moves / (moves + MOVES_PRIOR)).astype(np.float32)
         scale = np.maximum(np.sqrt(variance), np.maximum(RESOLUTION * np.abs(location), np.finfo(np.float32).tiny))
         limit = np.minimum(np.minimum(np.sqrt(count), LIMIT_MIN + np.sqrt(moves)), SCALED_MAX).astype(np.float32)
-        return Scaling(location, scale, limit, _size(residual, known), Usual(_size(bands, known[:, None]), np.maximum(longest, 1)))
+        return Scaling(location, scale, limit, _size(residual, known), Usual(_size(bands, known[:, None]), longest_usual(longest, moves)))
 
     def learn(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, event: NDArray[np.uint8], states: Any) -> None:
         """Learn from readings that have been judged, but not from those of an alert.

@@ -42,6 +42,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.divisors import longest_usual, middle_and_width, q99_of, range_of, scale_of, whitening_of
 from detector.core.states import Column, arrays_of
 from detector.core.terms import BANDS, RATES, band_signals, bands_of, beyond, calibrate, fast_band, linger, longest_runs, margin, measure
 
@@ -51,16 +52,11 @@ TERMS = ("bands", "errors", "joint", "slow", "runs", "extremes")
 CALIBRATED = TERMS[:4]
 """Terms that are counted from their middle; the others are 0 on normal readings."""
 
-MIDDLE, HIGH = 0.5, 0.99
 SETTLED_READINGS = 50
 """Of each stream, from here on all readings calibrate the terms, those that weights saw as well: a 99 % quantile needs many."""
-NARROWEST = 1e-3
-"""Least distance of the two quantiles, as a share of the higher one: a value that never moved must not explode when it does."""
 PER_CHANNEL = ("band_scale", "error_scale", "error_fast", "same_max", "gone_max", "low", "high")
 WHITENINGS = ("band_white", "error_white")
 """What of a `BandScorer` has an entry per channel, and what joins channels; the rest is about terms."""
-MOVES_UNKNOWN = 10.0
-"""A run of one value may be twice as long as any seen where so many were seen, and a tenth longer of ten times as many."""
 LINGERS = 0.1
 """Share of the strangest reading before in the square of the score. Measured in docs/evaluation.md."""
 LEVEL_RATE = 1e-3
@@ -68,7 +64,6 @@ LEVEL_RATE = 1e-3
 Measured in docs/evaluation.md."""
 SHRINK_BANDS = 0.05
 SHRINK_ERRORS = 0.1
-SCALE_FLOOR = 0.01
 LARGEST = 3
 
 
@@ -180,6 +175,10 @@ class BandScorer:
         linger(rows, alone, held_against, states["held"], self.lingers[0], score)
         return score, held_against
 
+    def each_alone(self) -> BandScorer:
+        """The same, but nothing lingers: the score of a reading is what it is alone."""
+        return replace(self, lingers=np.zeros(1, np.float32))
+
     def of_one_stream(self, value: F4, x: F4, e: F4, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
         """As `judged`, of one stream's readings in order, from an empty memory: f4[T], f4[T, 6]."""
         return self.judged(np.zeros(len(x), np.int32), value, x, e, self._alone(), usual)
@@ -249,20 +248,20 @@ class BandScorer:
         bands /= 1.0 if usual is None else np.concatenate(usual)
         errors = np.concatenate([e[start:] for e, start in zip(es, starts, strict=True)])
         fast = np.concatenate([fast_band(e)[start:] for e, start in zip(es, starts, strict=True)])
-        band_scale, error_fast = _scale(bands), _scale(fast)
+        band_scale, error_fast = scale_of(bands), scale_of(fast)
         bands, fast = bands / band_scale, fast / error_fast
-        band_white, error_white = _whitening(bands, SHRINK_BANDS), _whitening(fast, SHRINK_ERRORS)
-        low, high, count = _range(values if usual is None else [np.empty((0, d), np.float32)])
+        band_white, error_white = whitening_of(bands, SHRINK_BANDS), whitening_of(fast, SHRINK_ERRORS)
+        low, high, count = range_of(values if usual is None else [np.empty((0, d), np.float32)])
         same, gone, moves = (np.stack(runs) for runs in zip(*(longest_runs(value) for value in values), strict=True))
         scorer = BandScorer(
             level_rate=level_rate,
             band_scale=band_scale.reshape(BANDS, d),
             band_white=band_white,
-            band_q99=_q99(((bands @ band_white.T) ** 2).mean(axis=1)),
-            error_scale=_scale(np.nan_to_num(errors)),
+            band_q99=q99_of(((bands @ band_white.T) ** 2).mean(axis=1)),
+            error_scale=scale_of(np.nan_to_num(errors)),
             error_fast=error_fast,
             error_white=error_white,
-            error_q99=_q99(((fast @ error_white.T) ** 2).mean(axis=1)),
+            error_q99=q99_of(((fast @ error_white.T) ** 2).mean(axis=1)),
             same_max=longest_usual(same.max(axis=0), moves.sum(axis=0)),
             gone_max=np.maximum(gone.max(axis=0), 1).astype(np.float32),
             low=low,
@@ -283,34 +282,8 @@ class BandScorer:
         for value, x, e, start, sizes in zip(values, xs, es, starts, usual, strict=True):
             found = self._measured(np.zeros(len(x), np.int32), value, x, e, self._alone(), sizes)  # one stream, in order
             measured.append(found[min(start, SETTLED_READINGS) :])
-        middle, high = np.quantile(np.concatenate(measured)[:, : len(CALIBRATED)], [MIDDLE, HIGH], axis=0)
-        width = np.maximum(high - middle, np.maximum(NARROWEST * np.abs(high), 1e-6))
-        return replace(self, middle=middle.astype(np.float32), width=width.astype(np.float32))
-
-
-def _scale(signal: NDArray[Any]) -> F4:
-    return floored(np.quantile(np.abs(signal), 0.99, axis=0))
-
-
-def floored(scale: NDArray[Any]) -> F4:
-    """Divisors f[D]: none below a tenth of the median, nor below SCALE_FLOOR, so that what hardly varied does not explode."""
-    safe: F4 = np.maximum(scale, max(0.1 * float(np.median(scale)), SCALE_FLOOR)).astype(np.float32)
-    return safe
-
-
-def longest_usual(longest: NDArray[Any], moves: NDArray[Any]) -> F4:
-    """Longest run of one value that is usual, from the longest seen and how often the value changed: of few runs the next may well be
-    far longer, and how long a value stays that has never changed nobody knows."""
-    with np.errstate(divide="ignore"):
-        usual: F4 = (np.maximum(longest, 1) * (1 + MOVES_UNKNOWN / moves)).astype(np.float32)
-    return usual
-
-
-def _range(values: Sequence[F4]) -> tuple[F4, F4, F4]:
-    """Least and largest of each channel f4[D], and of how many readings, f4[1]; inf and -inf where there was none."""
-    low = np.min([np.fmin.reduce(value, axis=0, initial=np.inf) for value in values], axis=0)
-    high = np.max([np.fmax.reduce(value, axis=0, initial=-np.inf) for value in values], axis=0)
-    return low, high, np.array([sum(map(len, values))], np.float32)
+        middle, width = middle_and_width(np.concatenate(measured)[:, : len(CALIBRATED)])
+        return replace(self, middle=middle, width=width)
 
 
 def before(channels: int) -> dict[str, F4]:
@@ -325,17 +298,3 @@ def before(channels: int) -> dict[str, F4]:
         "middle": np.array([0.3, 0.3, 0.2, 0.3], np.float32),
         "width": np.array([0.36, 0.14, 0.11, 0.06], np.float32),
     }
-
-
-def _q99(square: NDArray[Any]) -> F4:
-    return np.array([max(float(np.quantile(square, 0.99)), 1e-6)], np.float32)
-
-
-def _whitening(signal: NDArray[Any], shrink: float) -> F4:
-    """Lower triangular W with |W f|^2 = f' C^-1 f, C the shrunk second moment; float64 inside."""
-    wide = np.asarray(signal, np.float64)
-    moment = wide.T @ wide / len(wide)
-    dim = len(moment)
-    shrunk = (1 - shrink) * moment + shrink * max(float(np.trace(moment)) / dim, 1e-9) * np.eye(dim)
-    white: F4 = np.linalg.inv(np.linalg.cholesky(shrunk)).astype(np.float32)
-    return white

@@ -87,8 +87,7 @@ def measure(servers: str, folder: Path, delivery: str, streams: int, rate: int, 
         "group": group, "delivery": delivery, "input": {"topics": [topic], "event_time": {"field": "time"}},
         "alerts": {"warmup_readings": WARMUP_READINGS, "silence_intervals": 0}, "kafka": {"bootstrap.servers": servers},
     }  # fmt: skip
-    worker = Worker(folder, group)
-    worker.begin(config, -1)
+    worker = Worker(folder, group, config, -1)
     while not worker.metric("detector_partitions_assigned"):
         time.sleep(0.2)
     begin_s = time.time() + (WARMUP_READINGS + 5) * streams / rate

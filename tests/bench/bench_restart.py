@@ -52,9 +52,7 @@ class Bench:
             "group": self.name, "input": {"topics": [self.topic], "event_time": {"field": "time"}},
             "alerts": {"silence_intervals": 0}, "kafka": kafka, "log": {"format": "json"},
         }  # fmt: skip
-        worker = Worker(self.folder, f"{self.name}-{self._started}")
-        worker.begin(config, -1)
-        return worker
+        return Worker(self.folder, f"{self.name}-{self._started}", config, -1)
 
     def writer(self, seconds: float) -> multiprocessing.Process:
         """Writes at the rate for so long."""

@@ -7,8 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -19,6 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from detector.adapters.kafka_io import TopicReader
+from tests.forked import Forked
 
 PATIENCE_S = 60.0
 
@@ -34,20 +33,14 @@ class Service:
             "DETECTOR_SERVICE__BACKOFF_MS_MAX": "1000",
             "COLUMNS": "200",
         }
-        self.log = folder / f"{uuid.uuid4().hex}.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "detector", "run", *options], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
-            )
-        self.screen = ""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.screen += line
-            if found := re.search(r"http://localhost:(\d+)/metrics|http://127\.0\.0\.1:(\d+)/metrics", line):
-                self.port = int(found[1] or found[2])
-                break
-        else:
-            pytest.fail(f"it ended with {self.process.wait()}: {self.screen}\n{self.log.read_text()}")
+        self.log, screen = folder / f"{uuid.uuid4().hex}.log", folder / f"{uuid.uuid4().hex}.screen"
+        self.process = Forked(["run", *options], environment, screen, self.log)
+        deadline = time.monotonic() + PATIENCE_S
+        while not (found := re.search(r"http://(?:localhost|127\.0\.0\.1):(\d+)/metrics", screen.read_text())):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"it ended with {self.process.poll()}: {screen.read_text()}\n{self.log.read_text()}")
+            time.sleep(0.02)
+        self.screen, self.port = screen.read_text(), int(found[1])
 
     def get(self, path: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -78,7 +71,7 @@ class Service:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
-def kill_running(processes: Iterable[subprocess.Popen[Any]]) -> None:
+def kill_running(processes: Iterable[Forked]) -> None:
     """What a test has not ended itself must not outlive it."""
     for process in processes:
         if process.poll() is None:

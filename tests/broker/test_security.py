@@ -7,8 +7,6 @@ import logging
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +25,7 @@ from detector.config import load_config
 from tests.broker.secured import KEY_PASSWORD, PASSWORD, WRONG, Secured, configuration, environment
 from tests.broker.service import kill_running
 from tests.conftest import need_local_kafka
+from tests.forked import Forked
 
 pytestmark = pytest.mark.broker
 PATIENCE_S = 60.0
@@ -205,13 +204,7 @@ class Service:
     def __init__(self, config: Path, secrets: dict[str, str], log: Path) -> None:
         self.log = log
         surroundings = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
-        with log.open("w") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "detector", "run", "--config", str(config)],
-                env={**surroundings, **secrets, "COLUMNS": "200"},
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = Forked(["run", "--config", str(config)], {**surroundings, **secrets, "COLUMNS": "200"}, log, log)
         self.wait_for(lambda: "/metrics" in self.said())
         found = re.search(r":(\d+)/metrics", self.said())
         assert found is not None

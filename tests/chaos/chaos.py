@@ -94,7 +94,6 @@ class Chaos:
         raises Trouble  the site did not come to rest, or something ended that must not
         """
         rng = random.Random(f"round/{self.seed}/{number}")
-        self.site.stock(WORKERS)
         done = Round(number, kind, rng.uniform(0.0, BURST_S))
         begun_s, restarts, broker = time.monotonic(), len(self.site.restarts), self.site.broker
         markers, further_restarts = broker.markers_written, broker.further_restarts

@@ -35,7 +35,6 @@ class Site:
         self.folder = folder
         self.workers: list[Worker] = []
         self.restarts: list[str] = []
-        self._spares: list[Worker] = []
         self._started = 0
         self.broker = ProxiedKafka(folder / "kafka", PLACES, GROUP)
         model = model_of(channels=2, hidden=8)
@@ -48,24 +47,18 @@ class Site:
 
     def open(self, workers: int, kind: str = "") -> None:
         """Start the broker, make the topics, start workers, all of them broken if a kind is named."""
-        self._spares = [self._spare(kind) for _ in range(workers)]
         self.broker.start()
         if main(["topics", "create", "--config", str(self._file), "--with-input", "--partitions", str(PARTITIONS)]) != 0:
             raise Trouble("the topics could not be made")
         for _ in range(workers):
-            self.add_worker()
+            self.add_worker(kind)
 
-    def add_worker(self) -> None:
-        """One more worker, at a free proxy; a spare one, if there is any."""
-        worker = self._spares.pop(0) if self._spares else self._spare()
+    def add_worker(self, kind: str = "") -> None:
+        """One more worker, at a free proxy."""
+        self._started += 1
         proxy = min(set(range(PLACES)) - {other.proxy for other in self.workers})
-        worker.begin(self._with_servers(f"{HOST}:{self.broker.proxies.ports[proxy]}"), proxy)
-        self.workers.append(worker)
-
-    def stock(self, spares: int) -> None:
-        """See that so many processes wait with their imports done."""
-        while len(self._spares) < spares:
-            self._spares.append(self._spare())
+        config = self._with_servers(f"{HOST}:{self.broker.proxies.ports[proxy]}")
+        self.workers.append(Worker(self.folder, f"worker-{self._started:03}", config, proxy, kind))
 
     def kill(self, worker: Worker) -> None:
         """SIGKILL."""
@@ -112,13 +105,9 @@ class Site:
 
     def close(self) -> None:
         """End everything at once."""
-        for worker in (*self.workers, *self._spares):
+        for worker in self.workers:
             worker.kill()
         self.broker.close()
-
-    def _spare(self, kind: str = "") -> Worker:
-        self._started += 1
-        return Worker(self.folder, f"worker-{self._started:03}", kind)
 
     def _with_servers(self, servers: str) -> dict[str, Any]:
         return {**self._settings, "kafka": {**self._settings["kafka"], "bootstrap.servers": servers}}

@@ -1,60 +1,44 @@
-"""Workers as processes: started ahead, let loose, killed, stopped and continued."""
+"""Workers as processes: started, killed, stopped and continued."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import subprocess
-import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.kafka.local_kafka import free_port
+from tests.chaos.broken import break_on_purpose
 from tests.chaos.proxy import HOST
+from tests.forked import Forked
 
-REPOSITORY = Path.cwd()
 LEAVE_S_MAX = 30.0
 
 
 class Worker:
-    """`detector run` in a process of its own; until `begin` it only has its imports done.
+    """`detector run` in a process of its own.
 
     folder   for its configuration and its log
     name     of both
+    config   and through which proxy it connects
     kind     how it is broken on purpose; empty: not at all
     """
 
-    def __init__(self, folder: Path, name: str, kind: str = "") -> None:
-        self.name, self.kind = name, kind
-        self.proxy = -1
+    def __init__(self, folder: Path, name: str, config: dict[str, Any], proxy: int, kind: str = "") -> None:
+        self.name, self.proxy, self.kind = name, proxy, kind
         self.log = folder / f"{name}.log"
-        self._config = folder / f"{name}.yaml"
-        self._port = 0
+        self._port = free_port()
+        path = folder / f"{name}.yaml"
+        path.write_text(json.dumps({**config, "http": {"host": HOST, "port": self._port}}))
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
         environment["DETECTOR_DEBUG"] = "1"  # an error says where it came from
-        with self.log.open("w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.warm_worker", *filter(None, [kind])],
-                cwd=REPOSITORY,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,  # Ctrl-C is for the harness, which then stops this one
-            )
-
-    def begin(self, config: dict[str, Any], proxy: int) -> None:
-        """Run with this configuration, which connects through this proxy."""
-        self.proxy, self._port = proxy, free_port()
-        self._config.write_text(json.dumps({**config, "http": {"host": HOST, "port": self._port}}))
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(["run", "--config", str(self._config)]) + "\n")
-        self._process.stdin.flush()
+        first = partial(break_on_purpose, kind) if kind else None
+        self._process = Forked(["run", "--config", str(path)], environment, self.log, self.log, first)
 
     @property
     def exit_code(self) -> int | None:

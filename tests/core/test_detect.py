@@ -118,7 +118,7 @@ def test_the_verdict_is_that_of_predictor_score_and_alarm_one_after_the_other() 
 
 def each_alone(model: Model) -> Model:
     """A model in whose score nothing lingers: it is what the alarm decides by."""
-    return replace(model, scorer=replace(model.scorer, lingers=np.zeros(1, np.float32)))
+    return replace(model, scorer=model.scorer.each_alone())
 
 
 def test_calibration_is_judged_with_before_it_learns() -> None:

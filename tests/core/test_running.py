@@ -156,13 +156,13 @@ def test_an_accepted_level_is_learned_soon() -> None:
     assert abs(np.mean(x[-100:])) < 1
 
 
-def test_a_run_counts_once_it_is_over() -> None:
+def test_a_run_counts_once_it_is_over_and_the_less_is_said_by_it_the_fewer_there_were() -> None:
     stream = Stream()
     stream.see(1.0)
     assert np.isinf(stream.units.usual.run).all()  # it has been constant for all that is known
     for value in (1.0, 1.0, 1.0, 2.0, 1.0, 2.0):
         stream.see(value)
-    assert np.asarray(stream.units.usual.run).item() == 3
+    assert np.asarray(stream.units.usual.run).item() == pytest.approx(3 * (1 + 10 / 3))
 
 
 def test_the_detector_judges_first_and_learns_after() -> None:

@@ -37,7 +37,7 @@ def _judge(model: Model | Universal, sequences: Sequence[F4]) -> list[Scored]:
     width = sequences[0].shape[1]
     if isinstance(model, Universal):
         model = model.model(model.fingerprint, tuple(f"channel{k}" for k in range(width)))
-    each_alone = replace(model, scorer=replace(model.scorer, lingers=np.zeros(1, np.float32)))
+    each_alone = replace(model, scorer=model.scorer.each_alone())
     detector = Detector(each_alone, Settings(budget_period_us=WATCHED_BUDGET * SECOND_US))
     streams = np.array([detector.names[b"series%d" % number] for number in range(len(sequences))], np.int32)
     lengths = np.array([len(sequence) for sequence in sequences])

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detector.core.scoring import floored
+from detector.core.divisors import floored
 from detector.errors import ConfigError
 
 F4 = NDArray[np.float32]

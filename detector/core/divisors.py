@@ -1,0 +1,67 @@
+"""What signals of normal readings say of their usual size: the divisors that make channels and terms comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F4 = NDArray[np.float32]
+
+MIDDLE, HIGH = 0.5, 0.99
+NARROWEST = 1e-3
+"""Least distance of the two quantiles, as a share of the higher one: a value that never moved must not explode when it does."""
+SCALE_FLOOR = 0.01
+"""Least divisor of a channel, scaled units."""
+MOVES_UNKNOWN = 10.0
+"""A run of one value may be twice as long as any seen where so many were seen, and a tenth longer of ten times as many."""
+
+
+def scale_of(signal: NDArray[Any]) -> F4:
+    """99 % quantile of absolute values f[T, D], floored: f4[D]."""
+    return floored(np.quantile(np.abs(signal), 0.99, axis=0))
+
+
+def floored(scale: NDArray[Any]) -> F4:
+    """Divisors f[D]: none below a tenth of the median, nor below SCALE_FLOOR, so that what hardly varied does not explode."""
+    safe: F4 = np.maximum(scale, max(0.1 * float(np.median(scale)), SCALE_FLOOR)).astype(np.float32)
+    return safe
+
+
+def q99_of(square: NDArray[Any]) -> F4:
+    """99 % quantile of a positive value f[T]: f4[1]."""
+    return np.array([max(float(np.quantile(square, 0.99)), 1e-6)], np.float32)
+
+
+def middle_and_width(terms: F4) -> tuple[F4, F4]:
+    """Of terms f4[T, K] their 50 % quantile, and the distance of the 99 % quantile from it, f4[K] each."""
+    middle, high = np.quantile(terms, [MIDDLE, HIGH], axis=0)
+    width = np.maximum(high - middle, np.maximum(NARROWEST * np.abs(high), 1e-6))
+    return middle.astype(np.float32), width.astype(np.float32)
+
+
+def longest_usual(longest: NDArray[Any], moves: NDArray[Any]) -> F4:
+    """Longest run of one value that is usual, from the longest seen and how often the value changed: of few runs the next may well be
+    far longer, and how long a value stays that has never changed nobody knows."""
+    with np.errstate(divide="ignore"):
+        usual: F4 = (np.maximum(longest, 1) * (1 + MOVES_UNKNOWN / moves)).astype(np.float32)
+    return usual
+
+
+def range_of(values: Sequence[F4]) -> tuple[F4, F4, F4]:
+    """Least and largest of each channel f4[D], and of how many readings, f4[1]; inf and -inf where there was none."""
+    low = np.min([np.fmin.reduce(value, axis=0, initial=np.inf) for value in values], axis=0)
+    high = np.max([np.fmax.reduce(value, axis=0, initial=-np.inf) for value in values], axis=0)
+    return low, high, np.array([sum(map(len, values))], np.float32)
+
+
+def whitening_of(signal: NDArray[Any], shrink: float) -> F4:
+    """Lower triangular W with |W f|^2 = f' C^-1 f, C the shrunk second moment; float64 inside."""
+    wide = np.asarray(signal, np.float64)
+    moment = wide.T @ wide / len(wide)
+    dim = len(moment)
+    shrunk = (1 - shrink) * moment + shrink * max(float(np.trace(moment)) / dim, 1e-9) * np.eye(dim)
+    white: F4 = np.linalg.inv(np.linalg.cholesky(shrunk)).astype(np.float32)
+    return white
