@@ -211,7 +211,7 @@ def check_all_is_saved(keeper: Keeper, ends: dict[Partition, int]) -> None:
 
 
 @given(seed=st.integers(0, 10**6), is_narrow=st.booleans())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_memory_saved_anywhere_and_restored_is_the_undisturbed_one(seed: int, is_narrow: bool) -> None:
     log = eventful_log(seed % 50, partitions=2)
     check_restores(narrow(log, seed) if is_narrow else log, seed)
@@ -245,7 +245,7 @@ def test_every_change_is_saved_within_two_intervals(pause_s: float) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0.0, 3.0)), min_size=1, max_size=60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_row_is_left_over_whatever_the_times(turns: list[tuple[int, float]]) -> None:
     """Nor a fraction of one: what little changes is saved in time as well."""
     keeper = begun()

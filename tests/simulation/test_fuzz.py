@@ -147,7 +147,7 @@ PLACED = st.tuples(st.integers(0, len(good())), BADS, KEYS, HEADERS, st.integers
 
 
 @given(placed=st.lists(PLACED, min_size=1, max_size=12), batch_readings_max=BATCHES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_each_bad_message_is_one_dead_letter_and_the_others_are_judged_as_without_it(placed: list[Any], batch_readings_max: int) -> None:
     why = {}
     others = []
@@ -203,7 +203,7 @@ VALUES = st.none() | st.binary(max_size=6) | st.builds(lambda value: json.dumps(
 @given(
     placed=st.lists(st.tuples(st.integers(0, len(good())), VALUES, st.integers(0, 1)), min_size=1, max_size=12), batch_readings_max=BATCHES
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_whatever_comes_is_judged_or_a_dead_letter(placed: list[tuple[int, Any, int]], batch_readings_max: int) -> None:
     sent = mixed([(place, Sent(partition, b"fuzz", value)) for place, value, partition in placed])
     plant = Plant(MODEL, TIMELESS, BY_KEY, sent, PARTITIONS)

@@ -15,6 +15,12 @@ F4 = NDArray[np.float32]
 by_name = pytest.mark.parametrize("method", WHITENED, ids=lambda method: method.name)
 
 
+@pytest.fixture(autouse=True)
+def _soon_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What must hold of a trained memory holds of one that was trained briefly."""
+    monkeypatch.setattr("detector.lab.evaluate.whitened.EPOCHS_MAX", 2)
+
+
 def machine(readings: int, seed: int = 0, channels: int = 3) -> F4:
     """Channels that follow one cycle with lags, and noise; the last one is constant."""
     generator = np.random.default_rng(seed)
