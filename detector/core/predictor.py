@@ -115,6 +115,7 @@ class Predictor(nn.Module):
 
     def expected(self, said: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
         """What is said at each of T readings -> the mean of all that was said of each. What nobody has said yet counts as 0.
+        `step` has the same of one reading, in place.
 
         said     [B, T, K, D]
         ahead    [B, A, D] what was said before of these readings and later ones, times its shares, summed
@@ -162,7 +163,7 @@ class Predictor(nn.Module):
         ahead    f4[B, A, D], overwritten with what is said of the readings after x
         returns  f4[B, D] expected
         """
-        seen, memory_h, memory_c, fed, later = (torch.from_numpy(array) for array in (x, h, c, last, ahead))
+        seen, memory_h, memory_c, fed = (torch.from_numpy(array) for array in (x, h, c, last))
         said = self.read(memory_h[:, -1].clone(), fed.clone())  # before advancing: a look ahead is impossible by shape
         # An expectation fed back for long may run away: within the same bounds as scaled readings the memory stays usable.
         below = torch.where(torch.isnan(seen), said[:, 0].clamp(-SCALED_MAX, SCALED_MAX), seen)
@@ -172,10 +173,15 @@ class Predictor(nn.Module):
             memory_h[:, layer], memory_c[:, layer] = below, cell_state
         if self.kind == "reconstruction":
             said = self.read(below, fed.clone())
-        expected, said_of_later = self.expected(said.unsqueeze(1), later)
-        later.copy_(said_of_later)
-        result: F4 = expected[:, 0].numpy()
-        return result
+        told: F4 = (said * self.share).numpy()
+        if self.horizons == ONE_AHEAD:
+            return told[:, 0]
+        expected: F4 = ahead[:, 0] + told[:, 0]
+        ahead[:, :-1] = ahead[:, 1:]
+        ahead[:, -1:] = 0
+        for k, horizon in enumerate(self.horizons[1:], start=1):
+            ahead[:, horizon - 2] += told[:, k]
+        return expected
 
 
 class SharedPredictor:
