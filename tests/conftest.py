@@ -22,13 +22,14 @@ TESTS = Path(__file__).resolve().parent
 LONGEST = (
     "chaos/test_chaos.py",
     "broker/test_run.py",
+    "test_demo.py",
     "simulation/test_seeds.py",
+    "core/test_cut_invariance.py",
+    "deploy/test_package.py",
     "chaos/test_broken.py",
+    "broker/test_schema_registry.py",
     "broker/test_recordings.py",
     "broker/test_security.py",
-    "deploy/test_package.py",
-    "test_demo.py",
-    "broker/test_schema_registry.py",
 )
 
 
