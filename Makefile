@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Programs beside Python that tests run for real; a test that misses one says so, and in CI fails.
 PARTS := $(BIN)/python -m tests.parts.parts
 
-.PHONY: help demo test parts simulate chaos check format bench kafka models docs dashboards pictures wheel clean
+.PHONY: help demo test prepare parts simulate chaos check format bench kafka models docs dashboards pictures wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -38,13 +38,16 @@ $(VENV)/installed-dev: $(VENV)/installed
 demo: $(VENV)/installed  ## see it work, without Kafka: an embedded broker, a simulated plant, the real service (ARGS="--seed 7")
 	@$(BIN)/detector demo $(ARGS)
 
-# Tests wait for servers half of the time: three processes keep two cores busy, if none of them takes both for a matrix product, and
+# Tests wait for servers half of the time: four processes keep two cores busy, if none of them takes both for a matrix product, and
 # none compiles what the others compile too. Brokers live for a minute here: what a JVM would compile for the long run is wasted.
-test: check  ## everything: format, lint, types, layers, all tests, with real servers (Kafka, Prometheus, ...)
+test: $(VENV)/installed-dev  ## everything: format, lint, types, layers, all tests, with real servers (Kafka, Prometheus, ...)
+	@$(MAKE) --no-print-directory --jobs 2 check prepare
+	JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+prepare: $(VENV)/installed-dev
 	@$(BIN)/python deploy/kafka/local_kafka.py --fetch || true
 	@$(PARTS) || true
 	@$(BIN)/python -m tests.compiled
-	JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 parts: $(VENV)/installed-dev  ## the servers and tools that tests run beside Kafka: Prometheus, Alertmanager, a schema registry, helm
 	@$(PARTS)
