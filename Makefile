@@ -38,11 +38,11 @@ $(VENV)/installed-dev: $(VENV)/installed
 demo: $(VENV)/installed  ## see it work, without Kafka: an embedded broker, a simulated plant, the real service (ARGS="--seed 7")
 	@$(BIN)/detector demo $(ARGS)
 
-# Tests wait for servers half of the time: four processes keep two cores busy, if none of them takes both for a matrix product, and
+# Tests wait for servers half of the time: three processes keep two cores busy, if none of them takes both for a matrix product, and
 # none compiles what the others compile too. Brokers live for a minute here: what a JVM would compile for the long run is wasted.
 test: $(VENV)/installed-dev  ## everything: format, lint, types, layers, all tests, with real servers (Kafka, Prometheus, ...)
 	@$(MAKE) --no-print-directory --jobs 2 check prepare
-	JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 prepare: $(VENV)/installed-dev
 	@$(BIN)/python deploy/kafka/local_kafka.py --fetch || true
