@@ -6,8 +6,10 @@ To import torch takes longer than all else that most of these processes do. That
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +30,7 @@ _context.set_forkserver_preload(list(IMPORTED))
 class Forked:
     """`detector` with these arguments. Has as much of `subprocess.Popen` as tests use.
 
-    environment  all of its variables
+    environment  variables that it has beside those of this process, of which DETECTOR_* do not reach it
     out, err     files that it appends to
     first        what it does before
     """
@@ -36,9 +38,10 @@ class Forked:
     def __init__(
         self, arguments: Sequence[str], environment: Mapping[str, str], out: Path, err: Path, first: Callable[[], None] | None = None
     ) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
         for path in (out, err):
             path.touch()  # there is something to read from now on
-        self._process = _context.Process(target=_run, args=(arguments, dict(environment), out, err, first), daemon=True)
+        self._process = _context.Process(target=_run, args=(arguments, inherited | dict(environment), out, err, first), daemon=True)
         self._process.start()
 
     def poll(self) -> int | None:
@@ -74,6 +77,7 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str], out: Path, er
     for path, number in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115 - for as long as it lives
+    faulthandler.register(signal.SIGUSR1)  # says where every thread is
     Thread(target=_leave_with_parent, daemon=True).start()
     if first is not None:
         first()

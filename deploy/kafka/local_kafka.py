@@ -5,8 +5,8 @@
 
 The jars come from Maven Central by the pom.xml beside this file, once, into `.cache/kafka` (or the folder that the
 environment variable LOCAL_KAFKA_CACHE names). A first broker then runs once for the JVM to note down what it made of their
-classes (class data sharing): those after it start in half the time. Needs Java 17 and Maven. Listens on 127.0.0.1 only. Not for production:
-one node, no replication, and a listener without authentication, beside which tests open others.
+classes (class data sharing): those after it start in half the time. Needs Java 17 and Maven. Listens on 127.0.0.1 only. Not
+for production: one node, no replication, and a listener without authentication, beside which tests open others.
 """
 
 from __future__ import annotations
@@ -258,8 +258,12 @@ def _note_classes(libs: Path) -> None:
     noted = libs / f"{CLASSES}.new"
     with tempfile.TemporaryDirectory(prefix="kafka-") as data:
         broker = LocalKafka(Path(data), jvm=[f"-XX:ArchiveClassesAtExit={noted}"])
-        broker.start()
-        broker.stop(NOTE_S_MAX)
+        try:
+            broker.start()
+        except LocalKafkaError:
+            return
+        finally:
+            broker.stop(NOTE_S_MAX)
     if noted.exists():
         noted.rename(libs / CLASSES)
 
@@ -296,12 +300,13 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder that keeps its data; without it a temporary one, removed at the end")
     parser.add_argument("--fetch", action="store_true", help="only fetch what it needs, unless it is there")
     options = parser.parse_args()
-    if options.fetch:
-        return _fetch()
     data = options.data or Path(tempfile.mkdtemp(prefix="kafka-"))
     broker = LocalKafka(data, options.port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if options.fetch:
+            print(f"kafka: {fetch_jars()}")  # noqa: T201 - the answer
+            return 0
         broker.start()
         print(broker.bootstrap_servers, flush=True)  # noqa: T201 - the answer
         print("Kafka is running. Ctrl-C stops it.", file=sys.stderr)  # noqa: T201
@@ -315,15 +320,6 @@ def main() -> int:
         broker.stop()
         if options.data is None:
             shutil.rmtree(data, ignore_errors=True)
-
-
-def _fetch() -> int:
-    try:
-        print(f"kafka: {fetch_jars()}")  # noqa: T201 - the answer
-    except LocalKafkaError as error:
-        print(f"kafka: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import signal
 import time
@@ -26,8 +25,7 @@ class Service:
     """A running `detector run`."""
 
     def __init__(self, options: list[str], folder: Path) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
-        environment |= {
+        environment = {
             "DETECTOR_HTTP__PORT": "0",
             "DETECTOR_HTTP__HOST": "127.0.0.1",
             "DETECTOR_SERVICE__BACKOFF_MS_MAX": "1000",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import os
 import re
 import signal
 import time
@@ -203,8 +202,7 @@ class Service:
 
     def __init__(self, config: Path, secrets: dict[str, str], log: Path) -> None:
         self.log = log
-        surroundings = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
-        self.process = Forked(["run", "--config", str(config)], {**surroundings, **secrets, "COLUMNS": "200"}, log, log)
+        self.process = Forked(["run", "--config", str(config)], {**secrets, "COLUMNS": "200"}, log, log)
         self.wait_for(lambda: "/metrics" in self.said())
         found = re.search(r":(\d+)/metrics", self.said())
         assert found is not None
