@@ -26,11 +26,11 @@ import detector
 from detector.core.model import Model, Universal
 from detector.core.predictor import ONE_AHEAD, Predictor
 from detector.core.scaling import Scaling
-from detector.core.scoring import BandScorer, before
+from detector.core.scoring import of_stored
 from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
 
-VERSION = 6
+VERSION = 7
 ANY = "any"
 JUDGED_BY = ("version", "kind", "channels", "hidden", "layers", "horizons", "prior")
 MANIFEST, TENSORS, PICTURE = "manifest.json", "tensors.safetensors", "training.png"
@@ -173,7 +173,7 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
         )
         weights = {key: torch.from_numpy(value.copy()) for key, value in part("weight.").items()}
         network.load_state_dict({"share": network.share} | weights)
-        scorer, prior = BandScorer(**(before(network.channels) | part("scorer."))), Prior(**manifest["prior"])
+        scorer, prior = of_stored(part("scorer."), network.channels), Prior(**manifest["prior"])
         if is_universal:
             return Universal(name, fingerprint, network.eval(), scorer, prior)
         return Model(

@@ -228,9 +228,9 @@ class Detector:
             rows, alone, time_us, walk.order.interval_us[at], states,
             settings.budget_period_us, settings.warmup_readings, settings.accept_after_us or 0.0, self.model.prior,
         )  # fmt: skip
-        score, limit = self.model.scorer.lingering(rows, alone, limit, states)
+        score, limit = self.model.scorer.lingering(rows, alone, limit, states, units.usual)
         verdicts.disposition[position] = np.where(is_settled, Disposition.SCORED, Disposition.WARMUP)
-        verdicts.score[position] = score
+        verdicts.score[position], verdicts.alone[position] = score, alone
         verdicts.tail_probability[position] = p
         verdicts.expected[position] = unscaled = units.unscaled(expected)
         verdicts.threshold[position] = limit

@@ -16,7 +16,7 @@ stranger than anything. After m moves, values that differ from the one before,
 
     limit of scaled values = min(sqrt(n), 3 + sqrt(m), SCALED_MAX);    size = sqrt((m square + .1) / (m + .1))
 
-and a run of one value is long beyond `divisors.longest_usual` of the longest.
+a run of one value is long beyond `divisors.longest_usual` of the longest, and in the score it counts by `divisors.weight_of` it.
 
 source of the variance: Finch, "Incremental calculation of weighted mean and variance", 2009.
 """
@@ -30,7 +30,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detector.core.divisors import longest_usual
+from detector.core.divisors import longest_usual, weight_of
 from detector.core.scaling import SCALED_MAX, Scaling
 from detector.core.scoring import Usual
 from detector.core.states import Column
@@ -90,7 +90,10 @@ class RunningScaling:
         known = (moves / (moves + MOVES_PRIOR)).astype(np.float32)
         scale = np.maximum(np.sqrt(variance), np.maximum(RESOLUTION * np.abs(location), np.finfo(np.float32).tiny))
         limit = np.minimum(np.minimum(np.sqrt(count), LIMIT_MIN + np.sqrt(moves)), SCALED_MAX).astype(np.float32)
-        return Scaling(location, scale, limit, _size(residual, known), Usual(_size(bands, known[:, None]), longest_usual(longest, moves)))
+        weight = weight_of(moves, count)
+        size = (_size(bands, known[:, None]) / np.sqrt(weight)[:, None]).astype(np.float32, copy=False)
+        usual = Usual(size, longest_usual(longest, moves), weight)
+        return Scaling(location, scale, limit, _size(residual, known), usual)
 
     def learn(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, event: NDArray[np.uint8], states: Any) -> None:
         """Learn from readings that have been judged, but not from those of an alert.
@@ -128,7 +131,9 @@ def _learn(  # type: ignore[no-untyped-def]
         r = rows[i]
         if event[i] == ACCEPTED:
             for k in range(value.shape[1]):
-                count[r, k] = min(count[r, k], COUNT_ACCEPTED)
+                kept = min(count[r, k], COUNT_ACCEPTED)
+                moves[r, k] = np.ceil(moves[r, k] * (kept / max(count[r, k], 1)))  # as often as before
+                count[r, k] = kept
         if event[i] != 0 or is_open[r] == 1 or evidence[r] > 0.0:
             continue
         for k in range(value.shape[1]):

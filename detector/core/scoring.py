@@ -2,12 +2,16 @@
 
 No single smoothing suits spikes, drifts, broken correlations and faults of time alike. Four values are measured:
 
-    bands    log1p(|W F|^2 / q99)   F: the four time-scale bands of all channels, whitened together
-    errors   EWMA.3 of the mean of the three largest log1p(|e| / q99), e: the network's residuals
+    bands    log1p(|W F|^2 / q99)   F: the four time-scale bands of all channels, each by sqrt(w), whitened together
+    errors   EWMA.3 of the mean of the three largest log1p(w |e| / q99), e: the network's residuals
     joint    EWMA.1 of log1p(|W_e E|^2 / q99), E: the fast band of the residuals, whitened
-    slow     EWMA.03 of the mean over channels of |e| / q99
+    slow     EWMA.03 of the mean over channels, weighted by w, of |e| / q99
 
     bands of a signal v with M_a its EWMA of rate a:  v - M.3,  M.3 - M.1,  M.1 - M.03,  M.03 - level
+    w = min(1, twice the share of readings in which the channel's value changes);  told = max(1, sum of w)
+
+A channel counts by what it tells: nobody can foresee a command or a switch, and of 55 channels of which 50 are such, one reading tells as
+much as of five sensors.
 
 The level is 0 at first, the mean of training, and follows the readings slowly, as an EWMA of rate .001: a plant that drifts away from
 where it was trained stays as well watched as it was. While an alert is open it stands still, so that a lasting fault does not become
@@ -20,14 +24,14 @@ sixth how far a value lies outside of all that training and its stream have show
     term = log1p(max(0, (v - middle) / (high - middle)))     middle, high: 50 % and 99 % quantile of v on normal readings
     runs = largest log1p(run / longest normal run) over channels, where above log1p(1); run: readings since the value last changed, or was there
     extremes = largest log1p(beyond / margin) over channels; beyond: distance from the range, as a share of it
-    margin = .007 sqrt(D) (1 + 500 / n)     n: readings that the range is of, in training and of the stream
+    margin = .007 sqrt(told) (1 + 500 / n)     n: readings that the range is of, in training and of the stream
 
     alone = sqrt(2 bands^2 + errors^2 + joint^2 + slow^2 + runs^2 + 2 extremes^2)     a soft maximum: what one term says is not lost in
                                                                                       the others' scatter
-    score = sqrt(alone^2 + .1 held^2)     held: largest `alone` of the readings before, which fades by a two-hundredth per reading
+    score = sqrt(alone^2 + .5 held^2 / told)     held: largest `alone` of the readings before, which fades by a four-hundredth per reading
 
-What lingers ranks the readings after a strange one above those of a calm hour, as most of them belong to what it began. The alarm decides
-by what a reading is alone, and has a memory of its own.
+What lingers ranks the readings after a strange one above those of a calm hour, as most of them belong to what it began; the less a single
+reading tells, the more. The alarm decides by what a reading is alone, and has a memory of its own.
 
 Every divisor is a quantile measured in training, so that terms and channels are comparable. The judgement of one reading
 is written as scalar code and compiled: it cannot depend on which other readings share the batch.
@@ -35,14 +39,14 @@ is written as scalar code and compiled: it cannot depend on which other readings
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.divisors import longest_usual, middle_and_width, q99_of, range_of, scale_of, whitening_of
+from detector.core.divisors import longest_usual, middle_and_width, q99_of, range_of, scale_of, weight_of, whitening_of
 from detector.core.states import Column, arrays_of
 from detector.core.terms import BANDS, RATES, band_signals, bands_of, beyond, calibrate, fast_band, linger, longest_runs, margin, measure
 
@@ -54,11 +58,14 @@ CALIBRATED = TERMS[:4]
 
 SETTLED_READINGS = 50
 """Of each stream, from here on all readings calibrate the terms, those that weights saw as well: a 99 % quantile needs many."""
-PER_CHANNEL = ("band_scale", "error_scale", "error_fast", "same_max", "gone_max", "low", "high")
+PER_CHANNEL = ("weight", "band_scale", "error_scale", "error_fast", "same_max", "gone_max", "low", "high")
 WHITENINGS = ("band_white", "error_white")
 """What of a `BandScorer` has an entry per channel, and what joins channels; the rest is about terms."""
-LINGERS = 0.1
-"""Share of the strangest reading before in the square of the score. Measured in docs/evaluation.md."""
+HELD_SHARE, FADING = 0.5, np.float32(np.exp(-1 / 400))
+"""Share of the strangest reading before in the square of the score, where a reading tells one value; and what is left of it after one more
+reading. Measured in docs/evaluation.md."""
+FADING_BEFORE = np.float32(np.exp(-1 / 200))
+"""In bundles of version 6."""
 LEVEL_RATE = 1e-3
 """What a fleet's level follows with. Ten times as fast, a fault is learned before an alert on it opens; a tenth, drifts leave it behind.
 Measured in docs/evaluation.md."""
@@ -70,12 +77,14 @@ LARGEST = 3
 class Usual(NamedTuple):
     """What is usual for each stream, where streams measure it themselves; in units of it the score is the same for all.
 
-    bands  f4[B, 4, D] size of the bands
-    run    f4[B, D]    longest run of one value, readings
+    bands   f4[B, 4, D] size of the bands, over sqrt(w)
+    run     f4[B, D]    longest run of one value, readings
+    weight  f4[B, D]    of the channels, w
     """
 
     bands: float | F4 = 1.0
     run: float | F4 = 1.0
+    weight: float | F4 = 1.0
 
 
 MEASURED_IN_TRAINING = Usual()
@@ -105,8 +114,9 @@ STATE = tuple(_columns(1))
 class BandScorer:
     """The score and what it was fitted with.
 
+    weight       f4[D]        of each channel, w; 1 where every stream has its own
     level_rate   f4[1]        at which the level follows; 0 where the scaling follows it, and in bundles of before version 3
-    band_scale   f4[4, D]     99 % quantile of each band's absolute values
+    band_scale   f4[4, D]     99 % quantile of each band's absolute values, over sqrt(w)
     band_white   f4[4 D, 4 D] lower triangular
     band_q99     f4[1]        of the whitened square
     error_scale  f4[D]        99 % quantile of absolute residuals
@@ -119,9 +129,11 @@ class BandScorer:
     count        f4[1]        readings that it is of
     middle       f4[4]        50 % quantile of each of CALIBRATED before it is calibrated
     width        f4[4]        distance of the 99 % quantile from it
-    lingers      f4[1]        share of what lingers in the score; 0 in bundles of before version 6
+    held_share   f4[1]        of what lingers in the score, where a reading tells one value; 0 in bundles of before version 6
+    fading       f4[1]        what is left of it after one more reading
     """
 
+    weight: F4
     level_rate: F4
     band_scale: F4
     band_white: F4
@@ -137,7 +149,8 @@ class BandScorer:
     count: F4
     middle: F4
     width: F4
-    lingers: F4
+    held_share: F4
+    fading: F4
 
     def arrays(self) -> dict[str, F4]:
         """What a bundle stores."""
@@ -147,6 +160,10 @@ class BandScorer:
     def channels(self) -> int:
         """D."""
         return len(self.error_scale)
+
+    def told(self, usual: Usual = MEASURED_IN_TRAINING) -> F4:
+        """What the channels of a reading tell together, at least 1: f4[1], or f4[B] where every stream has its own."""
+        return np.atleast_1d(np.maximum((self.weight * usual.weight).sum(axis=-1), np.float32(1)))
 
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream, and where an alert is open, which only the alarm changes."""
@@ -169,15 +186,11 @@ class BandScorer:
         calibrate(terms, self.middle, self.width, score)
         return score, terms
 
-    def lingering(self, rows: NDArray[np.int32], alone: F4, limit: F4, states: Any) -> tuple[F4, F4]:
+    def lingering(self, rows: NDArray[np.int32], alone: F4, limit: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
         """Scores of readings alone -> scores with what lingers of those before, f4[B], and so the limits that they are held against."""
         score, held_against = np.empty(len(rows), np.float32), limit.copy()
-        linger(rows, alone, held_against, states["held"], self.lingers[0], score)
+        linger(rows, alone, held_against, self.held_share / self.told(usual), self.fading[0], states["held"], score)
         return score, held_against
-
-    def each_alone(self) -> BandScorer:
-        """The same, but nothing lingers: the score of a reading is what it is alone."""
-        return replace(self, lingers=np.zeros(1, np.float32))
 
     def of_one_stream(self, value: F4, x: F4, e: F4, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
         """As `judged`, of one stream's readings in order, from an empty memory: f4[T], f4[T, 6]."""
@@ -194,13 +207,14 @@ class BandScorer:
     def _measured(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual) -> F4:
         """Terms before they are calibrated, f4[B, 6]."""
         terms = np.empty((len(rows), len(TERMS)), np.float32)
-        count = 1 if usual is MEASURED_IN_TRAINING else len(rows)
+        count = 1 if np.ndim(usual.bands) == 0 else len(rows)
         sizes = np.full((count, BANDS, self.channels), usual.bands, np.float32)
         runs = np.full((count, self.channels), usual.run, np.float32)
+        weights = np.full((count, self.channels), self.weight * usual.weight, np.float32)
         measure(
-            rows, value, x, e, sizes, runs, *(states[name] for name in STATE), self.level_rate, self.band_scale, self.band_white,
-            self.band_q99, self.error_scale, self.error_fast, self.error_white, self.error_q99, self.same_max, self.gone_max,
-            self.low, self.high, self.count, terms,
+            rows, value, x, e, sizes, runs, weights, self.told(usual), *(states[name] for name in STATE),
+            self.level_rate, self.band_scale, self.band_white, self.band_q99, self.error_scale, self.error_fast, self.error_white,
+            self.error_q99, self.same_max, self.gone_max, self.low, self.high, self.count, terms,
         )  # fmt: skip
         return terms
 
@@ -217,8 +231,8 @@ class BandScorer:
         runs = np.maximum(states["same"][row] / same_max, states["gone"][row] / self.gone_max)
         value_and_range = (states[name][row].astype(np.float64) for name in ("value_last", "range_low", "range_high"))
         outside = np.array([beyond(*channel) for channel in zip(*value_and_range, strict=True)])
-        outside = np.where(np.isnan(x), 0, outside) / margin(self.channels, self.count[0] + states["range_count"][row])
-        weight = np.nan_to_num((bands**2).mean(axis=0) + (e / self.error_scale) ** 2)
+        outside = np.where(np.isnan(x), 0, outside) / margin(self.told(usual)[0], self.count[0] + states["range_count"][row])
+        weight = np.nan_to_num((bands**2).mean(axis=0) + (self.weight * np.ravel(usual.weight) * e / self.error_scale) ** 2)
         weight += np.where(runs > 1, runs, 0) ** 2 + outside**2
         total = float(weight.sum())
         return (weight / total if total > 0 else np.full(self.channels, 1 / self.channels)).astype(np.float32)
@@ -233,27 +247,30 @@ class BandScorer:
 
     @staticmethod
     def fit(
-        values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4], starts: Sequence[int], usual: Sequence[F4] | None = None
+        values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4], starts: Sequence[int], usual: Sequence[Usual] | None = None
     ) -> BandScorer:
         """Measure every divisor on normal readings.
 
         values, xs  per stream f4[T, D]: engineering units and scaled; no weight depends on these bands, so any stream will do
         es          f4[T, D] residuals of the last of these streams
         starts      per stream of `es` its first reading that counts: no weight saw the rest, and the memory is no longer empty
-        usual       per stream f4[T, 4 D]: usual size of the bands, where every stream has its own; its scaling then follows its level
+        usual       per stream, of each of its readings, where every stream has its own; its scaling then follows its level
         """
         d = xs[0].shape[1]
         level_rate = np.array([LEVEL_RATE if usual is None else 0.0], np.float32)
         bands = np.concatenate([band_signals(x, level_rate[0]) for x in xs])
-        bands /= 1.0 if usual is None else np.concatenate(usual)
+        bands /= 1.0 if usual is None else np.concatenate([np.reshape(each.bands, (-1, BANDS * d)) for each in usual])
         errors = np.concatenate([e[start:] for e, start in zip(es, starts, strict=True)])
         fast = np.concatenate([fast_band(e)[start:] for e, start in zip(es, starts, strict=True)])
-        band_scale, error_fast = scale_of(bands), scale_of(fast)
+        same, gone, moves = (np.stack(runs) for runs in zip(*(longest_runs(value) for value in values), strict=True))
+        moves = moves.sum(axis=0)
+        weight = weight_of(moves, sum(map(len, values))) if usual is None else np.ones(d, np.float32)
+        band_scale, error_fast = scale_of(bands) / np.tile(np.sqrt(weight), BANDS), scale_of(fast)
         bands, fast = bands / band_scale, fast / error_fast
         band_white, error_white = whitening_of(bands, SHRINK_BANDS), whitening_of(fast, SHRINK_ERRORS)
         low, high, count = range_of(values if usual is None else [np.empty((0, d), np.float32)])
-        same, gone, moves = (np.stack(runs) for runs in zip(*(longest_runs(value) for value in values), strict=True))
         scorer = BandScorer(
+            weight=weight,
             level_rate=level_rate,
             band_scale=band_scale.reshape(BANDS, d),
             band_white=band_white,
@@ -262,35 +279,42 @@ class BandScorer:
             error_fast=error_fast,
             error_white=error_white,
             error_q99=q99_of(((fast @ error_white.T) ** 2).mean(axis=1)),
-            same_max=longest_usual(same.max(axis=0), moves.sum(axis=0)),
+            same_max=longest_usual(same.max(axis=0), moves),
             gone_max=np.maximum(gone.max(axis=0), 1).astype(np.float32),
             low=low,
             high=high,
             count=count,
             middle=np.zeros(len(CALIBRATED), np.float32),
             width=np.ones(len(CALIBRATED), np.float32),
-            lingers=np.array([LINGERS], np.float32),
+            held_share=np.array([HELD_SHARE], np.float32),
+            fading=np.array([FADING], np.float32),
         )
-        sizes = [MEASURED_IN_TRAINING] * len(es) if usual is None else [Usual(each.reshape(-1, BANDS, d)) for each in usual[-len(es) :]]
-        return scorer._calibrated(values[-len(es) :], xs[-len(es) :], es, starts, sizes)
+        of_each = [MEASURED_IN_TRAINING] * len(es) if usual is None else usual[-len(es) :]
+        return scorer._calibrated(values[-len(es) :], xs[-len(es) :], es, starts, of_each)
 
     def _calibrated(
         self, values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4], starts: Sequence[int], usual: Sequence[Usual]
     ) -> BandScorer:
         """The same with `middle` and `width` as these streams have them."""
         measured = []
-        for value, x, e, start, sizes in zip(values, xs, es, starts, usual, strict=True):
-            found = self._measured(np.zeros(len(x), np.int32), value, x, e, self._alone(), sizes)  # one stream, in order
+        for value, x, e, start, of_stream in zip(values, xs, es, starts, usual, strict=True):
+            found = self._measured(np.zeros(len(x), np.int32), value, x, e, self._alone(), of_stream)  # one stream, in order
             measured.append(found[min(start, SETTLED_READINGS) :])
         middle, width = middle_and_width(np.concatenate(measured)[:, : len(CALIBRATED)])
         return replace(self, middle=middle, width=width)
 
 
-def before(channels: int) -> dict[str, F4]:
-    """What older bundles lack, so that they judge as they did: in version 5 and before nothing lingered, version 4 knew no range, version 2
-    no level that follows, and version 1 did not measure the terms: as on simulated plants."""
-    return {
-        "lingers": np.zeros(1, np.float32),
+def of_stored(stored: Mapping[str, F4], channels: int) -> BandScorer:
+    """From what a bundle of any version stores.
+
+    What older ones lack, so that they judge as they did: in version 6 all channels counted alike and what lingered was not shared among them,
+    in version 5 nothing lingered, version 4 knew no range, version 2 no level that follows, and version 1 did not measure the terms: as on
+    simulated plants.
+    """
+    lacking = {
+        "weight": np.ones(channels, np.float32),
+        "held_share": stored.get("lingers", np.zeros(1, np.float32)) * channels,
+        "fading": np.array([FADING_BEFORE], np.float32),
         "level_rate": np.zeros(1, np.float32),
         "low": np.full(channels, -np.inf, np.float32),
         "high": np.full(channels, np.inf, np.float32),
@@ -298,3 +322,4 @@ def before(channels: int) -> dict[str, F4]:
         "middle": np.array([0.3, 0.3, 0.2, 0.3], np.float32),
         "width": np.array([0.36, 0.14, 0.11, 0.06], np.float32),
     }
+    return BandScorer(**(lacking | {name: array for name, array in stored.items() if name != "lingers"}))

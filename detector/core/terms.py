@@ -16,8 +16,6 @@ MARGIN, MARGIN_READINGS = 0.007, 500.0
 """Unit of what is beyond a channel's range, as a share of it, of one channel and many readings; twice that after so many readings."""
 READINGS_MAX = 1_000_000
 """No longer a past is counted."""
-FADING = np.float32(np.exp(-1 / 200))
-"""What is left of a strange reading's score after one more reading."""
 FLAT = 1e-5
 """A channel whose range is smaller than this part of its values has none: any departure from it would be an extreme."""
 
@@ -68,9 +66,9 @@ def beyond(value, low, high):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def margin(channels, readings):  # type: ignore[no-untyped-def]
-    """What a value must exceed its range by to be worth a mention: more where many channels, or few readings, make extremes usual."""
-    return MARGIN * np.sqrt(channels) * (1.0 + MARGIN_READINGS / max(readings, 1.0))
+def margin(told, readings):  # type: ignore[no-untyped-def]
+    """What a value must exceed its range by to be worth a mention: more where many values, or few readings, make extremes usual."""
+    return MARGIN * np.sqrt(told) * (1.0 + MARGIN_READINGS / max(readings, 1.0))
 
 
 @njit(cache=True)
@@ -87,7 +85,7 @@ def _square(white, f):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def measure(  # type: ignore[no-untyped-def]
-    rows, value, x, e, sizes, runs,
+    rows, value, x, e, sizes, runs, weights, told,
     bands, level, error_band, terms, value_last, same, gone, range_low, range_high, range_count, is_open,
     level_rate, band_scale, band_white, band_q99, error_scale, error_fast, error_white, error_q99, same_max, gone_max,
     low, high, count,
@@ -103,8 +101,7 @@ def measure(  # type: ignore[no-untyped-def]
         own = min(i, sizes.shape[0] - 1)  # one for all, or one each
         move(x[i], bands[r], RATES)
         run = plain = extreme = 0.0
-        top0 = top1 = top2 = 0.0
-        present = 0
+        top0 = top1 = top2 = present = 0.0
         for k in range(d):
             if np.isnan(x[i, k]):
                 gone[r, k] += 1
@@ -124,9 +121,9 @@ def measure(  # type: ignore[no-untyped-def]
             seen[k] = x[i, k]
             error_band[r, k] += np.float32(0.3) * (e[i, k] - error_band[r, k])
             g[k] = (e[i, k] - error_band[r, k]) / error_fast[k]
-            size = abs(e[i, k]) / error_scale[k]
+            size = weights[own, k] * abs(e[i, k]) / error_scale[k]
             plain += size
-            present += 1
+            present += weights[own, k]
             if size > top0:
                 top0, top1, top2 = size, top0, top1
             elif size > top1:
@@ -143,12 +140,12 @@ def measure(  # type: ignore[no-untyped-def]
         terms[r, 0] += np.float32(0.3) * (np.float32(largest) - terms[r, 0])
         joint = np.log1p(_square(error_white, g) / error_q99[0])
         terms[r, 1] += np.float32(0.1) * (np.float32(joint) - terms[r, 1])
-        if present:
+        if present > 0.0:
             terms[r, 2] += np.float32(0.03) * (np.float32(plain / present) - terms[r, 2])
         out[i, 0] = np.log1p(_square(band_white, flat) / band_q99[0])
         out[i, 1], out[i, 2], out[i, 3] = terms[r, 0], terms[r, 1], terms[r, 2]
         out[i, 4] = np.log1p(run) if run > 1.0 else 0.0
-        out[i, 5] = np.log1p(extreme / margin(d, count[0] + range_count[r]))
+        out[i, 5] = np.log1p(extreme / margin(told[min(i, told.shape[0] - 1)], count[0] + range_count[r]))
         range_count[r] = min(range_count[r] + 1, READINGS_MAX)
 
 
@@ -166,14 +163,14 @@ def calibrate(terms, middle, width, score):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def linger(rows, alone, limit, held, share, score):  # type: ignore[no-untyped-def]
+def linger(rows, alone, limit, share, fading, held, score):  # type: ignore[no-untyped-def]
     """Scores of readings alone f4[B] -> f4[B] with what lingers of those before; the limits f4[B] that they are held against, likewise."""
     for i in range(rows.shape[0]):
         r = rows[i]
-        past = share * np.float64(held[r]) ** 2
+        past = np.float64(share[min(i, share.shape[0] - 1)]) * np.float64(held[r]) ** 2  # one for all, or one each
         score[i] = np.sqrt(np.float64(alone[i]) ** 2 + past)
         limit[i] = np.sqrt(np.float64(limit[i]) ** 2 + past)
-        held[r] = max(FADING * held[r], alone[i])
+        held[r] = max(fading * held[r], alone[i])
 
 
 @njit(cache=True)

@@ -32,6 +32,7 @@ class Verdicts:
     alerts            what opened and closed, in log order
     changed           i8[R]     rows whose memory the batch changed, repeatedly; some are free meanwhile
     forgotten         streams whose rows the batch freed
+    alone             f4[N]     the score of each reading by itself, which the alarm decides by; NaN where the reading was not judged
     threshold         f4[N]     score beyond which the reading opens an alert, or makes an open one worse; NaN where no score could
     reach             f4[N, D]  how far from `expected` 99 % of normal readings lie at most, engineering units; NaN where not judged
     """
@@ -44,6 +45,7 @@ class Verdicts:
     alerts: tuple[Alert, ...]
     changed: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     forgotten: tuple[Forgotten, ...] = ()
+    alone: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     threshold: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     reach: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
@@ -60,6 +62,7 @@ class Verdicts:
             expected=np.full((readings, channels), np.nan, np.float32),
             alert={},
             alerts=(),
+            alone=np.full(readings, np.nan, np.float32),
             threshold=np.full(readings, np.nan, np.float32),
             reach=np.full((readings, channels), np.nan, np.float32),
         )
@@ -77,6 +80,7 @@ class Verdicts:
             alerts=tuple(replace(a, position=start + a.position) for start, one in zip(starts, each, strict=False) for a in one.alerts),
             changed=np.concatenate([one.changed for one in each]),
             forgotten=tuple(gone for one in each for gone in one.forgotten),
+            alone=np.concatenate([one.alone for one in each]),
             threshold=np.concatenate([one.threshold for one in each]),
             reach=np.concatenate([one.reach for one in each]),
         )

@@ -32,8 +32,8 @@ LEARNING_RATE_MIN = 5e-5
 ONE = np.ones(1, np.float32)
 FOUR = np.ones(4, np.float32)
 PLAIN = BandScorer(
-    0 * ONE, np.ones((BANDS, 1), np.float32), np.eye(BANDS, dtype=np.float32), ONE, ONE, ONE, ONE[None], ONE, ONE, ONE,
-    np.inf * ONE, -np.inf * ONE, 0 * ONE, FOUR, FOUR, 0 * ONE,
+    ONE, 0 * ONE, np.ones((BANDS, 1), np.float32), np.eye(BANDS, dtype=np.float32), ONE, ONE, ONE, ONE[None], ONE, ONE, ONE,
+    np.inf * ONE, -np.inf * ONE, 0 * ONE, FOUR, FOUR, 0 * ONE, ONE,
 )  # fmt: skip
 """A score with nothing measured: it moves the memories of a score before there is one."""
 SETTLED = 200
@@ -69,14 +69,20 @@ class Walked:
     """Series as the service sees them, without alerts.
 
     x, e   f4[S, T] scaled readings, and residuals in units of their usual size
-    usual  f4[S, T, 4] usual size of the bands
+    bands  f4[S, T, 4] usual size of the bands
+    weight f4[S, T] of the channel
     run    f4[S, T] how long a value has stayed the same, in units of the longest such run before
     """
 
     x: F4
     e: F4
-    usual: F4
+    bands: F4
+    weight: F4
     run: F4
+
+    def usual(self) -> list[Usual]:
+        """Of each series from its SETTLED-th reading on."""
+        return [Usual(bands[SETTLED:, :, None], 1.0, weight[SETTLED:, None]) for bands, weight in zip(self.bands, self.weight, strict=True)]
 
 
 def walk(values: F4, predictor: Predictor | None = None) -> Walked:
@@ -89,7 +95,8 @@ def walk(values: F4, predictor: Predictor | None = None) -> Walked:
     states = arrays_of(columns, series)
     rows, event = np.arange(series, dtype=np.int32), np.zeros(series, np.uint8)
     memory = arrays_of(predictor.columns(), series) if predictor else {}
-    walked = Walked(np.empty_like(values), np.empty_like(values), np.empty((series, readings, BANDS), np.float32), np.empty_like(values))
+    bands = np.empty((series, readings, BANDS), np.float32)
+    walked = Walked(np.empty_like(values), np.empty_like(values), bands, np.empty_like(values), np.empty_like(values))
     for t in range(readings):
         value = np.ascontiguousarray(values[:, t : t + 1])
         units = scaling.of(rows, states)
@@ -97,7 +104,8 @@ def walk(values: F4, predictor: Predictor | None = None) -> Walked:
         expected = predictor.step(x, **memory) if predictor else x
         e = units.residuals(x, expected)
         walked.x[:, t], walked.e[:, t] = x[:, 0], e[:, 0]
-        walked.usual[:, t] = np.asarray(units.usual.bands)[:, :, 0]
+        walked.bands[:, t] = np.asarray(units.usual.bands)[:, :, 0]
+        walked.weight[:, t] = np.asarray(units.usual.weight)[:, 0]
         PLAIN.score(rows, value, x, e, states, units.usual)
         walked.run[:, t] = (states["same"] / units.usual.run)[:, 0]
         scaling.learn(rows, value, x, x - expected, event, states)
@@ -158,10 +166,11 @@ def calibrated(network: Predictor) -> tuple[BandScorer, Prior]:
     values = np.concatenate([batch_of(seed, CALIBRATION_SERIES, LENGTHS[-1]) for seed in CALIBRATION_SEEDS])
     walked = walk(values, network)
     value, x, e = ([each[SETTLED:, None] for each in series] for series in (values, walked.x, walked.e))
-    scorer = BandScorer.fit(value, x, e, [0] * len(e), [each[SETTLED:] for each in walked.usual])
+    usual = walked.usual()
+    scorer = BandScorer.fit(value, x, e, [0] * len(e), usual)
     same, gone = np.quantile(walked.run[:, SETTLED:], RUN_QUANTILE), np.quantile(gone_runs(values)[:, SETTLED:], GONE_QUANTILE)
     scorer = replace(scorer, same_max=max(float(same), 1.0) * ONE, gone_max=max(float(gone), 1.0) * ONE)
-    priors = [Prior.fit(scores_of(scorer, *series)) for series in zip(value, x, e, walked.usual, strict=True)]
+    priors = [Prior.fit(scorer.of_one_stream(*series)[0][SETTLED:]) for series in zip(value, x, e, usual, strict=True)]
     # What a usual stream shows: over all of them together, the excess would say how unlike they are.
     quantile, excess = (float(np.median([getattr(prior, name) for prior in priors])) for name in ("quantile", "excess"))
     return scorer, Prior(quantile, excess, COLD_READINGS)
@@ -172,8 +181,3 @@ def gone_runs(values: F4) -> NDArray[np.int64]:
     number = np.arange(values.shape[1])
     last_there: NDArray[np.int64] = np.maximum.accumulate(np.where(np.isnan(values), -1, number), axis=1)
     return number - last_there
-
-
-def scores_of(scorer: BandScorer, value: F4, x: F4, e: F4, usual: F4) -> F4:
-    """Of one series from its SETTLED-th reading on."""
-    return scorer.of_one_stream(value, x, e, Usual(usual[SETTLED:, :, None]))[0][SETTLED:]

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.core.detect import Detector
-from detector.core.model import Model
 from detector.core.predictor import HORIZONS, Predictor
 from detector.core.readings import Disposition, Partition
 from detector.core.scaling import Scaling
@@ -116,22 +115,17 @@ def test_the_verdict_is_that_of_predictor_score_and_alarm_one_after_the_other() 
         assert verdicts.score[t] == score[0]
 
 
-def each_alone(model: Model) -> Model:
-    """A model in whose score nothing lingers: it is what the alarm decides by."""
-    return replace(model, scorer=model.scorer.each_alone())
-
-
 def test_calibration_is_judged_with_before_it_learns() -> None:
     """p follows from the columns as they were before the reading, for every reading, alerts included."""
     log = one_stream(400)
     log.value[150:170] *= 4
-    detector = Detector(each_alone(MODEL), settings_of())
+    detector = Detector(MODEL, settings_of())
     fresh = MODEL.prior
     before = {"q_fast": fresh.quantile, "q_slow": fresh.quantile, "excess": fresh.excess}
     events = 0
     for t in range(400):
         verdicts = detector.detect(log.take([t]).batch(detector))
-        score, quantile = float(verdicts.score[0]), max(before["q_fast"], before["q_slow"])
+        score, quantile = float(verdicts.alone[0]), max(before["q_fast"], before["q_slow"])
         expected = (
             TAIL * np.exp(-(score - quantile) / max(before["excess"], EXCESS_KNOWN_MIN)) if score > quantile else TAIL ** (score / quantile)
         )
@@ -397,12 +391,14 @@ def test_what_lingers_ranks_and_does_not_decide() -> None:
     """The same alerts, probabilities and memories with and without; where the score says more, what it is held against says as much more."""
     log = one_stream(400)
     log.value[150:170] *= 4
-    (alone,) = run(Detector(each_alone(MODEL), settings_of()), log)
+    forgets = replace(MODEL, scorer=replace(MODEL.scorer, held_share=np.zeros(1, np.float32)))
+    (alone,) = run(Detector(forgets, settings_of()), log)
     (lingering,) = run(Detector(MODEL, settings_of()), log)
     assert [(a.id, a.status, a.offset) for a in alone.alerts] == [(a.id, a.status, a.offset) for a in lingering.alerts]
     assert alone.alerts
     assert alone.tail_probability.tobytes() == lingering.tail_probability.tobytes()
-    share, held, fading = 0.1, 0.0, np.exp(-1 / 200)
+    assert alone.score.tobytes() == alone.alone.tobytes() == lingering.alone.tobytes()
+    share, held, fading = 0.5 / 2, 0.0, np.exp(-1 / 400)  # each of two channels changes with every reading
     for t in range(400):
         assert lingering.score[t] ** 2 == pytest.approx(alone.score[t] ** 2 + share * held**2, rel=1e-4)
         assert lingering.threshold[t] ** 2 == pytest.approx(alone.threshold[t] ** 2 + share * held**2, rel=1e-4, nan_ok=True)

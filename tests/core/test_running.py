@@ -156,6 +156,23 @@ def test_an_accepted_level_is_learned_soon() -> None:
     assert abs(np.mean(x[-100:])) < 1
 
 
+def test_a_channel_weighs_by_how_often_it_changes() -> None:
+    """In full from every other reading on; an accepted level leaves that as it was."""
+    sensor, command, switch = Stream(), Stream(), Stream()
+    assert np.asarray(sensor.units.usual.weight).item() == pytest.approx(0.001)  # nothing is known
+    for t in range(4_000):
+        sensor.see(float(t // 2))
+        command.see(float(t // 100))
+        switch.see(0.0)
+
+    def weights() -> list[float]:
+        return [np.asarray(each.units.usual.weight).item() for each in (sensor, command, switch)]
+
+    assert weights() == pytest.approx([1, 0.02, 0.001], rel=0.03)
+    command.see(7.0, event=Event.ACCEPTED)
+    assert weights() == pytest.approx([1, 0.02, 0.001], rel=0.03)
+
+
 def test_a_run_counts_once_it_is_over_and_the_less_is_said_by_it_the_fewer_there_were() -> None:
     stream = Stream()
     stream.see(1.0)

@@ -66,19 +66,22 @@ def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64
         f = np.nan_to_num(bands).ravel()
         slow[here] += 0.3 * (e[t] - slow)[here]
         g = np.where(here, (e[t] - slow) / scorer.error_fast, 0)
-        largest = np.sort(np.log1p(np.where(here, np.abs(e[t]) / scorer.error_scale, 0)))[::-1][:3]
+        sizes = scorer.weight * np.abs(e[t]) / scorer.error_scale
+        largest = np.sort(np.log1p(np.where(here, sizes, 0)))[::-1][:3]
         top_mean += 0.3 * (largest.sum() / min(d, 3) - top_mean)
         joint_mean += 0.1 * (np.log1p(((scorer.error_white @ g) ** 2).mean() / scorer.error_q99[0]) - joint_mean)
         gone = np.where(here, 0, gone + 1)
         same = np.where(here, np.where(value[t] == last, same + 1, 0), same)
         last = np.where(here, value[t], last)
         outside = np.where(here, np.maximum(np.maximum(value[t] - high, low - value[t]), 0), 0)
-        extreme = np.log1p((outside / (high - low)).max() / (0.007 * np.sqrt(d) * (1 + 500 / (scorer.count[0] + t))))
+        extreme = np.log1p(
+            (outside / (high - low)).max() / (0.007 * np.sqrt(max(scorer.weight.sum(), 1)) * (1 + 500 / (scorer.count[0] + t)))
+        )
         low, high = np.fmin(low, np.maximum(value[t], 2 * low - high)), np.fmax(high, np.minimum(value[t], 2 * high - low))
         run = np.where(here, same / scorer.same_max, gone / scorer.gone_max).max()
         whole = np.log1p(((scorer.band_white @ f) ** 2).mean() / scorer.band_q99[0])
         if here.any():
-            slow_mean += 0.03 * (np.mean((np.abs(e[t]) / scorer.error_scale)[here]) - slow_mean)
+            slow_mean += 0.03 * (sizes[here].sum() / scorer.weight[here].sum() - slow_mean)
         measured = np.array((whole, top_mean, joint_mean, slow_mean))
         terms = np.log1p(np.maximum((measured - scorer.middle) / scorer.width, 0))
         out[t] = np.sqrt(2 * terms[0] ** 2 + (terms[1:] ** 2).sum() + (np.log1p(run) if run > 1 else 0) ** 2 + 2 * extreme**2)
@@ -87,8 +90,13 @@ def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 7])
 def test_the_score_is_what_its_documentation_says(channels: int) -> None:
-    scaling, scorer = fitted([normal_values(800, channels, seed) for seed in range(2)])
-    value = normal_values(400, channels, 7)
+    """Of channels that change with every reading, and, where there are three, of one that does with every eighth."""
+    trained, value = [normal_values(800, channels, seed) for seed in range(2)], normal_values(400, channels, 7)
+    if channels > 2:
+        for each in (*trained, value):
+            each[:, 1] = each[::8, 1].repeat(8)
+    scaling, scorer = fitted(trained)
+    assert scorer.weight.min() == pytest.approx(0.25 if channels > 2 else 1, rel=0.02)
     rng = np.random.default_rng(0)
     value[rng.random(value.shape) < 0.1] = np.nan
     value[:20, 0] = value[100:140, -1] = np.nan
@@ -257,6 +265,36 @@ def test_it_can_be_fitted_on_constant_missing_and_copied_channels() -> None:
     assert scorer.same_max[[1, 2]].tolist() == [np.inf, np.inf]  # nobody knows how long they stay
     assert np.isfinite(scorer.same_max[[0, 3, 4]]).all()
     assert np.isfinite(scores(scaling, scorer, value)).all()
+
+
+def test_what_tells_little_counts_little() -> None:
+    """A sensor, one whose values are coarse, a command once in a hundred readings, a switch that nobody has touched: an error as large
+    in each, and what a leap of each adds to the score."""
+
+    def recorded(seed: int) -> F4:
+        value = normal_values(4_000, 4, seed)
+        value[:, 1] = value[::2, 1].repeat(2)
+        value[:, 2] = np.random.default_rng(seed).random(40).repeat(100)
+        value[:, 3] = 0
+        return value
+
+    scaling, scorer = fitted([recorded(0), recorded(1)])
+    assert scorer.weight == pytest.approx([1, 1, 0.02, 0.001], rel=0.05)
+    assert scorer.told() == pytest.approx(2.021, rel=1e-3)
+    assert scorer.held_share == pytest.approx(0.5)
+    value = recorded(2)[:500]
+    x = scaling.scaled(value)
+    e, found = persistence(x), []
+    for channel in range(4):
+        strange = e.copy()
+        strange[300, channel] += 20 * scorer.error_scale[channel]
+        found.append(scorer.of_one_stream(value, x, strange)[1][300, [1, 3]])
+    usual = scorer.of_one_stream(value, x, e)[1][300, [1, 3]]
+    sensor, coarse, command, switch = np.array(found) - usual
+    assert (sensor > 0.5).all()
+    assert (coarse > 0.5).all()
+    assert (command < 0.2 * sensor).all()
+    assert (switch < 0.02 * sensor).all()
 
 
 def test_of_few_runs_the_next_may_well_be_longer() -> None:

@@ -27,6 +27,7 @@ FINGERPRINT_V2 = "f96fd8d01759c220b2360642fc882c3e"
 FINGERPRINT_V3 = "4395b414ddd21185a170e65590cca416"
 FINGERPRINT_V4 = "a0853badec14f5c05cbaafb3715548b0"
 FINGERPRINT_V5 = "3722bbe3c7031596cd2347457c2052c1"
+FINGERPRINT_V6 = "505e1bcd407c4eecc3e19aa54f5c9296"
 GOLDEN = sorted(FOLDER.glob("snapshot_v*.json"))
 
 
@@ -124,3 +125,9 @@ def test_a_bundle_of_version_5_judges_as_it_did() -> None:
     """Nothing lingered in its score."""
     verdicts = verdicts_of(5, FINGERPRINT_V5)
     assert verdicts.score[[60, 120, 150, 160]] == pytest.approx([3.44119, 3.49447, 6.29335, 4.3327], rel=1e-4)
+
+
+def test_a_bundle_of_version_6_judges_as_it_did() -> None:
+    """Its channels counted alike, and what lingered was less, for less long."""
+    verdicts = verdicts_of(6, FINGERPRINT_V6)
+    assert verdicts.score[[60, 120, 150, 160, 190]] == pytest.approx([3.56791, 3.41961, 6.11607, 4.36498, 4.1757], rel=1e-4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -30,21 +29,17 @@ def _fit(model: Model | Universal, train: F4, seed: int) -> Judge:
 
 
 def _judge(model: Model | Universal, sequences: Sequence[F4]) -> list[Scored]:
-    """Sequences of one width as streams of one detector, side by side, as long as each lasts.
-
-    The service's walk scores each reading alone, so that the alarm can be played at any budget; what lingers is added to that.
-    """
+    """Sequences of one width as streams of one detector, side by side, as long as each lasts."""
     width = sequences[0].shape[1]
     if isinstance(model, Universal):
         model = model.model(model.fingerprint, tuple(f"channel{k}" for k in range(width)))
-    each_alone = replace(model, scorer=model.scorer.each_alone())
-    detector = Detector(each_alone, Settings(budget_period_us=WATCHED_BUDGET * SECOND_US))
+    detector = Detector(model, Settings(budget_period_us=WATCHED_BUDGET * SECOND_US))
     streams = np.array([detector.names[b"series%d" % number] for number in range(len(sequences))], np.int32)
     lengths = np.array([len(sequence) for sequence in sequences])
     value = np.full((len(sequences), lengths.max(), width), np.nan, np.float32)
     for row, sequence in zip(value, sequences, strict=True):
         row[: len(sequence)] = sequence
-    alone, expected = np.empty(value.shape[:2], np.float32), np.empty_like(value)
+    score, alone, expected = np.empty(value.shape[:2], np.float32), np.empty(value.shape[:2], np.float32), np.empty_like(value)
     offset = 0
     for times in np.array_split(np.arange(lengths.max()), -(-value.shape[0] * value.shape[1] // BATCH_READINGS)):
         at, of = np.nonzero(times[:, None] < lengths)
@@ -52,8 +47,6 @@ def _judge(model: Model | Universal, sequences: Sequence[F4]) -> list[Scored]:
         zero = np.zeros(len(at), np.int32)
         offsets = np.arange(offset, offset + len(at))
         verdicts = detector.detect(ReadingBatch(streams[of], SECOND_US * at, value[of, at], zero, offsets, zero, PARTITIONS))
-        alone[of, at], expected[of, at] = verdicts.score, verdicts.expected
+        score[of, at], alone[of, at], expected[of, at] = verdicts.score, verdicts.alone, verdicts.expected
         offset += len(at)
-    return [
-        Scored(model.scorer.lingering_of_one_stream(alone[k, :n]), expected[k, :n], alone[k, :n]) for k, n in enumerate(lengths.tolist())
-    ]
+    return [Scored(score[k, :n], expected[k, :n], alone[k, :n]) for k, n in enumerate(lengths.tolist())]
