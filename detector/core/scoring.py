@@ -41,6 +41,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -162,8 +163,12 @@ class BandScorer:
         return len(self.error_scale)
 
     def told(self, usual: Usual = MEASURED_IN_TRAINING) -> F4:
-        """What the channels of a reading tell together, at least 1: f4[1], or f4[B] where every stream has its own."""
-        return np.atleast_1d(np.maximum((self.weight * usual.weight).sum(axis=-1), np.float32(1)))
+        """What the channels of a reading tell together, at least 1: f4[1], or f4[B] where every stream has weights of its own."""
+        return self._told_by_all if np.ndim(usual.weight) == 0 else _told(self.weight * usual.weight)
+
+    @cached_property
+    def _told_by_all(self) -> F4:
+        return _told(self.weight[None])
 
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream, and where an alert is open, which only the alarm changes."""
@@ -302,6 +307,12 @@ class BandScorer:
             measured.append(found[min(start, SETTLED_READINGS) :])
         middle, width = middle_and_width(np.concatenate(measured)[:, : len(CALIBRATED)])
         return replace(self, middle=middle, width=width)
+
+
+def _told(weight: F4) -> F4:
+    """Sum of weights f4[B, D], at least 1."""
+    told: F4 = np.maximum(weight.sum(axis=-1), np.float32(1))
+    return told
 
 
 def of_stored(stored: Mapping[str, F4], channels: int) -> BandScorer:

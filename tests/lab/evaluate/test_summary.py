@@ -82,30 +82,27 @@ def test_a_difference_is_paired() -> None:
     assert nothing == (0.0, 0.0, 0.0)
 
 
-def test_processes_give_what_one_gives() -> None:
-    series = [spikes("a"), spikes("bb")]
-    tasks = tasks_of([METHODS["distance"], METHODS["bands"]], series, 3)
-    assert tasks == [Task(method, 1, place) for method in ("distance", "bands") for place in range(2)]
+def test_processes_give_what_one_gives(small_bundle: Path) -> None:
+    model = load_bundle(str(small_bundle))
+    series, mine = [spikes("a"), machines("b", len(model.channels))], bundled("mine", model)
+    tasks = tasks_of([METHODS["distance"], METHODS["bands"], mine], series, 3)
+    alike = [Task(method, 1, place) for method in ("distance", "bands") for place in range(2)]
+    assert tasks == [*alike, Task("mine", 1, 1)]
     seen: list[Result] = []
-    one, two = run_all(tasks, series, [], 1, seen.append), run_all(tasks, series, [], 2, seen.append)
+    one, two = (run_all(tasks, series, [mine], jobs, seen.append) for jobs in (1, 2))
     assert [each.task for each in one] == [each.task for each in two] == tasks
     assert [each.vus_pr for each in one] == [each.vus_pr for each in two]
     assert len(seen) == 2 * len(tasks)
-    assert list(by_method(two)) == ["distance", "bands"]
+    assert list(by_method(two)) == ["distance", "bands", "mine"]
 
 
 def test_a_bundle_is_judged_as_the_service_would(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = load_bundle(str(small_bundle))
-    series = [spikes("a"), machines("b", len(model.channels))]
-    method = bundled("mine", model)
-    tasks = tasks_of([METHODS["distance"], method], series, 2)
-    assert [(task.method, task.series) for task in tasks] == [("distance", 0), ("distance", 1), ("mine", 1)]
-    one, two = (run_all(tasks, series, [method], jobs, lambda result: None)[-1] for jobs in (1, 2))
-    assert one.vus_pr == two.vus_pr
-    judged, part = (method.fit(series[1].train, 1)(values) for values in (series[1].test, series[1].test[:700]))
+    series, method = machines("b", len(model.channels)), bundled("mine", model)
+    judged, part = (method.fit(series.train, 1)(values) for values in (series.test, series.test[:700]))
     assert np.array_equal(judged.score[:700], part.score)
     assert np.isfinite(judged.score).all()
-    np.savez(tmp_path / "a.npz", train=series[1].train, test=series[1].test, label=series[1].label)
+    np.savez(tmp_path / "a.npz", train=series.train, test=series.test, label=series.label)
     assert main(["evaluate", str(tmp_path), "--methods", "distance", "--bundle", str(small_bundle), "--sets", tmp_path.name]) == 0
     assert "small" in capsys.readouterr().out
     assert main(["evaluate", "--methods", "distance", "--bundle", str(small_bundle)]) == 2
