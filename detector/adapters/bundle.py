@@ -26,11 +26,13 @@ import detector
 from detector.core.model import Model, Universal
 from detector.core.predictor import ONE_AHEAD, Predictor
 from detector.core.scaling import Scaling
-from detector.core.scoring import of_stored
+from detector.core.scoring import BandScorer
 from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
 
 VERSION = 7
+FADING_V6 = np.exp(-1 / 200)
+"""What was left after one more reading of what lingered, in bundles of version 6."""
 ANY = "any"
 JUDGED_BY = ("version", "kind", "channels", "hidden", "layers", "horizons", "prior")
 MANIFEST, TENSORS, PICTURE = "manifest.json", "tensors.safetensors", "training.png"
@@ -173,7 +175,7 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
         )
         weights = {key: torch.from_numpy(value.copy()) for key, value in part("weight.").items()}
         network.load_state_dict({"share": network.share} | weights)
-        scorer, prior = of_stored(part("scorer."), network.channels), Prior(**manifest["prior"])
+        scorer, prior = _scorer_of(part("scorer."), network.channels), Prior(**manifest["prior"])
         if is_universal:
             return Universal(name, fingerprint, network.eval(), scorer, prior)
         return Model(
@@ -187,3 +189,24 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
         )
     except (KeyError, TypeError, RuntimeError) as error:
         raise BundleError(f"the bundle '{name}' lacks something: {error}", fix="train it again") from None
+
+
+def _scorer_of(stored: Mapping[str, NDArray[Any]], channels: int) -> BandScorer:
+    """From what a bundle of any version stores.
+
+    What older ones lack, so that they judge as they did: in version 6 all channels counted alike and what lingered was not shared among them,
+    in version 5 nothing lingered, version 4 knew no range, version 2 no level that follows, and version 1 did not measure the terms: as on
+    simulated plants.
+    """
+    lacking = {
+        "weight": np.ones(channels, np.float32),
+        "held_share": stored.get("lingers", np.zeros(1, np.float32)) * channels,
+        "fading": np.array([FADING_V6], np.float32),
+        "level_rate": np.zeros(1, np.float32),
+        "low": np.full(channels, -np.inf, np.float32),
+        "high": np.full(channels, np.inf, np.float32),
+        "count": np.zeros(1, np.float32),
+        "middle": np.array([0.3, 0.3, 0.2, 0.3], np.float32),
+        "width": np.array([0.36, 0.14, 0.11, 0.06], np.float32),
+    }
+    return BandScorer(**(lacking | {name: array for name, array in stored.items() if name != "lingers"}))

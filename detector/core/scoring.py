@@ -39,7 +39,7 @@ is written as scalar code and compiled: it cannot depend on which other readings
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -65,8 +65,6 @@ WHITENINGS = ("band_white", "error_white")
 HELD_SHARE, FADING = 0.5, np.float32(np.exp(-1 / 400))
 """Share of the strangest reading before in the square of the score, where a reading tells one value; and what is left of it after one more
 reading. Measured in docs/evaluation.md."""
-FADING_BEFORE = np.float32(np.exp(-1 / 200))
-"""In bundles of version 6."""
 LEVEL_RATE = 1e-3
 """What a fleet's level follows with. Ten times as fast, a fault is learned before an alert on it opens; a tenth, drifts leave it behind.
 Measured in docs/evaluation.md."""
@@ -313,24 +311,3 @@ def _told(weight: F4) -> F4:
     """Sum of weights f4[B, D], at least 1."""
     told: F4 = np.maximum(weight.sum(axis=-1), np.float32(1))
     return told
-
-
-def of_stored(stored: Mapping[str, F4], channels: int) -> BandScorer:
-    """From what a bundle of any version stores.
-
-    What older ones lack, so that they judge as they did: in version 6 all channels counted alike and what lingered was not shared among them,
-    in version 5 nothing lingered, version 4 knew no range, version 2 no level that follows, and version 1 did not measure the terms: as on
-    simulated plants.
-    """
-    lacking = {
-        "weight": np.ones(channels, np.float32),
-        "held_share": stored.get("lingers", np.zeros(1, np.float32)) * channels,
-        "fading": np.array([FADING_BEFORE], np.float32),
-        "level_rate": np.zeros(1, np.float32),
-        "low": np.full(channels, -np.inf, np.float32),
-        "high": np.full(channels, np.inf, np.float32),
-        "count": np.zeros(1, np.float32),
-        "middle": np.array([0.3, 0.3, 0.2, 0.3], np.float32),
-        "width": np.array([0.36, 0.14, 0.11, 0.06], np.float32),
-    }
-    return BandScorer(**(lacking | {name: array for name, array in stored.items() if name != "lingers"}))
