@@ -15,7 +15,7 @@ NARROWEST = 1e-3
 """Least distance of the two quantiles, as a share of the higher one: a value that never moved must not explode when it does."""
 SCALE_FLOOR = 0.01
 """Least divisor of a channel, scaled units."""
-WEIGHT_MIN, MOVES_IN_FULL = 1e-3, 2.0
+WEIGHT_MIN, MOVES_IN_FULL = np.float32(1e-3), np.float32(2)
 """Least weight of a channel; and what the share of readings in which it changes is multiplied by."""
 MOVES_UNKNOWN = 10.0
 """A run of one value may be twice as long as any seen where so many were seen, and a tenth longer of ten times as many."""
@@ -47,7 +47,8 @@ def middle_and_width(terms: F4) -> tuple[F4, F4]:
 def weight_of(moves: NDArray[Any], readings: float | NDArray[Any]) -> F4:
     """What a channel tells next to one that changes with every reading, 0..1, from how often its value changed: in full if every other time.
     Nobody can foresee a command or a switch, so an error of what was expected of it, however large, is no news."""
-    weight: F4 = np.clip(MOVES_IN_FULL * moves / np.maximum(readings, 1), WEIGHT_MIN, 1).astype(np.float32)
+    share: F4 = np.divide(moves, np.maximum(readings, 1), dtype=np.float32)
+    weight: F4 = np.clip(MOVES_IN_FULL * share, WEIGHT_MIN, np.float32(1))
     return weight
 
 

@@ -91,8 +91,7 @@ class RunningScaling:
         scale = np.maximum(np.sqrt(variance), np.maximum(RESOLUTION * np.abs(location), np.finfo(np.float32).tiny))
         limit = np.minimum(np.minimum(np.sqrt(count), LIMIT_MIN + np.sqrt(moves)), SCALED_MAX).astype(np.float32)
         weight = weight_of(moves, count)
-        size = (_size(bands, known[:, None]) / np.sqrt(weight)[:, None]).astype(np.float32, copy=False)
-        usual = Usual(size, longest_usual(longest, moves), weight)
+        usual = Usual(_size(bands, known[:, None], weight[:, None]), longest_usual(longest, moves), weight)
         return Scaling(location, scale, limit, _size(residual, known), usual)
 
     def learn(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, event: NDArray[np.uint8], states: Any) -> None:
@@ -110,9 +109,9 @@ class RunningScaling:
 STATE = tuple(RunningScaling(1).columns())
 
 
-def _size(square: F4, known: F4) -> F4:
-    """Usual size of a signal from its mean square, of which so much is known."""
-    size: F4 = np.sqrt(np.maximum(known * square + (1 - known), np.float32(SIZE_MIN**2)))
+def _size(square: F4, known: F4, weight: F4 | float = 1.0) -> F4:
+    """Usual size of a signal from its mean square, of which so much is known; over the root of its weight."""
+    size: F4 = np.sqrt(np.maximum(known * square + (1 - known), np.float32(SIZE_MIN**2)) / weight)
     return size
 
 
