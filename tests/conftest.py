@@ -113,13 +113,12 @@ def benchmark_data() -> Path:
 
 @pytest.fixture(scope="session")
 def plant_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Half a day of a simulated plant of four machines with two faults, as Parquet."""
+    """A quarter of a day of a simulated plant of eight machines with two faults, as Parquet."""
     from detector.cli import main
 
     path = tmp_path_factory.mktemp("recording") / "plant.parquet"
     assert (
-        main(["simulate", "--out", str(path), "--machines", "4", "--interval-s", "10", "--hours", "12", "--faults", "2", "--seed", "5"])
-        == 0
+        main(["simulate", "--out", str(path), "--machines", "8", "--interval-s", "10", "--hours", "6", "--faults", "2", "--seed", "5"]) == 0
     )
     return path
 

@@ -269,7 +269,7 @@ def test_simulated_faults_are_of_the_kinds_asked_for() -> None:
 
 def test_replay_writes_one_row_per_reading(plant_recording: Path, small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(f"replay {plant_recording} --model {small_bundle} --out v.parquet --alerts out/alerts.jsonl".split()) == 0
-    assert "readings of 4 streams" in capsys.readouterr().out
+    assert "readings of 8 streams" in capsys.readouterr().out
     rows, told = pq.read_table("v.parquet"), pq.read_table(plant_recording)
     assert rows.column_names == ["stream", "event_time_us", "score", "tail_probability", "disposition", "alert"]
     assert rows["stream"].to_pylist() == told["stream"].to_pylist()
@@ -283,7 +283,7 @@ def test_replay_writes_one_row_per_reading(plant_recording: Path, small_bundle: 
 
 def test_replay_without_a_model_judges_all_numeric_columns(plant_recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(f"replay {plant_recording} --out v.parquet --alerts alerts.jsonl".split()) == 0
-    assert "readings of 4 streams" in capsys.readouterr().out
+    assert "readings of 8 streams" in capsys.readouterr().out
     assert set(pq.read_table("v.parquet")["disposition"].to_pylist()) == {"WARMUP", "SCORED"}
     alerts = [json.loads(line) for line in Path("alerts.jsonl").read_text().splitlines()]
     assert {alert["model"]["name"] for alert in alerts} == {"universal"}

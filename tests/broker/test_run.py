@@ -61,7 +61,7 @@ def test_from_a_reading_on_kafka_to_an_alert_on_kafka(
     assert metrics["detector_readings_unaccounted_total"] == 0
     assert metrics["detector_dead_letters_total"] == 1
     assert metrics["detector_partitions_assigned"] == 1
-    assert metrics["detector_streams"] == 4
+    assert metrics["detector_streams"] == 8
     service.wait_for(lambda: service.metrics()["detector_lag_messages"] == 0)
     assert metrics["detector_messages_replayed_total"] == metrics["detector_messages_missed_total"] == 0  # a cold start
     written = (f"{group}.alerts", f"{group}.dead-letters", f"{group}.{topic}.state", "exactly once", "every 10 s")
@@ -81,7 +81,7 @@ def test_from_a_reading_on_kafka_to_an_alert_on_kafka(
 
     again = start(options)  # begins where the first one ended, with its memories
     again.wait_for(lambda: again.get("/-/ready")[0] == 200 and again.metrics()["detector_partitions_assigned"] == 1)
-    assert again.metrics()["detector_streams"] == 4
+    assert again.metrics()["detector_streams"] == 8
     assert again.metrics()["detector_restore_seconds"] > 0
     assert again.metrics()["detector_messages_polled_total"] == 0
     assert again.end(signal.SIGINT) == 0

@@ -148,7 +148,7 @@ def test_a_plain_install_runs(plain: Path, plant_recording: Path, tmp_path: Path
     told = run(command, "check", "--no-broker", "--topic", "sensors", "--channels", "temperature,rpm", cwd=tmp_path)
     assert "model          good: universal" in told
     told = run(command, "replay", plant_recording, "--out", "verdicts.parquet", "--alerts", "alerts.jsonl", cwd=tmp_path)
-    assert " of 4 streams" in told
+    assert " of 8 streams" in told
     first = json.loads((tmp_path / "alerts.jsonl").read_text().splitlines()[0])
     assert first["detector"] == {"version": detector.__version__}
     assert first["model"]["name"] == "universal"

@@ -60,7 +60,7 @@ class Watch:
 
 @pytest.fixture(scope="module")
 def watch(kafka: str, small_bundle: Path, plant_recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
-    """Half a day of a plant with faults is played within seconds, with damaged messages among its readings."""
+    """A quarter of a day of a plant with faults is played within seconds, with damaged messages among its readings."""
     program, folder = need_part("prometheus"), tmp_path_factory.mktemp("watch")
     topic, group = f"sensors-{uuid.uuid4().hex[:8]}", f"plant-{uuid.uuid4().hex[:8]}"
     streams = sorted(set(pq.read_table(plant_recording, columns=["stream"])["stream"].to_pylist()))
@@ -85,7 +85,7 @@ def watch(kafka: str, small_bundle: Path, plant_recording: Path, tmp_path_factor
                 with TopicWriter({"bootstrap.servers": kafka}, topic) as writer:
                     writer.write(b"plant1/pump01", b"not JSON")
                 if part == 1:
-                    speed = str(12 * 3_600 / PLAYED_S)
+                    speed = str(6 * 3_600 / PLAYED_S)
                     assert main(["simulate", "--from", str(plant_recording), "--topic", topic, "--speed", speed, *options]) == 0
             readings = pq.read_metadata(plant_recording).num_rows
             service.wait_for(lambda: service.metrics()["detector_messages_polled_total"] == readings + 3)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.simulation.simulate import Chunk, chunk_of
 
-CHUNKS, SEEDS = 10, 30
+CHUNKS, SEEDS = 10, 20
 LOSSES = 100
 OFTEN = Counter(
     alerts=50_000,
