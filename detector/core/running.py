@@ -16,7 +16,7 @@ stranger than anything. After m moves, values that differ from the one before,
 
     limit of scaled values = min(sqrt(n), 3 + sqrt(m), SCALED_MAX);    size = sqrt((m square + .1) / (m + .1))
 
-a run of one value is long beyond `divisors.longest_usual` of the longest, and in the score it counts by `divisors.weight_of` it.
+a run of one value is long beyond `divisors.longest_usual` of the longest, and the channel counts by `divisors.weight_of` m of n.
 
 source of the variance: Finch, "Incremental calculation of weighted mean and variance", 2009.
 """

@@ -41,7 +41,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +48,20 @@ from numpy.typing import NDArray
 
 from detector.core.divisors import longest_usual, middle_and_width, q99_of, range_of, scale_of, weight_of, whitening_of
 from detector.core.states import Column, arrays_of
-from detector.core.terms import BANDS, RATES, band_signals, bands_of, beyond, calibrate, fast_band, linger, longest_runs, margin, measure
+from detector.core.terms import (
+    BANDS,
+    RATES,
+    band_signals,
+    bands_of,
+    beyond,
+    calibrate,
+    fast_band,
+    linger,
+    longest_runs,
+    margin,
+    measure,
+    told_by,
+)
 
 F4 = NDArray[np.float32]
 
@@ -160,14 +172,6 @@ class BandScorer:
         """D."""
         return len(self.error_scale)
 
-    def told(self, usual: Usual = MEASURED_IN_TRAINING) -> F4:
-        """What the channels of a reading tell together, at least 1: f4[1], or f4[B] where every stream has weights of its own."""
-        return self._told_by_all if np.ndim(usual.weight) == 0 else _told(self.weight * usual.weight)
-
-    @cached_property
-    def _told_by_all(self) -> F4:
-        return _told(self.weight[None])
-
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream, and where an alert is open, which only the alarm changes."""
         return _columns(self.channels) | {"held": Column("f4")}
@@ -192,7 +196,8 @@ class BandScorer:
     def lingering(self, rows: NDArray[np.int32], alone: F4, limit: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
         """Scores of readings alone -> scores with what lingers of those before, f4[B], and so the limits that they are held against."""
         score, held_against = np.empty(len(rows), np.float32), limit.copy()
-        linger(rows, alone, held_against, self.held_share / self.told(usual), self.fading[0], states["held"], score)
+        weights = np.atleast_2d(self.weight * usual.weight)
+        linger(rows, alone, held_against, weights, self.held_share[0], self.fading[0], states["held"], score)
         return score, held_against
 
     def of_one_stream(self, value: F4, x: F4, e: F4, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
@@ -215,7 +220,7 @@ class BandScorer:
         runs = np.full((count, self.channels), usual.run, np.float32)
         weights = np.full((count, self.channels), self.weight * usual.weight, np.float32)
         measure(
-            rows, value, x, e, sizes, runs, weights, self.told(usual), *(states[name] for name in STATE),
+            rows, value, x, e, sizes, runs, weights, *(states[name] for name in STATE),
             self.level_rate, self.band_scale, self.band_white, self.band_q99, self.error_scale, self.error_fast, self.error_white,
             self.error_q99, self.same_max, self.gone_max, self.low, self.high, self.count, terms,
         )  # fmt: skip
@@ -234,11 +239,12 @@ class BandScorer:
         runs = np.maximum(states["same"][row] / same_max, states["gone"][row] / self.gone_max)
         value_and_range = (states[name][row].astype(np.float64) for name in ("value_last", "range_low", "range_high"))
         outside = np.array([beyond(*channel) for channel in zip(*value_and_range, strict=True)])
-        outside = np.where(np.isnan(x), 0, outside) / margin(self.told(usual)[0], self.count[0] + states["range_count"][row])
-        weight = np.nan_to_num((bands**2).mean(axis=0) + (self.weight * np.ravel(usual.weight) * e / self.error_scale) ** 2)
-        weight += np.where(runs > 1, runs, 0) ** 2 + outside**2
-        total = float(weight.sum())
-        return (weight / total if total > 0 else np.full(self.channels, 1 / self.channels)).astype(np.float32)
+        weight = self.weight * np.ravel(usual.weight)
+        outside = np.where(np.isnan(x), 0, outside) / margin(told_by(weight), self.count[0] + states["range_count"][row])
+        part = np.nan_to_num((bands**2).mean(axis=0) + (weight * e / self.error_scale) ** 2)
+        part += np.where(runs > 1, runs, 0) ** 2 + outside**2
+        total = float(part.sum())
+        return (part / total if total > 0 else np.full(self.channels, 1 / self.channels)).astype(np.float32)
 
     def tiled(self, channels: int) -> BandScorer:
         """What was fitted on one channel, for so many that know nothing of each other."""
@@ -305,9 +311,3 @@ class BandScorer:
             measured.append(found[min(start, SETTLED_READINGS) :])
         middle, width = middle_and_width(np.concatenate(measured)[:, : len(CALIBRATED)])
         return replace(self, middle=middle, width=width)
-
-
-def _told(weight: F4) -> F4:
-    """Sum of weights f4[B, D], at least 1."""
-    told: F4 = np.maximum(weight.sum(axis=-1), np.float32(1))
-    return told

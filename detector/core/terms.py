@@ -66,6 +66,15 @@ def beyond(value, low, high):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def told_by(weight):  # type: ignore[no-untyped-def]
+    """What the channels of a reading tell together, f4 >= 1, by their weights f4[D]."""
+    total = np.float32(0)
+    for k in range(weight.shape[0]):
+        total += weight[k]
+    return max(total, np.float32(1))
+
+
+@njit(cache=True)
 def margin(told, readings):  # type: ignore[no-untyped-def]
     """What a value must exceed its range by to be worth a mention: more where many values, or few readings, make extremes usual."""
     return MARGIN * np.sqrt(told) * (1.0 + MARGIN_READINGS / max(readings, 1.0))
@@ -85,7 +94,7 @@ def _square(white, f):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def measure(  # type: ignore[no-untyped-def]
-    rows, value, x, e, sizes, runs, weights, told,
+    rows, value, x, e, sizes, runs, weights,
     bands, level, error_band, terms, value_last, same, gone, range_low, range_high, range_count, is_open,
     level_rate, band_scale, band_white, band_q99, error_scale, error_fast, error_white, error_q99, same_max, gone_max,
     low, high, count,
@@ -145,7 +154,7 @@ def measure(  # type: ignore[no-untyped-def]
         out[i, 0] = np.log1p(_square(band_white, flat) / band_q99[0])
         out[i, 1], out[i, 2], out[i, 3] = terms[r, 0], terms[r, 1], terms[r, 2]
         out[i, 4] = np.log1p(run) if run > 1.0 else 0.0
-        out[i, 5] = np.log1p(extreme / margin(told[min(i, told.shape[0] - 1)], count[0] + range_count[r]))
+        out[i, 5] = np.log1p(extreme / margin(told_by(weights[own]), count[0] + range_count[r]))
         range_count[r] = min(range_count[r] + 1, READINGS_MAX)
 
 
@@ -163,11 +172,12 @@ def calibrate(terms, middle, width, score):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def linger(rows, alone, limit, share, fading, held, score):  # type: ignore[no-untyped-def]
+def linger(rows, alone, limit, weights, share, fading, held, score):  # type: ignore[no-untyped-def]
     """Scores of readings alone f4[B] -> f4[B] with what lingers of those before; the limits f4[B] that they are held against, likewise."""
     for i in range(rows.shape[0]):
         r = rows[i]
-        past = np.float64(share[min(i, share.shape[0] - 1)]) * np.float64(held[r]) ** 2  # one for all, or one each
+        told = told_by(weights[min(i, weights.shape[0] - 1)])  # one for all, or one each
+        past = np.float64(share / told) * np.float64(held[r]) ** 2
         score[i] = np.sqrt(np.float64(alone[i]) ** 2 + past)
         limit[i] = np.sqrt(np.float64(limit[i]) ** 2 + past)
         held[r] = max(fading * held[r], alone[i])

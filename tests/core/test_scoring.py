@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
 from detector.core.states import arrays_of
+from detector.core.terms import told_by
 from tests.core.builders import normal_values
 
 F4 = NDArray[np.float32]
@@ -280,7 +281,7 @@ def test_what_tells_little_counts_little() -> None:
 
     scaling, scorer = fitted([recorded(0), recorded(1)])
     assert scorer.weight == pytest.approx([1, 1, 0.02, 0.001], rel=0.05)
-    assert scorer.told() == pytest.approx(2.021, rel=1e-3)
+    assert told_by(scorer.weight) == pytest.approx(2.021, rel=1e-3)
     assert scorer.held_share == pytest.approx(0.5)
     value = recorded(2)[:500]
     x = scaling.scaled(value)
