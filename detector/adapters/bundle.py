@@ -30,11 +30,11 @@ from detector.core.scoring import BandScorer
 from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
 
-VERSION = 7
+VERSION = 8
 FADING_V6 = np.exp(-1 / 200)
 """What was left after one more reading of what lingered, in bundles of version 6."""
 ANY = "any"
-JUDGED_BY = ("version", "kind", "channels", "hidden", "layers", "horizons", "prior")
+JUDGED_BY = ("version", "kind", "channels", "inputs", "hidden", "layers", "horizons", "prior")
 MANIFEST, TENSORS, PICTURE = "manifest.json", "tensors.safetensors", "training.png"
 
 
@@ -121,6 +121,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> Model | Universal:
         "version": VERSION,
         "kind": network.kind,
         "channels": list(model.channels) if isinstance(model, Model) else ANY,
+        "inputs": network.channels,
         "hidden": network.hidden,
         "layers": network.layers,
         "horizons": list(network.horizons),
@@ -167,7 +168,7 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
         fingerprint, channels = manifest["fingerprint"], manifest["channels"]
         is_universal = channels == ANY
         network = Predictor(
-            channels=1 if is_universal else len(channels),
+            channels=manifest.get("inputs", 1) if is_universal else len(channels),  # before version 8 a universal one had but one
             hidden=manifest["hidden"],
             layers=manifest["layers"],
             kind=manifest["kind"],
@@ -175,7 +176,7 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
         )
         weights = {key: torch.from_numpy(value.copy()) for key, value in part("weight.").items()}
         network.load_state_dict({"share": network.share} | weights)
-        scorer, prior = _scorer_of(part("scorer."), network.channels), Prior(**manifest["prior"])
+        scorer, prior = _scorer_of(part("scorer."), 1 if is_universal else network.channels), Prior(**manifest["prior"])
         if is_universal:
             return Universal(name, fingerprint, network.eval(), scorer, prior)
         return Model(

@@ -2,7 +2,7 @@
 
     rows_for -> join (narrow readings) -> put_in_order -> plan_steps
     per step: scale -> gather -> expect -> residual -> advance -> scatter -> score -> judge -> look for frozen channels -> alert
-        -> learn the scale
+        -> learn the scale, and a readout
     look for streams that stay away
 
 Steps are cut to STEP_ROWS_MAX rows and padded to STEP_ROWS_MULTIPLE, so that no reading's bits depend on its neighbours.
@@ -96,6 +96,7 @@ class Detector:
                 **frozen.columns(len(model.channels)),
                 **parts.columns(len(model.channels)),
                 **model.scaling.columns(),
+                **(model.readout.columns() if model.readout else {}),
                 **model.scorer.columns(),
                 **model.prior.columns(),
                 **alerting.COLUMNS,
@@ -168,6 +169,8 @@ class Detector:
             alerts.append(self._alerting.ended(batch, 0, row, event_time_us, "accepted"))
             of_row, event = np.array([row], np.int32), np.array([ACCEPTED], np.uint8)
             self.model.scaling.learn(of_row, batch.value, batch.value, batch.value, event, states)
+            if self.model.readout:
+                self.model.readout.accept(row, states)
         return replace(none, alerts=tuple(alerts), changed=np.array([row] if alerts else [], np.int64))
 
     def _detect(self, batch: ReadingBatch, needed: Container[int] = ()) -> Verdicts:
@@ -222,6 +225,8 @@ class Detector:
         units = self.model.scaling.of(rows, states)
         x = units.scaled(value)
         expected = self._advance(rows, x)
+        if self.model.readout:
+            expected, said = self.model.readout.expected(rows, expected, states)
         e = units.residuals(x, expected)
         alone = self.model.scorer.score(rows, value, x, e, states, units.usual)
         p, event, limit = threshold.judge(
@@ -251,6 +256,8 @@ class Detector:
             partition = walk.batch.partitions[walk.batch.partition[position[i]]]
             verdicts.alert[int(position[i])] = self._alerting.open_id(int(rows[i]), partition)
         self.model.scaling.learn(rows, value, x, x - expected, event, states)  # judged first
+        if self.model.readout:
+            self.model.readout.learn(rows, x, said, event, states)
 
     def _advance(self, rows: NDArray[np.int32], x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gather the memory of a step's streams, expect, advance, scatter; returns the expected values, scaled, f4[B, D]."""

@@ -2,9 +2,9 @@
 
 Two kinds, with the same interface part by part:
 
-    fleet      sees the D channels of its training together; scaling and score were measured in training
-    universal  one channel at a time, of any stream: `SharedPredictor`, `RunningScaling`, and a score that was measured on one
-               channel and is tiled
+    fleet      its memory and what is read from it, its scaling and score were measured in training
+    universal  judges any stream: its scaling and what is read from its memory are the stream's own (`RunningScaling`,
+               `RunningReadout`), and a score that was measured on one channel is tiled
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.predictor import Predictor, SharedPredictor
+from detector.core.readout import RunningReadout
 from detector.core.running import RunningScaling
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
@@ -28,6 +29,7 @@ class Model:
 
     name, fingerprint  of the bundle; the fingerprint covers weights and calibration
     channels           names of the D channels, in the order of the columns
+    readout            what each stream learns to read from its memory; None: the predictor knows
     """
 
     name: str
@@ -37,6 +39,7 @@ class Model:
     scaling: Scaling | RunningScaling
     scorer: BandScorer
     prior: Prior
+    readout: RunningReadout | None = None
 
     def reach(self, units: Scaling) -> NDArray[np.floating[Any]]:
         """How far from what is expected 99 % of normal readings lie at most, engineering units, f[D]; f[B, D] where every stream has its own."""
@@ -46,9 +49,11 @@ class Model:
 
 @dataclass(frozen=True)
 class Universal:
-    """A model of one channel, before it is known which channels it will judge.
+    """A model of any stream, before it is known which channels it will judge.
 
     fingerprint  of the bundle, whatever the channels
+    network      a memory of many channels, of which as many are used as there are; of one channel, in bundles of before version 8, which
+                 all share, each with a memory of its own
     scorer       fitted on one channel
     """
 
@@ -61,5 +66,8 @@ class Universal:
     def model(self, fingerprint: str, channels: tuple[str, ...]) -> Model:
         """The model of these channels."""
         d = len(channels)
-        predictor = SharedPredictor(self.network, d)
-        return Model(self.name, fingerprint, channels, predictor, RunningScaling(d), self.scorer.tiled(d), self.prior)
+        scaling, scorer = RunningScaling(d), self.scorer.tiled(d)
+        if self.network.channels == 1:
+            return Model(self.name, fingerprint, channels, SharedPredictor(self.network, d), scaling, scorer, self.prior)
+        readout = RunningReadout(d, self.network.hidden)
+        return Model(self.name, fingerprint, channels, self.network.of_channels(d), scaling, scorer, self.prior, readout)

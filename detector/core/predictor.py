@@ -99,6 +99,17 @@ class Predictor(nn.Module):
         """What holds the weights."""
         return self
 
+    def of_channels(self, channels: int) -> Predictor:
+        """The same memory for another number of channels: fed by as many of its inputs, each with its part of the whole, and those again
+        from the first one on where there are more. It has no readout: it expects the value before."""
+        assert self.kind == "prediction"
+        other = Predictor(channels, self.hidden, self.layers)
+        weights = dict(self.lstm.state_dict())
+        inputs = weights["weight_ih_l0"]
+        weights["weight_ih_l0"] = inputs[:, torch.arange(channels) % self.channels] * (self.channels / channels) ** 0.5
+        other.lstm.load_state_dict(weights)
+        return other.eval()
+
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream: arguments of `step`."""
         memory = Column("f4", (self.layers, self.hidden))

@@ -23,8 +23,10 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
     returns  per name: `expected` f4[T, D] engineering units; `scaled`, `scaled_expected` f4[T, D]; `input`, `forget`, `candidate`,
              `output`, `cell`, `hidden` f4[T, L, H], where every channel has a memory of its own f4[T, L, D H]
     """
-    network = model.predictor.eval().network
-    columns = model.scaling.columns() | model.scorer.columns() | {"evidence": Column("f8")}
+    network, readout = model.predictor.eval().network, model.readout
+    columns = model.predictor.columns() | model.scaling.columns() | model.scorer.columns() | {"evidence": Column("f8")}
+    if readout:
+        columns |= readout.columns()
     states, row, event = arrays_of(columns), np.zeros(1, np.int32), np.zeros(1, np.uint8)
     h, c, last, ahead = network.state(value.shape[1] // network.channels)
     told: list[tuple[F4, F4, F4]] = []
@@ -41,8 +43,13 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
             said = network.read(h[-1], last)
         mean, ahead = network.expected(said.unsqueeze(1), ahead)
         expected = mean.numpy().reshape(x.shape)
+        if readout:
+            expected, of_horizons = readout.expected(row, expected, states)
         model.scorer.score(row, now, x, units.residuals(x, expected), states, units.usual)
         model.scaling.learn(row, now, x, x - expected, event, states)
+        if readout:
+            states["h"][0], states["last"][0] = h[:, 0].numpy(), last[0].numpy()
+            readout.learn(row, x, of_horizons, event, states)
         told.append((units.unscaled(expected), x, expected))
         layers.append(step)
     found: dict[str, F4] = {

@@ -94,6 +94,13 @@ def test_a_universal_bundle_is_loaded_for_channels(tmp_path: Path) -> None:
     assert (model.name, model.channels, model.scorer.channels, model.prior) == ("any", ("a", "b", "c"), 3, saved.prior)
     detector = Detector(model)
     assert detector.self_test()
+    assert detector.states["h"].shape[1:] == (1, 8)
+
+
+def test_a_universal_bundle_of_one_input_is_shared_by_all_channels(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "any", Bundle(universal_of(8, inputs=1)))
+    detector = Detector(load_bundle(tmp_path / "any", ["a", "b", "c"]))
+    assert detector.self_test()
     assert detector.states["h"].shape[1:] == (3, 1, 8)
 
 

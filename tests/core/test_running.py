@@ -199,10 +199,14 @@ def test_the_detector_judges_first_and_learns_after() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3, 8])
-def test_a_channel_is_judged_alone(channels: int) -> None:
+def test_a_channel_that_shares_its_network_is_judged_alone(channels: int) -> None:
     """Its expectation is the same whatever stands beside it."""
     value = normal_values(150, channels)
-    wide = run(Detector(universal_model_of(channels), settings_of()), log_of([("a", t, v) for t, v in enumerate(value)], channels))
+    wide = run(
+        Detector(universal_model_of(channels, inputs=1), settings_of()), log_of([("a", t, v) for t, v in enumerate(value)], channels)
+    )
     for k in range(channels):
-        alone = run(Detector(universal_model_of(1), settings_of()), log_of([("a", t, v) for t, v in enumerate(value[:, k : k + 1])], 1))
+        alone = run(
+            Detector(universal_model_of(1, inputs=1), settings_of()), log_of([("a", t, v) for t, v in enumerate(value[:, k : k + 1])], 1)
+        )
         assert alone[0].expected[:20, 0].tobytes() == wide[0].expected[:20, k].tobytes()  # later, evidence may differ

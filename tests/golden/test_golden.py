@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.adapters.bundle import read_bundle
+from detector.adapters.bundle import load_bundle, read_bundle
 from detector.codec.snapshots import VERSION, decode_state
 from detector.core.detect import Detector
 from detector.core.event_time import NEVER, Time
@@ -131,3 +131,13 @@ def test_a_bundle_of_version_6_judges_as_it_did() -> None:
     """Its channels counted alike, and what lingered was less, for less long."""
     verdicts = verdicts_of(6, FINGERPRINT_V6)
     assert verdicts.score[[60, 120, 150, 160, 190]] == pytest.approx([3.56791, 3.41961, 6.11607, 4.36498, 4.1757], rel=1e-4)
+
+
+def test_a_universal_bundle_of_version_7_judges_as_it_did() -> None:
+    """Its channels share a network of one channel, each with a memory of its own."""
+    model = load_bundle(FOLDER / "universal_v7", ["a", "b"])
+    detector = Detector(model, settings_of(warmup_readings=1_000))
+    values = np.random.default_rng(1).standard_normal((200, 2)).astype(np.float32)
+    values[150:170] += 12
+    (verdicts,) = run(detector, log_of([("s", t, value) for t, value in enumerate(values)], 2))
+    assert verdicts.score[[60, 120, 150, 160, 190]] == pytest.approx([1.8542, 1.55584, 6.13131, 3.32118, 2.71703], rel=1e-4)

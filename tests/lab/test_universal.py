@@ -11,41 +11,40 @@ import torch
 from detector.adapters.bundle import load_bundle, read_bundle
 from detector.core.detect import Detector, Settings
 from detector.core.model import Universal
+from detector.core.predictor import Predictor
 from detector.lab import universal
 from detector.lab.plant import Plant
 from detector.lab.simulate import by_machine
 from detector.lab.synthetic import synthetic
-from detector.lab.universal import Options, batch_of, calibrated, train, walk
-from tests.core.builders import P0, alerts_of, log_of, predictor_of, rows_of, run
+from detector.lab.universal import INPUTS, batch_of, calibrated, memory, walk
+from tests.core.builders import P0, alerts_of, log_of, rows_of, run
 
 SECOND_US = 1_000_000
 
 
-@pytest.fixture
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Series as short as they may be."""
-    monkeypatch.setattr(universal, "LENGTHS", (256, 512))
-    monkeypatch.setattr(universal, "CALIBRATION_SERIES", 32)
+def inputs_of(network: Predictor) -> torch.Tensor:
+    """f4[4 H, D]: what each channel adds to the gates."""
+    return network.lstm.state_dict()["weight_ih_l0"]
 
 
-@pytest.mark.usefixtures("_short")
-def test_the_same_seed_gives_the_same_weights() -> None:
-    options = Options(hidden=8, series=32, rounds=1, window=128)
-    first, again = (train(options, lambda *_: None).state_dict() for _ in range(2))
-    assert all(torch.equal(first[name], again[name]) for name in first)
+def test_the_same_seed_gives_the_same_memory() -> None:
+    first, again, other = (inputs_of(memory(8, seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
-@pytest.mark.usefixtures("_short")
-def test_training_lessens_the_error() -> None:
-    errors: list[float] = []
-    train(Options(hidden=8, series=64, rounds=8, window=32), lambda number, of, error: errors.append(error))
-    assert len(errors) == 16
-    assert np.mean(errors[-6:]) < np.mean(errors[:6])
+def test_a_stream_may_have_more_channels_than_the_memory_has_inputs() -> None:
+    network = memory(8, 1)
+    inputs = inputs_of(network.of_channels(INPUTS + 2))
+    assert torch.equal(inputs[:, INPUTS:], inputs[:, :2])
+    assert torch.equal(inputs_of(network.of_channels(INPUTS)), inputs_of(network))
+    for channels in (1, 4):  # whose part of the whole is the same
+        assert float(inputs_of(network.of_channels(channels)).std()) == pytest.approx(channels**-0.5, rel=0.3)
 
 
 def test_the_walk_is_the_detectors_own() -> None:
     """What the network is trained and calibrated on is, bit for bit, what the service computes while nothing is strange."""
-    values, network = batch_of(3, 32, 300), predictor_of(1, 16)
+    values, network = batch_of(3, 32, 300), memory(16, 1)
     walked = walk(values, network)
     shipped = read_bundle("universal").model
     assert isinstance(shipped, Universal)
@@ -58,9 +57,10 @@ def test_the_walk_is_the_detectors_own() -> None:
     assert detector.states["last"][rows][seen, 0].tobytes() == walked.x[seen, -1].tobytes()
 
 
-@pytest.mark.usefixtures("_short")
-def test_calibration_measures_every_divisor() -> None:
-    scorer, prior = calibrated(predictor_of(1, 8))
+def test_calibration_measures_every_divisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(universal, "READINGS", 512)
+    monkeypatch.setattr(universal, "CALIBRATION_SERIES", 32)
+    scorer, prior = calibrated(memory(8, 1))
     assert scorer.channels == 1
     assert (scorer.low[0], scorer.high[0]) == (np.inf, -np.inf)  # every stream has its own range
     assert all(np.isfinite(array).all() for name, array in scorer.arrays().items() if name not in ("low", "high"))
