@@ -35,7 +35,8 @@ class Stream:
         expected, said = self.readout.expected(ROW, self.states["last"].copy(), self.states)
         self.states["h"][0, 0], self.states["last"][0] = h, np.where(np.isnan(x), self.states["last"][0], x)
         self.readout.learn(ROW, x[np.newaxis], said, np.array([event], np.uint8), self.states)
-        return expected[0]
+        first: F4 = expected[0]
+        return first
 
     def learned(self) -> list[bytes]:
         return [self.states[name].tobytes() for name in LEARNED]
@@ -74,7 +75,7 @@ def test_it_is_the_ridge_regression_of_changes() -> None:
     for k in range(CHANNELS):
         u = np.concatenate((h, np.ones((len(h), 1)), x[:, k : k + 1]), axis=1)[:readings]
         y = np.stack([x[ahead : readings + ahead, k] - x[:readings, k] for ahead in horizons], axis=1)
-        age = np.float64(KEPT) ** np.arange(readings)[::-1]
+        age = np.power(float(KEPT), np.arange(readings)[::-1])
         weight = np.linalg.solve((age * u.T) @ u + RIDGE * np.eye(UNITS + 2), (age * u.T) @ y)
         assert stream.states["readout_weight"][0][:, k::CHANNELS] == pytest.approx(weight[:-1], abs=2e-4)
         assert stream.states["readout_slope"][0][k::CHANNELS] == pytest.approx(weight[-1], abs=2e-4)

@@ -24,7 +24,8 @@ SECOND_US = 1_000_000
 
 def inputs_of(network: Predictor) -> torch.Tensor:
     """f4[4 H, D]: what each channel adds to the gates."""
-    return network.lstm.state_dict()["weight_ih_l0"]
+    inputs: torch.Tensor = network.lstm.state_dict()["weight_ih_l0"]
+    return inputs
 
 
 def test_the_same_seed_gives_the_same_memory() -> None:
