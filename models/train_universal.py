@@ -1,4 +1,4 @@
-"""Make `models/universal`, the bundle that judges any stream, from synthetic series: `make models`. One core, two minutes."""
+"""Make `models/universal`, the bundle that judges any stream, from synthetic series: `make models`. One core, half a minute."""
 
 from __future__ import annotations
 

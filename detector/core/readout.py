@@ -29,7 +29,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detector.core.predictor import HORIZONS
-from detector.core.running import COUNT_ACCEPTED
+from detector.core.running import COUNT_ACCEPTED, RATE_MIN
 from detector.core.scaling import SCALED_MAX
 from detector.core.states import Column
 from detector.core.threshold import ACCEPTED
@@ -38,7 +38,7 @@ F4 = NDArray[np.float32]
 
 RIDGE = 2.0
 """As many readings in which a unit stood at 1 speak for a change of nothing. From 1 to 10 all is much the same."""
-KEPT = np.float32(1 - 1 / 20_000)
+KEPT = np.float32(1 - RATE_MIN)
 """Of what was learned, from one reading to the next: what is normal is forgotten as slowly as the scale is."""
 RENEWED_READINGS, RENEWED_EARLY, EARLY_READINGS = 64, 16, 512
 """The readout is solved for so often; more often among a stream's first readings."""
@@ -48,7 +48,8 @@ ERROR_MIN = 1e-6
 """Mean squared error, scaled units, below which all horizons are equally good."""
 ERRORS_FREE = 30
 """So many first errors count in full."""
-LEARNED_MAX = 1_000_000
+LEARNED_MAX = 15_625 * RENEWED_READINGS
+"""No longer a past is counted; from there on the count goes around, so that the readout is still solved for now and then only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ def _learn(  # type: ignore[no-untyped-def]
             _fade(r, learned, gram, cross, own)
         oldest = count[r] % past
         if count[r] >= past and event[i] == 0 and is_open[r] == 0 and evidence[r] == 0.0:
-            learned[r] = min(learned[r] + 1, LEARNED_MAX)
+            learned[r] += 1 if learned[r] < LEARNED_MAX else 1 - RENEWED_READINGS
             _measure_errors(x[i], said[i], learned[r], error[r])
             u[:-1] = past_h[r, oldest]
             for q in range(horizons.shape[0]):

@@ -20,6 +20,7 @@ from detector.lab.synthetic import synthetic
 
 F4 = NDArray[np.float32]
 INPUTS = 128
+"""Channels that have an input of the memory to themselves."""
 READINGS = 4_096
 """Of a synthetic series."""
 ONE = np.ones(1, np.float32)
@@ -68,6 +69,7 @@ def walk(values: F4, memory: Predictor) -> Walked:
     scaling, (series, readings) = RunningScaling(1), values.shape
     columns = scaling.columns() | readout.columns() | network.columns() | PLAIN.columns() | {"evidence": Column("f8")}
     states = arrays_of(columns, series)
+    memories = {name: states[name] for name in network.columns()}
     rows, event = np.arange(series, dtype=np.int32), np.zeros(series, np.uint8)
     bands = np.empty((series, readings, BANDS), np.float32)
     walked = Walked(np.empty_like(values), np.empty_like(values), bands, np.empty_like(values), np.empty_like(values))
@@ -75,7 +77,7 @@ def walk(values: F4, memory: Predictor) -> Walked:
         value = np.ascontiguousarray(values[:, t : t + 1])
         units = scaling.of(rows, states)
         x = units.scaled(value)
-        expected, said = readout.expected(rows, network.step(x, **{name: states[name] for name in network.columns()}), states)
+        expected, said = readout.expected(rows, network.step(x, **memories), states)
         e = units.residuals(x, expected)
         walked.x[:, t], walked.e[:, t] = x[:, 0], e[:, 0]
         walked.bands[:, t] = np.asarray(units.usual.bands)[:, :, 0]
@@ -101,7 +103,7 @@ def memory(hidden: int, seed: int) -> Predictor:
 
 
 def calibrated(network: Predictor) -> tuple[BandScorer, Prior]:
-    """The score and its prior, measured on series that no weight saw."""
+    """The score and its prior, measured on synthetic series."""
     values = np.concatenate([batch_of(seed, CALIBRATION_SERIES, READINGS) for seed in CALIBRATION_SEEDS])
     walked = walk(values, network)
     value, x, e = ([each[SETTLED:, None] for each in series] for series in (values, walked.x, walked.e))

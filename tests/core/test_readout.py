@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.core.readout import EARLY_READINGS, KEPT, RENEWED_EARLY, RENEWED_READINGS, RIDGE, RunningReadout
+from detector.core.readout import EARLY_READINGS, KEPT, LEARNED_MAX, RENEWED_EARLY, RENEWED_READINGS, RIDGE, RunningReadout
 from detector.core.running import COUNT_ACCEPTED
 from detector.core.scaling import SCALED_MAX
 from detector.core.states import Column, arrays_of
@@ -90,6 +90,19 @@ def test_it_is_solved_for_now_and_then() -> None:
             renewed.append(int(stream.states["readout_learned"][0]))
             before = stream.states["readout_weight"].copy()
     assert renewed == [*range(RENEWED_EARLY, EARLY_READINGS + 1, RENEWED_EARLY), *range(EARLY_READINGS + 64, EARLY_READINGS + 129, 64)]
+
+
+def test_it_is_solved_for_now_and_then_however_long_a_stream_lives() -> None:
+    stream, (x, h) = Stream((1,)), played(3 * RENEWED_READINGS + 1)
+    stream.see(x[0], h[0])
+    stream.states["readout_learned"][0] = LEARNED_MAX
+    before, renewed = stream.states["readout_weight"].copy(), 0
+    for each in zip(x[1:], h[1:], strict=True):
+        stream.see(*each)
+        renewed += int((before != stream.states["readout_weight"]).any())
+        before = stream.states["readout_weight"].copy()
+    assert renewed == 3
+    assert stream.states["readout_learned"][0] == LEARNED_MAX
 
 
 @pytest.mark.parametrize("why", ["event", "is_open", "evidence"])

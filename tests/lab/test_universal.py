@@ -1,4 +1,4 @@
-"""Training of the universal model, and what it can do with streams that it has never seen."""
+"""Making of the universal model, and what it can do with streams that it has never seen."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_stream_may_have_more_channels_than_the_memory_has_inputs() -> None:
 
 
 def test_the_walk_is_the_detectors_own() -> None:
-    """What the network is trained and calibrated on is, bit for bit, what the service computes while nothing is strange."""
+    """What the score is calibrated on is, bit for bit, what the service computes while nothing is strange."""
     values, network = batch_of(3, 32, 300), memory(16, 1)
     walked = walk(values, network)
     shipped = read_bundle("universal").model
