@@ -23,6 +23,7 @@ from detector.core.alerting import Alert, Alerting, Judged
 from detector.core.model import Model
 from detector.core.predictor import STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
+from detector.core.scoring import TERMS
 from detector.core.states import StreamStates
 from detector.core.steps import plan_steps
 from detector.core.threshold import ACCEPTED
@@ -168,7 +169,8 @@ class Detector:
             threshold.accept(row, states)
             alerts.append(self._alerting.ended(batch, 0, row, event_time_us, "accepted"))
             of_row, event = np.array([row], np.int32), np.array([ACCEPTED], np.uint8)
-            self.model.scaling.learn(of_row, batch.value, batch.value, batch.value, event, states)
+            no_terms = np.empty((1, len(TERMS)), np.float32)  # an accepted reading teaches nothing itself
+            self.model.scaling.learn(of_row, batch.value, batch.value, batch.value, no_terms, event, states)
             if self.model.readout:
                 self.model.readout.accept(row, states)
         return replace(none, alerts=tuple(alerts), changed=np.array([row] if alerts else [], np.int64))
@@ -228,7 +230,7 @@ class Detector:
         if self.model.readout:
             expected, said = self.model.readout.expected(rows, expected, states)
         e = units.residuals(x, expected)
-        alone = self.model.scorer.score(rows, value, x, e, states, units.usual)
+        alone, terms = self.model.scorer.judged(rows, value, x, e, states, units.usual)
         p, event, limit = threshold.judge(
             rows, alone, time_us, walk.order.interval_us[at], states,
             settings.budget_period_us, settings.warmup_readings, settings.accept_after_us or 0.0, self.model.prior,
@@ -255,7 +257,7 @@ class Detector:
         for i in np.flatnonzero(states["is_open"][rows]).tolist():
             partition = walk.batch.partitions[walk.batch.partition[position[i]]]
             verdicts.alert[int(position[i])] = self._alerting.open_id(int(rows[i]), partition)
-        self.model.scaling.learn(rows, value, x, x - expected, event, states)  # judged first
+        self.model.scaling.learn(rows, value, x, x - expected, terms, event, states)  # judged first
         if self.model.readout:
             self.model.readout.learn(rows, x, said, event, states)
 

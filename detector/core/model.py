@@ -66,8 +66,9 @@ class Universal:
     def model(self, fingerprint: str, channels: tuple[str, ...]) -> Model:
         """The model of these channels."""
         d = len(channels)
-        scaling, scorer = RunningScaling(d), self.scorer.tiled(d)
+        scorer = self.scorer.tiled(d)
         if self.network.channels == 1:
-            return Model(self.name, fingerprint, channels, SharedPredictor(self.network, d), scaling, scorer, self.prior)
-        readout = RunningReadout(d, self.network.hidden)
+            scaling, shared = RunningScaling(d, own_terms=False), SharedPredictor(self.network, d)
+            return Model(self.name, fingerprint, channels, shared, scaling, scorer, self.prior)
+        scaling, readout = RunningScaling(d), RunningReadout(d, self.network.hidden)
         return Model(self.name, fingerprint, channels, self.network.of_channels(d), scaling, scorer, self.prior, readout)

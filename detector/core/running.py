@@ -8,6 +8,10 @@ Cumulative at first, slowly forgetting later, in a constant number of operations
     variance  = (1 - rate) (variance + rate d^2)           scale: its root
     square   += rate (min(|s|, CLIP size)^2 - square)      size: its root; s: the residual, and each band of the scaled readings
 
+    middle   += step sgn(v - middle)                       of each term v of the score that training calibrated, in units of its width there:
+    high     += 10 step (.99 - [v < high])                 50 % and 99 % quantile; at first those of training, 0 and 1
+    step      = max(high - middle, WIDTH_MIN) / min(n + 1000, 20000)
+
 Judge first, learn after: a reading is scaled by what was learned from those before it. Nothing is learned from an open alert, nor
 while evidence for one is gathered.
 
@@ -18,7 +22,8 @@ stranger than anything. After m moves, values that differ from the one before,
 
 a run of one value is long beyond `divisors.longest_usual` of the longest, and the channel counts by `divisors.weight_of` m of n.
 
-source of the variance: Finch, "Incremental calculation of weighted mean and variance", 2009.
+source of the variance: Finch, "Incremental calculation of weighted mean and variance", 2009; of the quantiles: Robbins and Monro, "A stochastic
+approximation method", 1951.
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ from numpy.typing import NDArray
 
 from detector.core.divisors import longest_usual, weight_of
 from detector.core.scaling import SCALED_MAX, Scaling
-from detector.core.scoring import Usual
+from detector.core.scoring import CALIBRATED, Usual
 from detector.core.states import Column
 from detector.core.terms import BANDS
 from detector.core.threshold import ACCEPTED
@@ -54,6 +59,15 @@ LIMIT_MIN = 3.0
 """A channel's first move is as far as so many scales, however long it had kept its value."""
 MOVES_PRIOR = np.float32(0.1)
 """A size of one, in scaled units, weighs as much as so many moves."""
+TERMS_COLD = 80
+"""The first readings of a stream teach nothing about its terms: its scales are not known yet, and every score is high."""
+TERMS_PRIOR, TERMS_MAX = 1_000, 20_000
+"""So many readings count what training measured of the terms; and so many readings all that is known, at most."""
+HIGH_RATE, HIGH_QUANTILE = np.float32(10), np.float32(0.99)
+WIDTH_MIN = np.float32(0.3)
+"""Of a term, at least, parts of its width in training: no stream is so calm that a trifle would be strange."""
+AT_HIGH = np.float32(np.log(2.0))
+"""What a calibrated term is at its high quantile; at its middle it is 0."""
 PARTS = ("count", "moves", "location", "variance", "residual", "bands", "run_longest")
 
 
@@ -61,14 +75,21 @@ PARTS = ("count", "moves", "location", "variance", "residual", "bands", "run_lon
 class RunningScaling:
     """Location, scale, and what is usual for D channels, as columns of each stream's row.
 
-    channels  D
+    channels   D
+    own_terms  whether each stream has quantiles of its terms of its own; not in bundles of before version 8
     """
 
     channels: int
+    own_terms: bool = True
 
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream. Locations in 64 bits: at 1e9 a 32-bit mean could not move by less than 64."""
         shape = (self.channels,)
+        terms = {
+            "scale_terms_count": Column("i4"),
+            "scale_middle": Column("f4", (len(CALIBRATED),)),
+            "scale_high": Column("f4", (len(CALIBRATED),), 1.0),
+        }
         return {
             "scale_count": Column("i4", shape),
             "scale_moves": Column("i4", shape),
@@ -78,6 +99,7 @@ class RunningScaling:
             "scale_bands": Column("f4", (BANDS, *shape)),
             "scale_run": Column("i4", shape),
             "scale_run_longest": Column("f4", shape, np.inf),
+            **(terms if self.own_terms else {}),
         }
 
     def of(self, rows: NDArray[np.int32], states: Any) -> Scaling:
@@ -92,21 +114,28 @@ class RunningScaling:
         limit = np.minimum(np.minimum(np.sqrt(count), LIMIT_MIN + np.sqrt(moves)), SCALED_MAX).astype(np.float32)
         weight = weight_of(moves, count)
         usual = Usual(_size(bands, known[:, None], weight[:, None]), longest_usual(longest, moves), weight)
+        if self.own_terms:
+            middle = states["scale_middle"][rows]
+            usual = usual._replace(middle=middle, width=np.maximum(states["scale_high"][rows] - middle, WIDTH_MIN))
         return Scaling(location, scale, limit, _size(residual, known), usual)
 
-    def learn(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, event: NDArray[np.uint8], states: Any) -> None:
+    def learn(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, terms: F4, event: NDArray[np.uint8], states: Any) -> None:
         """Learn from readings that have been judged, but not from those of an alert.
 
         rows     i4[B] no stream twice
         value    f4[B, D] engineering units;  x, e  f4[B, D] the same and its residuals, scaled units; NaN teaches nothing
+        terms    f4[B, 6] of their scores
         event    u1[B] what each reading did to its stream's alert
         states   also the score's EWMAs and runs, which have seen these readings
         """
         others = (states[name] for name in ("is_open", "evidence", "bands", "same"))
         _learn(rows, value, x, e, event, *others, *(states[name] for name in STATE))
+        if self.own_terms:
+            _learn_terms(rows, terms, event, *(states[name] for name in ("is_open", "evidence", *TERMS_STATE)))
 
 
-STATE = tuple(RunningScaling(1).columns())
+STATE = tuple(RunningScaling(1, own_terms=False).columns())
+TERMS_STATE = ("scale_terms_count", "scale_middle", "scale_high")
 
 
 def _size(square: F4, known: F4, weight: F4 | float = 1.0) -> F4:
@@ -156,3 +185,20 @@ def _learn(  # type: ignore[no-untyped-def]
                 lower = means[r, j, k] if j < means.shape[1] else 0.0
                 bands[r, j, k] += rate * (_clipped_square(upper - lower, bands[r, j, k]) - bands[r, j, k])
                 upper = lower
+
+
+@njit(cache=True)
+def _learn_terms(rows, terms, event, is_open, evidence, count, middle, high):  # type: ignore[no-untyped-def]
+    for i in range(rows.shape[0]):
+        r = rows[i]
+        if event[i] == ACCEPTED:
+            count[r] = min(count[r], COUNT_ACCEPTED)
+        if event[i] != 0 or is_open[r] == 1 or evidence[r] > 0.0:
+            continue
+        count[r] = min(count[r] + 1, COUNT_MAX)
+        if count[r] <= TERMS_COLD:
+            continue
+        for j in range(middle.shape[1]):
+            step = max(high[r, j] - middle[r, j], WIDTH_MIN) / np.float32(min(count[r] + TERMS_PRIOR, TERMS_MAX))
+            middle[r, j] += step if terms[i, j] > 0 else -step
+            high[r, j] += HIGH_RATE * step * (HIGH_QUANTILE - np.float32(terms[i, j] < AT_HIGH))

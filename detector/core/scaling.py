@@ -82,6 +82,7 @@ class Scaling:
         value: NDArray[np.float32],
         x: NDArray[np.float32],
         e: NDArray[np.float32],
+        terms: NDArray[np.float32],
         event: NDArray[np.uint8],
         states: Any,
     ) -> None:

@@ -91,11 +91,15 @@ class Usual(NamedTuple):
     bands   f4[B, 4, D] size of the bands, over sqrt(w)
     run     f4[B, D]    longest run of one value, readings
     weight  f4[B, D]    of the channels, w
+    middle  f4[B, 4]    middle of each of CALIBRATED, from that of training, in units of its width there
+    width   f4[B, 4]    their widths, in the same units
     """
 
     bands: float | F4 = 1.0
     run: float | F4 = 1.0
     weight: float | F4 = 1.0
+    middle: float | F4 = 0.0
+    width: float | F4 = 1.0
 
 
 MEASURED_IN_TRAINING = Usual()
@@ -190,7 +194,8 @@ class BandScorer:
     def judged(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
         """As `score`, and its terms, f4[B, 6] in the order of TERMS."""
         score, terms = np.empty(len(rows), np.float32), self._measured(rows, value, x, e, states, usual)
-        calibrate(terms, self.middle, self.width, score)
+        own = (np.full((np.size(part) // len(CALIBRATED) or 1, len(CALIBRATED)), part, np.float32) for part in (usual.middle, usual.width))
+        calibrate(terms, self.middle, self.width, *own, score)
         return score, terms
 
     def lingering(self, rows: NDArray[np.int32], alone: F4, limit: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:

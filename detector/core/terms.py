@@ -159,13 +159,13 @@ def measure(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def calibrate(terms, middle, width, score):  # type: ignore[no-untyped-def]
-    """Terms as they were measured -> terms, in place, and the score that they make."""
+def calibrate(terms, middle, width, own_middle, own_width, score):  # type: ignore[no-untyped-def]
+    """Terms as they were measured -> terms, in place, and the score that they make. own_*: in units of what was measured in training."""
     for i in range(terms.shape[0]):
-        total = 0.0
+        total, own = 0.0, min(i, own_middle.shape[0] - 1)  # one for all, or one each
         for j in range(terms.shape[1]):
             if j < middle.shape[0]:
-                beyond = (terms[i, j] - middle[j]) / width[j]
+                beyond = ((terms[i, j] - middle[j]) / width[j] - own_middle[own, j]) / own_width[own, j]
                 terms[i, j] = np.log1p(beyond) if beyond > 0.0 else 0.0
             total += WEIGHTS[j] * np.float64(terms[i, j]) ** 2
         score[i] = np.sqrt(total)

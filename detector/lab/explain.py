@@ -45,8 +45,8 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
         expected = mean.numpy().reshape(x.shape)
         if readout:
             expected, of_horizons = readout.expected(row, expected, states)
-        model.scorer.score(row, now, x, units.residuals(x, expected), states, units.usual)
-        model.scaling.learn(row, now, x, x - expected, event, states)
+        terms = model.scorer.judged(row, now, x, units.residuals(x, expected), states, units.usual)[1]
+        model.scaling.learn(row, now, x, x - expected, terms, event, states)
         if readout:
             states["h"][0], states["last"][0] = h[:, 0].numpy(), last[0].numpy()
             readout.learn(row, x, of_horizons, event, states)

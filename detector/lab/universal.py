@@ -66,7 +66,7 @@ def walk(values: F4, memory: Predictor) -> Walked:
     values  f4[S, T]; S a multiple of STEP_ROWS_MULTIPLE
     """
     network, readout = memory.of_channels(1), RunningReadout(1, memory.hidden)
-    scaling, (series, readings) = RunningScaling(1), values.shape
+    scaling, (series, readings) = RunningScaling(1, own_terms=False), values.shape
     columns = scaling.columns() | readout.columns() | network.columns() | PLAIN.columns() | {"evidence": Column("f8")}
     states = arrays_of(columns, series)
     memories = {name: states[name] for name in network.columns()}
@@ -82,9 +82,9 @@ def walk(values: F4, memory: Predictor) -> Walked:
         walked.x[:, t], walked.e[:, t] = x[:, 0], e[:, 0]
         walked.bands[:, t] = np.asarray(units.usual.bands)[:, :, 0]
         walked.weight[:, t] = np.asarray(units.usual.weight)[:, 0]
-        PLAIN.score(rows, value, x, e, states, units.usual)
+        terms = PLAIN.judged(rows, value, x, e, states, units.usual)[1]
         walked.run[:, t] = (states["same"] / units.usual.run)[:, 0]
-        scaling.learn(rows, value, x, x - expected, event, states)
+        scaling.learn(rows, value, x, x - expected, terms, event, states)
         readout.learn(rows, x, said, event, states)
     return walked
 

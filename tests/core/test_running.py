@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.core.detect import Detector
-from detector.core.running import CLIP, COUNT_ACCEPTED, LIMIT_MIN, RunningScaling
+from detector.core.running import CLIP, COUNT_ACCEPTED, LIMIT_MIN, TERMS_COLD, WIDTH_MIN, RunningScaling
 from detector.core.scaling import SCALED_MAX, Scaling
+from detector.core.scoring import Usual
 from detector.core.states import Column, arrays_of
 from detector.core.threshold import Event
 from tests.core.builders import log_of, normal_values, run, settings_of, state_of, universal_model_of
@@ -39,12 +40,12 @@ class Stream:
         now = np.full((1, 1), value, np.float32)
         self.states["same"][:] = self.states["same"] + 1 if value == self._last else 0
         self._last = value
-        x = self.units.scaled(now)
-        self.scaling.learn(ROW, now, x, np.full((1, 1), e, np.float32), np.array([event], np.uint8), self.states)
+        x, terms = self.units.scaled(now), np.zeros((1, 6), np.float32)
+        self.scaling.learn(ROW, now, x, np.full((1, 1), e, np.float32), terms, np.array([event], np.uint8), self.states)
         return float(x[0, 0])
 
     def learned(self) -> list[bytes]:
-        return [self.states[name].tobytes() for name in self.scaling.columns()]
+        return [self.states[name].tobytes() for name in RunningScaling(1, own_terms=False).columns()]
 
 
 def test_it_finds_mean_and_deviation() -> None:
@@ -210,3 +211,50 @@ def test_a_channel_that_shares_its_network_is_judged_alone(channels: int) -> Non
             Detector(universal_model_of(1, inputs=1), settings_of()), log_of([("a", t, v) for t, v in enumerate(value[:, k : k + 1])], 1)
         )
         assert alone[0].expected[:20, 0].tobytes() == wide[0].expected[:20, k].tobytes()  # later, evidence may differ
+
+
+class Terms:
+    """Terms of one stream, in units of what training measured, as the score shows them."""
+
+    def __init__(self) -> None:
+        self.scaling = RunningScaling(1)
+        self.states: dict[str, Any] = arrays_of(self.scaling.columns() | OTHERS)
+
+    def see(self, v: F4) -> None:
+        usual, terms, one = self.usual, np.zeros((1, 6), np.float32), np.ones((1, 1), np.float32)
+        terms[0, :4] = np.log1p(np.maximum((v - np.asarray(usual.middle)[0]) / np.asarray(usual.width)[0], 0))
+        self.scaling.learn(ROW, one, one, one, terms, np.zeros(1, np.uint8), self.states)
+
+    @property
+    def usual(self) -> Usual:
+        return self.scaling.of(ROW, self.states).usual
+
+
+def test_each_term_is_counted_from_the_streams_own_quantiles() -> None:
+    """Where a term scatters twice as wide as in training, and around another value, its quantiles end there."""
+    stream, rng = Terms(), np.random.default_rng(0)
+    for v in (1.5 + 2 * rng.standard_normal((40_000, 4))).astype(np.float32):
+        stream.see(v)
+    assert stream.states["scale_middle"][0] == pytest.approx(np.full(4, 1.5), abs=0.15)
+    assert stream.states["scale_high"][0] == pytest.approx(np.full(4, 1.5 + 2 * 2.326), rel=0.1)
+    before = stream.states["scale_high"].tobytes()
+    stream.states["is_open"][0] = 1
+    stream.see(np.full(4, 9, np.float32))
+    assert stream.states["scale_high"].tobytes() == before
+
+
+def test_at_first_they_are_those_of_training() -> None:
+    stream, rng = Terms(), np.random.default_rng(0)
+    for v in rng.standard_normal((TERMS_COLD, 4)).astype(np.float32):
+        stream.see(v)
+    assert (np.asarray(stream.usual.middle) == 0).all()
+    assert (np.asarray(stream.usual.width) == 1).all()
+
+
+def test_a_calm_streams_terms_keep_a_width() -> None:
+    stream = Terms()
+    for _ in range(30_000):
+        stream.see(np.full(4, 0.2, np.float32))
+    assert stream.states["scale_middle"][0] == pytest.approx(np.full(4, 0.2), abs=0.01)
+    assert (np.asarray(stream.usual.width) >= WIDTH_MIN).all()
+    assert (np.asarray(stream.usual.width) < 0.7).all()  # from 1, and ever more slowly
