@@ -17,7 +17,7 @@ from detector.lab.simulate import by_machine
 from detector.lab.train import Options, Trained, train
 
 PLANTS, MACHINES, DAYS = 6, 12, 1
-OPTIONS = Options(hidden=128, is_quick=True, seed=1)
+OPTIONS = Options(hidden=64, is_quick=True, seed=1)
 
 
 def recorded() -> list[Recorded]:

@@ -30,11 +30,11 @@ from detector.core.scoring import BandScorer
 from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
 
-VERSION = 8
+VERSION = 9
 FADING_V6 = np.exp(-1 / 200)
 """What was left after one more reading of what lingered, in bundles of version 6."""
 ANY = "any"
-JUDGED_BY = ("version", "kind", "channels", "inputs", "hidden", "layers", "horizons", "prior")
+JUDGED_BY = ("version", "kind", "channels", "inputs", "hidden", "layers", "horizons", "lags", "prior")
 MANIFEST, TENSORS, PICTURE = "manifest.json", "tensors.safetensors", "training.png"
 
 
@@ -125,6 +125,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> Model | Universal:
         "hidden": network.hidden,
         "layers": network.layers,
         "horizons": list(network.horizons),
+        "lags": list(network.lags),
         "prior": asdict(model.prior),
         "training": dict(bundle.training),
     }
@@ -173,6 +174,7 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
             layers=manifest["layers"],
             kind=manifest["kind"],
             horizons=tuple(manifest.get("horizons", ONE_AHEAD)),  # before version 4 there was but one
+            lags=tuple(manifest.get("lags", ())),  # before version 9 there were none
         )
         weights = {key: torch.from_numpy(value.copy()) for key, value in part("weight.").items()}
         network.load_state_dict({"share": network.share} | weights)
@@ -195,11 +197,12 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
 def _scorer_of(stored: Mapping[str, NDArray[Any]], channels: int) -> BandScorer:
     """From what a bundle of any version stores.
 
-    What older ones lack, so that they judge as they did: in version 6 all channels counted alike and what lingered was not shared among them,
+    What older ones lack, so that they judge as they did: in version 8 errors counted once, in version 6 all channels counted alike and what lingered was not shared among them,
     in version 5 nothing lingered, version 4 knew no range, version 2 no level that follows, and version 1 did not measure the terms: as on
     simulated plants.
     """
     lacking = {
+        "term_weight": np.array([2, 1, 1, 1, 1, 2], np.float32),
         "weight": np.ones(channels, np.float32),
         "held_share": stored.get("lingers", np.zeros(1, np.float32)) * channels,
         "fading": np.array([FADING_V6], np.float32),

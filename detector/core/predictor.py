@@ -10,7 +10,17 @@ several horizons ahead at once, and a reading is expected as the mean of all tha
 that. Each horizon has a share in the mean, per channel: where the far ones know little they say little. What is said of later readings
 waits in the stream's state, summed (`ahead`). Measured in docs/evaluation.md.
 
+A prediction of a fleet's model reads more than the memory h and the last value x:
+
+    [h, x, h^2, x_{-1} - x, x_{-2} - x, x_{-4} - x, x_{-8} - x]
+
+Of a memory that nobody trained for it, the squares tell what a sum of its units cannot; and what the last readings did exactly, which a
+memory of many time constants has only blurred, a few of them tell at once. Half as many units then do as well as twice as many without.
+
 A network of one channel can be shared by any number of them, each with a memory of its own (`SharedPredictor`).
+
+source of the squares: Lu, Pathak, Hunt, Girvan, Brockett and Ott, "Reservoir observers", 2017; of the readings beside them: Gauthier, Bollt,
+Griffith and Barbosa, "Next generation reservoir computing", 2021.
 
 Values here are scaled (`core.scaling`). A missing value (NaN) never reaches the network: it is fed its own expectation.
 """
@@ -35,6 +45,8 @@ Kind = Literal["prediction", "reconstruction"]
 HORIZONS = (1, 5, 10)
 """Readings ahead that a fleet's prediction looks."""
 ONE_AHEAD = (1,)
+LAGS = (1, 2, 4, 8)
+"""Readings before the last one that a fleet's prediction sees. All from 1 to 8 are no better, and up to 16 or 32 it fits what does not last."""
 
 STEP_ROWS_MAX = 1_024
 """Rows advanced at once. Wider is slower: the gates no longer fit the cache."""
@@ -47,12 +59,14 @@ on an AMD EPYC for the place in memory and for 2 or 3 outputs. `tests/core/test_
 
 
 class State(NamedTuple):
-    """What is known of sequences after their past: h, c [L, B, H], last [B, D], ahead [B, A, D] with A = last horizon - 1."""
+    """What is known of sequences after their past: h, c [L, B, H], last [B, D], ahead [B, A, D] with A = last horizon - 1, and before the
+    last value, oldest first, past [B, P, D] with P = longest lag, NaN where the sequence had not begun."""
 
     h: Tensor
     c: Tensor
     last: Tensor
     ahead: Tensor
+    past: Tensor
 
 
 class Predictor(nn.Module):
@@ -62,6 +76,7 @@ class Predictor(nn.Module):
     training can only improve on it.
 
     horizons  readings ahead, from 1 on, increasing; a reconstruction has but the one
+    lags      readings before the last one that the head of a prediction sees, increasing; with any, it also sees the memory's squares
     share     [K, D] of each horizon in what is expected, sum 1 per channel; measured, not trained
     """
 
@@ -76,15 +91,17 @@ class Predictor(nn.Module):
         kind: Kind = "prediction",
         dropout: float = 0.0,
         horizons: tuple[int, ...] = ONE_AHEAD,
+        lags: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         assert horizons[0] == 1
-        assert kind == "prediction" or horizons == ONE_AHEAD
+        assert kind == "prediction" or (horizons == ONE_AHEAD and not lags)
         self.kind: Kind = kind
-        self.channels, self.hidden, self.layers, self.horizons = channels, hidden, layers, horizons
+        self.channels, self.hidden, self.layers, self.horizons, self.lags = channels, hidden, layers, horizons, lags
         self.lstm = nn.LSTM(channels, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden + (channels if kind == "prediction" else 0), channels * len(horizons))
+        read = hidden * (2 if lags else 1) + channels * (len(lags) + 1 if kind == "prediction" else 0)
+        self.head = nn.Linear(read, channels * len(horizons))
         self.register_buffer("share", torch.full((len(horizons), channels), 1 / len(horizons)))
         # The cells share the LSTM's weights; registered as modules they would be saved and trained twice.
         object.__setattr__(self, "_cells", cells_of(self.lstm))
@@ -92,7 +109,7 @@ class Predictor(nn.Module):
             with torch.no_grad():
                 self.head.weight.zero_()
                 self.head.bias.zero_()
-                self.head.weight[:, hidden:] = torch.eye(channels).repeat(len(horizons), 1)
+                self.head.weight[:, hidden : hidden + channels] = torch.eye(channels).repeat(len(horizons), 1)
 
     @property
     def network(self) -> Predictor:
@@ -114,15 +131,36 @@ class Predictor(nn.Module):
         """What is remembered per stream: arguments of `step`."""
         memory = Column("f4", (self.layers, self.hidden))
         ahead = Column("f4", (self.horizons[-1] - 1, self.channels))
-        return {"h": memory, "c": memory, "last": Column("f4", (self.channels,)), "ahead": ahead}
+        past = Column("f4", (max(self.lags, default=0), self.channels), np.nan)
+        return {"h": memory, "c": memory, "last": Column("f4", (self.channels,)), "ahead": ahead, "past": past}
 
-    def read(self, h: Tensor, last: Tensor) -> Tensor:
-        """The head: top hidden state [..., H] and last value [..., D] -> what is to come at each horizon [..., K, D]."""
-        seen = torch.cat((h, last), dim=-1) if self.kind == "prediction" else h
+    def seen(self, h: Tensor, last: Tensor, past: Tensor) -> Tensor:
+        """What the head reads: top hidden state [..., H], last value [..., D] and those before it [..., P, D], as `State` has them."""
+        if self.kind == "reconstruction":
+            return h
+        if not self.lags:
+            return torch.cat((h, last), dim=-1)
+        moved = [(past[..., -lag, :] - last).nan_to_num() for lag in self.lags]  # NaN: not begun, so nothing has moved
+        return torch.cat((h, last, h * h, *moved), dim=-1)
+
+    def read(self, h: Tensor, last: Tensor, past: Tensor) -> Tensor:
+        """The head: what it reads, as in `seen` -> what is to come at each horizon [..., K, D]."""
+        seen = self.seen(h, last, past)
         outputs = self.channels * len(self.horizons)
         padding = -outputs % HEAD_OUTPUTS_MULTIPLE
         weight, bias = F.pad(self.head.weight, (0, 0, 0, padding)), F.pad(self.head.bias, (0, padding))
         return F.linear(seen, weight, bias)[..., :outputs].reshape(*seen.shape[:-1], len(self.horizons), self.channels)
+
+    def pasts(self, past: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """What was before each of T values.
+
+        past     [B, P, D] before the first of them
+        values   [B, T, D]
+        returns  [B, T, P, D], and what is before the next one, [B, P, D]
+        """
+        length, whole = past.shape[1], torch.cat((past, values), dim=1)
+        of_each = [whole[:, start : start + values.shape[1]] for start in range(length)]
+        return torch.stack(of_each, dim=2) if of_each else values.unsqueeze(2)[:, :, :0], whole[:, whole.shape[1] - length :]
 
     def expected(self, said: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
         """What is said at each of T readings -> the mean of all that was said of each. What nobody has said yet counts as 0.
@@ -146,36 +184,38 @@ class Predictor(nn.Module):
         noise    [B, T, D] added to what the network is fed (never to what it must expect)
         returns  expected [B, T, D], and the state after x
         """
-        h, c, last, ahead = self.state(len(x), x.device) if state is None else state
+        h, c, last, ahead, past = self.state(len(x), x.device) if state is None else state
         fed = x if noise is None else x + noise
         above, (h_end, c_end) = self.lstm(fed, (h, c))
-        if self.kind == "reconstruction":
-            said = self.read(self.dropout(above), last)
-        else:
-            before = torch.cat((h[-1].unsqueeze(1), above[:, :-1]), dim=1)
-            previous = torch.cat((last.unsqueeze(1), fed[:, :-1]), dim=1)
-            said = self.read(self.dropout(before), previous)
-        expected, later = self.expected(said, ahead)
-        return expected, State(h_end, c_end, fed[:, -1], later)
+        previous = torch.cat((last.unsqueeze(1), fed[:, :-1]), dim=1)
+        pasts, past = self.pasts(past, previous)
+        before = torch.cat((h[-1].unsqueeze(1), above[:, :-1]), dim=1) if self.kind == "prediction" else above
+        expected, later = self.expected(self.read(self.dropout(before), previous, pasts), ahead)
+        return expected, State(h_end, c_end, fed[:, -1], later, past)
 
     def state(self, rows: int, device: torch.device | None = None) -> State:
-        """The state of new streams: zero."""
+        """The state of new streams."""
         h = torch.zeros(self.layers, rows, self.hidden, device=device)
-        last, ahead = (torch.zeros(rows, *self.columns()[name].shape, device=device) for name in ("last", "ahead"))
-        return State(h, torch.zeros_like(h), last, ahead)
+        last, ahead, past = (torch.zeros(rows, *self.columns()[name].shape, device=device) for name in ("last", "ahead", "past"))
+        return State(h, torch.zeros_like(h), last, ahead, torch.full_like(past, torch.nan))
 
     @torch.inference_mode()
-    def step(self, x: F4, h: F4, c: F4, last: F4, ahead: F4) -> F4:
+    def step(self, x: F4, h: F4, c: F4, last: F4, ahead: F4, past: F4) -> F4:
         """Judge and advance one step in place; no stream occurs twice in it.
 
         x        f4[B, D] scaled, NaN where missing; B a multiple of STEP_ROWS_MULTIPLE, or bits depend on neighbours
         h, c     f4[B, L, H], overwritten with the memory after x
         last     f4[B, D], overwritten with what the network was fed
         ahead    f4[B, A, D], overwritten with what is said of the readings after x
+        past     f4[B, P, D], overwritten with what the network was fed before
         returns  f4[B, D] expected
         """
         seen, memory_h, memory_c, fed = (torch.from_numpy(array) for array in (x, h, c, last))
-        said = self.read(memory_h[:, -1].clone(), fed.clone())  # before advancing: a look ahead is impossible by shape
+        before = fed.clone()
+        said = self.read(memory_h[:, -1].clone(), before, torch.from_numpy(past))  # before advancing: a look ahead is impossible by shape
+        if self.lags:
+            past[:, :-1] = past[:, 1:]
+            past[:, -1] = last
         # An expectation fed back for long may run away: within the same bounds as scaled readings the memory stays usable.
         below = torch.where(torch.isnan(seen), said[:, 0].clamp(-SCALED_MAX, SCALED_MAX), seen)
         fed.copy_(below)
@@ -183,7 +223,7 @@ class Predictor(nn.Module):
             below, cell_state = cell(below, (memory_h[:, layer].clone(), memory_c[:, layer].clone()))
             memory_h[:, layer], memory_c[:, layer] = below, cell_state
         if self.kind == "reconstruction":
-            said = self.read(below, fed.clone())
+            said = self.read(below, before, torch.from_numpy(past))
         told: F4 = (said * self.share).numpy()
         if self.horizons == ONE_AHEAD:
             return told[:, 0]
@@ -207,7 +247,7 @@ class SharedPredictor:
 
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream: arguments of `step`."""
-        of_each = {name: Column(column.dtype, (self.channels, *column.shape)) for name, column in self.network.columns().items()}
+        of_each = {name: Column(column.dtype, (self.channels, *column.shape), column.fill) for name, column in self.network.columns().items()}
         return of_each | {"last": Column("f4", (self.channels,))}
 
     def eval(self) -> SharedPredictor:
@@ -215,14 +255,16 @@ class SharedPredictor:
         self.network.eval()
         return self
 
-    def step(self, x: F4, h: F4, c: F4, last: F4, ahead: F4) -> F4:
-        """As `Predictor.step`; h and c are f4[B, D, L, H], ahead f4[B, D, A, 1]."""
+    def step(self, x: F4, h: F4, c: F4, last: F4, ahead: F4, past: F4) -> F4:
+        """As `Predictor.step`; h and c are f4[B, D, L, H], ahead f4[B, D, A, 1], past empty."""
         rows = x.size
         seen, fed = x.reshape(rows, 1), last.reshape(rows, 1)
-        memory = [array.reshape(rows, *array.shape[2:]) for array in (h, c, ahead)]
-        for array, of_channels in zip((last, h, c, ahead), (fed, *memory), strict=True):
+        memory = [array.reshape(rows, *array.shape[2:]) for array in (h, c, ahead, past)]
+        for array, of_channels in zip((last, h, c, ahead), (fed, *memory), strict=False):
             assert array.size == 0 or np.shares_memory(array, of_channels)  # overwritten in place
-        memory_h, memory_c, later = memory
+        memory_h, memory_c, *others = memory
         parts = [slice(start, start + STEP_ROWS_MAX) for start in range(0, rows, STEP_ROWS_MAX)]
-        expected = [self.network.step(seen[part], memory_h[part], memory_c[part], fed[part], later[part]) for part in parts]
+        expected = [
+            self.network.step(seen[part], memory_h[part], memory_c[part], fed[part], *(each[part] for each in others)) for part in parts
+        ]
         return np.concatenate(expected).reshape(x.shape)

@@ -28,19 +28,20 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
     if readout:
         columns |= readout.columns()
     states, row, event = arrays_of(columns), np.zeros(1, np.int32), np.zeros(1, np.uint8)
-    h, c, last, ahead = network.state(value.shape[1] // network.channels)
+    h, c, last, ahead, past = network.state(value.shape[1] // network.channels)
     told: list[tuple[F4, F4, F4]] = []
     layers = []
     for now in value[:, np.newaxis]:
         units = model.scaling.of(row, states)
         x = units.scaled(now)
         seen = torch.from_numpy(x).reshape(-1, network.channels)
-        said = network.read(h[-1], last)
+        said = network.read(h[-1], last, past)
         fed = torch.where(torch.isnan(seen), said[:, 0], seen)  # missing values are fed their own expectation
         step = gates_of(network.lstm, fed, h, c)
+        _, past = network.pasts(past, last.unsqueeze(1))
         h, c, last = torch.stack([layer.hidden for layer in step]), torch.stack([layer.cell for layer in step]), fed
         if network.kind == "reconstruction":
-            said = network.read(h[-1], last)
+            said = network.read(h[-1], last, past)
         mean, ahead = network.expected(said.unsqueeze(1), ahead)
         expected = mean.numpy().reshape(x.shape)
         if readout:

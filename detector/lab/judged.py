@@ -30,7 +30,7 @@ def residuals(predictor: Predictor, xs: Sequence[F4]) -> list[F4]:
 
 def one_ahead(predictor: Predictor) -> Predictor:
     """The same network, looking no further than the next reading: what baselines that do so can be compared with."""
-    near = Predictor(predictor.channels, predictor.hidden, predictor.layers, predictor.kind)
+    near = Predictor(predictor.channels, predictor.hidden, predictor.layers, predictor.kind, lags=predictor.lags)
     near.lstm.load_state_dict(predictor.lstm.state_dict())
     near.head.load_state_dict({name: value[: predictor.channels] for name, value in predictor.head.state_dict().items()})
     return near.eval()

@@ -3,7 +3,7 @@
 For any weights of the LSTM the best linear readout follows in closed form (`lab.reservoir`), so only the LSTM is trained, and the gradient
 goes through that solution. Half of the rows of a batch give the readout W; its errors on the other half are the loss, and vice versa:
 
-    loss = mean over channels and horizons of 1/2 log((|y - W' u|^2 + e) / (|y|^2 + e))      u = [h, x, 1]      y = x h steps later - x
+    loss = mean over channels and horizons of 1/2 log((|y - W' u|^2 + e) / (|y|^2 + e))      u = [what the head reads, 1]      y = x h steps later - x
 
 that is, the log of the error relative to persistence. Trained side by side, readout and memory chase each other: a good readout of an
 LSTM is so steep that any step of the weights spoils it. And of one step ahead alone a memory learns to forget: hence several horizons.
@@ -62,7 +62,8 @@ def learn(
             x = torch.from_numpy(window.x).to(device)
             fed = x + noise * torch.randn_like(x) if noise > 0 else x
             h, state = predictor.lstm(fed, _carried(state, torch.from_numpy(window.is_new).to(device)))
-            u, y = _rows(predictor.dropout(h), fed, x, window, horizons, rng)
+            pasts, _ = predictor.pasts(predictor.state(len(x), device).past, fed)  # of a window: its first rows know no more
+            u, y = _rows(predictor.seen(predictor.dropout(h), fed, pasts), x, window, horizons, rng)
             if len(u) < 2:
                 continue
             optimizer.zero_grad()
@@ -83,10 +84,10 @@ def _carried(state: tuple[Tensor, Tensor] | None, is_new: Tensor) -> tuple[Tenso
     return h, c
 
 
-def _rows(h: Tensor, fed: Tensor, x: Tensor, window: Window, horizons: Sequence[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """u f8[N, H + D + 1] and y f8[N, K D] of all readings of a window that count, lane by lane in random order."""
+def _rows(seen: Tensor, x: Tensor, window: Window, horizons: Sequence[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """u f8[N, F + 1] and y f8[N, K D] of all readings of a window that count, lane by lane in random order; seen [B, T, F]."""
     end = x.shape[1] - horizons[-1]
-    u = torch.cat((h, fed, torch.ones_like(h[..., :1])), dim=-1)[:, :end]
+    u = torch.cat((seen, torch.ones_like(seen[..., :1])), dim=-1)[:, :end]
     y = torch.cat([x[:, horizon : end + horizon] - x[:, :end] for horizon in horizons], dim=-1)
     counts = np.asarray(window.counts[:, horizons[-1] :].any(axis=2))
     counts[window.is_new, :BURN_IN] = False

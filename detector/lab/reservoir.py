@@ -1,6 +1,6 @@
 """A memory that needs no training: an LSTM of random weights, and a readout of it in closed form.
 
-    u = [h, x, 1]      h: memory after x, of an LSTM whose weights are drawn and stay as they are
+    u = what the head reads (`core.predictor`), and 1; of an LSTM whose weights are drawn and stay as they are
     y                  what is to be expected of u
     W = (G + r tr(G)/F I)^-1 C      G = sum of u u', C = sum of u y', F their width; r chosen per channel on readings that were held out
 
@@ -59,17 +59,20 @@ def remember_long(lstm: nn.LSTM) -> None:
             bias[:hidden] = -torch.log(constants)
 
 
-def memories(lstm: nn.LSTM, x: F4) -> Iterator[F4]:
-    """Play one sequence from an empty memory: [h, x] after each reading, f4[n, H + D], in chunks.
+def memories(predictor: Predictor, x: F4) -> Iterator[F4]:
+    """Play one sequence from an empty memory: what the head of a prediction reads after each reading, f4[n, F], in chunks.
 
     x  f4[T, D] scaled, without NaN
     """
-    state, device = None, next(lstm.parameters()).device
+    device = next(predictor.parameters()).device
+    h, c, _, _, past = predictor.state(1, device)
     for start in range(0, len(x), CHUNK_READINGS):
-        chunk = x[start : start + CHUNK_READINGS]
+        chunk = torch.from_numpy(x[start : start + CHUNK_READINGS]).unsqueeze(0).to(device)
         with torch.inference_mode():
-            h, state = lstm(torch.from_numpy(chunk).unsqueeze(0).to(device), state)
-        yield np.concatenate((h[0].cpu().numpy(), chunk), axis=1)
+            above, (h, c) = predictor.lstm(chunk, (h, c))
+            pasts, past = predictor.pasts(past, chunk)
+            seen = predictor.seen(above, chunk, pasts)
+        yield seen[0].cpu().numpy()
 
 
 class Moments:
@@ -144,17 +147,17 @@ def filling(sequence: F4) -> int:
 
 
 def moments_of_changes(predictor: Predictor, xs: Sequence[F4], horizons: Sequence[int], left_out: Callable[[F4], int] = burn_in) -> Moments:
-    """Of all D channels' changes at every horizon (increasing), K D of them, regressed on the memory and the last value.
+    """Of all D channels' changes at every horizon (increasing), K D of them, regressed on what the head reads.
 
     xs        as in `fit_head`
     left_out  how much of a sequence's start
     """
-    moments = Moments(predictor.hidden + predictor.channels, predictor.channels * len(horizons))
+    moments = Moments(predictor.head.in_features, predictor.channels * len(horizons))
     for sequence in xs:
         x = filled(sequence)
         end, start = len(x) - horizons[-1], left_out(x)
         at = 0
-        for rows in memories(predictor.lstm, x[: max(end, 0)]):
+        for rows in memories(predictor, x[: max(end, 0)]):
             now = np.arange(at, at + len(rows))[max(start - at, 0) :]
             moments.add(rows[now - at], np.concatenate([x[now + horizon] - x[now] for horizon in horizons], axis=1))
             at += len(rows)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detector.core.model import Model
-from detector.core.predictor import HORIZONS, ONE_AHEAD, Kind, Predictor, State
+from detector.core.predictor import HORIZONS, LAGS, ONE_AHEAD, Kind, Predictor, State
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
 from detector.core.threshold import Prior
@@ -115,8 +115,8 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     has_gpu = torch.cuda.is_available() and not options.is_quick
     device = ("cuda" if has_gpu else "cpu") if options.device == "auto" else options.device
     torch.manual_seed(options.seed)
-    horizons = HORIZONS if options.kind == "prediction" else ONE_AHEAD
-    predictor = Predictor(len(channels), options.hidden, options.layers, options.kind, options.dropout, horizons)
+    horizons, lags = (HORIZONS, LAGS) if options.kind == "prediction" else (ONE_AHEAD, ())
+    predictor = Predictor(len(channels), options.hidden, options.layers, options.kind, options.dropout, horizons, lags)
     fit = fit_quickly if options.is_quick else fit_memory if options.kind == "prediction" else fit_whole
     epochs = fit(predictor.to(device), xs["train"], xs["held_out"], options, on_epoch)
     predictor.to("cpu").eval()
@@ -251,6 +251,7 @@ def _carried(predictor: Predictor, state: State | None, is_new: Tensor) -> State
     """The state of the window before, without its gradient; empty where a lane begins another sequence."""
     if state is None:
         return predictor.state(len(is_new), is_new.device)
-    h, c, last, ahead = (part.detach() for part in state)
-    kept = (~is_new).float().unsqueeze(1)
-    return State(h * kept, c * kept, last * kept, ahead * kept.unsqueeze(1))
+    fresh = predictor.state(len(is_new), is_new.device)
+    new = is_new[:, None]
+    shapes = (new, new, new, new[..., None], new[..., None])
+    return State(*(torch.where(where, empty, part.detach()) for where, empty, part in zip(shapes, fresh, state, strict=True)))

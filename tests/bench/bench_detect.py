@@ -11,7 +11,7 @@ import torch
 from detector.adapters.bundle import load_bundle
 from detector.core.detect import Detector, Settings
 from detector.core.model import Model
-from detector.core.predictor import HORIZONS, Predictor
+from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.readings import Disposition, Partition, ReadingBatch
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
@@ -27,7 +27,9 @@ def model_of(channels: int, hidden: int) -> Model:
     scorer = BandScorer.fit([x], [x], [x], [0])
     names = tuple(f"channel{k}" for k in range(channels))
     # A prior so high that no alert opens: a benchmark of white noise is none of alerts.
-    return Model("bench", "0" * 64, names, Predictor(channels, hidden, horizons=HORIZONS), Scaling.fit(x), scorer, Prior(5.0, 1.0))
+    return Model(
+        "bench", "0" * 64, names, Predictor(channels, hidden, horizons=HORIZONS, lags=LAGS), Scaling.fit(x), scorer, Prior(5.0, 1.0)
+    )
 
 
 def measure(channels: int, hidden: int, streams: int, readings: int = BATCH, model: Model | None = None) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detector.core.alerting import Alert
 from detector.core.detect import Detector, Settings
 from detector.core.model import Model, Universal
-from detector.core.predictor import HORIZONS, ONE_AHEAD, Kind, Predictor
+from detector.core.predictor import HORIZONS, LAGS, ONE_AHEAD, Kind, Predictor
 from detector.core.readings import Partition, ReadingBatch
 from detector.core.scaling import Scaling
 from detector.core.scoring import BandScorer
@@ -40,7 +40,8 @@ def normal_values(readings: int, channels: int, seed: int = 0) -> NDArray[np.flo
 def predictor_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = "prediction", seed: int = 0) -> Predictor:
     """Random weights, the head's included: what it expects depends on all of its memory."""
     torch.manual_seed(seed)
-    predictor = Predictor(channels, hidden, layers, kind, horizons=HORIZONS if kind == "prediction" else ONE_AHEAD)
+    horizons, lags = (HORIZONS, LAGS) if kind == "prediction" else (ONE_AHEAD, ())
+    predictor = Predictor(channels, hidden, layers, kind, horizons=horizons, lags=lags)
     with torch.no_grad():
         for weight in predictor.head.parameters():
             weight.add_(0.1 * torch.randn_like(weight))

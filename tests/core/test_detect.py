@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.core.detect import Detector
-from detector.core.predictor import HORIZONS, Predictor
+from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.readings import Disposition, Partition
 from detector.core.scaling import Scaling
 from detector.core.states import arrays_of
@@ -266,17 +266,17 @@ class Neighbourly(Predictor):
 
     spoiled = "expected"
 
-    def step(self, x: Any, h: Any, c: Any, last: Any, ahead: Any) -> Any:
-        expected = super().step(x, h, c, last, ahead)
-        touched = {"expected": expected, "h": h, "c": c, "last": last, "ahead": ahead}[self.spoiled]
+    def step(self, x: Any, h: Any, c: Any, last: Any, ahead: Any, past: Any) -> Any:
+        expected = super().step(x, h, c, last, ahead, past)
+        touched = {"expected": expected, "h": h, "c": c, "last": last, "ahead": ahead, "past": past[:, -1]}[self.spoiled]
         if len(x) > 512:
             touched[...] = np.nextafter(touched, np.float32(np.inf))
         return expected
 
 
-@pytest.mark.parametrize("spoiled", ["expected", "h", "c", "last", "ahead"])
+@pytest.mark.parametrize("spoiled", ["expected", "h", "c", "last", "ahead", "past"])
 def test_the_self_test_fails_where_a_row_depends_on_its_neighbours(spoiled: str) -> None:
-    predictor = Neighbourly(2, 32, horizons=HORIZONS)
+    predictor = Neighbourly(2, 32, horizons=HORIZONS, lags=LAGS)
     predictor.load_state_dict(predictor_of(2, 32).state_dict())
     predictor.spoiled = spoiled
     assert not Detector(replace(MODEL, predictor=predictor)).self_test()

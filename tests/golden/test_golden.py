@@ -28,6 +28,7 @@ FINGERPRINT_V3 = "4395b414ddd21185a170e65590cca416"
 FINGERPRINT_V4 = "a0853badec14f5c05cbaafb3715548b0"
 FINGERPRINT_V5 = "3722bbe3c7031596cd2347457c2052c1"
 FINGERPRINT_V6 = "505e1bcd407c4eecc3e19aa54f5c9296"
+FINGERPRINT_V8 = "89eca824c6c8fa884280e2dd256f5aef"
 GOLDEN = sorted(FOLDER.glob("snapshot_v*.json"))
 
 
@@ -131,6 +132,12 @@ def test_a_bundle_of_version_6_judges_as_it_did() -> None:
     """Its channels counted alike, and what lingered was less, for less long."""
     verdicts = verdicts_of(6, FINGERPRINT_V6)
     assert verdicts.score[[60, 120, 150, 160, 190]] == pytest.approx([3.56791, 3.41961, 6.11607, 4.36498, 4.1757], rel=1e-4)
+
+
+def test_a_bundle_of_version_8_judges_as_it_did() -> None:
+    """Its head saw the memory and the last value alone, and errors counted once."""
+    verdicts = verdicts_of(8, FINGERPRINT_V8)
+    assert verdicts.score[[60, 120, 150, 160, 190]] == pytest.approx([3.7464, 3.71573, 8.53593, 7.83318, 7.45903], rel=1e-4)
 
 
 def test_a_universal_bundle_of_version_7_judges_as_it_did() -> None:

@@ -29,8 +29,8 @@ class Recalled(Predictor):
 
     _made: dict[bytes, bytes]
 
-    def step(self, x: F4, h: F4, c: F4, last: F4, ahead: F4) -> F4:
-        memory = h, c, last, ahead
+    def step(self, x: F4, h: F4, c: F4, last: F4, ahead: F4, past: F4) -> F4:
+        memory = h, c, last, ahead, past
         keys = _side_by_side(x, *memory)
         if not all(key in self._made for key in keys):
             expected = super().step(x, *memory)

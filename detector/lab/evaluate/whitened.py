@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.core.predictor import HORIZONS, Predictor
+from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.scaling import Scaling
-from detector.core.scoring import TERMS, BandScorer
+from detector.core.scoring import TERMS, WEIGHTS, BandScorer
 from detector.core.states import arrays_of
-from detector.core.terms import WEIGHTS, band_signals
+from detector.core.terms import band_signals
 from detector.core.threshold import Event, Prior
 from detector.lab.evaluate.alarms import WATCHED_BUDGET, events_of
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
@@ -32,7 +32,7 @@ from detector.lab.train import Options, fit_memory, fit_quickly
 NO_LEVEL = np.float32(0.0)
 BLOCK_READINGS = 1_024
 TURNS = (Event.OPENED, Event.QUIET, Event.ACCEPTED)
-HIDDEN = 128
+HIDDEN = 64
 EPOCHS_MAX, NOISE, LANE_READINGS_MIN = 15, 0.1, 300
 
 
@@ -44,7 +44,7 @@ def fused(
     terms    of the score, those that count
     lingers  whether a reading's score tells of those before
     """
-    weight = np.where(np.isin(TERMS, terms), WEIGHTS, 0.0)
+    weight = np.where(np.isin(TERMS, terms), WEIGHTS, 0.0).astype(np.float64)
 
     def fit(train: F4, seed: int) -> Judge:
         twin = Twin.fit(train, fit_expect, seed)
@@ -133,7 +133,7 @@ def trained_memory(fit: F4, choose: F4, seed: int) -> Forecast:
 def _by_network(fit_network: Callable[..., object], fit: list[F4], choose: list[F4], seed: int) -> Forecast:
     """What a fleet's model expects, as the service does."""
     torch.manual_seed(seed)
-    predictor = Predictor(fit[0].shape[1], HIDDEN, horizons=HORIZONS)
+    predictor = Predictor(fit[0].shape[1], HIDDEN, horizons=HORIZONS, lags=LAGS)
     options = Options(hidden=HIDDEN, epochs_max=EPOCHS_MAX, minutes_max=float("inf"), noise=NOISE, seed=seed)
     fit_network(predictor, fit, choose, options, lambda epoch: None)
     return lambda x: x - residuals(predictor.eval(), [x])[0]
