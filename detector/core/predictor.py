@@ -247,7 +247,9 @@ class SharedPredictor:
 
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream: arguments of `step`."""
-        of_each = {name: Column(column.dtype, (self.channels, *column.shape), column.fill) for name, column in self.network.columns().items()}
+        of_each = {
+            name: Column(column.dtype, (self.channels, *column.shape), column.fill) for name, column in self.network.columns().items()
+        }
         return of_each | {"last": Column("f4", (self.channels,))}
 
     def eval(self) -> SharedPredictor:
