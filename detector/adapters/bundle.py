@@ -197,12 +197,11 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
 def _scorer_of(stored: Mapping[str, NDArray[Any]], channels: int) -> BandScorer:
     """From what a bundle of any version stores.
 
-    What older ones lack, so that they judge as they did: in version 8 errors counted once, in version 6 all channels counted alike and what lingered was not shared among them,
+    What older ones lack, so that they judge as they did: in version 6 all channels counted alike and what lingered was not shared among them,
     in version 5 nothing lingered, version 4 knew no range, version 2 no level that follows, and version 1 did not measure the terms: as on
     simulated plants.
     """
     lacking = {
-        "term_weight": np.array([2, 1, 1, 1, 1, 2], np.float32),
         "weight": np.ones(channels, np.float32),
         "held_share": stored.get("lingers", np.zeros(1, np.float32)) * channels,
         "fading": np.array([FADING_V6], np.float32),

@@ -26,7 +26,7 @@ sixth how far a value lies outside of all that training and its stream have show
     extremes = largest log1p(beyond / margin) over channels; beyond: distance from the range, as a share of it
     margin = .007 sqrt(told) (1 + 500 / n)     n: readings that the range is of, in training and of the stream
 
-    alone = sqrt(2 bands^2 + 2 errors^2 + joint^2 + slow^2 + runs^2 + 2 extremes^2)   a soft maximum: what one term says is not lost in
+    alone = sqrt(2 bands^2 + errors^2 + joint^2 + slow^2 + runs^2 + 2 extremes^2)     a soft maximum: what one term says is not lost in
                                                                                       the others' scatter
     score = sqrt(alone^2 + .5 held^2 / told)     held: largest `alone` of the readings before, which fades by a four-hundredth per reading
 
@@ -68,8 +68,6 @@ F4 = NDArray[np.float32]
 TERMS = ("bands", "errors", "joint", "slow", "runs", "extremes")
 CALIBRATED = TERMS[:4]
 """Terms that are counted from their middle; the others are 0 on normal readings."""
-WEIGHTS = np.array([2, 2, 1, 1, 1, 2], np.float32)
-"""Of the squares of TERMS. Measured in docs/evaluation.md."""
 
 SETTLED_READINGS = 50
 """Of each stream, from here on all readings calibrate the terms, those that weights saw as well: a 99 % quantile needs many."""
@@ -131,7 +129,6 @@ STATE = tuple(_columns(1))
 class BandScorer:
     """The score and what it was fitted with.
 
-    term_weight  f4[6]        of the square of each of TERMS
     weight       f4[D]        of each channel, w; 1 where every stream has its own
     level_rate   f4[1]        at which the level follows; 0 where the scaling follows it, and in bundles of before version 3
     band_scale   f4[4, D]     99 % quantile of each band's absolute values, over sqrt(w)
@@ -151,7 +148,6 @@ class BandScorer:
     fading       f4[1]        what is left of it after one more reading
     """
 
-    term_weight: F4
     weight: F4
     level_rate: F4
     band_scale: F4
@@ -199,7 +195,7 @@ class BandScorer:
         """As `score`, and its terms, f4[B, 6] in the order of TERMS."""
         score, terms = np.empty(len(rows), np.float32), self._measured(rows, value, x, e, states, usual)
         own = (np.full((np.size(part) // len(CALIBRATED) or 1, len(CALIBRATED)), part, np.float32) for part in (usual.middle, usual.width))
-        calibrate(terms, self.term_weight, self.middle, self.width, *own, score)
+        calibrate(terms, self.middle, self.width, *own, score)
         return score, terms
 
     def lingering(self, rows: NDArray[np.int32], alone: F4, limit: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
@@ -288,7 +284,6 @@ class BandScorer:
         band_white, error_white = whitening_of(bands, SHRINK_BANDS), whitening_of(fast, SHRINK_ERRORS)
         low, high, count = range_of(values if usual is None else [np.empty((0, d), np.float32)])
         scorer = BandScorer(
-            term_weight=WEIGHTS,
             weight=weight,
             level_rate=level_rate,
             band_scale=band_scale.reshape(BANDS, d),

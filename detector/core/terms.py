@@ -10,6 +10,8 @@ from numba import njit
 
 RATES = np.array([0.3, 0.1, 0.03], np.float32)
 BANDS = len(RATES) + 1
+WEIGHTS = np.array([2.0, 1.0, 1.0, 1.0, 1.0, 2.0])
+"""Of the squares of bands, errors, joint, slow, runs and extremes. Three terms see the residuals; bands and extremes see the readings' levels."""
 MARGIN, MARGIN_READINGS = 0.007, 500.0
 """Unit of what is beyond a channel's range, as a share of it, of one channel and many readings; twice that after so many readings."""
 READINGS_MAX = 1_000_000
@@ -157,7 +159,7 @@ def measure(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def calibrate(terms, weights, middle, width, own_middle, own_width, score):  # type: ignore[no-untyped-def]
+def calibrate(terms, middle, width, own_middle, own_width, score):  # type: ignore[no-untyped-def]
     """Terms as they were measured -> terms, in place, and the score that they make. own_*: in units of what was measured in training."""
     for i in range(terms.shape[0]):
         total, own = 0.0, min(i, own_middle.shape[0] - 1)  # one for all, or one each
@@ -165,7 +167,7 @@ def calibrate(terms, weights, middle, width, own_middle, own_width, score):  # t
             if j < middle.shape[0]:
                 beyond = ((terms[i, j] - middle[j]) / width[j] - own_middle[own, j]) / own_width[own, j]
                 terms[i, j] = np.log1p(beyond) if beyond > 0.0 else 0.0
-            total += np.float64(weights[j]) * np.float64(terms[i, j]) ** 2
+            total += WEIGHTS[j] * np.float64(terms[i, j]) ** 2
         score[i] = np.sqrt(total)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from detector.core.predictor import Predictor
 from detector.core.readout import RunningReadout
 from detector.core.running import RunningScaling
-from detector.core.scoring import WEIGHTS, BandScorer, Usual
+from detector.core.scoring import BandScorer, Usual
 from detector.core.states import Column, arrays_of
 from detector.core.terms import BANDS
 from detector.core.threshold import Prior
@@ -26,7 +26,7 @@ READINGS = 4_096
 ONE = np.ones(1, np.float32)
 FOUR = np.ones(4, np.float32)
 PLAIN = BandScorer(
-    WEIGHTS, ONE, 0 * ONE, np.ones((BANDS, 1), np.float32), np.eye(BANDS, dtype=np.float32), ONE, ONE, ONE, ONE[None], ONE, ONE, ONE,
+    ONE, 0 * ONE, np.ones((BANDS, 1), np.float32), np.eye(BANDS, dtype=np.float32), ONE, ONE, ONE, ONE[None], ONE, ONE, ONE,
     np.inf * ONE, -np.inf * ONE, 0 * ONE, FOUR, FOUR, 0 * ONE, ONE,
 )  # fmt: skip
 """A score with nothing measured: it moves the memories of a score before there is one."""

@@ -85,7 +85,7 @@ def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64
             slow_mean += 0.03 * (sizes[here].sum() / scorer.weight[here].sum() - slow_mean)
         measured = np.array((whole, top_mean, joint_mean, slow_mean))
         terms = np.log1p(np.maximum((measured - scorer.middle) / scorer.width, 0))
-        out[t] = np.sqrt(2 * (terms[:2] ** 2).sum() + (terms[2:] ** 2).sum() + (np.log1p(run) if run > 1 else 0) ** 2 + 2 * extreme**2)
+        out[t] = np.sqrt(2 * terms[0] ** 2 + (terms[1:] ** 2).sum() + (np.log1p(run) if run > 1 else 0) ** 2 + 2 * extreme**2)
     return out
 
 

@@ -135,7 +135,7 @@ def test_a_bundle_of_version_6_judges_as_it_did() -> None:
 
 
 def test_a_bundle_of_version_8_judges_as_it_did() -> None:
-    """Its head saw the memory and the last value alone, and errors counted once."""
+    """Its head saw the memory and the last value alone."""
     verdicts = verdicts_of(8, FINGERPRINT_V8)
     assert verdicts.score[[60, 120, 150, 160, 190]] == pytest.approx([3.7464, 3.71573, 8.53593, 7.83318, 7.45903], rel=1e-4)
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.scaling import Scaling
-from detector.core.scoring import TERMS, WEIGHTS, BandScorer
+from detector.core.scoring import TERMS, BandScorer
 from detector.core.states import arrays_of
-from detector.core.terms import band_signals
+from detector.core.terms import WEIGHTS, band_signals
 from detector.core.threshold import Event, Prior
 from detector.lab.evaluate.alarms import WATCHED_BUDGET, events_of
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
@@ -44,7 +44,7 @@ def fused(
     terms    of the score, those that count
     lingers  whether a reading's score tells of those before
     """
-    weight = np.where(np.isin(TERMS, terms), WEIGHTS, 0.0).astype(np.float64)
+    weight = np.where(np.isin(TERMS, terms), WEIGHTS, 0.0)
 
     def fit(train: F4, seed: int) -> Judge:
         twin = Twin.fit(train, fit_expect, seed)

@@ -6,7 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from detector.core.scaling import Scaling
-from detector.core.scoring import TERMS, WEIGHTS, BandScorer
+from detector.core.scoring import TERMS, BandScorer
+from detector.core.terms import WEIGHTS
 from detector.lab.evaluate.method import Method
 from detector.lab.evaluate.whitened import WHITENED, Twin, fused, linear, random_memory, the_mean
 
