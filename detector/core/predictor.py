@@ -15,7 +15,7 @@ A prediction of a fleet's model reads more than the memory h and the last value 
     [h, x, h^2, x_{-1} - x, x_{-2} - x, x_{-4} - x, x_{-8} - x]
 
 Of a memory that nobody trained for it, the squares tell what a sum of its units cannot; and what the last readings did exactly, which a
-memory of many time constants has only blurred, a few of them tell at once. Half as many units then do as well as twice as many without.
+memory of many time constants has only blurred, a few of them tell at once. Half as many units then do as well.
 
 A network of one channel can be shared by any number of them, each with a memory of its own (`SharedPredictor`).
 
