@@ -52,7 +52,9 @@ def _side_by_side(*arrays: F4) -> list[bytes]:
 
 def _recalled(model: Model) -> Model:
     predictor = model.predictor.network
-    recalled = Recalled(predictor.channels, predictor.hidden, predictor.layers, predictor.kind, horizons=predictor.horizons)
+    recalled = Recalled(
+        predictor.channels, predictor.hidden, predictor.layers, predictor.kind, horizons=predictor.horizons, lags=predictor.lags
+    )
     recalled.load_state_dict(predictor.state_dict())
     object.__setattr__(recalled, "_made", {})
     return replace(model, predictor=recalled)
