@@ -262,7 +262,7 @@ class SharedPredictor:
         rows = x.size
         seen, fed = x.reshape(rows, 1), last.reshape(rows, 1)
         memory = [array.reshape(rows, *array.shape[2:]) for array in (h, c, ahead, past)]
-        for array, of_channels in zip((last, h, c, ahead), (fed, *memory), strict=False):
+        for array, of_channels in zip((last, h, c, ahead, past), (fed, *memory), strict=True):
             assert array.size == 0 or np.shares_memory(array, of_channels)  # overwritten in place
         memory_h, memory_c, *others = memory
         parts = [slice(start, start + STEP_ROWS_MAX) for start in range(0, rows, STEP_ROWS_MAX)]

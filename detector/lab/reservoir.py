@@ -1,7 +1,7 @@
 """A memory that needs no training: an LSTM of random weights, and a readout of it in closed form.
 
-    u = what the head reads (`core.predictor`), and 1; of an LSTM whose weights are drawn and stay as they are
-    y                  what is to be expected of u
+    u       what the head reads (`core.predictor`), and 1; of an LSTM whose weights are drawn and stay as they are
+    y       what is to be expected of u
     W = (G + r tr(G)/F I)^-1 C      G = sum of u u', C = sum of u y', F their width; r chosen per channel on readings that were held out
 
 Orthogonal recurrent blocks keep a disturbance from growing or dying out within a few readings, and forget gates whose time constants are

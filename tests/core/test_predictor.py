@@ -53,6 +53,23 @@ def test_step_by_step_is_the_whole_sequence(kind: Kind, layers: int) -> None:
     assert_close(torch.from_numpy(past), past_end)
 
 
+def test_the_head_reads_the_memory_its_squares_and_what_was_a_few_readings_back() -> None:
+    """Against the definition, the past carried from one part of a sequence to the next; before its start nothing has moved."""
+    predictor = Predictor(2, 4, lags=(1, 3))
+    rng = np.random.default_rng(0)
+    h, x = (torch.from_numpy(rng.standard_normal((1, 9, width), np.float32)) for width in (4, 2))
+    past, parts = predictor.state(1).past, []
+    for part in (slice(0, 2), slice(2, 9)):
+        pasts, past = predictor.pasts(past, x[:, part])
+        parts.append(predictor.seen(h[:, part], x[:, part], pasts))
+    seen = torch.cat(parts, dim=1)[0]
+    assert seen.shape == (9, predictor.head.in_features)
+    for t in range(9):
+        back = [x[0, t - lag] - x[0, t] if t >= lag else torch.zeros(2) for lag in (1, 3)]
+        assert torch.equal(seen[t], torch.cat((h[0, t], x[0, t], h[0, t] ** 2, *back)))
+    assert torch.equal(past, x[:, -3:])
+
+
 @pytest.mark.parametrize("horizons", [(1,), (1, 2), (1, 5, 10)])
 def test_a_reading_is_expected_as_the_mean_of_what_was_said_of_it(horizons: tuple[int, ...]) -> None:
     """Against the definition: at each horizon what the head said so many readings before, 0 before anything was said."""
