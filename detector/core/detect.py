@@ -23,10 +23,8 @@ from detector.core.alerting import Alert, Alerting, Judged
 from detector.core.model import Model
 from detector.core.predictor import STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
-from detector.core.scoring import TERMS
 from detector.core.states import StreamStates
 from detector.core.steps import plan_steps
-from detector.core.threshold import ACCEPTED
 from detector.core.verdicts import Forgotten, Verdicts
 
 SELF_TEST_TRIALS = 8
@@ -168,9 +166,7 @@ class Detector:
         if states["is_open"][row]:
             threshold.accept(row, states)
             alerts.append(self._alerting.ended(batch, 0, row, event_time_us, "accepted"))
-            of_row, event = np.array([row], np.int32), np.array([ACCEPTED], np.uint8)
-            no_terms = np.empty((1, len(TERMS)), np.float32)  # an accepted reading teaches nothing itself
-            self.model.scaling.learn(of_row, batch.value, batch.value, batch.value, no_terms, event, states)
+            self.model.scaling.accept(row, states)
             if self.model.readout:
                 self.model.readout.accept(row, states)
         return replace(none, alerts=tuple(alerts), changed=np.array([row] if alerts else [], np.int64))

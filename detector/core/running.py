@@ -59,9 +59,9 @@ LIMIT_MIN = 3.0
 """A channel's first move is as far as so many scales, however long it had kept its value."""
 MOVES_PRIOR = np.float32(0.1)
 """A size of one, in scaled units, weighs as much as so many moves."""
-TERMS_COLD = 80
-"""The first readings of a stream teach nothing about its terms: its scales are not known yet, and every score is high."""
-TERMS_PRIOR, TERMS_MAX = 1_000, 20_000
+COLD_READINGS = 80
+"""The first readings of a stream teach nothing about its terms, nor its alarm: its scales are not known yet, and every score is high."""
+TERMS_PRIOR, TERMS_MAX = 1_000, round(1 / RATE_MIN)
 """So many readings count what training measured of the terms; and so many readings all that is known, at most."""
 HIGH_RATE, HIGH_QUANTILE = np.float32(10), np.float32(0.99)
 WIDTH_MIN = np.float32(0.3)
@@ -133,6 +133,12 @@ class RunningScaling:
         if self.own_terms:
             _learn_terms(rows, terms, event, *(states[name] for name in ("is_open", "evidence", *TERMS_STATE)))
 
+    def accept(self, row: int, states: Any) -> None:
+        """A person accepted this stream's alert."""
+        _fade(row, states["scale_count"], states["scale_moves"])
+        if self.own_terms:
+            _fade_terms(row, states["scale_terms_count"])
+
 
 STATE = tuple(RunningScaling(1, own_terms=False).columns())
 TERMS_STATE = ("scale_terms_count", "scale_middle", "scale_high")
@@ -152,16 +158,27 @@ def _clipped_square(signal, square):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _fade(r, count, moves):  # type: ignore[no-untyped-def]
+    """What was learned before weighs as much as COUNT_ACCEPTED readings: the new normal is learned soon."""
+    for k in range(count.shape[1]):
+        kept = min(count[r, k], COUNT_ACCEPTED)
+        moves[r, k] = np.ceil(moves[r, k] * (kept / max(count[r, k], 1)))  # as often as before
+        count[r, k] = kept
+
+
+@njit(cache=True)
+def _fade_terms(r, count):  # type: ignore[no-untyped-def]
+    count[r] = min(count[r], COUNT_ACCEPTED)
+
+
+@njit(cache=True)
 def _learn(  # type: ignore[no-untyped-def]
     rows, value, x, e, event, is_open, evidence, means, same, count, moves, location, variance, residual, bands, run, longest
 ):
     for i in range(rows.shape[0]):
         r = rows[i]
         if event[i] == ACCEPTED:
-            for k in range(value.shape[1]):
-                kept = min(count[r, k], COUNT_ACCEPTED)
-                moves[r, k] = np.ceil(moves[r, k] * (kept / max(count[r, k], 1)))  # as often as before
-                count[r, k] = kept
+            _fade(r, count, moves)
         if event[i] != 0 or is_open[r] == 1 or evidence[r] > 0.0:
             continue
         for k in range(value.shape[1]):
@@ -192,11 +209,11 @@ def _learn_terms(rows, terms, event, is_open, evidence, count, middle, high):  #
     for i in range(rows.shape[0]):
         r = rows[i]
         if event[i] == ACCEPTED:
-            count[r] = min(count[r], COUNT_ACCEPTED)
+            _fade_terms(r, count)
         if event[i] != 0 or is_open[r] == 1 or evidence[r] > 0.0:
             continue
         count[r] = min(count[r] + 1, COUNT_MAX)
-        if count[r] <= TERMS_COLD:
+        if count[r] <= COLD_READINGS:
             continue
         for j in range(middle.shape[1]):
             step = max(high[r, j] - middle[r, j], WIDTH_MIN) / np.float32(min(count[r] + TERMS_PRIOR, TERMS_MAX))

@@ -87,3 +87,6 @@ class Scaling:
         states: Any,
     ) -> None:
         """Nothing: what was measured in training stays."""
+
+    def accept(self, row: int, states: Any) -> None:
+        """Nothing, likewise."""

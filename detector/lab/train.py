@@ -253,5 +253,5 @@ def _carried(predictor: Predictor, state: State | None, is_new: Tensor) -> State
         return predictor.state(len(is_new), is_new.device)
     fresh = predictor.state(len(is_new), is_new.device)
     new = is_new[:, None]
-    shapes = (new, new, new, new[..., None], new[..., None])
-    return State(*(torch.where(where, empty, part.detach()) for where, empty, part in zip(shapes, fresh, state, strict=True)))
+    begins = State(h=new, c=new, last=new, ahead=new[..., None], past=new[..., None])
+    return State(*(torch.where(begun, empty, part.detach()) for begun, empty, part in zip(begins, fresh, state, strict=True)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detector.core.predictor import Predictor
 from detector.core.readout import RunningReadout
-from detector.core.running import RunningScaling
+from detector.core.running import COLD_READINGS, RunningScaling
 from detector.core.scoring import BandScorer, Usual
 from detector.core.states import Column, arrays_of
 from detector.core.terms import BANDS
@@ -35,8 +35,6 @@ SETTLED = 200
 CALIBRATION_SEEDS, CALIBRATION_SERIES = (7, 8), 256
 RUN_QUANTILE, GONE_QUANTILE = 0.9999, 0.999
 """Of runs of one value, in units of the stream's own longest; and of missing values, whose longest run no stream measures for itself."""
-COLD_READINGS = 80
-"""The first readings of a stream teach its alarm nothing: its scales are not known yet, and every score is high."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.core.detect import Detector
-from detector.core.running import CLIP, COUNT_ACCEPTED, LIMIT_MIN, TERMS_COLD, WIDTH_MIN, RunningScaling
+from detector.core.running import CLIP, COLD_READINGS, COUNT_ACCEPTED, LIMIT_MIN, WIDTH_MIN, RunningScaling
 from detector.core.scaling import SCALED_MAX, Scaling
 from detector.core.scoring import Usual
 from detector.core.states import Column, arrays_of
@@ -245,7 +245,7 @@ def test_each_term_is_counted_from_the_streams_own_quantiles() -> None:
 
 def test_at_first_they_are_those_of_training() -> None:
     stream, rng = Terms(), np.random.default_rng(0)
-    for v in rng.standard_normal((TERMS_COLD, 4)).astype(np.float32):
+    for v in rng.standard_normal((COLD_READINGS, 4)).astype(np.float32):
         stream.see(v)
     assert (np.asarray(stream.usual.middle) == 0).all()
     assert (np.asarray(stream.usual.width) == 1).all()
