@@ -26,11 +26,12 @@ import detector
 from detector.core.model import Model, Universal
 from detector.core.predictor import ONE_AHEAD, Predictor
 from detector.core.scaling import Scaling
-from detector.core.scoring import BandScorer
+from detector.core.scoring import TERMS, BandScorer
+from detector.core.terms import BANDS
 from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
 
-VERSION = 9
+VERSION = 10
 FADING_V6 = np.exp(-1 / 200)
 """What was left after one more reading of what lingered, in bundles of version 6."""
 ANY = "any"
@@ -197,7 +198,7 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
 def _scorer_of(stored: Mapping[str, NDArray[Any]], channels: int) -> BandScorer:
     """From what a bundle of any version stores.
 
-    What older ones lack, so that they judge as they did: in version 6 all channels counted alike and what lingered was not shared among them,
+    What older ones lack, so that they judge as they did: in version 9 no channel was judged by itself, in version 6 all channels counted alike and what lingered was not shared among them,
     in version 5 nothing lingered, version 4 knew no range, version 2 no level that follows, and version 1 did not measure the terms: as on
     simulated plants.
     """
@@ -212,4 +213,12 @@ def _scorer_of(stored: Mapping[str, NDArray[Any]], channels: int) -> BandScorer:
         "middle": np.array([0.3, 0.3, 0.2, 0.3], np.float32),
         "width": np.array([0.36, 0.14, 0.11, 0.06], np.float32),
     }
-    return BandScorer(**(lacking | {name: array for name, array in stored.items() if name != "lingers"}))
+    whole = lacking | {name: array for name, array in stored.items() if name != "lingers"}
+    if "apart_white" not in whole:
+        apart = TERMS.index("apart")
+        whole |= {
+            "apart_white": np.zeros((BANDS, BANDS, channels), np.float32),
+            "middle": np.insert(whole["middle"], apart, np.float32(np.inf)),  # nothing is beyond it
+            "width": np.insert(whole["width"], apart, np.float32(1)),
+        }
+    return BandScorer(**whole)

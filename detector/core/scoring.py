@@ -1,8 +1,9 @@
 """Readings and residuals -> one score per reading; larger is stranger.
 
-No single smoothing suits spikes, drifts, broken correlations and faults of time alike. Four values are measured:
+No single smoothing suits spikes, drifts, broken correlations and faults of time alike. Five values are measured:
 
     bands    log1p(|W F|^2 / q99)   F: the four time-scale bands of all channels, each by sqrt(w), whitened together
+    apart    mean over channels, weighted by w, of log1p(|W_k F_k|^2 / 4)   F_k: the bands of one channel, whitened by themselves
     errors   EWMA.3 of the mean of the three largest log1p(w |e| / q99), e: the network's residuals
     joint    EWMA.1 of log1p(|W_e E|^2 / q99), E: the fast band of the residuals, whitened
     slow     EWMA.03 of the mean over channels, weighted by w, of |e| / q99
@@ -18,17 +19,20 @@ where it was trained stays as well watched as it was. While an alert is open it 
 normal; once accepted, it does.
 
 Added as they are they drown each other: the bands' own scatter on normal readings hides a small but lasting rise of the residuals, which
-is all that a fault of time may show. So each says how far it is beyond what is normal for it, a fifth how long nothing has moved, and a
-sixth how far a value lies outside of all that training and its stream have shown, whose range it then widens:
+is all that a fault of time may show. So each says how far it is beyond what is normal for it, a sixth how long nothing has moved, and a
+seventh how far a value lies outside of all that training and its stream have shown, whose range it then widens:
 
     term = log1p(max(0, (v - middle) / (high - middle)))     middle, high: 50 % and 99 % quantile of v on normal readings
     runs = largest log1p(run / longest normal run) over channels, where above log1p(1); run: readings since the value last changed, or was there
     extremes = largest log1p(beyond / margin) over channels; beyond: distance from the range, as a share of it
     margin = .007 sqrt(told) (1 + 500 / n)     n: readings that the range is of, in training and of the stream
 
-    alone = sqrt(2 bands^2 + errors^2 + joint^2 + slow^2 + runs^2 + 2 extremes^2)     a soft maximum: what one term says is not lost in
-                                                                                      the others' scatter
+    alone = sqrt(2 max(bands, apart)^2 + errors^2 + joint^2 + slow^2 + runs^2 + 2 extremes^2)     a soft maximum: what one term says is
+                                                                                                  not lost in the others' scatter
     score = sqrt(alone^2 + .5 held^2 / told)     held: largest `alone` of the readings before, which fades by a four-hundredth per reading
+
+Bands that are whitened together find what breaks the habits that channels have in common, and hardly see what all of them do at once,
+an overload: that is along those habits. Channels by themselves see that, and no broken habit; so the stranger of the two counts.
 
 What lingers ranks the readings after a strange one above those of a calm hour, as most of them belong to what it began; the less a single
 reading tells, the more. The alarm decides by what a reading is alone, and has a memory of its own.
@@ -51,6 +55,7 @@ from detector.core.states import Column, arrays_of
 from detector.core.terms import (
     BANDS,
     RATES,
+    WEIGHTS,
     band_signals,
     bands_of,
     beyond,
@@ -60,18 +65,19 @@ from detector.core.terms import (
     longest_runs,
     margin,
     measure,
+    soft_maximum,
     told_by,
 )
 
 F4 = NDArray[np.float32]
 
-TERMS = ("bands", "errors", "joint", "slow", "runs", "extremes")
-CALIBRATED = TERMS[:4]
+TERMS = ("bands", "apart", "errors", "joint", "slow", "runs", "extremes")
+CALIBRATED = TERMS[:5]
 """Terms that are counted from their middle; the others are 0 on normal readings."""
 
 SETTLED_READINGS = 50
 """Of each stream, from here on all readings calibrate the terms, those that weights saw as well: a 99 % quantile needs many."""
-PER_CHANNEL = ("weight", "band_scale", "error_scale", "error_fast", "same_max", "gone_max", "low", "high")
+PER_CHANNEL = ("weight", "band_scale", "apart_white", "error_scale", "error_fast", "same_max", "gone_max", "low", "high")
 WHITENINGS = ("band_white", "error_white")
 """What of a `BandScorer` has an entry per channel, and what joins channels; the rest is about terms."""
 HELD_SHARE, FADING = 0.5, np.float32(np.exp(-1 / 400))
@@ -91,8 +97,8 @@ class Usual(NamedTuple):
     bands   f4[B, 4, D] size of the bands, over sqrt(w)
     run     f4[B, D]    longest run of one value, readings
     weight  f4[B, D]    of the channels, w
-    middle  f4[B, 4]    middle of each of CALIBRATED, from that of training, in units of its width there
-    width   f4[B, 4]    their widths, in the same units
+    middle  f4[B, 5]    middle of each of CALIBRATED, from that of training, in units of its width there
+    width   f4[B, 5]    their widths, in the same units
     """
 
     bands: float | F4 = 1.0
@@ -134,6 +140,7 @@ class BandScorer:
     band_scale   f4[4, D]     99 % quantile of each band's absolute values, over sqrt(w)
     band_white   f4[4 D, 4 D] lower triangular
     band_q99     f4[1]        of the whitened square
+    apart_white  f4[4, 4, D]  lower triangular, of each channel's bands without its weight
     error_scale  f4[D]        99 % quantile of absolute residuals
     error_fast   f4[D]        the same of their fast band
     error_white  f4[D, D]     lower triangular
@@ -142,8 +149,8 @@ class BandScorer:
     gone_max     f4[D]        longest normal run of missing values, readings
     low, high    f4[D]        range of each channel's values, engineering units; inf and -inf where every stream has its own
     count        f4[1]        readings that it is of
-    middle       f4[4]        50 % quantile of each of CALIBRATED before it is calibrated
-    width        f4[4]        distance of the 99 % quantile from it
+    middle       f4[5]        50 % quantile of each of CALIBRATED before it is calibrated
+    width        f4[5]        distance of the 99 % quantile from it
     held_share   f4[1]        of what lingers in the score, where a reading tells one value; 0 in bundles of before version 6
     fading       f4[1]        what is left of it after one more reading
     """
@@ -153,6 +160,7 @@ class BandScorer:
     band_scale: F4
     band_white: F4
     band_q99: F4
+    apart_white: F4
     error_scale: F4
     error_fast: F4
     error_white: F4
@@ -192,10 +200,11 @@ class BandScorer:
         return self.judged(rows, value, x, e, states, usual)[0]
 
     def judged(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
-        """As `score`, and its terms, f4[B, 6] in the order of TERMS."""
+        """As `score`, and its terms, f4[B, 7] in the order of TERMS."""
         score, terms = np.empty(len(rows), np.float32), self._measured(rows, value, x, e, states, usual)
         own = (np.full((np.size(part) // len(CALIBRATED) or 1, len(CALIBRATED)), part, np.float32) for part in (usual.middle, usual.width))
-        calibrate(terms, self.middle, self.width, *own, score)
+        calibrate(terms, self.middle, self.width, *own)
+        soft_maximum(terms, WEIGHTS, score)
         return score, terms
 
     def lingering(self, rows: NDArray[np.int32], alone: F4, limit: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
@@ -206,7 +215,7 @@ class BandScorer:
         return score, held_against
 
     def of_one_stream(self, value: F4, x: F4, e: F4, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
-        """As `judged`, of one stream's readings in order, from an empty memory: f4[T], f4[T, 6]."""
+        """As `judged`, of one stream's readings in order, from an empty memory: f4[T], f4[T, 7]."""
         return self.judged(np.zeros(len(x), np.int32), value, x, e, self._alone(), usual)
 
     def lingering_of_one_stream(self, alone: F4) -> F4:
@@ -218,7 +227,7 @@ class BandScorer:
         return arrays_of(self.columns())
 
     def _measured(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual) -> F4:
-        """Terms before they are calibrated, f4[B, 6]."""
+        """Terms before they are calibrated, f4[B, 7]."""
         terms = np.empty((len(rows), len(TERMS)), np.float32)
         count = 1 if np.ndim(usual.bands) == 0 else len(rows)
         sizes = np.full((count, BANDS, self.channels), usual.bands, np.float32)
@@ -226,8 +235,8 @@ class BandScorer:
         weights = np.full((count, self.channels), self.weight * usual.weight, np.float32)
         measure(
             rows, value, x, e, sizes, runs, weights, *(states[name] for name in STATE),
-            self.level_rate, self.band_scale, self.band_white, self.band_q99, self.error_scale, self.error_fast, self.error_white,
-            self.error_q99, self.same_max, self.gone_max, self.low, self.high, self.count, terms,
+            self.level_rate, self.band_scale, self.band_white, self.band_q99, self.apart_white, self.error_scale, self.error_fast,
+            self.error_white, self.error_q99, self.same_max, self.gone_max, self.low, self.high, self.count, terms,
         )  # fmt: skip
         return terms
 
@@ -282,6 +291,8 @@ class BandScorer:
         band_scale, error_fast = scale_of(bands) / np.tile(np.sqrt(weight), BANDS), scale_of(fast)
         bands, fast = bands / band_scale, fast / error_fast
         band_white, error_white = whitening_of(bands, SHRINK_BANDS), whitening_of(fast, SHRINK_ERRORS)
+        weights = weight if usual is None else np.concatenate([np.reshape(each.weight, (-1, d)) for each in usual])
+        of_each = bands.reshape(-1, BANDS, d) / np.sqrt(weights)[..., None, :]
         low, high, count = range_of(values if usual is None else [np.empty((0, d), np.float32)])
         scorer = BandScorer(
             weight=weight,
@@ -289,6 +300,7 @@ class BandScorer:
             band_scale=band_scale.reshape(BANDS, d),
             band_white=band_white,
             band_q99=q99_of(((bands @ band_white.T) ** 2).mean(axis=1)),
+            apart_white=np.stack([whitening_of(of_each[:, :, k], SHRINK_BANDS) for k in range(d)], axis=-1),
             error_scale=scale_of(np.nan_to_num(errors)),
             error_fast=error_fast,
             error_white=error_white,
@@ -303,8 +315,8 @@ class BandScorer:
             held_share=np.array([HELD_SHARE], np.float32),
             fading=np.array([FADING], np.float32),
         )
-        of_each = [MEASURED_IN_TRAINING] * len(es) if usual is None else usual[-len(es) :]
-        return scorer._calibrated(values[-len(es) :], xs[-len(es) :], es, starts, of_each)
+        of_streams = [MEASURED_IN_TRAINING] * len(es) if usual is None else usual[-len(es) :]
+        return scorer._calibrated(values[-len(es) :], xs[-len(es) :], es, starts, of_streams)
 
     def _calibrated(
         self, values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4], starts: Sequence[int], usual: Sequence[Usual]

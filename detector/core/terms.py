@@ -10,8 +10,9 @@ from numba import njit
 
 RATES = np.array([0.3, 0.1, 0.03], np.float32)
 BANDS = len(RATES) + 1
-WEIGHTS = np.array([2.0, 1.0, 1.0, 1.0, 1.0, 2.0])
-"""Of the squares of bands, errors, joint, slow, runs and extremes. Three terms see the residuals; bands and extremes see the readings' levels."""
+WEIGHTS = np.array([2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 2.0])
+"""Of the squares of bands or apart, whichever is larger, errors, joint, slow, runs and extremes. Three terms see the residuals; the others
+see the readings' levels."""
 MARGIN, MARGIN_READINGS = 0.007, 500.0
 """Unit of what is beyond a channel's range, as a share of it, of one channel and many readings; twice that after so many readings."""
 READINGS_MAX = 1_000_000
@@ -93,10 +94,26 @@ def _square(white, f):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _apart(white, f, weight):  # type: ignore[no-untyped-def]
+    """Mean over channels of log1p(|W_k f_k|^2 / 4), by their weights. white [4, 4, D] lower triangular; f [4, D], times sqrt(weight) each."""
+    total, weights = 0.0, 0.0
+    for k in range(f.shape[1]):
+        square = 0.0
+        for i in range(4):
+            y = 0.0
+            for j in range(i + 1):
+                y += white[i, j, k] * f[j, k]
+            square += y * y
+        total += weight[k] * np.log1p(square / (4 * weight[k]))
+        weights += weight[k]
+    return total / weights
+
+
+@njit(cache=True)
 def measure(  # type: ignore[no-untyped-def]
     rows, value, x, e, sizes, runs, weights,
     bands, level, error_band, terms, value_last, same, gone, range_low, range_high, range_count, is_open,
-    level_rate, band_scale, band_white, band_q99, error_scale, error_fast, error_white, error_q99, same_max, gone_max,
+    level_rate, band_scale, band_white, band_q99, apart_white, error_scale, error_fast, error_white, error_q99, same_max, gone_max,
     low, high, count,
     out,
 ):  # fmt: skip
@@ -152,22 +169,30 @@ def measure(  # type: ignore[no-untyped-def]
         if present > 0.0:
             terms[r, 2] += np.float32(0.03) * (np.float32(plain / present) - terms[r, 2])
         out[i, 0] = np.log1p(_square(band_white, flat) / band_q99[0])
-        out[i, 1], out[i, 2], out[i, 3] = terms[r, 0], terms[r, 1], terms[r, 2]
-        out[i, 4] = np.log1p(run) if run > 1.0 else 0.0
-        out[i, 5] = np.log1p(extreme / margin(told_by(weights[own]), count[0] + range_count[r]))
+        out[i, 1] = _apart(apart_white, f, weights[own])
+        out[i, 2], out[i, 3], out[i, 4] = terms[r, 0], terms[r, 1], terms[r, 2]
+        out[i, 5] = np.log1p(run) if run > 1.0 else 0.0
+        out[i, 6] = np.log1p(extreme / margin(told_by(weights[own]), count[0] + range_count[r]))
         range_count[r] = min(range_count[r] + 1, READINGS_MAX)
 
 
 @njit(cache=True)
-def calibrate(terms, middle, width, own_middle, own_width, score):  # type: ignore[no-untyped-def]
-    """Terms as they were measured -> terms, in place, and the score that they make. own_*: in units of what was measured in training."""
+def calibrate(terms, middle, width, own_middle, own_width):  # type: ignore[no-untyped-def]
+    """Terms as they were measured -> terms, in place. own_*: in units of what was measured in training."""
     for i in range(terms.shape[0]):
-        total, own = 0.0, min(i, own_middle.shape[0] - 1)  # one for all, or one each
-        for j in range(terms.shape[1]):
-            if j < middle.shape[0]:
-                beyond = ((terms[i, j] - middle[j]) / width[j] - own_middle[own, j]) / own_width[own, j]
-                terms[i, j] = np.log1p(beyond) if beyond > 0.0 else 0.0
-            total += WEIGHTS[j] * np.float64(terms[i, j]) ** 2
+        own = min(i, own_middle.shape[0] - 1)  # one for all, or one each
+        for j in range(middle.shape[0]):
+            beyond = ((terms[i, j] - middle[j]) / width[j] - own_middle[own, j]) / own_width[own, j]
+            terms[i, j] = np.log1p(beyond) if beyond > 0.0 else 0.0
+
+
+@njit(cache=True)
+def soft_maximum(terms, weights, score):  # type: ignore[no-untyped-def]
+    """Terms [B, 7] -> the score that they make, each reading alone. weights [7]."""
+    for i in range(terms.shape[0]):
+        total = max(weights[0] * np.float64(terms[i, 0]) ** 2, weights[1] * np.float64(terms[i, 1]) ** 2)
+        for j in range(2, terms.shape[1]):
+            total += weights[j] * np.float64(terms[i, j]) ** 2
         score[i] = np.sqrt(total)
 
 

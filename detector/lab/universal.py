@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from detector.core.predictor import Predictor
 from detector.core.readout import RunningReadout
 from detector.core.running import COLD_READINGS, RunningScaling
-from detector.core.scoring import BandScorer, Usual
+from detector.core.scoring import CALIBRATED, BandScorer, Usual
 from detector.core.states import Column, arrays_of
 from detector.core.terms import BANDS
 from detector.core.threshold import Prior
@@ -24,10 +24,11 @@ INPUTS = 128
 READINGS = 4_096
 """Of a synthetic series."""
 ONE = np.ones(1, np.float32)
-FOUR = np.ones(4, np.float32)
+EACH = np.ones(len(CALIBRATED), np.float32)
+APART = np.eye(BANDS, dtype=np.float32)
 PLAIN = BandScorer(
-    ONE, 0 * ONE, np.ones((BANDS, 1), np.float32), np.eye(BANDS, dtype=np.float32), ONE, ONE, ONE, ONE[None], ONE, ONE, ONE,
-    np.inf * ONE, -np.inf * ONE, 0 * ONE, FOUR, FOUR, 0 * ONE, ONE,
+    ONE, 0 * ONE, np.ones((BANDS, 1), np.float32), APART, ONE, APART[:, :, None], ONE, ONE, ONE[None], ONE, ONE, ONE,
+    np.inf * ONE, -np.inf * ONE, 0 * ONE, EACH, EACH, 0 * ONE, ONE,
 )  # fmt: skip
 """A score with nothing measured: it moves the memories of a score before there is one."""
 SETTLED = 200

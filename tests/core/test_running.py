@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from detector.core.detect import Detector
 from detector.core.running import CLIP, COLD_READINGS, COUNT_ACCEPTED, LIMIT_MIN, WIDTH_MIN, RunningScaling
 from detector.core.scaling import SCALED_MAX, Scaling
-from detector.core.scoring import Usual
+from detector.core.scoring import CALIBRATED, TERMS, Usual
 from detector.core.states import Column, arrays_of
 from detector.core.threshold import Event
 from tests.core.builders import log_of, normal_values, run, settings_of, state_of, universal_model_of
 
 F4 = NDArray[np.float32]
 ROW = np.zeros(1, np.int32)
+COUNTED = len(CALIBRATED)
 OTHERS = {"is_open": Column("u1"), "evidence": Column("f8"), "bands": Column("f4", (3, 1)), "same": Column("i4", (1,))}
 
 
@@ -221,8 +222,8 @@ class Terms:
         self.states: dict[str, Any] = arrays_of(self.scaling.columns() | OTHERS)
 
     def see(self, v: F4) -> None:
-        usual, terms, one = self.usual, np.zeros((1, 6), np.float32), np.ones((1, 1), np.float32)
-        terms[0, :4] = np.log1p(np.maximum((v - np.asarray(usual.middle)[0]) / np.asarray(usual.width)[0], 0))
+        usual, terms, one = self.usual, np.zeros((1, len(TERMS)), np.float32), np.ones((1, 1), np.float32)
+        terms[0, :COUNTED] = np.log1p(np.maximum((v - np.asarray(usual.middle)[0]) / np.asarray(usual.width)[0], 0))
         self.scaling.learn(ROW, one, one, one, terms, np.zeros(1, np.uint8), self.states)
 
     @property
@@ -233,19 +234,19 @@ class Terms:
 def test_each_term_is_counted_from_the_streams_own_quantiles() -> None:
     """Where a term scatters twice as wide as in training, and around another value, its quantiles end there."""
     stream, rng = Terms(), np.random.default_rng(0)
-    for v in (1.5 + 2 * rng.standard_normal((40_000, 4))).astype(np.float32):
+    for v in (1.5 + 2 * rng.standard_normal((40_000, COUNTED))).astype(np.float32):
         stream.see(v)
-    assert stream.states["scale_middle"][0] == pytest.approx(np.full(4, 1.5), abs=0.15)
-    assert stream.states["scale_high"][0] == pytest.approx(np.full(4, 1.5 + 2 * 2.326), rel=0.1)
+    assert stream.states["scale_middle"][0] == pytest.approx(np.full(COUNTED, 1.5), abs=0.15)
+    assert stream.states["scale_high"][0] == pytest.approx(np.full(COUNTED, 1.5 + 2 * 2.326), rel=0.1)
     before = stream.states["scale_high"].tobytes()
     stream.states["is_open"][0] = 1
-    stream.see(np.full(4, 9, np.float32))
+    stream.see(np.full(COUNTED, 9, np.float32))
     assert stream.states["scale_high"].tobytes() == before
 
 
 def test_at_first_they_are_those_of_training() -> None:
     stream, rng = Terms(), np.random.default_rng(0)
-    for v in rng.standard_normal((COLD_READINGS, 4)).astype(np.float32):
+    for v in rng.standard_normal((COLD_READINGS, COUNTED)).astype(np.float32):
         stream.see(v)
     assert (np.asarray(stream.usual.middle) == 0).all()
     assert (np.asarray(stream.usual.width) == 1).all()
@@ -254,7 +255,7 @@ def test_at_first_they_are_those_of_training() -> None:
 def test_a_calm_streams_terms_keep_a_width() -> None:
     stream = Terms()
     for _ in range(30_000):
-        stream.see(np.full(4, 0.2, np.float32))
-    assert stream.states["scale_middle"][0] == pytest.approx(np.full(4, 0.2), abs=0.01)
+        stream.see(np.full(COUNTED, 0.2, np.float32))
+    assert stream.states["scale_middle"][0] == pytest.approx(np.full(COUNTED, 0.2), abs=0.01)
     assert (np.asarray(stream.usual.width) >= WIDTH_MIN).all()
     assert (np.asarray(stream.usual.width) < 0.7).all()  # from 1, and ever more slowly

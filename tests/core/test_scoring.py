@@ -9,13 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from detector.core.scaling import Scaling
-from detector.core.scoring import BandScorer
+from detector.core.scoring import TERMS, BandScorer
 from detector.core.states import arrays_of
 from detector.core.terms import told_by
 from tests.core.builders import normal_values
 
 F4 = NDArray[np.float32]
 RATES = (0.3, 0.1, 0.03)
+ERRORS, SLOW, RUNS, EXTREMES = (TERMS.index(name) for name in ("errors", "slow", "runs", "extremes"))
 
 
 def fitted(values: list[F4]) -> tuple[Scaling, BandScorer]:
@@ -81,11 +82,13 @@ def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64
         low, high = np.fmin(low, np.maximum(value[t], 2 * low - high)), np.fmax(high, np.minimum(value[t], 2 * high - low))
         run = np.where(here, same / scorer.same_max, gone / scorer.gone_max).max()
         whole = np.log1p(((scorer.band_white @ f) ** 2).mean() / scorer.band_q99[0])
+        own = (np.einsum("ijk,jk->ik", scorer.apart_white, f.reshape(4, d) / np.sqrt(scorer.weight)) ** 2).mean(axis=0)
+        apart = (scorer.weight * np.log1p(own)).sum() / scorer.weight.sum()
         if here.any():
             slow_mean += 0.03 * (sizes[here].sum() / scorer.weight[here].sum() - slow_mean)
-        measured = np.array((whole, top_mean, joint_mean, slow_mean))
+        measured = np.array((whole, apart, top_mean, joint_mean, slow_mean))
         terms = np.log1p(np.maximum((measured - scorer.middle) / scorer.width, 0))
-        out[t] = np.sqrt(2 * terms[0] ** 2 + (terms[1:] ** 2).sum() + (np.log1p(run) if run > 1 else 0) ** 2 + 2 * extreme**2)
+        out[t] = np.sqrt(2 * terms[:2].max() ** 2 + (terms[2:] ** 2).sum() + (np.log1p(run) if run > 1 else 0) ** 2 + 2 * extreme**2)
     return out
 
 
@@ -289,13 +292,40 @@ def test_what_tells_little_counts_little() -> None:
     for channel in range(4):
         strange = e.copy()
         strange[300, channel] += 20 * scorer.error_scale[channel]
-        found.append(scorer.of_one_stream(value, x, strange)[1][300, [1, 3]])
-    usual = scorer.of_one_stream(value, x, e)[1][300, [1, 3]]
+        found.append(scorer.of_one_stream(value, x, strange)[1][300, [ERRORS, SLOW]])
+    usual = scorer.of_one_stream(value, x, e)[1][300, [ERRORS, SLOW]]
     sensor, coarse, command, switch = np.array(found) - usual
     assert (sensor > 0.5).all()
     assert (coarse > 0.5).all()
     assert (command < 0.2 * sensor).all()
     assert (switch < 0.02 * sensor).all()
+
+
+def test_what_all_channels_do_at_once_shows_in_each_and_a_broken_habit_in_all_together() -> None:
+    """24 channels that follow one load: an overload, and one channel that no longer follows."""
+
+    def recorded(seed: int) -> F4:
+        rng = np.random.default_rng(seed)
+        load = normal_values(3_000, 1, seed)
+        followed: F4 = (load / load.std() + 0.2 * rng.standard_normal((3_000, 24))).astype(np.float32)
+        return followed
+
+    def strangest(value: F4) -> F4:
+        """Largest `bands` and `apart` of ten readings."""
+        x = scaling.scaled(value)
+        terms = scorer.of_one_stream(value, x, persistence(x))[1]
+        largest: F4 = terms[1_000:1_010, :2].max(axis=0)
+        return largest
+
+    scaling, scorer = fitted([recorded(seed) for seed in range(3)])
+    overload, departure = recorded(9), recorded(9)
+    overload[1_000:1_010] += 4
+    departure[1_000:1_010, 0] *= -1
+    together, by_itself = strangest(overload)
+    assert by_itself > together + 0.4
+    together, by_itself = strangest(departure)
+    assert together > by_itself + 2
+    assert strangest(recorded(9)).max() < 0.3
 
 
 def test_of_few_runs_the_next_may_well_be_longer() -> None:
@@ -306,7 +336,7 @@ def test_of_few_runs_the_next_may_well_be_longer() -> None:
     later = np.repeat(value[-1:], 5_000, axis=0)
     later[:, 1] = np.arange(5_000)
     x = np.zeros_like(later)
-    runs = scorer.of_one_stream(later, x, x)[1][:, 4]
+    runs = scorer.of_one_stream(later, x, x)[1][:, RUNS]
     assert runs[: 2 * 99 + 1].max() == 0
     assert runs[2 * 99 + 1 :] == pytest.approx(np.log1p(np.arange(2 * 99 + 1, 5_000) / (2 * 99)))
 
@@ -327,7 +357,7 @@ def test_a_value_beyond_all_before_is_an_extreme_once_and_its_channel_takes_the_
     value[[100, 150, 200], 1] = scorer.high[1] + span * np.array([0.1, 0.5, 0.5], np.float32)
     margin = 0.007 * np.sqrt(2) * (1 + 500 / (4_000 + np.array([100, 150])))
     x = scaling.scaled(value)
-    extremes = scorer.of_one_stream(value, x, persistence(x))[1][:, 5]
+    extremes = scorer.of_one_stream(value, x, persistence(x))[1][:, EXTREMES]
     assert extremes[[100, 150]] == pytest.approx(np.log1p(np.array([0.1, 0.4 / 1.1]) / margin), rel=1e-3)
     assert np.delete(extremes, [100, 150])[:200].max() == 0
     assert shares_at(scaling, scorer, value[:101])[1] > 0.9
@@ -338,7 +368,7 @@ def test_one_absurd_value_does_not_hide_all_that_follow() -> None:
     value = normal_values(300, 1, 5)
     value[100], value[200] = 1e30, scorer.high + 3 * (scorer.high - scorer.low)
     x = scaling.scaled(value)
-    extremes = scorer.of_one_stream(value, x, persistence(x))[1][:, 5]
+    extremes = scorer.of_one_stream(value, x, persistence(x))[1][:, EXTREMES]
     assert extremes[200] > 3
 
 
@@ -350,7 +380,7 @@ def test_a_stream_that_brings_its_own_range_needs_one_first() -> None:
     value[50], value[60], value[2_000] = 6, 7, 8
 
     def extremes(value: F4) -> F4:
-        return alone.of_one_stream(value, value, value)[1][:, 5]
+        return alone.of_one_stream(value, value, value)[1][:, EXTREMES]
 
     found = extremes(value)
     assert np.flatnonzero(found).tolist() == [60, 2_000]
@@ -370,5 +400,5 @@ def test_the_tiled_score_of_equal_channels_is_that_of_one(channels: int) -> None
     values, xs, es = (np.repeat(array, channels, axis=1) for array in (value, x, persistence(x)))
     many = wide.judged(rows, values, xs, es, arrays_of(wide.columns()))[1]
     assert wide.channels == channels
-    assert many[:, :5] == pytest.approx(one[:, :5], rel=1e-4, abs=1e-5)
-    assert np.expm1(many[:, 5]) == pytest.approx(np.expm1(one[:, 5]) / np.sqrt(channels), rel=1e-3)
+    assert many[:, :EXTREMES] == pytest.approx(one[:, :EXTREMES], rel=1e-4, abs=1e-5)
+    assert np.expm1(many[:, EXTREMES]) == pytest.approx(np.expm1(one[:, EXTREMES]) / np.sqrt(channels), rel=1e-3)

@@ -29,6 +29,7 @@ FINGERPRINT_V4 = "a0853badec14f5c05cbaafb3715548b0"
 FINGERPRINT_V5 = "3722bbe3c7031596cd2347457c2052c1"
 FINGERPRINT_V6 = "505e1bcd407c4eecc3e19aa54f5c9296"
 FINGERPRINT_V8 = "89eca824c6c8fa884280e2dd256f5aef"
+FINGERPRINT_V9 = "572219e261675eb08d96ed648fe1787a"
 GOLDEN = sorted(FOLDER.glob("snapshot_v*.json"))
 
 
@@ -140,11 +141,29 @@ def test_a_bundle_of_version_8_judges_as_it_did() -> None:
     assert verdicts.score[[60, 120, 150, 160, 190]] == pytest.approx([3.7464, 3.71573, 8.53593, 7.83318, 7.45903], rel=1e-4)
 
 
+def test_a_bundle_of_version_9_judges_as_it_did() -> None:
+    """No channel was judged by itself."""
+    verdicts = verdicts_of(9, FINGERPRINT_V9)
+    assert verdicts.score[[60, 120, 150, 160, 190]] == pytest.approx([3.74958, 3.67158, 8.52706, 7.86778, 7.45939], rel=1e-4)
+
+
+def universal_verdicts_of(version: int, readings: int, strange: int) -> Verdicts:
+    """The same of two channels and so many readings, of which twenty are strange from one on."""
+    model = load_bundle(FOLDER / f"universal_v{version}", ["a", "b"])
+    detector = Detector(model, settings_of(warmup_readings=2_000))
+    values = np.random.default_rng(1).standard_normal((readings, 2)).astype(np.float32)
+    values[strange : strange + 20] += 12
+    (verdicts,) = run(detector, log_of([("s", t, value) for t, value in enumerate(values)], 2))
+    return verdicts
+
+
 def test_a_universal_bundle_of_version_7_judges_as_it_did() -> None:
     """Its channels share a network of one channel, each with a memory of its own."""
-    model = load_bundle(FOLDER / "universal_v7", ["a", "b"])
-    detector = Detector(model, settings_of(warmup_readings=1_000))
-    values = np.random.default_rng(1).standard_normal((200, 2)).astype(np.float32)
-    values[150:170] += 12
-    (verdicts,) = run(detector, log_of([("s", t, value) for t, value in enumerate(values)], 2))
+    verdicts = universal_verdicts_of(7, 200, 150)
     assert verdicts.score[[60, 120, 150, 160, 190]] == pytest.approx([1.8542, 1.55584, 6.13131, 3.32118, 2.71703], rel=1e-4)
+
+
+def test_a_universal_bundle_of_version_9_judges_as_it_did() -> None:
+    """Its terms are the stream's own."""
+    verdicts = universal_verdicts_of(9, 1_000, 900)
+    assert verdicts.score[[60, 450, 899, 900, 919, 960]] == pytest.approx([2.08534, 1.86813, 0.93892, 7.10954, 4.98234, 3.27209], rel=1e-4)

@@ -18,7 +18,7 @@ from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS, BandScorer
 from detector.core.states import arrays_of
-from detector.core.terms import WEIGHTS, band_signals
+from detector.core.terms import WEIGHTS, band_signals, soft_maximum
 from detector.core.threshold import Event, Prior
 from detector.lab.evaluate.alarms import WATCHED_BUDGET, events_of
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
@@ -51,7 +51,8 @@ def fused(
 
         def judge(values: F4) -> Scored:
             found, expected = twin.judged(values)
-            alone = np.sqrt(found**2 @ weight).astype(np.float32)
+            alone = np.empty(len(found), np.float32)
+            soft_maximum(found, weight, alone)
             return Scored(twin.scorer.lingering_of_one_stream(alone) if lingers else alone, expected, alone)
 
         return judge
@@ -80,7 +81,7 @@ class Twin:
         return Twin(scaling, expect, scorer, Prior.fit(scorer.of_one_stream(train, x, e)[0][n:]))
 
     def judged(self, values: F4) -> tuple[F4, F4]:
-        """Terms of the score f4[T, 6], and expected values f4[T, D] (engineering units).
+        """Terms of the score f4[T, 7], and expected values f4[T, D] (engineering units).
 
         As in the service the shipped alarm watches, because the score's level stands still while an alert is open. Which reading opens
         or closes one is known only once it is scored: readings are tried in blocks, and a block ends where that happened.

@@ -89,7 +89,8 @@ def test_terms_add_up_to_the_score_that_ships() -> None:
     rows = np.zeros(len(x), np.int32)
     score, (same, terms) = scorer.score(rows, values, x, x, states[0]), scorer.judged(rows, values, x, x, states[1])
     assert_array_equal(score, same)
-    assert_allclose(np.sqrt(terms**2 @ WEIGHTS), score, rtol=1e-5)
+    stranger = np.maximum(terms[:, 0], terms[:, 1])  # of all channels together, and each apart
+    assert_allclose(np.sqrt(2 * stranger**2 + terms[:, 2:] ** 2 @ WEIGHTS[2:]), score, rtol=1e-5)
     assert terms.shape == (1_000, len(TERMS))
     judged = fused("bands", "", the_mean, ("bands",)).fit(values, 1)(values)
     alone = fused("runs", "", the_mean, ("runs",)).fit(values, 1)(values)
