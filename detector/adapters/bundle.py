@@ -198,7 +198,7 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
 def _scorer_of(stored: Mapping[str, NDArray[Any]], channels: int) -> BandScorer:
     """From what a bundle of any version stores.
 
-    What older ones lack, so that they judge as they did: in version 9 no channel was judged by itself, in version 6 all channels counted alike and what lingered was not shared among them,
+    What older ones lack, so that they judge as they did: in version 9 no channel was judged by itself (`apart`, `worst`), in version 6 all channels counted alike and what lingered was not shared among them,
     in version 5 nothing lingered, version 4 knew no range, version 2 no level that follows, and version 1 did not measure the terms: as on
     simulated plants.
     """
@@ -215,10 +215,8 @@ def _scorer_of(stored: Mapping[str, NDArray[Any]], channels: int) -> BandScorer:
     }
     whole = lacking | {name: array for name, array in stored.items() if name != "lingers"}
     if "apart_white" not in whole:
-        apart = TERMS.index("apart")
-        whole |= {
-            "apart_white": np.zeros((BANDS, BANDS, channels), np.float32),
-            "middle": np.insert(whole["middle"], apart, np.float32(np.inf)),  # nothing is beyond it
-            "width": np.insert(whole["width"], apart, np.float32(1)),
-        }
+        whole["apart_white"] = np.zeros((BANDS, BANDS, channels), np.float32)
+        for term in (TERMS.index("apart"), TERMS.index("worst")):
+            whole["middle"] = np.insert(whole["middle"], term, np.float32(np.inf))  # nothing is beyond it
+            whole["width"] = np.insert(whole["width"], term, np.float32(1))
     return BandScorer(**whole)

@@ -124,7 +124,7 @@ class RunningScaling:
 
         rows     i4[B] no stream twice
         value    f4[B, D] engineering units;  x, e  f4[B, D] the same and its residuals, scaled units; NaN teaches nothing
-        terms    f4[B, 7] of their scores
+        terms    f4[B, 8] of their scores
         event    u1[B] what each reading did to its stream's alert
         states   also the score's EWMAs and runs, which have seen these readings
         """

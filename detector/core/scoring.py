@@ -1,12 +1,13 @@
 """Readings and residuals -> one score per reading; larger is stranger.
 
-No single smoothing suits spikes, drifts, broken correlations and faults of time alike. Five values are measured:
+No single smoothing suits spikes, drifts, broken correlations and faults of time alike. Six values are measured:
 
     bands    log1p(|W F|^2 / q99)   F: the four time-scale bands of all channels, each by sqrt(w), whitened together
     apart    mean over channels, weighted by w, of log1p(|W_k F_k|^2 / 4)   F_k: the bands of one channel, whitened by themselves
     errors   EWMA.3 of the mean of the three largest log1p(w |e| / q99), e: the network's residuals
     joint    EWMA.1 of log1p(|W_e E|^2 / q99), E: the fast band of the residuals, whitened
     slow     EWMA.03 of the mean over channels, weighted by w, of |e| / q99
+    worst    log1p of the cubic mean over channels, weighted by w, of EWMA.03 of |e| / q99
 
     bands of a signal v with M_a its EWMA of rate a:  v - M.3,  M.3 - M.1,  M.1 - M.03,  M.03 - level
     w = min(1, twice the share of readings in which the channel's value changes);  told = max(1, sum of w)
@@ -19,20 +20,21 @@ where it was trained stays as well watched as it was. While an alert is open it 
 normal; once accepted, it does.
 
 Added as they are they drown each other: the bands' own scatter on normal readings hides a small but lasting rise of the residuals, which
-is all that a fault of time may show. So each says how far it is beyond what is normal for it, a sixth how long nothing has moved, and a
-seventh how far a value lies outside of all that training and its stream have shown, whose range it then widens:
+is all that a fault of time may show. So each says how far it is beyond what is normal for it, a seventh how long nothing has moved, and
+an eighth how far a value lies outside of all that training and its stream have shown, whose range it then widens:
 
     term = log1p(max(0, (v - middle) / (high - middle)))     middle, high: 50 % and 99 % quantile of v on normal readings
     runs = largest log1p(run / longest normal run) over channels, where above log1p(1); run: readings since the value last changed, or was there
     extremes = largest log1p(beyond / margin) over channels; beyond: distance from the range, as a share of it
     margin = .007 sqrt(told) (1 + 500 / n)     n: readings that the range is of, in training and of the stream
 
-    alone = sqrt(2 max(bands, apart)^2 + errors^2 + joint^2 + slow^2 + runs^2 + 2 extremes^2)     a soft maximum: what one term says is
-                                                                                                  not lost in the others' scatter
+    alone = sqrt(2 max(bands, apart)^2 + errors^2 + joint^2 + max(slow, worst)^2 + runs^2 + 2 extremes^2)     a soft maximum: what one
+                                                                          term says is not lost in the others' scatter
     score = sqrt(alone^2 + .5 held^2 / told)     held: largest `alone` of the readings before, which fades by a four-hundredth per reading
 
 Bands that are whitened together find what breaks the habits that channels have in common, and hardly see what all of them do at once,
 an overload: that is along those habits. Channels by themselves see that, and no broken habit; so the stranger of the two counts.
+Likewise of what lasts: most channels a little, or one of many.
 
 What lingers ranks the readings after a strange one above those of a calm hour, as most of them belong to what it began; the less a single
 reading tells, the more. The alarm decides by what a reading is alone, and has a memory of its own.
@@ -71,8 +73,8 @@ from detector.core.terms import (
 
 F4 = NDArray[np.float32]
 
-TERMS = ("bands", "apart", "errors", "joint", "slow", "runs", "extremes")
-CALIBRATED = TERMS[:5]
+TERMS = ("bands", "apart", "errors", "joint", "slow", "worst", "runs", "extremes")
+CALIBRATED = TERMS[:6]
 """Terms that are counted from their middle; the others are 0 on normal readings."""
 
 SETTLED_READINGS = 50
@@ -97,8 +99,8 @@ class Usual(NamedTuple):
     bands   f4[B, 4, D] size of the bands, over sqrt(w)
     run     f4[B, D]    longest run of one value, readings
     weight  f4[B, D]    of the channels, w
-    middle  f4[B, 5]    middle of each of CALIBRATED, from that of training, in units of its width there
-    width   f4[B, 5]    their widths, in the same units
+    middle  f4[B, 6]    middle of each of CALIBRATED, from that of training, in units of its width there
+    width   f4[B, 6]    their widths, in the same units
     """
 
     bands: float | F4 = 1.0
@@ -117,6 +119,7 @@ def _columns(d: int) -> dict[str, Column]:
         "bands": Column("f4", (len(RATES), d), np.nan),
         "level": Column("f4", (d,)),
         "error_band": Column("f4", (d,)),
+        "error_slow": Column("f4", (d,)),
         "terms": Column("f4", (3,)),
         "value_last": Column("f4", (d,), np.nan),
         "same": Column("i4", (d,)),
@@ -149,8 +152,8 @@ class BandScorer:
     gone_max     f4[D]        longest normal run of missing values, readings
     low, high    f4[D]        range of each channel's values, engineering units; inf and -inf where every stream has its own
     count        f4[1]        readings that it is of
-    middle       f4[5]        50 % quantile of each of CALIBRATED before it is calibrated
-    width        f4[5]        distance of the 99 % quantile from it
+    middle       f4[6]        50 % quantile of each of CALIBRATED before it is calibrated
+    width        f4[6]        distance of the 99 % quantile from it
     held_share   f4[1]        of what lingers in the score, where a reading tells one value; 0 in bundles of before version 6
     fading       f4[1]        what is left of it after one more reading
     """
@@ -200,7 +203,7 @@ class BandScorer:
         return self.judged(rows, value, x, e, states, usual)[0]
 
     def judged(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
-        """As `score`, and its terms, f4[B, 7] in the order of TERMS."""
+        """As `score`, and its terms, f4[B, 8] in the order of TERMS."""
         score, terms = np.empty(len(rows), np.float32), self._measured(rows, value, x, e, states, usual)
         own = (np.full((np.size(part) // len(CALIBRATED) or 1, len(CALIBRATED)), part, np.float32) for part in (usual.middle, usual.width))
         calibrate(terms, self.middle, self.width, *own)
@@ -215,7 +218,7 @@ class BandScorer:
         return score, held_against
 
     def of_one_stream(self, value: F4, x: F4, e: F4, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
-        """As `judged`, of one stream's readings in order, from an empty memory: f4[T], f4[T, 7]."""
+        """As `judged`, of one stream's readings in order, from an empty memory: f4[T], f4[T, 8]."""
         return self.judged(np.zeros(len(x), np.int32), value, x, e, self._alone(), usual)
 
     def lingering_of_one_stream(self, alone: F4) -> F4:
@@ -227,7 +230,7 @@ class BandScorer:
         return arrays_of(self.columns())
 
     def _measured(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual) -> F4:
-        """Terms before they are calibrated, f4[B, 7]."""
+        """Terms before they are calibrated, f4[B, 8]."""
         terms = np.empty((len(rows), len(TERMS)), np.float32)
         count = 1 if np.ndim(usual.bands) == 0 else len(rows)
         sizes = np.full((count, BANDS, self.channels), usual.bands, np.float32)

@@ -10,9 +10,8 @@ from numba import njit
 
 RATES = np.array([0.3, 0.1, 0.03], np.float32)
 BANDS = len(RATES) + 1
-WEIGHTS = np.array([2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 2.0])
-"""Of the squares of bands or apart, whichever is larger, errors, joint, slow, runs and extremes. Three terms see the residuals; the others
-see the readings' levels."""
+WEIGHTS = np.array([2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0])
+"""Of the squares of bands or apart, errors, joint, slow or worst, runs and extremes. Three see the residuals, the others the readings' levels."""
 MARGIN, MARGIN_READINGS = 0.007, 500.0
 """Unit of what is beyond a channel's range, as a share of it, of one channel and many readings; twice that after so many readings."""
 READINGS_MAX = 1_000_000
@@ -110,9 +109,19 @@ def _apart(white, f, weight):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _worst(slow, weight):  # type: ignore[no-untyped-def]
+    """log1p of the cubic mean over channels, by their weights, of what each says without its weight. slow [D], times weight each."""
+    total, weights = 0.0, 0.0
+    for k in range(slow.shape[0]):
+        total += np.float64(slow[k]) ** 3 / np.float64(weight[k]) ** 2
+        weights += weight[k]
+    return np.log1p(np.cbrt(total / weights))
+
+
+@njit(cache=True)
 def measure(  # type: ignore[no-untyped-def]
     rows, value, x, e, sizes, runs, weights,
-    bands, level, error_band, terms, value_last, same, gone, range_low, range_high, range_count, is_open,
+    bands, level, error_band, error_slow, terms, value_last, same, gone, range_low, range_high, range_count, is_open,
     level_rate, band_scale, band_white, band_q99, apart_white, error_scale, error_fast, error_white, error_q99, same_max, gone_max,
     low, high, count,
     out,
@@ -148,6 +157,7 @@ def measure(  # type: ignore[no-untyped-def]
             error_band[r, k] += np.float32(0.3) * (e[i, k] - error_band[r, k])
             g[k] = (e[i, k] - error_band[r, k]) / error_fast[k]
             size = weights[own, k] * abs(e[i, k]) / error_scale[k]
+            error_slow[r, k] += np.float32(0.03) * (np.float32(size) - error_slow[r, k])
             plain += size
             present += weights[own, k]
             if size > top0:
@@ -171,8 +181,9 @@ def measure(  # type: ignore[no-untyped-def]
         out[i, 0] = np.log1p(_square(band_white, flat) / band_q99[0])
         out[i, 1] = _apart(apart_white, f, weights[own])
         out[i, 2], out[i, 3], out[i, 4] = terms[r, 0], terms[r, 1], terms[r, 2]
-        out[i, 5] = np.log1p(run) if run > 1.0 else 0.0
-        out[i, 6] = np.log1p(extreme / margin(told_by(weights[own]), count[0] + range_count[r]))
+        out[i, 5] = _worst(error_slow[r], weights[own])
+        out[i, 6] = np.log1p(run) if run > 1.0 else 0.0
+        out[i, 7] = np.log1p(extreme / margin(told_by(weights[own]), count[0] + range_count[r]))
         range_count[r] = min(range_count[r] + 1, READINGS_MAX)
 
 
@@ -188,12 +199,13 @@ def calibrate(terms, middle, width, own_middle, own_width):  # type: ignore[no-u
 
 @njit(cache=True)
 def soft_maximum(terms, weights, score):  # type: ignore[no-untyped-def]
-    """Terms [B, 7] -> the score that they make, each reading alone. weights [7]."""
+    """Terms [B, 8] -> the score that they make, each reading alone. weights [8]."""
+    squares = np.empty(terms.shape[1])
     for i in range(terms.shape[0]):
-        total = max(weights[0] * np.float64(terms[i, 0]) ** 2, weights[1] * np.float64(terms[i, 1]) ** 2)
-        for j in range(2, terms.shape[1]):
-            total += weights[j] * np.float64(terms[i, j]) ** 2
-        score[i] = np.sqrt(total)
+        for j in range(terms.shape[1]):
+            squares[j] = weights[j] * np.float64(terms[i, j]) ** 2
+        bands, apart, errors, joint, slow, worst, runs, extremes = squares
+        score[i] = np.sqrt(max(bands, apart) + errors + joint + max(slow, worst) + runs + extremes)
 
 
 @njit(cache=True)

@@ -16,7 +16,7 @@ from tests.core.builders import normal_values
 
 F4 = NDArray[np.float32]
 RATES = (0.3, 0.1, 0.03)
-ERRORS, SLOW, RUNS, EXTREMES = (TERMS.index(name) for name in ("errors", "slow", "runs", "extremes"))
+ERRORS, SLOW, WORST, RUNS, EXTREMES = (TERMS.index(name) for name in ("errors", "slow", "worst", "runs", "extremes"))
 
 
 def fitted(values: list[F4]) -> tuple[Scaling, BandScorer]:
@@ -53,7 +53,7 @@ def shares_at(scaling: Scaling, scorer: BandScorer, value: F4) -> F4:
 def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64]:
     """The score as its documentation writes it, in float64, one stream."""
     t_end, d = x.shape
-    means, level, slow = np.full((3, d), np.nan), np.zeros(d), np.zeros(d)
+    means, level, slow, lasting = np.full((3, d), np.nan), np.zeros(d), np.zeros(d), np.zeros(d)
     top_mean = joint_mean = slow_mean = 0.0
     same, gone, last = np.zeros(d), np.zeros(d), np.full(d, np.nan)
     low, high = scorer.low.astype(float), scorer.high.astype(float)
@@ -86,9 +86,17 @@ def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64
         apart = (scorer.weight * np.log1p(own)).sum() / scorer.weight.sum()
         if here.any():
             slow_mean += 0.03 * (sizes[here].sum() / scorer.weight[here].sum() - slow_mean)
-        measured = np.array((whole, apart, top_mean, joint_mean, slow_mean))
+        lasting[here] += 0.03 * (np.abs(e[t]) / scorer.error_scale - lasting)[here]
+        worst = np.log1p(((scorer.weight * lasting**3).sum() / scorer.weight.sum()) ** (1 / 3))
+        measured = np.array((whole, apart, top_mean, joint_mean, slow_mean, worst))
         terms = np.log1p(np.maximum((measured - scorer.middle) / scorer.width, 0))
-        out[t] = np.sqrt(2 * terms[:2].max() ** 2 + (terms[2:] ** 2).sum() + (np.log1p(run) if run > 1 else 0) ** 2 + 2 * extreme**2)
+        out[t] = np.sqrt(
+            2 * terms[:2].max() ** 2
+            + (terms[2:4] ** 2).sum()
+            + terms[4:].max() ** 2
+            + (np.log1p(run) if run > 1 else 0) ** 2
+            + 2 * extreme**2
+        )
     return out
 
 
@@ -326,6 +334,24 @@ def test_what_all_channels_do_at_once_shows_in_each_and_a_broken_habit_in_all_to
     together, by_itself = strangest(departure)
     assert together > by_itself + 2
     assert strangest(recorded(9)).max() < 0.3
+
+
+def test_what_lasts_shows_in_most_channels_or_in_one() -> None:
+    """24 channels, all of which err half as much again for a hundred readings; or one does, five times as much."""
+    scaling, scorer = fitted([normal_values(2_000, 24, seed) for seed in range(3)])
+    value = normal_values(600, 24, 9)
+    x = scaling.scaled(value)
+
+    def lasting(times: float, channels: slice) -> F4:
+        e = persistence(x)
+        e[400:500, channels] *= times
+        largest: F4 = scorer.of_one_stream(value, x, e)[1][400:500, [SLOW, WORST]].max(axis=0)
+        return largest
+
+    slow, worst = lasting(1.5, slice(None))
+    assert slow > worst
+    slow, worst = lasting(5.0, slice(0, 1))
+    assert worst > slow + 0.5
 
 
 def test_of_few_runs_the_next_may_well_be_longer() -> None:
