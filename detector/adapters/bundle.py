@@ -217,6 +217,6 @@ def _scorer_of(stored: Mapping[str, NDArray[Any]], channels: int) -> BandScorer:
     if "apart_white" not in whole:
         whole["apart_white"] = np.zeros((BANDS, BANDS, channels), np.float32)
         for term in (TERMS.index("apart"), TERMS.index("worst")):
-            whole["middle"] = np.insert(whole["middle"], term, np.float32(np.inf))  # nothing is beyond it
+            whole["middle"] = np.insert(whole["middle"], term, np.float32(np.inf))
             whole["width"] = np.insert(whole["width"], term, np.float32(1))
     return BandScorer(**whole)

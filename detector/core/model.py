@@ -68,7 +68,7 @@ class Universal:
         d = len(channels)
         scorer = self.scorer.tiled(d)
         if self.network.channels == 1:
-            scaling, shared = RunningScaling(d, own_terms=False), SharedPredictor(self.network, d)
+            scaling, shared = RunningScaling(d), SharedPredictor(self.network, d)
             return Model(self.name, fingerprint, channels, shared, scaling, scorer, self.prior)
-        scaling, readout = RunningScaling(d), RunningReadout(d, self.network.hidden)
+        scaling, readout = RunningScaling(d, scorer.counted), RunningReadout(d, self.network.hidden)
         return Model(self.name, fingerprint, channels, self.network.of_channels(d), scaling, scorer, self.prior, readout)

@@ -187,6 +187,11 @@ class BandScorer:
         """D."""
         return len(self.error_scale)
 
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """Places in TERMS of those of CALIBRATED that this score has; a middle of inf, which nothing is beyond, says that it lacks one."""
+        return tuple(np.flatnonzero(np.isfinite(self.middle)).tolist())
+
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream, and where an alert is open, which only the alarm changes."""
         return _columns(self.channels) | {"held": Column("f4")}

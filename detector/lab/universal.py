@@ -65,7 +65,7 @@ def walk(values: F4, memory: Predictor) -> Walked:
     values  f4[S, T]; S a multiple of STEP_ROWS_MULTIPLE
     """
     network, readout = memory.of_channels(1), RunningReadout(1, memory.hidden)
-    scaling, (series, readings) = RunningScaling(1, own_terms=False), values.shape
+    scaling, (series, readings) = RunningScaling(1), values.shape
     columns = scaling.columns() | readout.columns() | network.columns() | PLAIN.columns() | {"evidence": Column("f8")}
     states = arrays_of(columns, series)
     memories = {name: states[name] for name in network.columns()}
@@ -110,6 +110,8 @@ def calibrated(network: Predictor) -> tuple[BandScorer, Prior]:
     scorer = BandScorer.fit(value, x, e, [0] * len(e), usual)
     same, gone = np.quantile(walked.run[:, SETTLED:], RUN_QUANTILE), np.quantile(gone_runs(values)[:, SETTLED:], GONE_QUANTILE)
     scorer = replace(scorer, same_max=max(float(same), 1.0) * ONE, gone_max=max(float(gone), 1.0) * ONE)
+    # Of one channel the worst is the mean: how far it is above that of many, one channel does not tell.
+    scorer = replace(scorer, middle=np.where(np.array(CALIBRATED) == "worst", np.float32(np.inf), scorer.middle))
     priors = [Prior.fit(scorer.of_one_stream(*series)[0][SETTLED:]) for series in zip(value, x, e, usual, strict=True)]
     # What a usual stream shows: over all of them together, the excess would say how unlike they are.
     quantile, excess = (float(np.median([getattr(prior, name) for prior in priors])) for name in ("quantile", "excess"))

@@ -28,7 +28,7 @@ class Stream:
     """One stream of one channel."""
 
     def __init__(self) -> None:
-        self.scaling = RunningScaling(1)
+        self.scaling = RunningScaling(1, tuple(range(COUNTED)))
         self.states: dict[str, Any] = arrays_of(self.scaling.columns() | OTHERS)
         self._last = np.nan
 
@@ -46,7 +46,7 @@ class Stream:
         return float(x[0, 0])
 
     def learned(self) -> list[bytes]:
-        return [self.states[name].tobytes() for name in RunningScaling(1, own_terms=False).columns()]
+        return [self.states[name].tobytes() for name in RunningScaling(1).columns()]
 
 
 def test_it_finds_mean_and_deviation() -> None:
@@ -218,7 +218,7 @@ class Terms:
     """Terms of one stream, in units of what training measured, as the score shows them."""
 
     def __init__(self) -> None:
-        self.scaling = RunningScaling(1)
+        self.scaling = RunningScaling(1, tuple(range(COUNTED)))
         self.states: dict[str, Any] = arrays_of(self.scaling.columns() | OTHERS)
 
     def see(self, v: F4) -> None:
