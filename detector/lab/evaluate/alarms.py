@@ -67,6 +67,11 @@ def episodes(calibration: F4, score: F4, readings_per_alert: int) -> list[Episod
     return [Episode(start, end) for start, end in zip(opened.tolist(), ends, strict=True)]
 
 
+def tellings(calibration: F4, score: F4, readings_per_alert: int) -> NDArray[np.bool_]:
+    """Where the same alarm says something, bool[T]: an alert opens, or an open one gets worse."""
+    return np.isin(_play(calibration, score, readings_per_alert)[0], (Event.OPENED, Event.WORSE))
+
+
 def evidence(calibration: F4, score: F4, readings_per_alert: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """For people to see: after each reading the evidence f8[T], and what it must pass f8[T]."""
     _, gathered, price = _play(calibration, score, readings_per_alert, watch=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.lab.evaluate.alarms import BUDGETS, Alarmed, Points, against_labels, episodes, points
+from detector.lab.evaluate.alarms import BUDGETS, Alarmed, Points, against_labels, episodes, points, tellings
 from detector.lab.evaluate.method import Method, Scored
 from detector.lab.evaluate.methods import method_of
 from detector.lab.evaluate.nab import Rated, probation, rate
@@ -45,7 +45,7 @@ class Result:
     alarmed           at each of BUDGETS
     points            at the a-priori threshold
     normal            f4[n] scores of normal readings, and strange f4[m] of faulty ones: for rates at a false alarm rate
-    rated, told       for the NAB score: by the score, and by the openings of the shipped alarm at each of NAB_BUDGETS; nothing on other sets
+    rated, told       for the NAB score: by the score, and by what the shipped alarm says at each of NAB_BUDGETS; nothing on other sets
     fit_s, judge_s    CPU seconds
     """
 
@@ -113,11 +113,7 @@ def _rated(calibration: F4, score: F4, series: Series) -> tuple[Rated, tuple[Rat
     start = len(series.train)
     assert start == probation(start + len(score))
     rated = rate(np.concatenate((np.zeros(start), score)), [(first + start, end + start) for first, end in runs(series.label)])
-    told = []
-    for budget in NAB_BUDGETS:
-        openings = np.zeros(len(score))
-        openings[[alert.start for alert in episodes(calibration, score, budget)]] = 1.0
-        told.append(replace(rated, score=openings))
+    told = [replace(rated, score=tellings(calibration, score, budget).astype(np.float64)) for budget in NAB_BUDGETS]
     return rated, tuple(told)
 
 

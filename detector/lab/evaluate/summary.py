@@ -104,7 +104,7 @@ def _points(results: Sequence[Result]) -> dict[str, float]:
 
 
 def _nab(results: Sequence[Result]) -> dict[str, dict[str, float]]:
-    """Per profile, means over seeds: with the best threshold in hindsight, by the openings of the shipped alarm at the budget that ships,
+    """Per profile, means over seeds: with the best threshold in hindsight, by what the shipped alarm says at the budget that ships,
     and at the best one in hindsight."""
     seeds = sorted({each.task.seed for each in results})
     of_seeds = [[each for each in results if each.task.seed == seed] for seed in seeds]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.lab.evaluate.alarms import Episode, Points, against_labels, episodes, evidence, points, total
+from detector.lab.evaluate.alarms import Episode, Points, against_labels, episodes, evidence, points, tellings, total
 from detector.lab.evaluate.series import Series
 
 
@@ -48,6 +48,18 @@ def test_a_long_excess_is_one_episode_and_the_warm_up_is_mute() -> None:
     assert 470 < alert.end < 500
     score[-20:] += 30
     assert episodes(calibration, score, 10_000)[-1].end == 1_000
+
+
+def test_it_says_when_an_alert_opens_and_when_that_gets_worse() -> None:
+    """A fault, and within it a second one: one episode, of which the alarm speaks twice."""
+    generator = np.random.default_rng(0)
+    calibration, score = (generator.exponential(1, readings).astype(np.float32) for readings in (500, 1_000))
+    score[400:700] += 30
+    score[550:700] += 60
+    (alert,) = episodes(calibration, score, 10_000)
+    opened, got_worse = np.flatnonzero(tellings(calibration, score, 10_000))
+    assert opened == alert.start
+    assert 550 <= got_worse < 560
 
 
 def test_an_alert_never_sees_what_comes_after() -> None:
