@@ -198,9 +198,9 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
 def _scorer_of(stored: Mapping[str, NDArray[Any]], channels: int) -> BandScorer:
     """From what a bundle of any version stores.
 
-    What older ones lack, so that they judge as they did: in version 9 no channel was judged by itself (`apart`, `worst`), in version 6 all channels counted alike and what lingered was not shared among them,
-    in version 5 nothing lingered, version 4 knew no range, version 2 no level that follows, and version 1 did not measure the terms: as on
-    simulated plants.
+    What older ones lack, so that they judge as they did: in version 9 no channel was judged by itself (`apart`, `worst`), in version 6 all
+    channels counted alike and what lingered was not shared among them, in version 5 nothing lingered, version 4 knew no range, version 2 no
+    level that follows, and version 1 did not measure the terms: as on simulated plants.
     """
     lacking = {
         "weight": np.ones(channels, np.float32),
