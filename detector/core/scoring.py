@@ -47,6 +47,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -234,6 +235,11 @@ class BandScorer:
         """An empty memory of one stream."""
         return arrays_of(self.columns())
 
+    @cached_property
+    def _columns_of_white(self) -> tuple[F4, ...]:
+        """Both whitenings, column after column."""
+        return tuple(np.ascontiguousarray(white.T) for white in (self.band_white, self.error_white))
+
     def _measured(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual) -> F4:
         """Terms before they are calibrated, f4[B, 8]."""
         terms = np.empty((len(rows), len(TERMS)), np.float32)
@@ -243,8 +249,8 @@ class BandScorer:
         weights = np.full((count, self.channels), self.weight * usual.weight, np.float32)
         measure(
             rows, value, x, e, sizes, runs, weights, *(states[name] for name in STATE),
-            self.level_rate, self.band_scale, self.band_white, self.band_q99, self.apart_white, self.error_scale, self.error_fast,
-            self.error_white, self.error_q99, self.same_max, self.gone_max, self.low, self.high, self.count, terms,
+            self.level_rate, self.band_scale, self._columns_of_white[0], self.band_q99, self.apart_white, self.error_scale, self.error_fast,
+            self._columns_of_white[1], self.error_q99, self.same_max, self.gone_max, self.low, self.high, self.count, terms,
         )  # fmt: skip
         return terms
 
