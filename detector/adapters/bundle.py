@@ -26,7 +26,7 @@ import detector
 from detector.core.model import Model, Universal
 from detector.core.predictor import ONE_AHEAD, Predictor
 from detector.core.scaling import Scaling
-from detector.core.scoring import TERMS, BandScorer
+from detector.core.scoring import CALIBRATED, BandScorer
 from detector.core.terms import BANDS
 from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
@@ -216,7 +216,7 @@ def _scorer_of(stored: Mapping[str, NDArray[Any]], channels: int) -> BandScorer:
     whole = lacking | {name: array for name, array in stored.items() if name != "lingers"}
     if "apart_white" not in whole:
         whole["apart_white"] = np.zeros((BANDS, BANDS, channels), np.float32)
-        for term in (TERMS.index("apart"), TERMS.index("worst")):
-            whole["middle"] = np.insert(whole["middle"], term, np.float32(np.inf))
-            whole["width"] = np.insert(whole["width"], term, np.float32(1))
+        lacks = np.ones(len(CALIBRATED) - len(whole["middle"]), np.float32)
+        whole["middle"] = np.concatenate((whole["middle"], np.inf * lacks))  # nothing is beyond it
+        whole["width"] = np.concatenate((whole["width"], lacks))
     return BandScorer(**whole)

@@ -76,19 +76,19 @@ class RunningScaling:
     """Location, scale, and what is usual for D channels, as columns of each stream's row.
 
     channels   D
-    own_terms  places in TERMS of those whose quantiles each stream has of its own; none in bundles of before version 8
+    own_terms  of how many of CALIBRATED, the first ones, each stream has quantiles of its own; none in bundles of before version 8
     """
 
     channels: int
-    own_terms: tuple[int, ...] = ()
+    own_terms: int = 0
 
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream. Locations in 64 bits: at 1e9 a 32-bit mean could not move by less than 64."""
         shape = (self.channels,)
         terms = {
             "scale_terms_count": Column("i4"),
-            "scale_middle": Column("f4", (len(self.own_terms),)),
-            "scale_high": Column("f4", (len(self.own_terms),), 1.0),
+            "scale_middle": Column("f4", (self.own_terms,)),
+            "scale_high": Column("f4", (self.own_terms,), 1.0),
         }
         return {
             "scale_count": Column("i4", shape),
@@ -115,9 +115,9 @@ class RunningScaling:
         weight = weight_of(moves, count)
         usual = Usual(_size(bands, known[:, None], weight[:, None]), longest_usual(longest, moves), weight)
         if self.own_terms:
-            own, places = states["scale_middle"][rows], list(self.own_terms)
             middle, width = (np.full((len(rows), len(CALIBRATED)), start, np.float32) for start in (0, 1))
-            middle[:, places], width[:, places] = own, np.maximum(states["scale_high"][rows] - own, WIDTH_MIN)
+            own = middle[:, : self.own_terms] = states["scale_middle"][rows]
+            width[:, : self.own_terms] = np.maximum(states["scale_high"][rows] - own, WIDTH_MIN)
             usual = usual._replace(middle=middle, width=width)
         return Scaling(location, scale, limit, _size(residual, known), usual)
 
@@ -133,8 +133,7 @@ class RunningScaling:
         others = (states[name] for name in ("is_open", "evidence", "bands", "same"))
         _learn(rows, value, x, e, event, *others, *(states[name] for name in STATE))
         if self.own_terms:
-            own = np.ascontiguousarray(terms[:, self.own_terms])
-            _learn_terms(rows, own, event, *(states[name] for name in ("is_open", "evidence", *TERMS_STATE)))
+            _learn_terms(rows, terms, event, *(states[name] for name in ("is_open", "evidence", *TERMS_STATE)))
 
     def accept(self, row: int, states: Any) -> None:
         """A person accepted this stream's alert."""

@@ -3,10 +3,10 @@
 No single smoothing suits spikes, drifts, broken correlations and faults of time alike. Six values are measured:
 
     bands    log1p(|W F|^2 / q99)   F: the four time-scale bands of all channels, each by sqrt(w), whitened together
-    apart    mean over channels, weighted by w, of log1p(|W_k F_k|^2 / 4)   F_k: the bands of one channel, whitened by themselves
     errors   EWMA.3 of the mean of the three largest log1p(w |e| / q99), e: the network's residuals
     joint    EWMA.1 of log1p(|W_e E|^2 / q99), E: the fast band of the residuals, whitened
     slow     EWMA.03 of the mean over channels, weighted by w, of |e| / q99
+    apart    mean over channels, weighted by w, of log1p(|W_k F_k|^2 / 4)   F_k: the bands of one channel, whitened by themselves
     worst    log1p of the cubic mean over channels, weighted by w, of EWMA.03 of |e| / q99
 
     bands of a signal v with M_a its EWMA of rate a:  v - M.3,  M.3 - M.1,  M.1 - M.03,  M.03 - level
@@ -74,7 +74,7 @@ from detector.core.terms import (
 
 F4 = NDArray[np.float32]
 
-TERMS = ("bands", "apart", "errors", "joint", "slow", "worst", "runs", "extremes")
+TERMS = ("bands", "errors", "joint", "slow", "apart", "worst", "runs", "extremes")
 CALIBRATED = TERMS[:6]
 """Terms that are counted from their middle; the others are 0 on normal readings."""
 
@@ -189,9 +189,9 @@ class BandScorer:
         return len(self.error_scale)
 
     @property
-    def counted(self) -> tuple[int, ...]:
-        """Places in TERMS of those of CALIBRATED that this score has; a middle of inf, which nothing is beyond, says that it lacks one."""
-        return tuple(np.flatnonzero(np.isfinite(self.middle)).tolist())
+    def counted(self) -> int:
+        """How many of CALIBRATED, the first ones, this score has; a middle of inf, which nothing is beyond, says that it lacks one."""
+        return int(np.isfinite(self.middle).sum())
 
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream, and where an alert is open, which only the alarm changes."""

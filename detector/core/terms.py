@@ -10,8 +10,8 @@ from numba import njit
 
 RATES = np.array([0.3, 0.1, 0.03], np.float32)
 BANDS = len(RATES) + 1
-WEIGHTS = np.array([2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0])
-"""Of the squares of bands or apart, errors, joint, slow or worst, runs and extremes. Three see the residuals, the others the readings' levels."""
+WEIGHTS = np.array([2.0, 1.0, 1.0, 1.0, 2.0, 1.0, 1.0, 2.0])
+"""Of the squares of bands, errors, joint, slow, apart, worst, runs and extremes. Of the six that count, three see the residuals, the others the readings' levels."""
 MARGIN, MARGIN_READINGS = 0.007, 500.0
 """Unit of what is beyond a channel's range, as a share of it, of one channel and many readings; twice that after so many readings."""
 READINGS_MAX = 1_000_000
@@ -196,8 +196,8 @@ def measure(  # type: ignore[no-untyped-def]
         if present > 0.0:
             terms[r, 2] += np.float32(0.03) * (np.float32(plain / present) - terms[r, 2])
         out[i, 0] = np.log1p((_square(band_columns, flat) if d <= NARROW_MAX else _wide_square(band_columns, flat, sums)) / band_q99[0])
-        out[i, 1] = _apart(apart_white, f, weights[own])
-        out[i, 2], out[i, 3], out[i, 4] = terms[r, 0], terms[r, 1], terms[r, 2]
+        out[i, 1], out[i, 2], out[i, 3] = terms[r, 0], terms[r, 1], terms[r, 2]
+        out[i, 4] = _apart(apart_white, f, weights[own])
         out[i, 5] = _worst(error_slow[r], weights[own])
         out[i, 6] = np.log1p(run) if run > 1.0 else 0.0
         out[i, 7] = np.log1p(extreme / margin(told_by(weights[own]), count[0] + range_count[r]))
@@ -221,7 +221,7 @@ def soft_maximum(terms, weights, score):  # type: ignore[no-untyped-def]
     for i in range(terms.shape[0]):
         for j in range(terms.shape[1]):
             squares[j] = weights[j] * np.float64(terms[i, j]) ** 2
-        bands, apart, errors, joint, slow, worst, runs, extremes = squares
+        bands, errors, joint, slow, apart, worst, runs, extremes = squares
         score[i] = np.sqrt(max(bands, apart) + errors + joint + max(slow, worst) + runs + extremes)
 
 

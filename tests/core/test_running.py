@@ -28,7 +28,7 @@ class Stream:
     """One stream of one channel."""
 
     def __init__(self) -> None:
-        self.scaling = RunningScaling(1, tuple(range(COUNTED)))
+        self.scaling = RunningScaling(1, COUNTED)
         self.states: dict[str, Any] = arrays_of(self.scaling.columns() | OTHERS)
         self._last = np.nan
 
@@ -218,7 +218,7 @@ class Terms:
     """Terms of one stream, in units of what training measured, as the score shows them."""
 
     def __init__(self) -> None:
-        self.scaling = RunningScaling(1, tuple(range(COUNTED)))
+        self.scaling = RunningScaling(1, COUNTED)
         self.states: dict[str, Any] = arrays_of(self.scaling.columns() | OTHERS)
 
     def see(self, v: F4) -> None:

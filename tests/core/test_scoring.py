@@ -16,7 +16,7 @@ from tests.core.builders import normal_values
 
 F4 = NDArray[np.float32]
 RATES = (0.3, 0.1, 0.03)
-ERRORS, SLOW, WORST, RUNS, EXTREMES = (TERMS.index(name) for name in ("errors", "slow", "worst", "runs", "extremes"))
+BANDS, ERRORS, JOINT, SLOW, APART, WORST, RUNS, EXTREMES = range(len(TERMS))
 
 
 def fitted(values: list[F4]) -> tuple[Scaling, BandScorer]:
@@ -88,12 +88,12 @@ def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64
             slow_mean += 0.03 * (sizes[here].sum() / scorer.weight[here].sum() - slow_mean)
         lasting[here] += 0.03 * (np.abs(e[t]) / scorer.error_scale - lasting)[here]
         worst = np.log1p(((scorer.weight * lasting**3).sum() / scorer.weight.sum()) ** (1 / 3))
-        measured = np.array((whole, apart, top_mean, joint_mean, slow_mean, worst))
+        measured = np.array((whole, top_mean, joint_mean, slow_mean, apart, worst))
         terms = np.log1p(np.maximum((measured - scorer.middle) / scorer.width, 0))
         out[t] = np.sqrt(
-            2 * terms[:2].max() ** 2
-            + (terms[2:4] ** 2).sum()
-            + terms[4:].max() ** 2
+            2 * terms[[BANDS, APART]].max() ** 2
+            + (terms[[ERRORS, JOINT]] ** 2).sum()
+            + terms[[SLOW, WORST]].max() ** 2
             + (np.log1p(run) if run > 1 else 0) ** 2
             + 2 * extreme**2
         )
@@ -322,7 +322,7 @@ def test_what_all_channels_do_at_once_shows_in_each_and_a_broken_habit_in_all_to
         """Largest `bands` and `apart` of ten readings."""
         x = scaling.scaled(value)
         terms = scorer.of_one_stream(value, x, persistence(x))[1]
-        largest: F4 = terms[1_000:1_010, :2].max(axis=0)
+        largest: F4 = terms[1_000:1_010, [BANDS, APART]].max(axis=0)
         return largest
 
     scaling, scorer = fitted([recorded(seed) for seed in range(3)])

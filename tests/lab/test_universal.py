@@ -66,7 +66,7 @@ def test_calibration_measures_every_divisor(monkeypatch: pytest.MonkeyPatch) -> 
     assert scorer.channels == 1
     assert (scorer.low[0], scorer.high[0]) == (np.inf, -np.inf)  # every stream has its own range
     assert all(np.isfinite(array).all() for name, array in scorer.arrays().items() if name not in ("low", "high", "middle"))
-    assert [TERMS[place] for place in scorer.counted] == ["bands", "apart", "errors", "joint", "slow"]
+    assert TERMS[: scorer.counted] == ("bands", "errors", "joint", "slow", "apart")
     assert prior.quantile > 0
 
 
