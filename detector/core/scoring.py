@@ -236,9 +236,9 @@ class BandScorer:
         return arrays_of(self.columns())
 
     @cached_property
-    def _columns_of_white(self) -> tuple[F4, ...]:
+    def _columns_of_white(self) -> tuple[F4, F4]:
         """Both whitenings, column after column."""
-        return tuple(np.ascontiguousarray(white.T) for white in (self.band_white, self.error_white))
+        return np.ascontiguousarray(self.band_white.T), np.ascontiguousarray(self.error_white.T)
 
     def _measured(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual) -> F4:
         """Terms before they are calibrated, f4[B, 8]."""
@@ -247,10 +247,11 @@ class BandScorer:
         sizes = np.full((count, BANDS, self.channels), usual.bands, np.float32)
         runs = np.full((count, self.channels), usual.run, np.float32)
         weights = np.full((count, self.channels), self.weight * usual.weight, np.float32)
+        band_columns, error_columns = self._columns_of_white
         measure(
             rows, value, x, e, sizes, runs, weights, *(states[name] for name in STATE),
-            self.level_rate, self.band_scale, self._columns_of_white[0], self.band_q99, self.apart_white, self.error_scale, self.error_fast,
-            self._columns_of_white[1], self.error_q99, self.same_max, self.gone_max, self.low, self.high, self.count, terms,
+            self.level_rate, self.band_scale, band_columns, self.band_q99, self.apart_white, self.error_scale, self.error_fast, error_columns,
+            self.error_q99, self.same_max, self.gone_max, self.low, self.high, self.count, terms,
         )  # fmt: skip
         return terms
 

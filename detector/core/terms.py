@@ -11,7 +11,8 @@ from numba import njit
 RATES = np.array([0.3, 0.1, 0.03], np.float32)
 BANDS = len(RATES) + 1
 WEIGHTS = np.array([2.0, 1.0, 1.0, 1.0, 2.0, 1.0, 1.0, 2.0])
-"""Of the squares of bands, errors, joint, slow, apart, worst, runs and extremes. Of the six that count, three see the residuals, the others the readings' levels."""
+"""Of the squares of bands, errors, joint, slow, apart, worst, runs and extremes. Of the six that count, three see the residuals, the others
+the readings' levels."""
 MARGIN, MARGIN_READINGS = 0.007, 500.0
 """Unit of what is beyond a channel's range, as a share of it, of one channel and many readings; twice that after so many readings."""
 READINGS_MAX = 1_000_000

@@ -109,9 +109,9 @@ def calibrated(network: Predictor) -> tuple[BandScorer, Prior]:
     usual = walked.usual()
     scorer = BandScorer.fit(value, x, e, [0] * len(e), usual)
     same, gone = np.quantile(walked.run[:, SETTLED:], RUN_QUANTILE), np.quantile(gone_runs(values)[:, SETTLED:], GONE_QUANTILE)
-    scorer = replace(scorer, same_max=max(float(same), 1.0) * ONE, gone_max=max(float(gone), 1.0) * ONE)
     # Of one channel the worst is the mean: how far it is above that of many, one channel does not tell.
-    scorer = replace(scorer, middle=np.where(np.array(CALIBRATED) == "worst", np.float32(np.inf), scorer.middle))
+    middle = np.where(np.array(CALIBRATED) == "worst", np.float32(np.inf), scorer.middle)
+    scorer = replace(scorer, same_max=max(float(same), 1.0) * ONE, gone_max=max(float(gone), 1.0) * ONE, middle=middle)
     priors = [Prior.fit(scorer.of_one_stream(*series)[0][SETTLED:]) for series in zip(value, x, e, usual, strict=True)]
     # What a usual stream shows: over all of them together, the excess would say how unlike they are.
     quantile, excess = (float(np.median([getattr(prior, name) for prior in priors])) for name in ("quantile", "excess"))

@@ -100,7 +100,7 @@ def reference(scorer: BandScorer, value: F4, x: F4, e: F4) -> NDArray[np.float64
     return out
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 7])
+@pytest.mark.parametrize("channels", [1, 2, 3, 7, 12])
 def test_the_score_is_what_its_documentation_says(channels: int) -> None:
     """Of channels that change with every reading, and, where there are three, of one that does with every eighth."""
     trained, value = [normal_values(800, channels, seed) for seed in range(2)], normal_values(400, channels, 7)
