@@ -166,10 +166,14 @@ class Detector:
         if states["is_open"][row]:
             threshold.accept(row, states)
             alerts.append(self._alerting.ended(batch, 0, row, event_time_us, "accepted"))
-            self.model.scaling.accept(row, states)
-            if self.model.readout:
-                self.model.readout.accept(row, states)
+            self._take_as_usual(row)
         return replace(none, alerts=tuple(alerts), changed=np.array([row] if alerts else [], np.int64))
+
+    def _take_as_usual(self, row: int) -> None:
+        """What a row learned before its alert was accepted must soon give way to what comes."""
+        self.model.scaling.accept(row, self.states)
+        if self.model.readout:
+            self.model.readout.accept(row, self.states)
 
     def _detect(self, batch: ReadingBatch, needed: Container[int] = ()) -> Verdicts:
         """needed: streams of readings that come after this part of a batch; their names must not be forgotten with their memories."""
@@ -238,9 +242,9 @@ class Detector:
         verdicts.expected[position] = unscaled = units.unscaled(expected)
         verdicts.threshold[position] = limit
         verdicts.reach[position] = self.model.reach(units)
-        teaches = (event == 0) & (states["is_open"][rows] == 0)
+        is_usual = (event == 0) & (states["is_open"][rows] == 0)
         turn, about = frozen.judge(
-            rows, value, time_us, walk.order.step_us[at], walk.order.interval_us[at], teaches, self._stillness, states
+            rows, value, time_us, walk.order.step_us[at], walk.order.interval_us[at], is_usual, self._stillness, states
         )  # fmt: skip
         for i in np.flatnonzero(event | turn).tolist():
             judged = Judged(value[i], unscaled[i], x[i], e[i], float(score[i]), float(p[i]))
@@ -253,9 +257,12 @@ class Detector:
         for i in np.flatnonzero(states["is_open"][rows]).tolist():
             partition = walk.batch.partitions[walk.batch.partition[position[i]]]
             verdicts.alert[int(position[i])] = self._alerting.open_id(int(rows[i]), partition)
-        self.model.scaling.learn(rows, value, x, x - expected, terms, event, states)  # judged first
+        for row in rows[event == threshold.ACCEPTED].tolist():
+            self._take_as_usual(row)
+        teaches = is_usual & (states["evidence"][rows] == 0)
+        self.model.scaling.learn(rows, value, x, x - expected, terms, teaches, states)  # judged first
         if self.model.readout:
-            self.model.readout.learn(rows, x, said, event, states)
+            self.model.readout.learn(rows, x, said, teaches, states)
 
     def _advance(self, rows: NDArray[np.int32], x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gather the memory of a step's streams, expect, advance, scatter; returns the expected values, scaled, f4[B, D]."""

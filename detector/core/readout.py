@@ -32,7 +32,6 @@ from detector.core.predictor import HORIZONS
 from detector.core.running import COUNT_ACCEPTED, RATE_MIN
 from detector.core.scaling import SCALED_MAX
 from detector.core.states import Column
-from detector.core.threshold import ACCEPTED
 
 F4 = NDArray[np.float32]
 
@@ -91,20 +90,24 @@ class RunningReadout:
         _say(rows, np.array(self.horizons), *(states[f"readout_{name}"] for name in READ), said, expected)
         return expected, said
 
-    def learn(self, rows: NDArray[np.int32], x: F4, said: F4, event: NDArray[np.uint8], states: Any) -> None:
-        """Learn from readings that have been judged, but not from those of an alert; and keep the memory after them.
+    def learn(self, rows: NDArray[np.int32], x: F4, said: F4, teaches: NDArray[np.bool_], states: Any) -> None:
+        """Learn from readings that have been judged, and keep the memory after them.
 
-        rows   i4[B] no stream twice
-        x      f4[B, D] scaled readings, NaN where missing;  said  as `expected` returned it
-        event  u1[B] what each reading did to its stream's alert
-        states also the memory h, and the values that it was fed, `last`, after these readings
+        rows     i4[B] no stream twice
+        x        f4[B, D] scaled readings, NaN where missing;  said  as `expected` returned it
+        teaches  bool[B] not those of an alert, nor of which evidence for one is gathered: of them only the memory is kept
+        states   also the memory h, and the values that it was fed, `last`, after these readings
         """
-        others = (states[name] for name in ("is_open", "evidence", "h", "last"))
-        _learn(rows, np.array(self.horizons), x, said, event, *others, *(states[name] for name in STATE))
+        _learn(rows, np.array(self.horizons), x, said, teaches, states["h"], states["last"], *(states[name] for name in STATE))
 
     def accept(self, row: int, states: Any) -> None:
-        """A person accepted this stream's alert."""
-        _fade(row, *(states[f"readout_{name}"] for name in ("learned", "gram", "cross", "own")))
+        """This stream's alert was accepted: what was learned before weighs as much as COUNT_ACCEPTED readings."""
+        learned = states["readout_learned"]
+        if learned[row] > COUNT_ACCEPTED:
+            part = np.float32(COUNT_ACCEPTED / learned[row])
+            learned[row] = COUNT_ACCEPTED
+            for name in ("gram", "cross", "own"):
+                states[f"readout_{name}"][row] *= part
 
 
 READ = ("count", "error", "weight", "slope", "past_h", "past_x")
@@ -141,16 +144,14 @@ def _say(rows, horizons, count, error, weight, slope, past_h, past_x, said, expe
 
 @njit(cache=True)
 def _learn(  # type: ignore[no-untyped-def]
-    rows, horizons, x, said, event, is_open, evidence, h, last, count, learned, gram, cross, own, weight, slope, error, past_h, past_x
+    rows, horizons, x, said, teaches, h, last, count, learned, gram, cross, own, weight, slope, error, past_h, past_x
 ):
     d, past = x.shape[1], past_h.shape[1]
     u, z = np.ones(past_h.shape[2] + 1, np.float32), np.empty(said.shape[1] + d, np.float32)  # z: y, then the values themselves
     for i in range(rows.shape[0]):
         r = rows[i]
-        if event[i] == ACCEPTED:
-            _fade(r, learned, gram, cross, own)
         oldest = count[r] % past
-        if count[r] >= past and event[i] == 0 and is_open[r] == 0 and evidence[r] == 0.0:
+        if count[r] >= past and teaches[i]:
             learned[r] += 1 if learned[r] < LEARNED_MAX else 1 - RENEWED_READINGS
             _measure_errors(x[i], said[i], learned[r], error[r])
             u[:-1] = past_h[r, oldest]
@@ -164,17 +165,6 @@ def _learn(  # type: ignore[no-untyped-def]
         past_h[r, oldest] = h[r, -1]
         past_x[r, oldest] = last[r]
         count[r] = count[r] + 1 if count[r] < 2 * past else count[r] + 1 - past
-
-
-@njit(cache=True)
-def _fade(r, learned, gram, cross, own):  # type: ignore[no-untyped-def]
-    """What was learned before weighs as much as COUNT_ACCEPTED readings: the new normal is learned soon."""
-    if learned[r] > COUNT_ACCEPTED:
-        part = np.float32(COUNT_ACCEPTED / learned[r])
-        learned[r] = COUNT_ACCEPTED
-        gram[r] *= part
-        cross[r] *= part
-        own[r] *= part
 
 
 @njit(cache=True)

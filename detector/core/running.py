@@ -40,7 +40,6 @@ from detector.core.scaling import SCALED_MAX, Scaling
 from detector.core.scoring import CALIBRATED, Usual
 from detector.core.states import Column
 from detector.core.terms import BANDS
-from detector.core.threshold import ACCEPTED
 
 F4 = NDArray[np.float32]
 
@@ -121,25 +120,27 @@ class RunningScaling:
             usual = usual._replace(middle=middle, width=width)
         return Scaling(location, scale, limit, _size(residual, known), usual)
 
-    def learn(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, terms: F4, event: NDArray[np.uint8], states: Any) -> None:
-        """Learn from readings that have been judged, but not from those of an alert.
+    def learn(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, terms: F4, teaches: NDArray[np.bool_], states: Any) -> None:
+        """Learn from readings that have been judged.
 
         rows     i4[B] no stream twice
         value    f4[B, D] engineering units;  x, e  f4[B, D] the same and its residuals, scaled units; NaN teaches nothing
         terms    f4[B, 8] of their scores
-        event    u1[B] what each reading did to its stream's alert
+        teaches  bool[B] not those of an alert, nor of which evidence for one is gathered
         states   also the score's EWMAs and runs, which have seen these readings
         """
-        others = (states[name] for name in ("is_open", "evidence", "bands", "same"))
-        _learn(rows, value, x, e, event, *others, *(states[name] for name in STATE))
+        _learn(rows, value, x, e, teaches, states["bands"], states["same"], *(states[name] for name in STATE))
         if self.own_terms:
-            _learn_terms(rows, terms, event, *(states[name] for name in ("is_open", "evidence", *TERMS_STATE)))
+            _learn_terms(rows, terms, teaches, *(states[name] for name in TERMS_STATE))
 
     def accept(self, row: int, states: Any) -> None:
-        """A person accepted this stream's alert."""
-        _fade(row, states["scale_count"], states["scale_moves"])
+        """This stream's alert was accepted: what was learned before weighs as much as COUNT_ACCEPTED readings."""
+        count, moves = states["scale_count"][row], states["scale_moves"][row]
+        kept = np.minimum(count, COUNT_ACCEPTED)
+        moves[:] = np.ceil(moves * (kept / np.maximum(count, 1)))  # as often as before
+        count[:] = kept
         if self.own_terms:
-            _fade_terms(row, states["scale_terms_count"])
+            states["scale_terms_count"][row] = min(states["scale_terms_count"][row], COUNT_ACCEPTED)
 
 
 STATE = tuple(RunningScaling(1).columns())
@@ -160,29 +161,13 @@ def _clipped_square(signal, square):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _fade(r, count, moves):  # type: ignore[no-untyped-def]
-    """What was learned before weighs as much as COUNT_ACCEPTED readings: the new normal is learned soon."""
-    for k in range(count.shape[1]):
-        kept = min(count[r, k], COUNT_ACCEPTED)
-        moves[r, k] = np.ceil(moves[r, k] * (kept / max(count[r, k], 1)))  # as often as before
-        count[r, k] = kept
-
-
-@njit(cache=True)
-def _fade_terms(r, count):  # type: ignore[no-untyped-def]
-    count[r] = min(count[r], COUNT_ACCEPTED)
-
-
-@njit(cache=True)
 def _learn(  # type: ignore[no-untyped-def]
-    rows, value, x, e, event, is_open, evidence, means, same, count, moves, location, variance, residual, bands, run, longest
+    rows, value, x, e, teaches, means, same, count, moves, location, variance, residual, bands, run, longest
 ):
     for i in range(rows.shape[0]):
-        r = rows[i]
-        if event[i] == ACCEPTED:
-            _fade(r, count, moves)
-        if event[i] != 0 or is_open[r] == 1 or evidence[r] > 0.0:
+        if not teaches[i]:
             continue
+        r = rows[i]
         for k in range(value.shape[1]):
             if np.isnan(value[i, k]):
                 continue
@@ -207,13 +192,11 @@ def _learn(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _learn_terms(rows, terms, event, is_open, evidence, count, middle, high):  # type: ignore[no-untyped-def]
+def _learn_terms(rows, terms, teaches, count, middle, high):  # type: ignore[no-untyped-def]
     for i in range(rows.shape[0]):
-        r = rows[i]
-        if event[i] == ACCEPTED:
-            _fade_terms(r, count)
-        if event[i] != 0 or is_open[r] == 1 or evidence[r] > 0.0:
+        if not teaches[i]:
             continue
+        r = rows[i]
         count[r] = min(count[r] + 1, COUNT_MAX)
         if count[r] <= COLD_READINGS:
             continue

@@ -83,7 +83,7 @@ class Scaling:
         x: NDArray[np.float32],
         e: NDArray[np.float32],
         terms: NDArray[np.float32],
-        event: NDArray[np.uint8],
+        teaches: NDArray[np.bool_],
         states: Any,
     ) -> None:
         """Nothing: what was measured in training stays."""

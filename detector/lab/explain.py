@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from detector.core.cell import Gates, gates_of
 from detector.core.model import Model
-from detector.core.states import Column, arrays_of
+from detector.core.states import arrays_of
 from detector.lab.drawing import new_figure, png
 
 F4 = NDArray[np.float32]
@@ -24,10 +24,10 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
              `output`, `cell`, `hidden` f4[T, L, H], where every channel has a memory of its own f4[T, L, D H]
     """
     network, readout = model.predictor.eval().network, model.readout
-    columns = model.predictor.columns() | model.scaling.columns() | model.scorer.columns() | {"evidence": Column("f8")}
+    columns = model.predictor.columns() | model.scaling.columns() | model.scorer.columns()
     if readout:
         columns |= readout.columns()
-    states, row, event = arrays_of(columns), np.zeros(1, np.int32), np.zeros(1, np.uint8)
+    states, row, teaches = arrays_of(columns), np.zeros(1, np.int32), np.ones(1, bool)
     h, c, last, ahead, past = network.state(value.shape[1] // network.channels)
     told: list[tuple[F4, F4, F4]] = []
     layers = []
@@ -47,10 +47,10 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
         if readout:
             expected, of_horizons = readout.expected(row, expected, states)
         terms = model.scorer.judged(row, now, x, units.residuals(x, expected), states, units.usual)[1]
-        model.scaling.learn(row, now, x, x - expected, terms, event, states)
+        model.scaling.learn(row, now, x, x - expected, terms, teaches, states)
         if readout:
             states["h"][0], states["last"][0] = h[:, 0].numpy(), last[0].numpy()
-            readout.learn(row, x, of_horizons, event, states)
+            readout.learn(row, x, of_horizons, teaches, states)
         told.append((units.unscaled(expected), x, expected))
         layers.append(step)
     found: dict[str, F4] = {

@@ -12,7 +12,7 @@ from detector.core.predictor import Predictor
 from detector.core.readout import RunningReadout
 from detector.core.running import COLD_READINGS, RunningScaling
 from detector.core.scoring import CALIBRATED, BandScorer, Usual
-from detector.core.states import Column, arrays_of
+from detector.core.states import arrays_of
 from detector.core.terms import BANDS
 from detector.core.threshold import Prior
 from detector.lab.reservoir import randomise
@@ -66,10 +66,10 @@ def walk(values: F4, memory: Predictor) -> Walked:
     """
     network, readout = memory.of_channels(1), RunningReadout(1, memory.hidden)
     scaling, (series, readings) = RunningScaling(1), values.shape
-    columns = scaling.columns() | readout.columns() | network.columns() | PLAIN.columns() | {"evidence": Column("f8")}
+    columns = scaling.columns() | readout.columns() | network.columns() | PLAIN.columns()
     states = arrays_of(columns, series)
     memories = {name: states[name] for name in network.columns()}
-    rows, event = np.arange(series, dtype=np.int32), np.zeros(series, np.uint8)
+    rows, teaches = np.arange(series, dtype=np.int32), np.ones(series, bool)
     bands = np.empty((series, readings, BANDS), np.float32)
     walked = Walked(np.empty_like(values), np.empty_like(values), bands, np.empty_like(values), np.empty_like(values))
     for t in range(readings):
@@ -83,8 +83,8 @@ def walk(values: F4, memory: Predictor) -> Walked:
         walked.weight[:, t] = np.asarray(units.usual.weight)[:, 0]
         terms = PLAIN.judged(rows, value, x, e, states, units.usual)[1]
         walked.run[:, t] = (states["same"] / units.usual.run)[:, 0]
-        scaling.learn(rows, value, x, x - expected, terms, event, states)
-        readout.learn(rows, x, said, event, states)
+        scaling.learn(rows, value, x, x - expected, terms, teaches, states)
+        readout.learn(rows, x, said, teaches, states)
     return walked
 
 

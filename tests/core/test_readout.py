@@ -14,7 +14,6 @@ from detector.core.readout import EARLY_READINGS, KEPT, LEARNED_MAX, RENEWED_EAR
 from detector.core.running import COUNT_ACCEPTED
 from detector.core.scaling import SCALED_MAX
 from detector.core.states import Column, arrays_of
-from detector.core.threshold import Event
 
 F4 = NDArray[np.float32]
 ROW = np.zeros(1, np.int32)
@@ -27,14 +26,14 @@ class Stream:
 
     def __init__(self, horizons: tuple[int, ...] = (1, 5)) -> None:
         self.readout = RunningReadout(CHANNELS, UNITS, horizons)
-        others = {"is_open": Column("u1"), "evidence": Column("f8"), "h": Column("f4", (1, UNITS)), "last": Column("f4", (CHANNELS,))}
+        others = {"h": Column("f4", (1, UNITS)), "last": Column("f4", (CHANNELS,))}
         self.states: dict[str, Any] = arrays_of(self.readout.columns() | others)
 
-    def see(self, x: F4, h: F4, event: Event = Event.NONE) -> F4:
+    def see(self, x: F4, h: F4, *, teaches: bool = True) -> F4:
         """Expect a reading, then learn from it, after which the memory is h."""
         expected, said = self.readout.expected(ROW, self.states["last"].copy(), self.states)
         self.states["h"][0, 0], self.states["last"][0] = h, np.where(np.isnan(x), self.states["last"][0], x)
-        self.readout.learn(ROW, x[np.newaxis], said, np.array([event], np.uint8), self.states)
+        self.readout.learn(ROW, x[np.newaxis], said, np.array([teaches]), self.states)
         first: F4 = expected[0]
         return first
 
@@ -105,29 +104,22 @@ def test_it_is_solved_for_now_and_then_however_long_a_stream_lives() -> None:
     assert stream.states["readout_learned"][0] == LEARNED_MAX
 
 
-@pytest.mark.parametrize("why", ["event", "is_open", "evidence"])
-def test_nothing_is_learned_from_an_alert_nor_while_evidence_is_gathered(why: str) -> None:
+def test_nothing_is_learned_from_what_does_not_teach() -> None:
     stream, (x, h) = Stream(), played(300)
     for each in zip(x[:200], h[:200], strict=True):
         stream.see(*each)
     learned = stream.learned()
-    if why != "event":
-        stream.states[why][0] = 1
     for each in zip(9 * x[200:], h[200:], strict=True):
-        stream.see(*each, event=Event.OPENED if why == "event" else Event.NONE)
+        stream.see(*each, teaches=False)
     assert stream.learned() == learned
 
 
-@pytest.mark.parametrize("by_hand", [False, True])
-def test_after_an_accepted_alert_the_new_normal_is_learned_soon(by_hand: bool) -> None:
+def test_after_an_accepted_alert_the_new_normal_is_learned_soon() -> None:
     stream, (x, h) = Stream(), played(1_300)
     for each in zip(x[:1_000], h[:1_000], strict=True):
         stream.see(*each)
     gram = stream.states["readout_gram"].copy()
-    if by_hand:
-        stream.readout.accept(0, stream.states)
-    else:
-        stream.see(x[1_000], h[1_000], Event.ACCEPTED)
+    stream.readout.accept(0, stream.states)
     assert stream.states["readout_learned"][0] == COUNT_ACCEPTED
     assert stream.states["readout_gram"] == pytest.approx(gram * COUNT_ACCEPTED / 995, rel=1e-5)
     fewer = Stream()
@@ -164,7 +156,7 @@ def test_it_stays_finite_and_within_bounds_whatever_comes(values: list[float], s
     stream, rng = Stream((1, 3)), np.random.default_rng(seed)
     for value in values:
         expected = stream.see(np.array([value, -value], np.float32), rng.choice([-1, 0, 1], UNITS).astype(np.float32))
-        assert np.abs(expected).max() <= SCALED_MAX
+        assert np.abs(expected).max() <= SCALED_MAX * (1 + 1e-6)  # a mean rounds
 
 
 def test_a_memory_that_tells_nothing_new_for_long_keeps_its_readout_sound() -> None:

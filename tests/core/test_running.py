@@ -15,13 +15,12 @@ from detector.core.running import CLIP, COLD_READINGS, COUNT_ACCEPTED, LIMIT_MIN
 from detector.core.scaling import SCALED_MAX, Scaling
 from detector.core.scoring import CALIBRATED, TERMS, Usual
 from detector.core.states import Column, arrays_of
-from detector.core.threshold import Event
 from tests.core.builders import log_of, normal_values, run, settings_of, state_of, universal_model_of
 
 F4 = NDArray[np.float32]
 ROW = np.zeros(1, np.int32)
 COUNTED = len(CALIBRATED)
-OTHERS = {"is_open": Column("u1"), "evidence": Column("f8"), "bands": Column("f4", (3, 1)), "same": Column("i4", (1,))}
+OTHERS = {"bands": Column("f4", (3, 1)), "same": Column("i4", (1,))}
 
 
 class Stream:
@@ -36,13 +35,13 @@ class Stream:
     def units(self) -> Scaling:
         return self.scaling.of(ROW, self.states)
 
-    def see(self, value: float, e: float = 0.0, event: Event = Event.NONE) -> float:
+    def see(self, value: float, e: float = 0.0, *, teaches: bool = True) -> float:
         """Scale a value, then learn from it."""
         now = np.full((1, 1), value, np.float32)
         self.states["same"][:] = self.states["same"] + 1 if value == self._last else 0
         self._last = value
         x, terms = self.units.scaled(now), np.zeros((1, 6), np.float32)
-        self.scaling.learn(ROW, now, x, np.full((1, 1), e, np.float32), terms, np.array([event], np.uint8), self.states)
+        self.scaling.learn(ROW, now, x, np.full((1, 1), e, np.float32), terms, np.array([teaches]), self.states)
         return float(x[0, 0])
 
     def learned(self) -> list[bytes]:
@@ -136,24 +135,21 @@ def test_one_absurd_value_teaches_little() -> None:
     assert abs(stream.units.location.item()) < 0.1
 
 
-@pytest.mark.parametrize("cause", ["open", "evidence", *Event])
-def test_nothing_is_learned_from_an_alert_or_while_there_is_evidence(cause: str | Event) -> None:
+def test_nothing_is_learned_from_what_does_not_teach() -> None:
     stream = Stream()
     for value in np.random.default_rng(4).standard_normal(200):
         stream.see(value)
     before = stream.learned()
-    stream.states["is_open"][0], stream.states["evidence"][0] = cause == "open", float(cause == "evidence")
-    stream.see(3.0, event=cause if isinstance(cause, Event) else Event.NONE)
-    assert (stream.learned() == before) == (cause not in (Event.NONE, Event.ACCEPTED))
-    if cause == Event.ACCEPTED:
-        assert stream.states["scale_count"].item() == COUNT_ACCEPTED
+    stream.see(3.0, teaches=False)
+    assert stream.learned() == before
 
 
 def test_an_accepted_level_is_learned_soon() -> None:
     stream = Stream()
     for value in np.random.default_rng(5).standard_normal(5_000):
         stream.see(value)
-    stream.see(20.0, event=Event.ACCEPTED)
+    stream.scaling.accept(0, stream.states)
+    assert stream.states["scale_count"].item() == COUNT_ACCEPTED
     x = [stream.see(value) for value in 20 + np.random.default_rng(6).standard_normal(1_000)]
     assert abs(np.mean(x[-100:])) < 1
 
@@ -171,7 +167,7 @@ def test_a_channel_weighs_by_how_often_it_changes() -> None:
         return [np.asarray(each.units.usual.weight).item() for each in (sensor, command, switch)]
 
     assert weights() == pytest.approx([1, 0.02, 0.001], rel=0.03)
-    command.see(7.0, event=Event.ACCEPTED)
+    command.scaling.accept(0, command.states)
     assert weights() == pytest.approx([1, 0.02, 0.001], rel=0.03)
 
 
@@ -182,6 +178,35 @@ def test_a_run_counts_once_it_is_over_and_the_less_is_said_by_it_the_fewer_there
     for value in (1.0, 1.0, 1.0, 2.0, 1.0, 2.0):
         stream.see(value)
     assert np.asarray(stream.units.usual.run).item() == pytest.approx(3 * (1 + 10 / 3))
+
+
+def test_neither_an_alert_nor_evidence_for_one_teaches() -> None:
+    """Reading by reading: scale and readout learn where nothing happened, nothing is open, and nothing gathers; only there."""
+    detector, values = Detector(universal_model_of(2), settings_of()), normal_values(400, 2)
+    values[200:260] += 2 * values.std(axis=0)
+    log = log_of([("a", t, value) for t, value in enumerate(values)], 2)
+    seen = set()
+    run(detector, log.take(range(1)))
+    for t in range(1, len(values)):
+        before = state_of(detector, "a")
+        run(detector, log.take(range(t, t + 1)))
+        after = state_of(detector, "a")
+        has_learned = {name: bool((after[name] != before[name]).any()) for name in ("scale_variance", "readout_learned")}
+        state = int(before["is_open"]), int(after["is_open"]), bool(after["evidence"] > 0)
+        seen.add(state)
+        if t > 100:
+            assert has_learned == dict.fromkeys(has_learned, state == (0, 0, False)), (t, state)
+    assert {(0, 0, False), (0, 0, True), (0, 1, True), (1, 1, False), (1, 0, False)} <= seen
+
+
+def test_an_alert_that_is_accepted_lets_the_new_normal_be_learned_soon() -> None:
+    detector, values = Detector(universal_model_of(2), settings_of(accept_after_us=10 * 1_000_000)), normal_values(500, 2)
+    values[400:] += 20 * values.std(axis=0)
+    log = log_of([("a", t, value) for t, value in enumerate(values)], 2)
+    alerts = run(detector, log)[0].alerts
+    assert [(alert.status, alert.reason) for alert in alerts][-1] == ("closed", "accepted")
+    assert state_of(detector, "a")["scale_count"].max() < COUNT_ACCEPTED + 100
+    assert state_of(detector, "a")["readout_learned"] < COUNT_ACCEPTED + 100
 
 
 def test_the_detector_judges_first_and_learns_after() -> None:
@@ -221,10 +246,10 @@ class Terms:
         self.scaling = RunningScaling(1, COUNTED)
         self.states: dict[str, Any] = arrays_of(self.scaling.columns() | OTHERS)
 
-    def see(self, v: F4) -> None:
+    def see(self, v: F4, *, teaches: bool = True) -> None:
         usual, terms, one = self.usual, np.zeros((1, len(TERMS)), np.float32), np.ones((1, 1), np.float32)
         terms[0, :COUNTED] = np.log1p(np.maximum((v - np.asarray(usual.middle)[0]) / np.asarray(usual.width)[0], 0))
-        self.scaling.learn(ROW, one, one, one, terms, np.zeros(1, np.uint8), self.states)
+        self.scaling.learn(ROW, one, one, one, terms, np.array([teaches]), self.states)
 
     @property
     def usual(self) -> Usual:
@@ -239,8 +264,7 @@ def test_each_term_is_counted_from_the_streams_own_quantiles() -> None:
     assert stream.states["scale_middle"][0] == pytest.approx(np.full(COUNTED, 1.5), abs=0.15)
     assert stream.states["scale_high"][0] == pytest.approx(np.full(COUNTED, 1.5 + 2 * 2.326), rel=0.1)
     before = stream.states["scale_high"].tobytes()
-    stream.states["is_open"][0] = 1
-    stream.see(np.full(COUNTED, 9, np.float32))
+    stream.see(np.full(COUNTED, 9, np.float32), teaches=False)
     assert stream.states["scale_high"].tobytes() == before
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,34 +21,43 @@ PARTITIONS = (Partition("series", 0),)
 
 def bundled(name: str, model: Model | Universal) -> Method:
     """The detector of a bundle. It has learned elsewhere: of a series' training part only its memory, its calibration, and of a
-    universal bundle its scaling know, since they are the stream's past."""
+    universal bundle its scaling know, since they are the stream's past. That past is known to be normal, and so the stream's warm-up:
+    all of it is learned from, and an alert in it would be false."""
     channels = len(model.channels) if isinstance(model, Model) else None
     return Method(name, f"the bundle {model.name}", partial(_fit, model), channels=channels, together=partial(_judge, model))
 
 
 def _fit(model: Model | Universal, train: F4, seed: int) -> Judge:
-    return lambda values: _judge(model, [values])[0]
+    return lambda values: _judge(model, [values], [len(train)])[0]
 
 
-def _judge(model: Model | Universal, sequences: Sequence[F4]) -> list[Scored]:
-    """Sequences of one width as streams of one detector, side by side, as long as each lasts."""
-    width = sequences[0].shape[1]
+def _judge(model: Model | Universal, sequences: Sequence[F4], known: Sequence[int]) -> list[Scored]:
+    """Sequences of one width as streams of one detector, side by side, as long as each lasts; what is known of them ends at one time.
+
+    known  so many first readings of each are its warm-up
+    """
+    width, ahead = sequences[0].shape[1], max(known)
     if isinstance(model, Universal):
         model = model.model(model.fingerprint, tuple(f"channel{k}" for k in range(width)))
     detector = Detector(model, Settings(budget_period_us=WATCHED_BUDGET * SECOND_US))
+    watching, waiting = detector.settings, replace(detector.settings, warmup_readings=ahead)
     streams = np.array([detector.names[b"series%d" % number] for number in range(len(sequences))], np.int32)
-    lengths = np.array([len(sequence) for sequence in sequences])
-    value = np.full((len(sequences), lengths.max(), width), np.nan, np.float32)
-    for row, sequence in zip(value, sequences, strict=True):
-        row[: len(sequence)] = sequence
+    begins = ahead - np.array(known)
+    ends = begins + [len(sequence) for sequence in sequences]
+    value = np.full((len(sequences), ends.max(), width), np.nan, np.float32)
+    for row, sequence, begin, end in zip(value, sequences, begins, ends, strict=True):
+        row[begin:end] = sequence
     score, alone, expected = np.empty(value.shape[:2], np.float32), np.empty(value.shape[:2], np.float32), np.empty_like(value)
-    offset = 0
-    for times in np.array_split(np.arange(lengths.max()), -(-value.shape[0] * value.shape[1] // BATCH_READINGS)):
-        at, of = np.nonzero(times[:, None] < lengths)
-        at += times[0]
+    offset, size = 0, max(1, BATCH_READINGS // (len(value) * width))
+    for first, last in pairwise([*range(0, ahead, size), *range(ahead, ends.max(), size), int(ends.max())]):
+        detector.settings = waiting if first < ahead else watching
+        times = np.arange(first, last)[:, None]
+        at, of = np.nonzero((begins <= times) & (times < ends))
+        at += first
         zero = np.zeros(len(at), np.int32)
         offsets = np.arange(offset, offset + len(at))
         verdicts = detector.detect(ReadingBatch(streams[of], SECOND_US * at, value[of, at], zero, offsets, zero, PARTITIONS))
         score[of, at], alone[of, at], expected[of, at] = verdicts.score, verdicts.alone, verdicts.expected
         offset += len(at)
-    return [Scored(score[k, :n], expected[k, :n], alone[k, :n]) for k, n in enumerate(lengths.tolist())]
+    parts = [(number, slice(begin, end)) for number, (begin, end) in enumerate(zip(begins, ends, strict=True))]
+    return [Scored(score[k, part], expected[k, part], alone[k, part]) for k, part in parts]

@@ -34,6 +34,8 @@ Judge = Callable[[F4], Scored]
 """Judges a whole sequence f4[T, D] (engineering units, NaN where missing) from an empty memory on, causally: of a shorter sequence it
 would have said the same."""
 
+Together = Callable[[Sequence[F4], Sequence[int]], list[Scored]]
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -44,7 +46,8 @@ class Method:
     fit        (train f4[n, D], seed) -> Judge; the train part may have constant channels, NaN, and as little as 100 readings
     is_seeded  whether another seed gives another detector
     channels   the width of the only series that it can judge; None: any
-    together   of a detector that fits nothing, and is faster side by side: as its Judge, many sequences of one width at once
+    together   of a detector that fits nothing, and is faster side by side: as its Judge, many sequences of one width at once, and how
+               many first readings of each are its training part
     """
 
     name: str
@@ -52,4 +55,4 @@ class Method:
     fit: Callable[[F4, int], Judge]
     is_seeded: bool = False
     channels: int | None = None
-    together: Callable[[Sequence[F4]], list[Scored]] | None = None
+    together: Together | None = None

@@ -29,8 +29,9 @@ def test_side_by_side_every_series_is_judged_as_if_it_were_alone(name: str, chan
     values = [normal_values(readings, channels) for readings in (400, 150, 1_000)]
     values[2][500:] += 5.0
     assert method.together is not None
-    for value, found in zip(values, method.together(values), strict=True):
-        alone = method.fit(value[:100], 1)(value)
+    known = [100, 120, 300]
+    for value, n, found in zip(values, known, method.together(values, known), strict=True):
+        alone = method.fit(value[:n], 1)(value)
         assert found.score.tobytes() == alone.score.tobytes()
         assert found.deciding.tobytes() == alone.deciding.tobytes()
         assert found.expected is not None
