@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -160,6 +161,8 @@ def _results(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[
         for work in _works(tasks, series, bundles):
             yield from _run(work)
         return
+    for library in ("OMP", "OPENBLAS", "MKL"):  # a process each is what the cores are for; they read it when they start
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     with ProcessPoolExecutor(jobs, get_context("spawn"), _take, (series, bundles)) as pool:
         for done in as_completed([pool.submit(_run, work) for work in _works(tasks, series, bundles)]):
             yield from done.result()
