@@ -131,10 +131,10 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, plant_recording: Path
 
     from detector.adapters.bundle import Bundle, save_bundle
     from detector.adapters.recording import read_recording
+    from detector.core.fitting import fit_scorer
     from detector.core.model import Model
     from detector.core.predictor import HORIZONS, LAGS, Predictor
     from detector.core.scaling import Scaling
-    from detector.core.scoring import BandScorer
     from detector.core.threshold import Prior
 
     recording = read_recording(plant_recording)
@@ -142,7 +142,7 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, plant_recording: Path
     torch.manual_seed(0)
     scaling = Scaling.fit(values)
     x = scaling.scaled(values)
-    predictor, scorer = Predictor(len(recording.channels), 8, horizons=HORIZONS, lags=LAGS), BandScorer.fit([values], [x], [x], [0])
+    predictor, scorer = Predictor(len(recording.channels), 8, horizons=HORIZONS, lags=LAGS), fit_scorer([values], [x], [x], [0])
     folder = tmp_path_factory.mktemp("models") / "small"
     save_bundle(folder, Bundle(Model("", "", recording.channels, predictor, scaling, scorer, Prior(3.0, 0.5))))
     return folder

@@ -45,7 +45,6 @@ is written as scalar code and compiled: it cannot depend on which other readings
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -53,19 +52,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.divisors import longest_usual, middle_and_width, q99_of, range_of, scale_of, weight_of, whitening_of
 from detector.core.states import Column, arrays_of
 from detector.core.terms import (
     BANDS,
     RATES,
     WEIGHTS,
-    band_signals,
     bands_of,
     beyond,
     calibrate,
-    fast_band,
     linger,
-    longest_runs,
     margin,
     measure,
     soft_maximum,
@@ -78,20 +73,9 @@ TERMS = ("bands", "errors", "joint", "slow", "apart", "worst", "runs", "extremes
 CALIBRATED = TERMS[:6]
 """Terms that are counted from their middle; the others are 0 on normal readings."""
 
-SETTLED_READINGS = 50
-"""Of each stream, from here on all readings calibrate the terms, those that weights saw as well: a 99 % quantile needs many."""
 PER_CHANNEL = ("weight", "band_scale", "apart_white", "error_scale", "error_fast", "same_max", "gone_max", "low", "high")
 WHITENINGS = ("band_white", "error_white")
 """What of a `BandScorer` has an entry per channel, and what joins channels; the rest is about terms."""
-HELD_SHARE, FADING = 0.5, np.float32(np.exp(-1 / 400))
-"""Share of the strangest reading before in the square of the score, where a reading tells one value; and what is left of it after one more
-reading. Measured in docs/evaluation.md."""
-LEVEL_RATE = 1e-3
-"""What a fleet's level follows with. Ten times as fast, a fault is learned before an alert on it opens; a tenth, drifts leave it behind.
-Measured in docs/evaluation.md."""
-SHRINK_BANDS = 0.05
-SHRINK_ERRORS = 0.1
-LARGEST = 3
 
 
 class Usual(NamedTuple):
@@ -197,19 +181,15 @@ class BandScorer:
         """What is remembered per stream, and where an alert is open, which only the alarm changes."""
         return _columns(self.channels) | {"held": Column("f4")}
 
-    def score(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> F4:
+    def judged(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
         """Score readings one after the other, each alone: a step, or one stream's sequence.
 
         rows     i4[B] rows of `states`, whose columns are advanced
         value    f4[B, D] engineering units, NaN where missing
         x, e     f4[B, D] scaled readings and residuals, NaN where missing
         usual    of these streams
-        returns  f4[B] >= 0
+        returns  f4[B] >= 0, and its terms, f4[B, 8] in the order of TERMS
         """
-        return self.judged(rows, value, x, e, states, usual)[0]
-
-    def judged(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
-        """As `score`, and its terms, f4[B, 8] in the order of TERMS."""
         score, terms = np.empty(len(rows), np.float32), self._measured(rows, value, x, e, states, usual)
         own = (np.full((np.size(part) // len(CALIBRATED) or 1, len(CALIBRATED)), part, np.float32) for part in (usual.middle, usual.width))
         calibrate(terms, self.middle, self.width, *own)
@@ -226,6 +206,10 @@ class BandScorer:
     def of_one_stream(self, value: F4, x: F4, e: F4, usual: Usual = MEASURED_IN_TRAINING) -> tuple[F4, F4]:
         """As `judged`, of one stream's readings in order, from an empty memory: f4[T], f4[T, 8]."""
         return self.judged(np.zeros(len(x), np.int32), value, x, e, self._alone(), usual)
+
+    def measured_of_one_stream(self, value: F4, x: F4, e: F4, usual: Usual = MEASURED_IN_TRAINING) -> F4:
+        """Likewise the terms before they are calibrated, f4[T, 8]: what `middle` and `width` are measured on."""
+        return self._measured(np.zeros(len(x), np.int32), value, x, e, self._alone(), usual)
 
     def lingering_of_one_stream(self, alone: F4) -> F4:
         """As `lingering`, of one stream's readings in order, from an empty memory: f4[T]."""
@@ -258,7 +242,7 @@ class BandScorer:
     def shares(self, row: int, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> F4:
         """Which channels a score comes from, for people: f4[D], sum 1.
 
-        row, x f4[D], e f4[D], usual as in `score`, of one reading: the one just scored
+        row, x f4[D], e f4[D], usual as in `judged`, of one reading: the one just scored
         """
         bands = np.zeros((BANDS, self.channels), np.float32)
         means, level = states["bands"][row], states["level"][row]
@@ -282,64 +266,3 @@ class BandScorer:
         wide: dict[str, F4] = {name: np.repeat(getattr(self, name), channels, axis=-1) for name in PER_CHANNEL}
         wide |= {name: np.kron(getattr(self, name), apart) for name in WHITENINGS}
         return replace(self, **wide)
-
-    @staticmethod
-    def fit(
-        values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4], starts: Sequence[int], usual: Sequence[Usual] | None = None
-    ) -> BandScorer:
-        """Measure every divisor on normal readings.
-
-        values, xs  per stream f4[T, D]: engineering units and scaled; no weight depends on these bands, so any stream will do
-        es          f4[T, D] residuals of the last of these streams
-        starts      per stream of `es` its first reading that counts: no weight saw the rest, and the memory is no longer empty
-        usual       per stream, of each of its readings, where every stream has its own; its scaling then follows its level
-        """
-        d = xs[0].shape[1]
-        level_rate = np.array([LEVEL_RATE if usual is None else 0.0], np.float32)
-        bands = np.concatenate([band_signals(x, level_rate[0]) for x in xs])
-        bands /= 1.0 if usual is None else np.concatenate([np.reshape(each.bands, (-1, BANDS * d)) for each in usual])
-        errors = np.concatenate([e[start:] for e, start in zip(es, starts, strict=True)])
-        fast = np.concatenate([fast_band(e)[start:] for e, start in zip(es, starts, strict=True)])
-        same, gone, moves = (np.stack(runs) for runs in zip(*(longest_runs(value) for value in values), strict=True))
-        moves = moves.sum(axis=0)
-        weight = weight_of(moves, sum(map(len, values))) if usual is None else np.ones(d, np.float32)
-        band_scale, error_fast = scale_of(bands) / np.tile(np.sqrt(weight), BANDS), scale_of(fast)
-        bands, fast = bands / band_scale, fast / error_fast
-        band_white, error_white = whitening_of(bands, SHRINK_BANDS), whitening_of(fast, SHRINK_ERRORS)
-        weights = weight if usual is None else np.concatenate([np.reshape(each.weight, (-1, d)) for each in usual])
-        of_each = bands.reshape(-1, BANDS, d) / np.sqrt(weights)[..., None, :]
-        low, high, count = range_of(values if usual is None else [np.empty((0, d), np.float32)])
-        scorer = BandScorer(
-            weight=weight,
-            level_rate=level_rate,
-            band_scale=band_scale.reshape(BANDS, d),
-            band_white=band_white,
-            band_q99=q99_of(((bands @ band_white.T) ** 2).mean(axis=1)),
-            apart_white=np.stack([whitening_of(of_each[:, :, k], SHRINK_BANDS) for k in range(d)], axis=-1),
-            error_scale=scale_of(np.nan_to_num(errors)),
-            error_fast=error_fast,
-            error_white=error_white,
-            error_q99=q99_of(((fast @ error_white.T) ** 2).mean(axis=1)),
-            same_max=longest_usual(same.max(axis=0), moves),
-            gone_max=np.maximum(gone.max(axis=0), 1).astype(np.float32),
-            low=low,
-            high=high,
-            count=count,
-            middle=np.zeros(len(CALIBRATED), np.float32),
-            width=np.ones(len(CALIBRATED), np.float32),
-            held_share=np.array([HELD_SHARE], np.float32),
-            fading=np.array([FADING], np.float32),
-        )
-        of_streams = [MEASURED_IN_TRAINING] * len(es) if usual is None else usual[-len(es) :]
-        return scorer._calibrated(values[-len(es) :], xs[-len(es) :], es, starts, of_streams)
-
-    def _calibrated(
-        self, values: Sequence[F4], xs: Sequence[F4], es: Sequence[F4], starts: Sequence[int], usual: Sequence[Usual]
-    ) -> BandScorer:
-        """The same with `middle` and `width` as these streams have them."""
-        measured = []
-        for value, x, e, start, of_stream in zip(values, xs, es, starts, usual, strict=True):
-            found = self._measured(np.zeros(len(x), np.int32), value, x, e, self._alone(), of_stream)  # one stream, in order
-            measured.append(found[min(start, SETTLED_READINGS) :])
-        middle, width = middle_and_width(np.concatenate(measured)[:, : len(CALIBRATED)])
-        return replace(self, middle=middle, width=width)

@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detector.core.fitting import fit_scorer
 from detector.core.model import Model
 from detector.core.predictor import HORIZONS, LAGS, ONE_AHEAD, Kind, Predictor, State
 from detector.core.scaling import Scaling
-from detector.core.scoring import BandScorer
 from detector.core.threshold import Prior
 from detector.errors import ConfigError, DataError
 from detector.lab.baselines import LinearForecast, mean_error, persistence, verdict
@@ -122,7 +122,7 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     predictor.to("cpu").eval()
     es = residuals(predictor, xs["calibrate"])
     values = [s.value for s in (*parts.train, *parts.calibrate)]
-    scorer = BandScorer.fit(values, xs["train"] + xs["calibrate"], es, [burn_in(e) for e in es])
+    scorer = fit_scorer(values, xs["train"] + xs["calibrate"], es, [burn_in(e) for e in es])
     scores = score_all(scorer, [s.value for s in parts.calibrate], xs["calibrate"], es)
     model = Model("trained", "", tuple(channels), predictor, scaling, scorer, Prior.fit(scores))
     linear = LinearForecast(xs["train"])

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from detector.core.fitting import fit_scorer
 from detector.core.predictor import Predictor
 from detector.core.readout import RunningReadout
 from detector.core.running import COLD_READINGS, RunningScaling
@@ -107,7 +108,7 @@ def calibrated(network: Predictor) -> tuple[BandScorer, Prior]:
     walked = walk(values, network)
     value, x, e = ([each[SETTLED:, None] for each in series] for series in (values, walked.x, walked.e))
     usual = walked.usual()
-    scorer = BandScorer.fit(value, x, e, [0] * len(e), usual)
+    scorer = fit_scorer(value, x, e, [0] * len(e), usual)
     same, gone = np.quantile(walked.run[:, SETTLED:], RUN_QUANTILE), np.quantile(gone_runs(values)[:, SETTLED:], GONE_QUANTILE)
     # Of one channel the worst is the mean: how far it is above that of many, one channel does not tell.
     middle = np.where(np.array(CALIBRATED) == "worst", np.float32(np.inf), scorer.middle)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from detector.adapters import bundle as bundles
 from detector.adapters.bundle import VERSION, Bundle, load_bundle, read_bundle, save_bundle
 from detector.core.detect import Detector
+from detector.core.fitting import fit_scorer
 from detector.core.model import Model
 from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.scaling import Scaling
-from detector.core.scoring import BandScorer
 from detector.core.states import arrays_of
 from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
@@ -28,7 +28,7 @@ def small_model(seed: int = 0) -> Model:
     torch.manual_seed(seed)
     x = np.random.default_rng(seed).standard_normal((300, 3)).astype(np.float32)
     return Model(
-        "small", "", ("a", "b.c", "d e"), Predictor(3, 8, 2, horizons=HORIZONS, lags=LAGS), Scaling.fit(x), BandScorer.fit([x], [x], [x / np.float32(2)], [0]), Prior(1.5, 0.25)
+        "small", "", ("a", "b.c", "d e"), Predictor(3, 8, 2, horizons=HORIZONS, lags=LAGS), Scaling.fit(x), fit_scorer([x], [x], [x / np.float32(2)], [0]), Prior(1.5, 0.25)
     )  # fmt: skip
 
 

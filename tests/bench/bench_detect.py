@@ -10,11 +10,11 @@ import torch
 
 from detector.adapters.bundle import load_bundle
 from detector.core.detect import Detector, Settings
+from detector.core.fitting import fit_scorer
 from detector.core.model import Model
 from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.readings import Disposition, Partition, ReadingBatch
 from detector.core.scaling import Scaling
-from detector.core.scoring import BandScorer
 from detector.core.threshold import Prior
 
 BATCH, RUNS, WARM_UP = 10_000, 15, 5
@@ -24,7 +24,7 @@ def model_of(channels: int, hidden: int) -> Model:
     """Random weights: judging costs the same whatever they are."""
     torch.manual_seed(0)
     x = np.random.default_rng(0).standard_normal((2_000, channels), np.float32)
-    scorer = BandScorer.fit([x], [x], [x], [0])
+    scorer = fit_scorer([x], [x], [x], [0])
     names = tuple(f"channel{k}" for k in range(channels))
     # A prior so high that no alert opens: a benchmark of white noise is none of alerts.
     return Model(

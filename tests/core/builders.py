@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from detector.core.alerting import Alert
 from detector.core.detect import Detector, Settings
+from detector.core.fitting import fit_scorer
 from detector.core.model import Model, Universal
 from detector.core.predictor import HORIZONS, LAGS, ONE_AHEAD, Kind, Predictor
 from detector.core.readings import Partition, ReadingBatch
 from detector.core.scaling import Scaling
-from detector.core.scoring import BandScorer
 from detector.core.states import arrays_of
 from detector.core.threshold import Prior
 from detector.core.verdicts import Verdicts
@@ -57,9 +57,9 @@ def model_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = 
     with torch.inference_mode():
         expected = predictor.unroll(torch.from_numpy(np.stack(xs)))[0].numpy()
     es = [x - expected[k] for k, x in enumerate(xs)]
-    scorer = BandScorer.fit(values, xs, es, [0] * len(es))
+    scorer = fit_scorer(values, xs, es, [0] * len(es))
     scores = [
-        scorer.score(np.zeros(len(x), np.int32), value, x, e, arrays_of(scorer.columns()))[50:]
+        scorer.judged(np.zeros(len(x), np.int32), value, x, e, arrays_of(scorer.columns()))[0][50:]
         for value, x, e in zip(values, xs, es, strict=True)
     ]
     names = tuple(f"channel{k}" for k in range(channels))

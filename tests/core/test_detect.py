@@ -109,7 +109,7 @@ def test_the_verdict_is_that_of_predictor_score_and_alarm_one_after_the_other() 
     states = arrays_of(MODEL.scorer.columns())
     for t in range(80):
         expected = MODEL.predictor.step(x[t].repeat(32).reshape(2, 32).T.copy(), **memory)[:1]
-        alone = MODEL.scorer.score(np.zeros(1, np.int32), log.value[t : t + 1], x[t : t + 1], x[t : t + 1] - expected, states)
+        alone = MODEL.scorer.judged(np.zeros(1, np.int32), log.value[t : t + 1], x[t : t + 1], x[t : t + 1] - expected, states)[0]
         score, _ = MODEL.scorer.lingering(np.zeros(1, np.int32), alone, alone, states)
         assert verdicts.expected[t].tobytes() == scaling.unscaled(expected)[0].tobytes()
         assert verdicts.score[t] == score[0]

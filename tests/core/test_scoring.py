@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from detector.core.fitting import fit_scorer
 from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS, BandScorer
 from detector.core.states import arrays_of
@@ -23,7 +24,7 @@ def fitted(values: list[F4]) -> tuple[Scaling, BandScorer]:
     """Scaling and score, with residuals of persistence."""
     scaling = Scaling.fit(np.concatenate(values))
     xs = [scaling.scaled(value) for value in values]
-    return scaling, BandScorer.fit(values, xs, [persistence(x) for x in xs], [0] * len(xs))
+    return scaling, fit_scorer(values, xs, [persistence(x) for x in xs], [0] * len(xs))
 
 
 def persistence(x: F4) -> F4:
@@ -38,7 +39,7 @@ def persistence(x: F4) -> F4:
 def scores(scaling: Scaling, scorer: BandScorer, value: F4) -> F4:
     """Of one stream, from its first reading on."""
     x = scaling.scaled(value)
-    return scorer.score(np.zeros(len(x), np.int32), value, x, persistence(x), arrays_of(scorer.columns()))
+    return scorer.judged(np.zeros(len(x), np.int32), value, x, persistence(x), arrays_of(scorer.columns()))[0]
 
 
 def shares_at(scaling: Scaling, scorer: BandScorer, value: F4) -> F4:
@@ -46,7 +47,7 @@ def shares_at(scaling: Scaling, scorer: BandScorer, value: F4) -> F4:
     x = scaling.scaled(value)
     e = persistence(x)
     states = arrays_of(scorer.columns())
-    scorer.score(np.zeros(len(x), np.int32), value, x, e, states)
+    scorer.judged(np.zeros(len(x), np.int32), value, x, e, states)
     return scorer.shares(0, x[-1], e[-1], states)
 
 
@@ -150,7 +151,7 @@ def test_what_an_alert_is_about_does_not_become_normal_while_it_is_open() -> Non
     learned, held = arrays_of(scorer.columns()), arrays_of(scorer.columns())
     held["is_open"][:] = 1
     rows = np.zeros(len(x), np.int32)
-    follows, stays = (scorer.score(rows, x, x, persistence(x), states) for states in (learned, held))
+    follows, stays = (scorer.judged(rows, x, x, persistence(x), states)[0] for states in (learned, held))
     assert follows[100] == pytest.approx(stays[100], rel=0.1)
     assert np.median(follows[-500:]) < 0.6 * np.median(stays[-500:])
     assert (held["level"] == 0).all()
@@ -220,11 +221,11 @@ def test_a_missing_value_teaches_its_channel_nothing() -> None:
     row = np.zeros(1, np.int32)
     x = scaling.scaled(value)
     for t in range(40):
-        scorer.score(row, value[t : t + 1], x[t : t + 1], x[t : t + 1], states)
+        scorer.judged(row, value[t : t + 1], x[t : t + 1], x[t : t + 1], states)
     before = {name: array[0].copy() for name, array in states.items()}
     value[40, 1] = np.nan
     x = scaling.scaled(value)
-    scorer.score(row, value[40:41], x[40:41], x[40:41], states)
+    scorer.judged(row, value[40:41], x[40:41], x[40:41], states)
     for name in ("bands", "error_band", "value_last", "same"):
         assert np.array_equal(states[name][0][..., 1], before[name][..., 1])
     assert not np.array_equal(states["bands"][0][..., 0], before["bands"][..., 0])
@@ -242,7 +243,7 @@ def test_streams_are_scored_apart() -> None:
     for t in range(60):
         rows = rng.permutation(4).astype(np.int32)
         value, x, e = (np.stack([array[row][t] for row in rows]) for array in (values, xs, es))
-        together[rows, t] = scorer.score(rows, value, x, e, states)
+        together[rows, t] = scorer.judged(rows, value, x, e, states)[0]
     assert together.tobytes() == alone.tobytes()
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.scaling import SCALED_MAX, Scaling
-from detector.core.scoring import LARGEST
 from detector.lab.evaluate.filters import F4, F8, arma_of_changes, error_scale, ewma, from_lags, in_blocks, needing, past
 from detector.lab.evaluate.method import Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
@@ -26,7 +25,7 @@ t; row 0 is 0, the training mean."""
 FitForecast = Callable[[F4, F4, int], Forecast]
 """(fit f4[n, D], calibrate f4[m, D], seed) -> Forecast; both parts are scaled and without NaN, the second follows the first."""
 
-SCORE_RATE = 0.1
+SCORE_RATE, LARGEST = 0.1, 3
 CHANGES_MIN = 1e-6
 """A channel whose standard deviation in the fitting part, on scaled readings, is smaller than this has not varied."""
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from detector.core.fitting import fit_scorer
 from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS, BandScorer
@@ -77,7 +78,7 @@ class Twin:
         x = scaling.scaled(train)
         expect = fit_expect(filled(x[:n]), filled(x[n:]), seed)
         e = x - expect(filled(x))
-        scorer = BandScorer.fit([train], [x], [e], [n])
+        scorer = fit_scorer([train], [x], [e], [n])
         return Twin(scaling, expect, scorer, Prior.fit(scorer.of_one_stream(train, x, e)[0][n:]))
 
     def judged(self, values: F4) -> tuple[F4, F4]:

@@ -5,8 +5,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
+from detector.core.fitting import fit_scorer
 from detector.core.scaling import Scaling
-from detector.core.scoring import TERMS, BandScorer
+from detector.core.scoring import TERMS
 from detector.core.terms import WEIGHTS
 from detector.lab.evaluate.method import Method
 from detector.lab.evaluate.whitened import WHITENED, Twin, fused, linear, random_memory, the_mean
@@ -84,11 +85,8 @@ def test_terms_add_up_to_the_score_that_ships() -> None:
     values = machine(1_000)
     scaling = Scaling.fit(values)
     x = scaling.scaled(values)
-    scorer = BandScorer.fit([values], [x], [x], [0])
-    states = [{name: column.array(1) for name, column in scorer.columns().items()} for _ in range(2)]
-    rows = np.zeros(len(x), np.int32)
-    score, (same, terms) = scorer.score(rows, values, x, x, states[0]), scorer.judged(rows, values, x, x, states[1])
-    assert_array_equal(score, same)
+    scorer = fit_scorer([values], [x], [x], [0])
+    score, terms = scorer.of_one_stream(values, x, x)
     squares = WEIGHTS * terms.astype(np.float64) ** 2
     of_two = [squares[:, pair].max(axis=1) for pair in ([0, 4], [3, 5])]  # bands or apart, slow or worst
     assert_allclose(np.sqrt(sum(of_two) + squares[:, [1, 2, 6, 7]].sum(axis=1)), score, rtol=1e-5)
