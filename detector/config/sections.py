@@ -107,7 +107,12 @@ class Alerts(Section):
     budget: str = Field(
         "1 per stream per week", description="false alerts that are acceptable: 'NUMBER per stream per hour|day|week|month|year'"
     )
-    warmup_readings: int = Field(100, ge=0, le=1_000_000, description="readings of a new stream that are learned from and cannot alert")
+    warmup_readings: int = Field(
+        100,
+        ge=0,
+        le=1_000_000,
+        description="readings of a new stream that are learned from and cannot alert; with the universal model, as many as are known to be normal",
+    )
     accept_after_s: float | None = Field(
         None,
         gt=0,
