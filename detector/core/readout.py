@@ -138,8 +138,8 @@ def _say(rows, horizons, count, error, weight, slope, past_h, past_x, said, expe
                     own_precision = np.float32(1) / max(error[r, q], np.float32(ERROR_MIN))
                     total += own_precision * said[i, q]
                     precision += own_precision
-            if precision > 0:
-                expected[i, k] = total / precision
+            if precision > 0:  # a mean rounds: also beyond the largest of what it is of
+                expected[i, k] = min(max(total / precision, np.float32(-SCALED_MAX)), np.float32(SCALED_MAX))
 
 
 @njit(cache=True)

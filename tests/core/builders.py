@@ -18,7 +18,6 @@ from detector.core.model import Model, Universal
 from detector.core.predictor import HORIZONS, LAGS, ONE_AHEAD, Kind, Predictor
 from detector.core.readings import Partition, ReadingBatch
 from detector.core.scaling import Scaling
-from detector.core.states import arrays_of
 from detector.core.threshold import Prior
 from detector.core.verdicts import Verdicts
 
@@ -58,10 +57,7 @@ def model_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = 
         expected = predictor.unroll(torch.from_numpy(np.stack(xs)))[0].numpy()
     es = [x - expected[k] for k, x in enumerate(xs)]
     scorer = fit_scorer(values, xs, es, [0] * len(es))
-    scores = [
-        scorer.judged(np.zeros(len(x), np.int32), value, x, e, arrays_of(scorer.columns()))[0][50:]
-        for value, x, e in zip(values, xs, es, strict=True)
-    ]
+    scores = [scorer.of_one_stream(value, x, e)[0][50:] for value, x, e in zip(values, xs, es, strict=True)]
     names = tuple(f"channel{k}" for k in range(channels))
     return Model("small", "0" * 64, names, predictor, scaling, scorer, Prior.fit(np.concatenate(scores)))
 

@@ -39,7 +39,7 @@ def persistence(x: F4) -> F4:
 def scores(scaling: Scaling, scorer: BandScorer, value: F4) -> F4:
     """Of one stream, from its first reading on."""
     x = scaling.scaled(value)
-    return scorer.judged(np.zeros(len(x), np.int32), value, x, persistence(x), arrays_of(scorer.columns()))[0]
+    return scorer.of_one_stream(value, x, persistence(x))[0]
 
 
 def shares_at(scaling: Scaling, scorer: BandScorer, value: F4) -> F4:

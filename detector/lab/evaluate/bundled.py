@@ -48,7 +48,7 @@ def _judge(model: Model | Universal, sequences: Sequence[F4], known: Sequence[in
     for row, sequence, begin, end in zip(value, sequences, begins, ends, strict=True):
         row[begin:end] = sequence
     score, alone, expected = np.empty(value.shape[:2], np.float32), np.empty(value.shape[:2], np.float32), np.empty_like(value)
-    offset, size = 0, max(1, BATCH_READINGS // (len(value) * width))
+    offset, size = 0, max(1, BATCH_READINGS // len(value))
     for first, last in pairwise([*range(0, ahead, size), *range(ahead, ends.max(), size), int(ends.max())]):
         detector.settings = waiting if first < ahead else watching
         times = np.arange(first, last)[:, None]
@@ -59,5 +59,4 @@ def _judge(model: Model | Universal, sequences: Sequence[F4], known: Sequence[in
         verdicts = detector.detect(ReadingBatch(streams[of], SECOND_US * at, value[of, at], zero, offsets, zero, PARTITIONS))
         score[of, at], alone[of, at], expected[of, at] = verdicts.score, verdicts.alone, verdicts.expected
         offset += len(at)
-    parts = [(number, slice(begin, end)) for number, (begin, end) in enumerate(zip(begins, ends, strict=True))]
-    return [Scored(score[k, part], expected[k, part], alone[k, part]) for k, part in parts]
+    return [Scored(score[k, a:b], expected[k, a:b], alone[k, a:b]) for k, (a, b) in enumerate(zip(begins, ends, strict=True))]

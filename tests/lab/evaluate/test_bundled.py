@@ -39,5 +39,15 @@ def test_side_by_side_every_series_is_judged_as_if_it_were_alone(name: str, chan
         assert found.expected.tobytes() == alone.expected.tobytes()
 
 
+def test_the_training_part_is_normal_whatever_happens_in_it() -> None:
+    """A level that begins in it is learned, and later is nothing strange; where it is not known to be normal it opens an alert, which
+    nothing is learned from."""
+    method = bundled("universal", read_bundle("universal").model)
+    values = normal_values(800, 1)
+    values[200:] += 6 * values.std()
+    known, unknown = (method.fit(values[:n], 1)(values).deciding[600:].mean() for n in (600, 150))
+    assert known < 0.5 * unknown
+
+
 def test_a_bundle_of_channels_judges_series_of_its_width() -> None:
     assert bundled("plant", read_bundle("plant").model).channels == 4

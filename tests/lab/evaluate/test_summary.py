@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from detector.adapters.bundle import load_bundle
 from detector.cli import main
@@ -12,6 +13,7 @@ from detector.lab.evaluate.alarms import BUDGETS
 from detector.lab.evaluate.bench import Result, Task, run, run_all, tasks_of
 from detector.lab.evaluate.bundled import bundled
 from detector.lab.evaluate.duty import duty_series
+from detector.lab.evaluate.method import Judge, Method, Scored
 from detector.lab.evaluate.methods import METHODS
 from detector.lab.evaluate.series import Series
 from detector.lab.evaluate.summary import by_method, difference, figures
@@ -51,6 +53,18 @@ def test_a_level_fault_is_ranked_and_found() -> None:
     assert figure["alarm"]["1000"]["event_recall"] == 1.0
     assert figure["vus_pr"] == {"A": result.vus_pr}
     assert np.isnan(figure["detection_rate"])
+
+
+def test_the_threshold_of_single_readings_knows_that_what_was_fitted_to_seems_calm() -> None:
+    """A detector that is blind to all that it was fitted to, as whitening many bands by few readings nearly is."""
+
+    def fit(train: NDArray[np.float32], seed: int) -> Judge:
+        known = len(train)
+        return lambda values: Scored(np.where(np.arange(len(values)) < known, np.float32(0), np.abs(values[:, 0])))
+
+    result = run(Task("blind", 1, 0), spikes("a"), Method("blind", "", fit))
+    assert result.points.false_alarm_rate < 0.05
+    assert result.points.missed_alarm_rate < 0.05
 
 
 def test_nab_and_tennessee_are_rated_by_their_own_rules() -> None:
