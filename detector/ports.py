@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded
@@ -19,15 +19,18 @@ from detector.core.verdicts import Verdicts
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What one poll brought: messages in log order; and partitions gained and lost, as data.
+    """What one poll brought: messages in log order; and partitions gained, lost and changed, as data.
 
-    gained   assigned since the last poll: restore them; none of their messages come before that
-    lost     taken away since the last poll: forget their streams before judging these messages
+    gained    assigned since the last poll: restore them; none of their messages come before that
+    lost      taken away since the last poll, or their topic is gone: forget their streams before judging these messages
+    changed   the log no longer holds what was to be read next, or is another one by now: save and forget their streams, and restore
+              them; none of their messages come before that
     """
 
     messages: Messages = Messages()
     gained: tuple[Partition, ...] = ()
     lost: tuple[Partition, ...] = ()
+    changed: tuple[Partition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,17 @@ class Outcome:
     offsets: Mapping[Partition, int] = field(default_factory=dict)
 
 
+class LastRead(NamedTuple):
+    """The last message of a partition that was judged.
+
+    offset   of the message; -1: none was
+    epoch    of the leader that wrote it; -1: not known
+    """
+
+    offset: int = -1
+    epoch: int = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
     """Where a partition stands.
@@ -55,6 +69,8 @@ class Restored:
     first, end    the log holds the offsets [first, end)
     state         saved state, by key
     is_own        whether this service committed the offset, as far as the log can tell; not so where a person set it
+    log_id        another one once the log was made anew under the same name; empty where the log does not tell (KIP-516)
+    reset         where reading goes on if the log no longer holds the offset: its first message, or its end
     """
 
     offset: int
@@ -63,6 +79,8 @@ class Restored:
     end: int = 2**63 - 1
     state: Mapping[bytes, bytes] = field(default_factory=dict)
     is_own: bool = False
+    log_id: str = ""
+    reset: int = 0
 
 
 Release: TypeAlias = Callable[[tuple[Partition, ...]], None]
@@ -106,9 +124,17 @@ class Log(Protocol):
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
         """What is true for `partitions`. Nothing more of them is polled until `resume`.
 
-        The one door for start-up, rebalance and a failed commit. Waits until no earlier commit is undecided.
+        The one door for start-up, rebalance, a failed commit and a log that changed. Waits until no earlier commit is undecided.
+        Partitions whose topic is gone are left out; a later poll says that they are lost.
 
         raises LogUnavailable  restore again
+        """
+
+    def divergences(self, last_read: Mapping[Partition, LastRead]) -> Mapping[Partition, int]:
+        """Of restored partitions: those whose log no longer holds the message that was read last, as it was then, although it is as
+        long, or whose log is shorter. Per partition the first offset that holds another message than it did, or none.
+
+        raises LogUnavailable  ask again
         """
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:
@@ -119,6 +145,9 @@ class Log(Protocol):
 
     def lag(self) -> Mapping[Partition, int]:
         """Per assigned partition: messages between the read position and the end, as last heard. Never blocks."""
+
+    def topics_missing(self) -> Sequence[str]:
+        """Topics of which nothing can be judged now, since they, or the topics of their state, do not exist. Never blocks."""
 
     def close(self) -> None:
         """Leave the group and free what is held. What is to be kept was committed before. Idempotent."""
@@ -195,7 +224,10 @@ class Vitals:
     streams             memories kept
     alerts_open         alerts open now
     messages_replayed   read again after a start or a rebalance, to bring memories up to date; nothing is told of them
-    messages_missed     gone from the log before they were judged, or before a memory had them (retention passed)
+    messages_missed     by reason: `retention`, gone from the log before they were judged, or before a memory had them;
+                        `auto_offset_reset`, still in the log then, but passed over because the configuration says `latest`
+    log_changes         partitions that began anew because their log is another one, by reason: `recreated`, `truncated`
+    topics_missing      input topics of which nothing can be judged now
     rows_unsaved        memories that changed since they were saved
     unsaved_s           age of the oldest such change
     rows_saved          in all
@@ -219,7 +251,9 @@ class Vitals:
     streams: int = 0
     alerts_open: int = 0
     messages_replayed: int = 0
-    messages_missed: int = 0
+    messages_missed: Mapping[str, int] = field(default_factory=dict)
+    log_changes: Mapping[str, int] = field(default_factory=dict)
+    topics_missing: tuple[str, ...] = ()
     rows_unsaved: int = 0
     unsaved_s: float = 0.0
     rows_saved: int = 0

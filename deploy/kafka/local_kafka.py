@@ -172,6 +172,15 @@ class LocalKafka:
             self._process.wait()
             self._process = None
 
+    def lose_last_segment(self, topic: str, partition: int) -> int:
+        """What a broken disk may do to a stopped broker: the last segment of a log is gone. The offset at which the log ends now."""
+        folder = self.data / "logs" / f"{topic}-{partition}"
+        last = max(each.stem for each in folder.glob("*.log"))
+        for file in folder.glob(f"{last}.*"):
+            file.unlink()
+        (self.data / "logs" / ".kafka_cleanshutdown").unlink(missing_ok=True)  # it looks at its logs anew
+        return int(last)
+
     def wait(self) -> int:
         """Wait until the broker ends by itself; its exit code."""
         return self._process.wait() if self._process is not None else 0

@@ -16,7 +16,7 @@ from detector.codec.messages import Message, Messages
 from detector.codec.readings import ReadingFormat
 from detector.core.readings import Partition
 from detector.errors import DataError
-from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
+from detector.ports import Fetched, LastRead, Outcome, Release, Restored, keep_nothing
 
 EVENT_TIME = "event_time_us"
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -120,6 +120,14 @@ class FileLog:
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         """See `ports.Log`."""
         self._position = offsets.get(self._partition, self._position)
+
+    def divergences(self, last_read: Mapping[Partition, LastRead]) -> Mapping[Partition, int]:
+        """See `ports.Log`. A recording does not change."""
+        return {}
+
+    def topics_missing(self) -> Sequence[str]:
+        """See `ports.Log`."""
+        return ()
 
     def lag(self) -> Mapping[Partition, int]:
         """See `ports.Log`."""

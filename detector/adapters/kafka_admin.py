@@ -24,6 +24,7 @@ from detector.adapters.kafka_client import (
 from detector.errors import ConfigError, LogUnavailable
 
 ASK_S_MIN, ASK_S_MAX = 0.25, 1.0  # a refusal is heard only between two questions
+MOCK_CLUSTER = "mockCluster"  # how the id of librdkafka's mock broker begins
 HANG_UP = "Disconnected"
 HANG_UP_S_MAX = 3.0  # a broker that stops drops connections, too, but refuses the next
 HANG_UP_FIX = "see that `kafka: security.protocol` is what this port's listener speaks: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"

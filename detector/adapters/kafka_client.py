@@ -70,6 +70,7 @@ FENCED = {
     KafkaError.PRODUCER_FENCED: "another worker writes under the same identity",
     KafkaError.INVALID_PRODUCER_EPOCH: "another worker writes under the same identity",
 }
+TOPIC_GONE = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_ID}
 FOR_THE_PERSON = {
     KafkaError._AUTHENTICATION: "check `kafka: sasl.username`, `sasl.password` and `sasl.mechanism`",
     KafkaError.SASL_AUTHENTICATION_FAILED: "check `kafka: sasl.username`, `sasl.password` and `sasl.mechanism`",
@@ -128,6 +129,12 @@ def remedy(error: KafkaError, what: str) -> DetectorError:
     if error.code() in FOR_THE_PERSON:
         return ConfigError(message, fix=fix_for(error))
     return LogUnavailable(message, fix=fix_for(error))
+
+
+def remedy_while_running(error: KafkaError, what: str) -> DetectorError:
+    """As `remedy`; but a topic that was there at the start and is gone is an outage: it ends when somebody makes the topic again."""
+    meaning = remedy(error, what)
+    return LogUnavailable(str(meaning), fix=meaning.fix) if error.code() in TOPIC_GONE else meaning
 
 
 def is_fatal(error: KafkaError) -> bool:
@@ -298,6 +305,8 @@ def to_messages(batch: list[KafkaMessage], topics: Sequence[str], *, with_log_ti
     present = np.flatnonzero(np.bincount(number))
     column = np.zeros(width * len(topics), np.int32)
     column[present] = np.arange(len(present), dtype=np.int32)
+    last = np.zeros(width * len(topics), np.int64)
+    last[number] = np.arange(count)  # of equal numbers the last one counts
     log_time_us = np.full(count, -1, np.int64)
     if with_log_time:
         log_time_ms = np.fromiter((time_ms for _, time_ms in map(KafkaMessage.timestamp, batch)), np.int64, count)
@@ -306,12 +315,15 @@ def to_messages(batch: list[KafkaMessage], topics: Sequence[str], *, with_log_ti
     def headers(position: int) -> Headers:
         return cast(Headers, batch[position].headers() or ())  # a list of pairs; the stubs allow for what producers take, too
 
+    partitions = tuple(Partition(topics[code // width], code % width) for code in present.tolist())
+    epochs = [batch[position].leader_epoch() for position in last[present].tolist()]
     return Messages(
         key=list(map(KafkaMessage.key, batch)),
         value=list(map(KafkaMessage.value, batch)),
         partition=column[number],
         offset=np.fromiter(map(KafkaMessage.offset, batch), np.int64, count),
         log_time_us=log_time_us,
-        partitions=tuple(Partition(topics[code // width], code % width) for code in present.tolist()),
+        partitions=partitions,
         headers=headers,
+        leader_epochs={partition: epoch for partition, epoch in zip(partitions, epochs, strict=True) if epoch is not None},
     )

@@ -21,6 +21,11 @@ Why no zombie commits. Every transaction carries offsets, with the membership as
 joins again, and has a membership that would be believed, only when the lost partitions are unassigned; that waits for
 the commit on its way (`_committing`), and a later one finds its partitions gone. In between there is no member id. A membership
 without one and without a generation would be accepted, as that of a client that is in no group: such a commit is refused here.
+
+Whose messages they are. A topic may be deleted, and made anew under its name, while it is read; `kafka_watch` asks for the ids of topics
+once per `WATCH_INTERVAL_S`, and with every commit. What is committed was fetched before that question: if the id is still that of the
+restore, all of it came from the log that was restored. A log that lost its end, or of which retention took what was to be read next, stops
+the consumer with an error (`auto.offset.reset` is `error` for librdkafka, whatever the configuration says: `restore` follows that).
 """
 
 from __future__ import annotations
@@ -38,6 +43,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_admin import ask_cluster
 from detector.adapters.kafka_client import (
+    TOPIC_GONE,
     UNREACHABLE_FIX,
     Delivery,
     Say,
@@ -49,18 +55,24 @@ from detector.adapters.kafka_client import (
     open_consumer,
     quiet,
     remedy,
+    remedy_while_running,
     to_messages,
 )
+from detector.adapters.kafka_epochs import divergences
 from detector.adapters.kafka_output import KafkaOutput, Record, decided, state_rows
 from detector.adapters.kafka_restore import GIVEN_UP, RESTORE_S_MAX, Bearing, end_open_transactions, ends, positions, read_state
 from detector.adapters.kafka_topics import check_topics
 from detector.adapters.kafka_transactions import AGAIN, SESSION_LOST, Position, Transactions
+from detector.adapters.kafka_watch import Question, TopicView, TopicWatch, is_answered
 from detector.codec.messages import Messages
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, DetectorError, LogUnavailable
-from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
+from detector.ports import Fetched, LastRead, Outcome, Release, Restored, keep_nothing
 
 ASK_S_MAX = 1.0
+WATCH_INTERVAL_S = 2.0
+LOG_CHANGED = {KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION, KafkaError.OFFSET_OUT_OF_RANGE}
+"""What a consumer says that cannot read on where it is: retention has passed it, or the log is shorter, or other messages are in it."""
 # Refused credentials are a ConfigError at the start. Later they worked before: whoever changed something may change it back.
 UNSETTLED = {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}
 
@@ -100,8 +112,16 @@ class KafkaLog:
         self._properties = dict(properties)
         self._with_log_time = with_log_time
         self._say = say
-        self._gained: dict[Partition, None] = {}
-        self._lost: dict[Partition, None] = {}
+        self._assigned: set[Partition] = set()  # the group's word
+        self._told: set[Partition] = set()  # what the worker knows of: those whose topic is there
+        self._lost: set[Partition] = set()  # of these, taken away since the last poll
+        self._changed: set[Partition] = set()  # of these, to be restored
+        self._stopped: set[Partition] = set()  # librdkafka fetches them no more: they have to be assigned again
+        self._missing: dict[str, tuple[str, str]] = {}  # topics of which nothing can be judged: why, and what to do
+        self._watch = TopicWatch(properties, topics, state_topics, say)
+        self._question: Question | None = None
+        self._seen: set[Partition] = set()  # assigned partitions whose topics were looked at since
+        self._watch_due_s = 0.0
         self._standing: dict[Partition, Restored] = {}  # restored and still ours: what is true for it, without the state
         self._reading: dict[Partition, int] = {}  # where each partition that may be read was resumed
         self._bearings: dict[Partition, Bearing] = {}  # names of other workers that were dealt with
@@ -117,6 +137,7 @@ class KafkaLog:
         self._closed = False
         group_properties = consumer_properties(properties, group, delivery)
         self._reset = group_properties["auto.offset.reset"]
+        group_properties["auto.offset.reset"] = "error"  # else it would jump without a word
         self._output: KafkaOutput | Transactions
         if delivery == "exactly_once":
             name = group_properties.get("group.instance.id", "")
@@ -156,6 +177,11 @@ class KafkaLog:
             raise trouble
         if self._is_away:
             self._ask()
+        self._look_at_topics()
+        changed = self._changed & self._told
+        self._changed = set()
+        for partition in changed:
+            self._reading.pop(partition, None)
         self._release = release
         try:
             with self._asking:
@@ -167,10 +193,63 @@ class KafkaLog:
         if self._stopping is not None:
             stopping, self._stopping = self._stopping, None
             raise stopping
-        messages = self._readable(batch)
-        gained, lost = tuple(self._gained), tuple(self._lost)
-        self._gained, self._lost = {}, {}
-        return Fetched(messages, gained, lost)
+        return self._told_of(self._readable(batch), changed)
+
+    def _told_of(self, messages: Messages, changed: set[Partition]) -> Fetched:
+        """What the worker is to hear. Partitions that just came wait until it is known that their topics are there."""
+        present = {each for each in self._assigned if each.topic not in self._missing}
+        lost = self._lost | (self._told - present)
+        gained = present - (self._told - lost) if self._is_seen() else set[Partition]()
+        self._told = (self._told - lost) | gained
+        self._lost = set()
+        return Fetched(messages, *(tuple(sorted(each)) for each in (gained, lost, changed - lost)))
+
+    # -- topics come and go -------------------------------------------------------------------------------------------
+
+    def _is_seen(self) -> bool:
+        """Whether the topics of all assigned partitions were looked at since these were assigned."""
+        return self._seen >= self._assigned
+
+    def _look_at_topics(self) -> None:
+        """Once in a while, and when partitions came: see which topics are there, and whether they are still the same.
+
+        raises LogUnavailable  partitions came, and the brokers do not answer
+        """
+        is_urgent = not self._is_seen()
+        if self._question is None and (is_urgent or time.monotonic() >= self._watch_due_s):
+            self._question = self._watch.ask()
+        if self._question is None or not (is_urgent or is_answered(self._question)):
+            return
+        question, self._question = self._question, None
+        self._watch_due_s = time.monotonic() + WATCH_INTERVAL_S
+        assigned = set(self._assigned)
+        shown = self._watch.answer(question)
+        self._seen = assigned
+        for topic in self._topics:
+            self._note_topic(topic, shown)
+
+    def _note_topic(self, topic: str, shown: Mapping[str, TopicView]) -> None:
+        why, fix = self._watch.unready(topic, shown)
+        if why:
+            if topic not in self._missing:
+                self._say("warning", f"{why}: nothing of it is judged until that is mended; {fix}")
+            self._missing[topic] = why, fix
+            gone = {each for each in self._assigned if each.topic == topic}
+            self._stopped |= gone
+            for partition in gone:
+                self._reading.pop(partition, None)
+                self._standing.pop(partition, None)
+            return
+        if self._missing.pop(topic, None):
+            self._say("info", f"input topic {topic} can be judged")
+        for partition, at in self._standing.items():
+            if partition.topic == topic and at.log_id != shown[topic].id:
+                self._changed.add(partition)
+                self._stopped.add(partition)
+
+    def topics_missing(self) -> Sequence[str]:
+        """See `ports.Log`."""
+        return tuple(self._missing)
 
     def _learn_membership(self) -> None:
         self._membership = self._consumer.consumer_group_metadata(), self._consumer.memberid() or ""
@@ -228,10 +307,11 @@ class KafkaLog:
         # An explicit offset spares the look-up of the committed one, which restore() makes anyway; nothing is fetched while paused.
         consumer.incremental_assign([TopicPartition(each.topic, each.partition, 0) for each in partitions])
         consumer.pause(partitions)
-        self._gained.update(dict.fromkeys(named(partitions)))
+        self._assigned.update(named(partitions))
+        self._seen -= {*named(partitions)}
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        known = tuple(each for each in named(partitions) if each not in self._gained)
+        known = tuple(each for each in named(partitions) if each in self._told)
         try:
             if known and not self._closed:  # a consumer that is being closed tells no more who it is
                 self._learn_membership()
@@ -247,9 +327,11 @@ class KafkaLog:
         if not isinstance(output, Transactions) or not output.is_ready:
             return  # not ready: something went wrong, and may be undecided
         offsets = self._committed_before(partitions)
+        if not offsets:
+            return
         try:
             with self._committing:
-                output.commit([], self._position(GIVEN_UP, offsets))
+                output.commit([], self._position(GIVEN_UP, offsets, self._watch.ask(sorted({each.topic for each in offsets}))))
         except DetectorError as error:
             self._say("info", f"this worker's name stays on {len(offsets)} partitions: {error}")
 
@@ -259,20 +341,28 @@ class KafkaLog:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in named(partitions):
-            if partition in self._gained:
-                del self._gained[partition]  # nobody was told of it
-            else:
-                self._lost[partition] = None
+            self._assigned.discard(partition)
+            self._stopped.discard(partition)
+            if partition in self._told:
+                self._lost.add(partition)
             self._reading.pop(partition, None)
             self._standing.pop(partition, None)  # a commit on its way that has not sent its offsets yet sees this
         with self._committing:
             consumer.incremental_unassign(partitions)  # sends the stored offsets first, unless the partitions are lost for good
 
     def _on_message_error(self, message: KafkaMessage, error: KafkaError) -> None:
-        if error.code() != KafkaError._PARTITION_EOF:
-            what = f"reading {message.topic() or ', '.join(self._topics)}"
-            if not self._note(error, what):
-                self._say("warning", f"{what}: {error.str()}")
+        if error.code() == KafkaError._PARTITION_EOF:
+            return
+        topic, number = message.topic() or "", message.partition()
+        what = f"reading {topic or ', '.join(self._topics)}"
+        if error.code() in LOG_CHANGED and number is not None:
+            self._say("warning", f"{what}, partition {number}: {error.str()}")
+            self._changed.add(Partition(topic, number))
+            self._stopped.add(Partition(topic, number))
+        elif error.code() in TOPIC_GONE:
+            self._watch_due_s = 0.0  # the watch says which, and what to do
+        elif not self._note(error, what):
+            self._say("warning", f"{what}: {error.str()}")
 
     def _on_error(self, error: KafkaError) -> None:
         self._note(error, "Kafka")  # a broken connection is in librdkafka's own log lines already
@@ -299,12 +389,16 @@ class KafkaLog:
         rows = state_rows(self._state_topics, outcome.state)
         messages = decided(self._alerts_topic, outcome.alerts, self._letters_topic, outcome.dead_letters)
         with self._committing:
-            self._see_that_they_are_ours([*outcome.offsets, *outcome.state])
+            partitions = [*outcome.offsets, *outcome.state]
+            self._see_that_they_are_ours(partitions)
+            question = self._watch.ask(sorted({each.topic for each in partitions})) if partitions else {}
             if isinstance(self._output, Transactions):
                 # The coordinator refuses a zombie for its offsets: a transaction without new ones repeats those of its state.
                 offsets = {each: self._standing[each].offset for each in outcome.state} | dict(outcome.offsets)
-                self._output.commit(messages + rows, self._position(self._output.transactional_id, offsets))
+                position = self._position(self._output.transactional_id, offsets, question)
+                self._output.commit(messages + rows, position)
             else:
+                self._see_that_they_are_the_same(partitions, question)
                 self._commit_in_order(self._output, messages, outcome.offsets, rows)
             for partition, offset in outcome.offsets.items():
                 if (standing := self._standing.get(partition)) is not None:
@@ -315,12 +409,26 @@ class KafkaLog:
             if partition not in self._standing:
                 raise CommitAborted(f"{partition.topic} {partition.number} is not this worker's any more, or was not restored")
 
-    def _position(self, name: str, offsets: Mapping[Partition, int]) -> Callable[[], Position]:
-        """What `Transactions.commit` asks for last. name: what the offsets bear."""
+    def _see_that_they_are_the_same(self, partitions: Sequence[Partition], question: Question) -> None:
+        """question: asked after the last of what is to be committed was fetched
+
+        raises CommitAborted  the topic of one of these partitions is another one by now, or is gone
+        """
+        shown = self._watch.answer(question)
+        for partition in partitions:
+            if (at := self._standing.get(partition)) is not None and (
+                at.log_id != shown[partition.topic].id or not shown[partition.topic].partitions
+            ):
+                self._watch_due_s = 0.0
+                raise CommitAborted(f"topic {partition.topic} was deleted, and what was read of it is not committed")
+
+    def _position(self, name: str, offsets: Mapping[Partition, int], question: Question) -> Callable[[], Position]:
+        """What `Transactions.commit` asks for last. name: what the offsets bear; question: see `_see_that_they_are_the_same`."""
 
         def position() -> Position:
             if not offsets:
                 return Position([], None)
+            self._see_that_they_are_the_same(list(offsets), question)
             self._see_that_they_are_ours(list(offsets))
             if self._asking.acquire(blocking=False):
                 try:
@@ -348,7 +456,7 @@ class KafkaLog:
             error = kafka_error(exception)
             if error.code() in SESSION_LOST | AGAIN or error.code() == KafkaError._STATE:
                 raise CommitAborted(f"the group has moved on: {error.str()}") from None
-            raise remedy(error, "committing offsets") from None
+            raise remedy_while_running(error, "committing offsets") from None
         output.write(rows)
 
     # -- restore, resume, lag, close ----------------------------------------------------------------------------------
@@ -362,6 +470,7 @@ class KafkaLog:
         if not partitions:
             return {}
         asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
+        question = self._watch.ask(sorted({each.topic for each in partitions}))
         known: dict[Partition, int] = {}
         if isinstance(self._output, KafkaOutput):  # Kafka hears of a stored offset within the commit interval
             known = self._committed_before(partitions)
@@ -374,12 +483,22 @@ class KafkaLog:
                     self._output.ready()  # also settles what became of a commit that nobody knows about
                 own_id, seen = self._output.transactional_id, self._bearings
                 self._bearings |= end_open_transactions(self._properties, self._group, partitions, own_id, seen, self._say)
-            standing = positions(self._consumer, partitions, known, self._reset, self._say)
+            shown = self._watch.answer(question)
+            for topic in {each.topic for each in partitions}:
+                self._note_topic(topic, shown)
+            partitions = [each for each in partitions if each.topic not in self._missing]
+            standing = positions(self._consumer, partitions, known, self._reset, self._say) if partitions else {}
         except KafkaException as exception:
-            raise remedy(kafka_error(exception), f"restoring {len(partitions)} partitions") from None
+            raise remedy_while_running(kafka_error(exception), f"restoring {len(partitions)} partitions") from None
         state = self._state(partitions)
+        standing = {each: replace(at, log_id=shown[each.topic].id) for each, at in standing.items()}
         self._standing.update(standing)
-        return {each: replace(standing[each], state=state.get(each, {})) for each in partitions}
+        self._changed.difference_update(standing)
+        return {each: replace(at, state=state.get(each, {})) for each, at in standing.items()}
+
+    def divergences(self, last_read: Mapping[Partition, LastRead]) -> Mapping[Partition, int]:
+        """See `ports.Log`."""
+        return divergences(self._properties, last_read, self._standing, self._say)
 
     def _state(self, partitions: Sequence[Partition]) -> dict[Partition, dict[bytes, bytes]]:
         """What is kept for `partitions`."""
@@ -393,7 +512,12 @@ class KafkaLog:
         if not offsets:
             return
         deadline = time.monotonic() + RESTORE_S_MAX
+        again = {each: offset for each, offset in offsets.items() if each in self._stopped}
         try:
+            if again:
+                self._consumer.incremental_unassign([TopicPartition(each.topic, each.number) for each in again])
+                self._consumer.incremental_assign([TopicPartition(each.topic, each.number, offset) for each, offset in again.items()])
+                self._stopped -= again.keys()
             self._consumer.resume([TopicPartition(partition.topic, partition.number) for partition in offsets])
             for partition, offset in offsets.items():
                 self._seek(partition, offset, deadline)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
-from detector.adapters.kafka_client import Say, is_fatal, kafka_error, open_producer, producer_properties, remedy
+from detector.adapters.kafka_client import Say, is_fatal, kafka_error, open_producer, producer_properties, remedy_while_running
 from detector.codec.dead_letters import OMITTED, reason_only
 from detector.codec.messages import Message
 from detector.core.readings import Partition
@@ -123,7 +123,7 @@ class KafkaOutput:
         if is_fatal(error):  # this producer will never write again; another may
             self._producer = self._open()
             raise LogUnavailable(f"{what}: {error.str()}", fix="nothing: another producer takes over")
-        raise remedy(error, what)
+        raise remedy_while_running(error, what)
 
     def _send_alone(self, refusal: Refusal) -> list[Refusal]:
         """Try what was too large again: alone (it may only have shared a batch with others); a dead letter then with its reason only."""

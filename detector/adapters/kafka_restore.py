@@ -106,10 +106,10 @@ def positions(
     """Where partitions stand, without their state.
 
     known  offsets of which the group may not have heard yet; they are newer than what it says
-    reset  `auto.offset.reset`: where a partition begins of which no offset is committed
+    reset  `auto.offset.reset`: where a partition begins of which no offset is committed, or whose log no longer holds it
 
     raises KafkaException  the brokers did not answer in time
-    raises ConfigError     no offset is committed, and `reset` does not say where to begin
+    raises ConfigError     `reset` is needed, and does not say where to begin
     """
     asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
     told = consumer.committed(asked, timeout=RESTORE_S_MAX)
@@ -128,15 +128,15 @@ def ends(consumer: Consumer, partitions: Sequence[Partition], end: int) -> dict[
 
 def _position(partition: Partition, committed: int, first: int, end: int, reset: str, say: Say) -> Restored:
     name = f"{partition.topic} {partition.number}"
-    if committed != OFFSET_INVALID:
-        if not first <= committed <= end:
-            say("warning", f"{name}: offset {committed} is committed, but the log holds {first} to {end}")
-        return Restored(committed, True, first, end)
-    if reset in EARLIEST:
-        return Restored(first, False, first, end)
-    if reset in LATEST:
-        return Restored(end, False, first, end)
-    raise ConfigError(f"{name}: no offset is committed and auto.offset.reset is {reset!r}", fix="set it to earliest")
+    is_committed = committed != OFFSET_INVALID
+    is_held = is_committed and first <= committed <= end
+    if is_committed and not is_held:
+        say("warning", f"{name}: offset {committed} is committed, but the log holds {first} to {end}; auto.offset.reset is {reset}")
+    if not is_held and reset not in EARLIEST | LATEST:
+        why = f"offset {committed} is committed, but the log holds {first} to {end}," if is_committed else "no offset is committed"
+        raise ConfigError(f"{name}: {why} and auto.offset.reset is {reset!r}", fix="set it to earliest")
+    begin = end if reset in LATEST else first
+    return Restored(committed if is_committed else begin, is_committed, first, end, reset=begin)
 
 
 # -- the state --------------------------------------------------------------------------------------------------------

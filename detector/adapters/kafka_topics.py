@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined] # its documented place
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
-from detector.adapters.kafka_admin import ask_cluster, open_admin, servers_of
+from detector.adapters.kafka_admin import MOCK_CLUSTER, ask_cluster, open_admin, servers_of
 from detector.adapters.kafka_client import Say, kafka_error, quiet, remedy
 from detector.adapters.kafka_permissions import missing_permissions
 from detector.errors import ConfigError, LogUnavailable
@@ -36,7 +36,6 @@ STATE_SETTINGS = {
     "delete.retention.ms": str(DAY_MS // 24),
     "max.message.bytes": LARGE_BYTES,  # rows of large models, with many channels
 }
-MOCK_CLUSTER = "mockCluster"  # how the id of librdkafka's mock broker begins
 MAY_NOT_SEE = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
 
 

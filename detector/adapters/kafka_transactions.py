@@ -19,7 +19,16 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from detector.adapters.kafka_client import UNREACHABLE_FIX, Say, is_fatal, kafka_error, open_producer, remedy, transactional_properties
+from detector.adapters.kafka_client import (
+    UNREACHABLE_FIX,
+    Say,
+    is_fatal,
+    kafka_error,
+    open_producer,
+    remedy,
+    remedy_while_running,
+    transactional_properties,
+)
 from detector.adapters.kafka_output import Record, Refusal, is_too_large, queue, shortened
 from detector.errors import CommitAborted, ConfigError, DetectorError, Fenced, LogUnavailable
 
@@ -222,7 +231,7 @@ class Transactions:
             return ConfigError(message, fix=fix)
         if error.code() in SESSION_LOST:
             return CommitAborted(f"this worker's session has ended: {error.str()}")
-        meaning = remedy(error, what)
+        meaning = remedy_while_running(error, what)
         if isinstance(meaning, Fenced) and not self._is_lasting:
             # The id is this process's own: the coordinator has ended a transaction that took too long, or a successor has.
             return CommitAborted(f"this worker's transaction was ended by others: {error.str()}")

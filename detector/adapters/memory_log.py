@@ -20,7 +20,7 @@ from detector.adapters.memory_faults import NO_FAULTS, Faults, Stored, Truth
 from detector.codec.messages import Headers, Messages
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable
-from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
+from detector.ports import Fetched, LastRead, Outcome, Release, Restored, keep_nothing
 
 
 class MemoryBroker:
@@ -243,6 +243,14 @@ class MemoryLog:
     def _fail(self, fault: str) -> None:
         if self._broker.happens(fault):
             raise LogUnavailable("a fault: the log cannot be reached")
+
+    def divergences(self, last_read: Mapping[Partition, LastRead]) -> Mapping[Partition, int]:
+        """See `ports.Log`."""
+        return {}
+
+    def topics_missing(self) -> Sequence[str]:
+        """See `ports.Log`."""
+        return ()
 
     def lag(self) -> Mapping[Partition, int]:
         """See `ports.Log`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -29,6 +29,7 @@ class Messages:
     log_time_us    i8[M] the log's own time of the message, microseconds since the epoch; -1 where unknown
     partitions     the partitions that occur, in the order of their indices
     headers        position -> the message's headers; asked for dead letters only, before the next poll
+    leader_epochs  per partition that occurs: of the leader that wrote its last message (KIP-101); empty where the log has none
     """
 
     key: Sequence[bytes | None] = ()
@@ -38,12 +39,13 @@ class Messages:
     log_time_us: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     partitions: tuple[Partition, ...] = ()
     headers: Callable[[int], Headers] = no_headers
+    leader_epochs: Mapping[Partition, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.value)
 
     def take(self, positions: NDArray[np.intp]) -> Messages:
-        """The messages at `positions`, in that order."""
+        """The messages at `positions`, in that order. Leader epochs stay those of the last messages of all."""
         places = positions.tolist()
         return Messages(
             [self.key[place] for place in places],
@@ -53,6 +55,7 @@ class Messages:
             self.log_time_us[positions],
             self.partitions,
             lambda position: self.headers(places[position]),
+            self.leader_epochs,
         )
 
     def next_offsets(self) -> dict[Partition, int]:
