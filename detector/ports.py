@@ -5,7 +5,7 @@ A log brings messages, and makes what was decided about them true. `adapters` ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeAlias
@@ -47,13 +47,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Where a partition stands.
+    """Where a partition stands; `Log.state` brings what is saved of it.
 
     offset        the group's committed offset, whether or not the log still holds it: the next one that is not yet judged;
                   where none is committed, the offset at which a new group begins
     is_committed  whether one is committed
     first, end    the log holds the offsets [first, end)
-    state         saved state, by key
     is_own        whether this service committed the offset, as far as the log can tell; not so where a person set it
     """
 
@@ -61,7 +60,6 @@ class Restored:
     is_committed: bool = True
     first: int = 0
     end: int = 2**63 - 1
-    state: Mapping[bytes, bytes] = field(default_factory=dict)
     is_own: bool = False
 
 
@@ -104,11 +102,20 @@ class Log(Protocol):
         """
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
-        """What is true for `partitions`. Nothing more of them is polled until `resume`.
+        """Where `partitions` stand. Nothing more of them is polled until `resume`.
 
         The one door for start-up, rebalance and a failed commit. Waits until no earlier commit is undecided.
 
         raises LogUnavailable  restore again
+        """
+
+    def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
+        """The state of partitions that are restored: what was committed until then, in pieces of some megabytes.
+
+        Pieces come as they were written. Of a key that comes again the later value counts; None takes it away. Earlier values may be
+        left out.
+
+        raises LogUnavailable  restore again, and take the state from its beginning
         """
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -116,6 +116,10 @@ class FileLog:
         if self._partition in partitions:
             self._position = None
         return {partition: Restored(self._committed, end=self._end) for partition in partitions}
+
+    def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
+        """See `ports.Log`. None is kept."""
+        return iter(())
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         """See `ports.Log`."""

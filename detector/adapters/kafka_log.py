@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 from types import MappingProxyType
@@ -102,7 +102,7 @@ class KafkaLog:
         self._say = say
         self._gained: dict[Partition, None] = {}
         self._lost: dict[Partition, None] = {}
-        self._standing: dict[Partition, Restored] = {}  # restored and still ours: what is true for it, without the state
+        self._standing: dict[Partition, Restored] = {}  # restored and still ours: what is true for it
         self._reading: dict[Partition, int] = {}  # where each partition that may be read was resumed
         self._bearings: dict[Partition, Bearing] = {}  # names of other workers that were dealt with
         self._release: Release = keep_nothing
@@ -377,16 +377,19 @@ class KafkaLog:
             standing = positions(self._consumer, partitions, known, self._reset, self._say)
         except KafkaException as exception:
             raise remedy(kafka_error(exception), f"restoring {len(partitions)} partitions") from None
-        state = self._state(partitions)
         self._standing.update(standing)
-        return {each: replace(standing[each], state=state.get(each, {})) for each in partitions}
+        return standing
 
-    def _state(self, partitions: Sequence[Partition]) -> dict[Partition, dict[bytes, bytes]]:
-        """What is kept for `partitions`."""
+    def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
+        """See `ports.Log`.
+
+        raises LogUnavailable  nothing came for 10 s
+        raises ConfigError     no such topic, or this user may not read it
+        """
         kept = {Partition(self._state_topics[each.topic], each.number): each for each in partitions if each.topic in self._state_topics}
-        if not kept:
-            return {}
-        return {kept[each]: rows for each, rows in read_state(self._properties, list(kept), self._say).items()}
+        if kept:
+            for place, records in read_state(self._properties, list(kept), self._say):
+                yield kept[place], records
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         """See `ports.Log`."""
