@@ -5,12 +5,12 @@ A log brings messages, and makes what was decided about them true. `adapters` ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
-from detector.codec.messages import Message, Messages
+from detector.codec.messages import LastRead, Message, Messages
 from detector.codec.readings import Decoded
 from detector.core.alerting import Alert
 from detector.core.readings import Partition
@@ -48,26 +48,14 @@ class Outcome:
     offsets: Mapping[Partition, int] = field(default_factory=dict)
 
 
-class LastRead(NamedTuple):
-    """The last message of a partition that was judged.
-
-    offset   of the message; -1: none was
-    epoch    of the leader that wrote it; -1: not known
-    """
-
-    offset: int = -1
-    epoch: int = -1
-
-
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Where a partition stands.
+    """Where a partition stands; `Log.state` brings what is saved of it.
 
     offset        the group's committed offset, whether or not the log still holds it: the next one that is not yet judged;
                   where none is committed, the offset at which a new group begins
     is_committed  whether one is committed
     first, end    the log holds the offsets [first, end)
-    state         saved state, by key
     is_own        whether this service committed the offset, as far as the log can tell; not so where a person set it
     log_id        another one once the log was made anew under the same name; empty where the log does not tell (KIP-516)
     reset         where reading goes on if the log no longer holds the offset: its first message, or its end
@@ -77,7 +65,6 @@ class Restored:
     is_committed: bool = True
     first: int = 0
     end: int = 2**63 - 1
-    state: Mapping[bytes, bytes] = field(default_factory=dict)
     is_own: bool = False
     log_id: str = ""
     reset: int = 0
@@ -122,7 +109,7 @@ class Log(Protocol):
         """
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
-        """What is true for `partitions`. Nothing more of them is polled until `resume`.
+        """Where `partitions` stand. Nothing more of them is polled until `resume`.
 
         The one door for start-up, rebalance, a failed commit and a log that changed. Waits until no earlier commit is undecided.
         Partitions whose topic is gone are left out; a later poll says that they are lost.
@@ -135,6 +122,15 @@ class Log(Protocol):
         long, or whose log is shorter. Per partition the first offset that holds another message than it did, or none.
 
         raises LogUnavailable  ask again
+        """
+
+    def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
+        """The state of partitions that are restored: what was committed until then, in pieces of some megabytes.
+
+        Pieces come as they were written. Of a key that comes again the later value counts; None takes it away. Earlier values may be
+        left out.
+
+        raises LogUnavailable  restore again, and take the state from its beginning
         """
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:

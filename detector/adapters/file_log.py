@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from detector.adapters.recording import Recording, read_recording
-from detector.codec.messages import Message, Messages
+from detector.codec.messages import LastRead, Message, Messages
 from detector.codec.readings import ReadingFormat
 from detector.core.readings import Partition
 from detector.errors import DataError
-from detector.ports import Fetched, LastRead, Outcome, Release, Restored, keep_nothing
+from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
 
 EVENT_TIME = "event_time_us"
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -116,6 +116,10 @@ class FileLog:
         if self._partition in partitions:
             self._position = None
         return {partition: Restored(self._committed, end=self._end) for partition in partitions}
+
+    def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
+        """See `ports.Log`. None is kept."""
+        return iter(())
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         """See `ports.Log`."""

@@ -16,9 +16,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_client import Say, kafka_error, open_consumer, reader_properties, remedy
+from detector.codec.messages import LastRead
 from detector.core.readings import Partition
 from detector.errors import LogUnavailable
-from detector.ports import LastRead, Restored
+from detector.ports import Restored
 
 MESSAGE_S_MAX = 10.0
 POLL_S = 0.1

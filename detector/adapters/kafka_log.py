@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 from types import MappingProxyType
@@ -64,10 +64,10 @@ from detector.adapters.kafka_restore import GIVEN_UP, RESTORE_S_MAX, Bearing, en
 from detector.adapters.kafka_topics import check_topics
 from detector.adapters.kafka_transactions import AGAIN, SESSION_LOST, Position, Transactions
 from detector.adapters.kafka_watch import Question, TopicView, TopicWatch, is_answered
-from detector.codec.messages import Messages
+from detector.codec.messages import LastRead, Messages
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, DetectorError, LogUnavailable
-from detector.ports import Fetched, LastRead, Outcome, Release, Restored, keep_nothing
+from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
 
 ASK_S_MAX = 1.0
 WATCH_INTERVAL_S = 2.0
@@ -122,7 +122,7 @@ class KafkaLog:
         self._question: Question | None = None
         self._seen: set[Partition] = set()  # assigned partitions whose topics were looked at since
         self._watch_due_s = 0.0
-        self._standing: dict[Partition, Restored] = {}  # restored and still ours: what is true for it, without the state
+        self._standing: dict[Partition, Restored] = {}  # restored and still ours: what is true for it
         self._reading: dict[Partition, int] = {}  # where each partition that may be read was resumed
         self._bearings: dict[Partition, Bearing] = {}  # names of other workers that were dealt with
         self._release: Release = keep_nothing
@@ -490,22 +490,25 @@ class KafkaLog:
             standing = positions(self._consumer, partitions, known, self._reset, self._say) if partitions else {}
         except KafkaException as exception:
             raise remedy_while_running(kafka_error(exception), f"restoring {len(partitions)} partitions") from None
-        state = self._state(partitions)
         standing = {each: replace(at, log_id=shown[each.topic].id) for each, at in standing.items()}
         self._standing.update(standing)
         self._changed.difference_update(standing)
-        return {each: replace(at, state=state.get(each, {})) for each, at in standing.items()}
+        return standing
 
     def divergences(self, last_read: Mapping[Partition, LastRead]) -> Mapping[Partition, int]:
         """See `ports.Log`."""
         return divergences(self._properties, last_read, self._standing, self._say)
 
-    def _state(self, partitions: Sequence[Partition]) -> dict[Partition, dict[bytes, bytes]]:
-        """What is kept for `partitions`."""
+    def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
+        """See `ports.Log`.
+
+        raises LogUnavailable  nothing came for 10 s
+        raises ConfigError     no such topic, or this user may not read it
+        """
         kept = {Partition(self._state_topics[each.topic], each.number): each for each in partitions if each.topic in self._state_topics}
-        if not kept:
-            return {}
-        return {kept[each]: rows for each, rows in read_state(self._properties, list(kept), self._say).items()}
+        if kept:
+            for place, records in read_state(self._properties, list(kept), self._say):
+                yield kept[place], records
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         """See `ports.Log`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from detector.ports import Restored
 ASK_S_MAX = 5.0
 RESTORE_S_MAX = 10.0
 SILENCE_S_MAX = 10.0
-BATCH_MAX = 10_000
+PIECE_ROWS_MAX = 2_000  # some 40 MB of the largest rows; librdkafka holds as much again
 POLL_S = 0.05
 EARLIEST = {"earliest", "smallest", "beginning"}
 LATEST = {"latest", "largest", "end"}
@@ -103,7 +103,7 @@ def _bearings(properties: Mapping[str, str], group: str, partitions: Sequence[Pa
 def positions(
     consumer: Consumer, partitions: Sequence[Partition], known: Mapping[Partition, int], reset: str, say: Say
 ) -> dict[Partition, Restored]:
-    """Where partitions stand, without their state.
+    """Where partitions stand.
 
     known  offsets of which the group may not have heard yet; they are newer than what it says
     reset  `auto.offset.reset`: where a partition begins of which no offset is committed, or whose log no longer holds it
@@ -142,8 +142,10 @@ def _position(partition: Partition, committed: int, first: int, end: int, reset:
 # -- the state --------------------------------------------------------------------------------------------------------
 
 
-def read_state(properties: Mapping[str, str], partitions: Sequence[Partition], say: Say) -> dict[Partition, dict[bytes, bytes]]:
-    """All rows that these partitions of state topics hold: per key the last committed value; a tombstone takes the key away.
+def read_state(
+    properties: Mapping[str, str], partitions: Sequence[Partition], say: Say
+) -> Iterator[tuple[Partition, dict[bytes, bytes | None]]]:
+    """What these partitions of state topics hold, piece by piece as it was written: of a key that comes again the later value counts.
 
     raises LogUnavailable  nothing came for 10 s
     raises ConfigError     no such topic, or this user may not read it
@@ -153,24 +155,18 @@ def read_state(properties: Mapping[str, str], partitions: Sequence[Partition], s
         asked = [TopicPartition(each.topic, each.number, OFFSET_BEGINNING) for each in partitions]
         first = offsets_of(consumer.offsets_for_times(asked, timeout=ASK_S_MAX))  # assign() alone would find them 0.5 s later
         consumer.assign([TopicPartition(each.topic, each.number, offset) for each, offset in first.items()])
-        found = _read_to_the_end(consumer, partitions)
+        yield from _read_to_the_end(consumer, partitions)
     except KafkaException as exception:
         raise remedy(kafka_error(exception), "reading state") from None
     finally:
         consumer.close()
-    return {
-        partition: {key: value for key, value in found[partition.topic, partition.number].items() if value is not None}
-        for partition in partitions
-    }
 
 
-def _read_to_the_end(consumer: Consumer, partitions: Sequence[Partition]) -> dict[tuple[str | None, int | None], dict[bytes, bytes | None]]:
-    """Per topic and number, the last value of every key."""
-    rows: dict[tuple[str | None, int | None], dict[bytes, bytes | None]] = {(each.topic, each.number): {} for each in partitions}
-    unread = set(rows)
+def _read_to_the_end(consumer: Consumer, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, dict[bytes, bytes | None]]]:
+    unread = set(partitions)
     heard = time.monotonic()
     while unread:
-        batch = consumer.consume(BATCH_MAX, 0)
+        batch = consumer.consume(PIECE_ROWS_MAX, 0)
         if not batch:
             first = consumer.poll(POLL_S)
             batch = [first] if first is not None else []
@@ -179,13 +175,20 @@ def _read_to_the_end(consumer: Consumer, partitions: Sequence[Partition]) -> dic
         elif time.monotonic() - heard > SILENCE_S_MAX:
             raise LogUnavailable(f"no state came for {SILENCE_S_MAX:g} s", fix="check the brokers")
         if any(map(KafkaMessage.error, batch)):
-            unread -= {(message.topic(), message.partition()) for message in batch if _is_end(message)}
+            unread -= {_place(message) for message in batch if _is_end(message)}
             batch = [message for message in batch if message.error() is None]
+        pieces: dict[Partition, dict[bytes, bytes | None]] = {}
         for message in batch:
             key = message.key()
             if isinstance(key, bytes):
-                rows[message.topic(), message.partition()][key] = message.value()
-    return rows
+                pieces.setdefault(_place(message), {})[key] = message.value()
+        del batch  # what it holds is not needed twice
+        yield from pieces.items()
+        heard = time.monotonic()
+
+
+def _place(message: KafkaMessage) -> Partition:
+    return Partition(message.topic() or "", message.partition() or 0)
 
 
 def _is_end(message: KafkaMessage) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,9 +16,10 @@ class Faults:
     """How often things go wrong: probabilities, 0..1, per call.
 
     seed                   the same seed, the same faults
-    cut_poll               a poll brings a random part of what it could, of partitions in random order
+    cut_poll               a poll brings a random part of what it could, of partitions in random order; state comes in random pieces, of
+                           which only a random beginning is compacted
     poll_unavailable       a poll raises LogUnavailable
-    restore_unavailable    a restore raises LogUnavailable
+    restore_unavailable    a restore raises LogUnavailable; so does the state amid its pieces
     resume_unavailable     a resume raises LogUnavailable
     commit_unavailable     a commit raises LogUnavailable; nothing became true
     commit_aborted         a commit raises CommitAborted; nothing became true
@@ -60,17 +62,23 @@ class Stored:
 
 @dataclass(slots=True)
 class Truth:
-    """What is committed, and so what every reader sees: all of a commit or nothing of it."""
+    """What is committed, and so what every reader sees: all of a commit or nothing of it.
+
+    state     per partition, what counts by key
+    written   per partition, all that was ever written as state, in order
+    """
 
     alerts: list[Message] = field(default_factory=list)
     dead_letters: list[Message] = field(default_factory=list)
     state: dict[Partition, dict[bytes, bytes]] = field(default_factory=dict)
+    written: dict[Partition, list[tuple[bytes, bytes | None]]] = field(default_factory=dict)
     offsets: dict[Partition, int] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
         self.alerts += outcome.alerts
         self.dead_letters += outcome.dead_letters
         for partition, rows in outcome.state.items():
+            self.written.setdefault(partition, []).extend(rows.items())
             saved = self.state.setdefault(partition, {})
             for key, row in rows.items():
                 if row is None:
@@ -78,3 +86,12 @@ class Truth:
                 else:
                     saved[key] = row
         self.offsets.update(outcome.offsets)
+
+
+def last_of(written: Sequence[tuple[bytes, bytes | None]]) -> dict[bytes, bytes | None]:
+    """What compaction leaves: the last value of each key, where it was written."""
+    last: dict[bytes, bytes | None] = {}
+    for key, value in written:
+        last.pop(key, None)
+        last[key] = value
+    return last

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from detector.adapters.memory_faults import NO_FAULTS, Faults, Stored, Truth
-from detector.codec.messages import Headers, Messages
+from detector.adapters.memory_faults import NO_FAULTS, Faults, Stored, Truth, last_of
+from detector.codec.messages import Headers, LastRead, Messages
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable
-from detector.ports import Fetched, LastRead, Outcome, Release, Restored, keep_nothing
+from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
 
 
 class MemoryBroker:
@@ -174,7 +174,23 @@ class MemoryBroker:
         self.happened["restores"] += 1
         first, committed = self.first[partition], self.truth.offsets.get(partition)
         offset = first if committed is None else committed
-        return Restored(offset, committed is not None, first, self.end(partition), dict(self.truth.state.get(partition, {})))
+        return Restored(offset, committed is not None, first, self.end(partition))
+
+    def pieces(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
+        """What was ever written as state, cut and compacted as a seed decides; in one piece per partition without faults."""
+        for partition in partitions:
+            written = self.truth.written.get(partition, [])
+            if self.happens("cut_poll"):
+                compacted = self._random.randint(0, len(written))
+                written = [*last_of(written[:compacted]).items(), *written[compacted:]]
+                while written:
+                    count = self._random.randint(1, len(written))
+                    yield partition, last_of(written[:count])
+                    written = written[count:]
+                    if self.happens("restore_unavailable"):
+                        raise LogUnavailable("a fault: the log cannot be reached")
+            elif written:
+                yield partition, last_of(written)
 
 
 class MemoryLog:
@@ -234,6 +250,10 @@ class MemoryLog:
             self._position.pop(partition, None)
         self._fail("restore_unavailable")
         return {partition: self._broker.restore(self, partition) for partition in partitions}
+
+    def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
+        """See `ports.Log`."""
+        return self._broker.pieces(partitions)
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         """See `ports.Log`. A partition that was taken away unheard is read as well, until a poll says that it is lost."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,17 @@ from numpy.typing import NDArray
 from detector.core.readings import Partition
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+
+
+class LastRead(NamedTuple):
+    """The last message of a partition that was judged.
+
+    offset   of the message; -1: none was
+    epoch    of the leader that wrote it; -1: not known
+    """
+
+    offset: int = -1
+    epoch: int = -1
 
 
 def no_headers(position: int) -> Headers:
@@ -63,6 +74,10 @@ class Messages:
         last = np.full(len(self.partitions), -1, np.int64)
         np.maximum.at(last, self.partition, self.offset)
         return {partition: int(offset) + 1 for partition, offset in zip(self.partitions, last, strict=True) if offset >= 0}
+
+    def last_read(self) -> dict[Partition, LastRead]:
+        """Per partition that occurs: its last message."""
+        return {each: LastRead(offset - 1, self.leader_epochs.get(each, -1)) for each, offset in self.next_offsets().items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,38 +53,6 @@ class Marker:
     next_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Saved rows as columns.
-
-    names     of the streams
-    offset    i8[R] input offset that each stands for
-    columns   [R, ...] each; those that were not saved are absent
-    """
-
-    names: list[bytes]
-    offset: NDArray[np.int64]
-    columns: dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """What a state partition holds.
-
-    marker     None: nothing was ever saved
-    rows       of the marker's era, one group per layout
-    gone       streams that are known not to be there any more, and the offset from which on that is so
-    stale      streams whose rows are of other eras
-    layouts    ids of the layouts that are written down
-    """
-
-    marker: Marker | None
-    rows: tuple[Rows, ...]
-    gone: dict[bytes, int]
-    stale: tuple[bytes, ...]
-    layouts: frozenset[int]
-
-
 def key_of(stream: bytes) -> bytes:
     """The key of a stream's row."""
     return STREAM + stream
@@ -131,7 +99,7 @@ class RowCodec:
         self.layout = json.dumps([[name, dtype.str, list(self._shapes[name])] for name, dtype in self._columns.items()]).encode()
         self.layout_id = zlib.crc32(self.layout)
         self.layout_key = LAYOUT + b"%08x" % self.layout_id
-        self.row_bytes = HEADER.itemsize + _size(json.loads(self.layout))
+        self.row_bytes = HEADER.itemsize + columns_bytes(json.loads(self.layout))
 
     def encode(self, states: StreamStates, rows: NDArray[np.int64], era: bytes, offset: int) -> list[bytes]:
         """One value per row.
@@ -143,7 +111,7 @@ class RowCodec:
         packed[:, : HEADER.itemsize] = np.frombuffer(self._header(era, offset, empty=False), np.uint8)
         at = HEADER.itemsize
         for name, dtype in self._columns.items():
-            size = _size([[name, dtype, self._shapes[name]]])
+            size = columns_bytes([[name, dtype, self._shapes[name]]])
             packed[:, at : at + size] = np.ascontiguousarray(states[name][rows], dtype).view(np.uint8).reshape(len(rows), size)
             at += size
         whole, size = packed.tobytes(), self.row_bytes
@@ -157,66 +125,6 @@ class RowCodec:
         return np.array((VERSION, empty, 0, self.layout_id, era, offset), HEADER).tobytes()
 
 
-def decode_state(state: Mapping[bytes, bytes]) -> Saved:
-    """What a partition's saved state says.
-
-    raises StateCorrupted  it does not read back as what was written
-    """
-    marker = decode_marker(state[MARKER]) if MARKER in state else None
-    names, values = [], []
-    layouts: dict[int, bytes] = {}
-    for key, value in state.items():
-        if key.startswith(STREAM):
-            names.append(key[len(STREAM) :])
-            values.append(value)
-        elif key.startswith(LAYOUT):
-            layouts[zlib.crc32(value)] = value
-    try:
-        b"\n".join(names).decode()
-    except UnicodeDecodeError:
-        raise StateCorrupted("a saved row's stream has a name that is not UTF-8", fix=START_OVER) from None
-    if any(len(value) < HEADER.itemsize for value in values):
-        raise StateCorrupted("a saved row is shorter than its header", fix=START_OVER)
-    headers = np.frombuffer(b"".join(value[: HEADER.itemsize] for value in values), HEADER)
-    if (headers["version"] != VERSION).any():
-        raise StateCorrupted(f"a saved row has version {headers['version'].max()}, which this version does not know", fix=NEWER)
-    counts = headers["era"] == np.void(marker.era if marker else bytes(ERA_BYTES))
-    if marker is None:
-        counts[:] = False
-    is_row = counts & (headers["empty"] == 0)
-    groups = []
-    for layout_id in np.unique(headers["layout"][is_row]).tolist():
-        chosen = np.flatnonzero(is_row & (headers["layout"] == layout_id)).tolist()
-        groups.append(
-            _decode_rows([names[k] for k in chosen], [values[k] for k in chosen], headers["offset"][chosen], layouts.get(layout_id))
-        )
-    return Saved(
-        marker,
-        tuple(groups),
-        {names[k]: int(headers["offset"][k]) for k in np.flatnonzero(counts & (headers["empty"] == 1)).tolist()},
-        tuple(names[k] for k in np.flatnonzero(~counts).tolist()),
-        frozenset(layouts),
-    )
-
-
-def _decode_rows(names: list[bytes], values: Sequence[bytes], offset: NDArray[np.int64], layout: bytes | None) -> Rows:
-    """Rows of one layout."""
-    if layout is None:
-        raise StateCorrupted(f"saved rows, such as that of {names[0].decode()}, have a layout that is not written down", fix=START_OVER)
-    described = json.loads(layout)
-    size = HEADER.itemsize + _size(described)
-    if any(len(value) != size for value in values):
-        raise StateCorrupted("a saved row is not as long as its layout says", fix=START_OVER)
-    packed = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), size)
-    columns: dict[str, NDArray[Any]] = {}
-    at = HEADER.itemsize
-    for name, dtype, shape in described:
-        end = at + _size([[name, dtype, shape]])
-        columns[name] = np.ascontiguousarray(packed[:, at:end]).view(dtype).reshape(len(values), *shape)
-        at = end
-    return Rows(names, offset.astype(np.int64), columns)
-
-
-def _size(described: Sequence[Sequence[Any]]) -> int:
-    """Bytes of one row's columns."""
+def columns_bytes(described: Sequence[Sequence[Any]]) -> int:
+    """Bytes of one row's columns, as a layout describes them."""
     return sum(np.dtype(dtype).itemsize * math.prod(shape) for _, dtype, shape in described)

@@ -103,19 +103,26 @@ class StreamStates:
             rows[position] = self._row_for(int(slots[position]), int(batch.stream_id[position]))
         return rows
 
-    def load(self, slot: int, names: Sequence[bytes], columns: Mapping[str, NDArray[Any]], stands_for: NDArray[np.int64]) -> None:
-        """Rows of a partition as they were saved; columns that are not given stay as a new stream has them.
+    def load(
+        self, slot: int, names: Sequence[bytes], columns: Mapping[str, NDArray[Any]], stands_for: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Rows of a partition as they were saved; columns that are not given are as a new stream has them.
 
-        names        of streams that have no row here
+        names        of streams, each once; a row that one has already is written over
         stands_for   i8[R] the input offset of each
+
+        returns  i8[R] their rows
         """
         ids = [self._names[name] for name in names]
         if self._names.ids_end > len(self._row_of_id):
             self._row_of_id = _grown(self._row_of_id, 2 * self._names.ids_end, FREE)
-        rows = np.array([self._new_row(slot, stream_id) for stream_id in ids], np.int64)
+        known = [self._row_of.get((slot, stream_id)) for stream_id in ids]
+        rows = np.array([self._new_row(slot, each) if row is None else row for each, row in zip(ids, known, strict=True)], np.int64)
+        self.reset(np.array([row for row in known if row is not None], np.int64), but=columns)
         self.stands_for[rows] = stands_for
         for name, values in columns.items():
             self._arrays[name][rows] = values
+        return rows
 
     def row(self, slot: int, name: bytes) -> int | None:
         """The row of a stream, if it has one."""

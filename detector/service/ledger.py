@@ -90,9 +90,12 @@ class Ledger:
         self.unsaved += len(fresh) + len(forgotten)
 
     def save(self, detector: Detector, codec: RowCodec, rows_max: int) -> dict[bytes, bytes | None]:
-        """At most about `rows_max` rows as they are now, those that changed longest ago first; with the marker that is then true."""
+        """At most about `rows_max` rows as they are now, those that changed longest ago first; before them the layout, if it is not there yet."""
         states = detector.states
-        saved: dict[bytes, bytes | None] = {}
+        saved: dict[bytes, bytes | None] = (
+            {} if self.layout_is_saved else {codec.layout_key: codec.layout}
+        )  # before the rows: who reads can
+        self.layout_is_saved = True
         rows: list[NDArray[np.int64]] = []
         room = rows_max
         while self._chapters and room > 0:
@@ -151,11 +154,8 @@ class Ledger:
         """Whether it is time for a new marker, though no row is due: messages may change nothing for long."""
         return self.marked is None or (now_s - self.marked[1] >= interval_s and self.is_marker_old(detector))
 
-    def sign(self, detector: Detector, codec: RowCodec, saved: dict[bytes, bytes | None], now_s: float) -> None:
-        """Add the marker, and the layout if it is not there yet."""
+    def sign(self, detector: Detector, saved: dict[bytes, bytes | None], now_s: float) -> None:
+        """Add the marker."""
         marker = self.marker(detector)
-        if not self.layout_is_saved:
-            saved[codec.layout_key] = codec.layout
-            self.layout_is_saved = True
         saved[MARKER] = encode_marker(marker)
         self.marked = (marker.offset, now_s)

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from detector.codec.messages import Messages
-from detector.codec.snapshots import ERA_BYTES, Marker, RowCodec, Saved, decode_state
+from detector.codec.saved_state import Saved, SavedState
+from detector.codec.snapshots import ERA_BYTES, Marker, RowCodec
 from detector.core.detect import Detector
 from detector.core.event_time import Time
 from detector.core.readings import Partition
@@ -54,15 +55,29 @@ class Recovery:
 
     # -- back -----------------------------------------------------------------------------------------------------------
 
-    def begin(self, restored: Mapping[Partition, Restored], now_s: float) -> dict[Partition, int]:
+    def begin(
+        self, restored: Mapping[Partition, Restored], pieces: Iterable[tuple[Partition, Mapping[bytes, bytes | None]]], now_s: float
+    ) -> dict[Partition, int]:
         """Bring partitions back, as far as their rows do it; the offsets from which they are to be read.
 
+        pieces   their state, as `Log.state` brings it; not looked at if nothing is saved
+
         raises StateCorrupted  saved state does not read back
-        raises LogUnavailable  the log tells of offsets that are older than what was committed together with the state; nothing was begun
+        raises LogUnavailable  the log tells of offsets that are older than what was committed together with the state, or stopped
+                               telling; nothing was begun
         """
-        saved = {partition: decode_state(at.state if self._interval_s else {}) for partition, at in restored.items()}
-        for partition, at in restored.items():
-            _refuse_the_past(partition, at, saved[partition].marker)
+        states = self._detector.states
+        slots = states.slots_for(tuple(restored)).tolist()
+        incoming = {partition: SavedState(states, slot) for partition, slot in zip(restored, slots, strict=True)}
+        try:
+            for partition, records in pieces if self._interval_s else ():
+                incoming[partition].take(records)
+            saved = {partition: each.settle() for partition, each in incoming.items()}
+            for partition, at in restored.items():
+                _refuse_the_past(partition, at, saved[partition].marker)
+        except BaseException:
+            self._detector.forget(tuple(restored))
+            raise
         return {partition: self._begin(partition, at, saved[partition], now_s) for partition, at in restored.items()}
 
     def _begin(self, partition: Partition, at: Restored, saved: Saved, now_s: float) -> int:
@@ -77,12 +92,14 @@ class Recovery:
             if why_cold:
                 log_line.warning("memories begin anew: " + why_cold, extra={"partition": name, "offset": start})
             ledger = Ledger(slot, self._draw_era(), fingerprint, start, start, self._numbers)
-            ledger.bury([*saved.stale, *saved.gone, *(each for rows in saved.rows for each in rows.names)], start)
+            unusable = [detector.states.stream(row).encode() for row in detector.states.rows_in(slot).tolist()]
+            detector.forget((partition,))
+            ledger.bury([*saved.stale, *unusable], start)
             missed = start - live_from
         else:
             start = max(saved.marker.offset, at.first)
             ledger = Ledger(slot, saved.marker.era, fingerprint, start, max(live_from, start), self._numbers)
-            self._load(ledger, saved, saved.marker, now_s)
+            self._go_on(ledger, saved, saved.marker, now_s)
             missed = start - saved.marker.offset
         ledger.layout_is_saved = self._codec.layout_id in saved.layouts
         if missed:
@@ -109,17 +126,8 @@ class Recovery:
             return at.offset, "the group's offset was set back to before them"
         return at.offset, ""
 
-    def _load(self, ledger: Ledger, saved: Saved, marker: Marker, now_s: float) -> None:
-        states, columns = self._detector.states, self._detector.states.columns
-        for rows in saved.rows:
-            known = {
-                name: values
-                for name, values in rows.columns.items()
-                if name in columns and values.shape[1:] == columns[name].shape and values.dtype == np.dtype(columns[name].dtype)
-            }
-            states.load(ledger.slot, rows.names, known, rows.offset)
+    def _go_on(self, ledger: Ledger, saved: Saved, marker: Marker, now_s: float) -> None:
         gone = sorted((offset, name) for name, offset in saved.gone.items())
-        states.load(ledger.slot, [name for _, name in gone], {}, np.array([offset for offset, _ in gone], np.int64))
         for offset, name in gone:
             ledger.bury([name], offset)
         ledger.bury(saved.stale, marker.offset)
@@ -222,7 +230,7 @@ class Recovery:
 
     def _slice(self, ledger: Ledger, rows_max: int, now_s: float) -> dict[bytes, bytes | None]:
         saved = ledger.save(self._detector, self._codec, rows_max)
-        ledger.sign(self._detector, self._codec, saved, now_s)
+        ledger.sign(self._detector, saved, now_s)
         return saved
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event
@@ -97,6 +97,10 @@ class Flight:
     batches: list[Batch]
     begun_s: float
     done: Future[None]
+
+
+class _ToldToStop(Exception):
+    """While state was being read: the next start reads it again."""
 
 
 class Worker:
@@ -249,10 +253,28 @@ class Worker:
         if self._life.stop.is_set():
             return
         self._is_untold = True
-        offsets = self._life.insist(lambda: self.recovery.begin(self.log.restore(partitions), self._clock()), until_stopped=True)
+        try:
+            offsets = self._life.insist(lambda: self._begin(partitions), until_stopped=True)
+        except _ToldToStop:
+            return
         if offsets is not None:
             self.vitals.messages_missed = self.recovery.messages_missed
             self._life.insist(lambda: self.log.resume(offsets), until_stopped=True)
+
+    def _begin(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        self._life.beat()
+        restored = self.log.restore(partitions)
+        offsets = self.recovery.begin(restored, self._state(partitions), self._clock())
+        self._life.beat()
+        return offsets
+
+    def _state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
+        """What the log keeps of them; each piece that comes is a sign of life, since there may be many."""
+        for piece in self.log.state(partitions):
+            if self._life.stop.is_set():
+                raise _ToldToStop
+            self._life.beat()
+            yield piece
 
     def _live(self) -> None:
         if self.vitals.state is S.RESTORING and self._assigned:

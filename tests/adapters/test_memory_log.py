@@ -12,6 +12,7 @@ from detector.codec.messages import Message
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable
 from detector.ports import Outcome, Restored
+from tests.contract.kept import kept
 
 P0, P1 = Partition("readings", 0), Partition("readings", 1)
 
@@ -133,7 +134,7 @@ def test_a_tombstone_removes_a_row_and_restored_rows_are_a_copy() -> None:
     log = joined(broker)
     log.commit(Outcome(state={P0: {b"a": b"1", b"b": b"2"}}))
     log.commit(Outcome(state={P0: {b"a": None}}))
-    rows = log.restore([P0])[P0].state
+    rows = kept(log, [P0])[P0]
     assert rows == {b"b": b"2"}
     log.commit(Outcome(state={P0: {b"b": b"3"}}))
     assert rows == {b"b": b"2"}

@@ -21,6 +21,7 @@ from detector.core.readings import Partition
 from detector.errors import CommitAborted, ConfigError, Fenced
 from detector.ports import Outcome, Restored
 from tests.broker.members import FAST, MakeTopic, gain, go_on, new_group, tries, values_of
+from tests.contract.kept import kept
 
 pytestmark = pytest.mark.broker
 BRIEF = {"session.timeout.ms": "1000"}
@@ -95,8 +96,10 @@ def fill(plant: Plant, count: int) -> None:
                 writer.write(key, b"%d" % number)
 
 
-def stands(restored: Mapping[Partition, Restored]) -> dict[Partition, tuple[int, bool, Mapping[bytes, bytes]]]:
-    return {partition: (at.offset, at.is_committed, at.state) for partition, at in restored.items()}
+def stands(log: KafkaLog, restored: Mapping[Partition, Restored]) -> dict[Partition, tuple[int, bool, Mapping[bytes, bytes]]]:
+    """Where partitions stand, and what is kept of them."""
+    state = kept(log, list(restored))
+    return {partition: (at.offset, at.is_committed, state[partition]) for partition, at in restored.items()}
 
 
 def test_a_transaction_is_seen_whole_or_not_at_all(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,11 +118,11 @@ def test_a_transaction_is_seen_whole_or_not_at_all(plant: Plant, monkeypatch: py
     monkeypatch.setattr(Transactions, "_end", look_before_the_end)
     with pytest.raises(CommitAborted):
         log.commit(plant.outcome(b"aborted", 1))
-    assert stands(log.restore(plant.partitions)) == dict.fromkeys(plant.partitions, (0, False, {}))
+    assert stands(log, log.restore(plant.partitions)) == dict.fromkeys(plant.partitions, (0, False, {}))
     log.commit(plant.outcome(b"kept", 2))
     assert seen == [([], [b"aborted"]), ([], [b"aborted", b"kept"])]
     assert plant.alerts(count=1) == [b"kept"]
-    assert stands(log.restore(plant.partitions)) == dict.fromkeys(plant.partitions, (2, True, {b"row": b"kept"}))
+    assert stands(log, log.restore(plant.partitions)) == dict.fromkeys(plant.partitions, (2, True, {b"row": b"kept"}))
 
 
 def test_a_zombie_cannot_commit(plant: Plant) -> None:
@@ -142,7 +145,7 @@ def test_a_zombie_cannot_commit(plant: Plant) -> None:
     with pytest.raises(CommitAborted):
         zombie.commit(plant.outcome(b"zombie", 2))
     assert plant.alerts(count=1) == [b"successor"]
-    assert stands(successor.restore(plant.partitions)) == dict.fromkeys(plant.partitions, (1, True, {b"row": b"successor"}))
+    assert stands(successor, successor.restore(plant.partitions)) == dict.fromkeys(plant.partitions, (1, True, {b"row": b"successor"}))
 
 
 def test_a_transaction_that_others_ended_is_aborted_and_the_next_one_works(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +218,7 @@ def test_a_worker_killed_inside_a_transaction_holds_nobody_up(plant: Plant, name
     successor = plant.join(**({"group_instance_id": name} if name else {}))
     found = successor.restore(gain(successor, 2))
     live_s = time.monotonic() - died
-    assert stands(found) == dict.fromkeys(plant.partitions, (1, True, {b"row": b"before"}))
+    assert stands(successor, found) == dict.fromkeys(plant.partitions, (1, True, {b"row": b"before"}))
     assert plant.alerts() == [b"before"]  # readable: nothing undecided is left before the end
     successor.commit(plant.outcome(b"after", 2))
     assert plant.alerts(count=2) == [b"before", b"after"]
@@ -290,7 +293,7 @@ def test_a_row_or_an_alert_that_is_too_large_names_topic_and_setting(plant: Plan
             log.commit(outcome)
         assert "max.message.bytes" in caught.value.fix
         assert topic in caught.value.fix
-    assert stands(log.restore(plant.partitions)) == dict.fromkeys(plant.partitions, (0, False, {}))
+    assert stands(log, log.restore(plant.partitions)) == dict.fromkeys(plant.partitions, (0, False, {}))
     assert plant.alerts() == []
 
 
@@ -313,7 +316,7 @@ def test_the_new_group_protocol(plant: Plant) -> None:
         found = dict(second.restore(second.poll(10, 0.05).gained))
         if found:
             break
-    assert stands(found) == {released[0]: (2, True, {b"row": b"last"})}
+    assert stands(second, found) == {released[0]: (2, True, {b"row": b"last"})}
     (kept,) = set(plant.partitions) - set(released)
     first.commit(Outcome(alerts=[Message(b"k", b"of the first")], offsets={kept: 3}))
     second.commit(Outcome(alerts=[Message(b"k", b"of the second")], offsets={released[0]: 3}))

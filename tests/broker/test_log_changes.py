@@ -13,9 +13,10 @@ from deploy.kafka.local_kafka import LocalKafka
 from detector.adapters.kafka_io import TopicWriter
 from detector.adapters.kafka_log import KafkaLog
 from detector.adapters.kafka_topics import Topic, create_topics, output_topics
+from detector.codec.messages import LastRead
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, ConfigError, LogUnavailable
-from detector.ports import Fetched, LastRead, Outcome
+from detector.ports import Fetched, Outcome
 from tests.broker.members import FAST, MakeTopic, gain, go_on, new_group, read, settle, tell, tries
 
 pytestmark = pytest.mark.broker

@@ -7,9 +7,10 @@ from bisect import bisect_left
 import numpy as np
 from confluent_kafka import Message as KafkaMessage
 
-from detector.codec.snapshots import HEADER, STREAM, decode_state
+from detector.codec.snapshots import HEADER, STREAM
 from tests.chaos.oracle import Difference, Undisturbed
 from tests.chaos.source import PARTITIONS
+from tests.codec.saved import read_back
 
 
 class Memories:
@@ -46,16 +47,16 @@ class Memories:
 
     def settle(self, into: Difference) -> None:
         """All workers have left, and nothing is to be judged again: every memory must be saved."""
-        expected, found = self._undisturbed.memories(), {}
+        expected = self._undisturbed.memories()
+        found: dict[tuple[int, bytes], dict[str, bytes]] = {}
         for number, state in enumerate(self._state):
-            saved = decode_state(state)
+            back = read_back(state, self._undisturbed.detector.states.columns)
+            saved = back.saved
             end = self._undisturbed.ends[number]
             if saved.marker is None or (saved.marker.offset, saved.marker.next_offset) != (end, end):
                 into.differing += 1
                 into.say(f"marker of {number}: expected offset {end}, found {saved.marker}")
-            for rows in saved.rows:
-                for at, stream in enumerate(rows.names):
-                    found[number, stream] = {name: column[at].tobytes() for name, column in rows.columns.items()}
+            found |= {(number, stream): back.columns(stream) for stream in back.rows}
         into.lost += len(expected.keys() - found.keys())
         into.differing += len(found.keys() - expected.keys())
         for number, stream in sorted(expected.keys() ^ found.keys()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import zlib
 from dataclasses import replace
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from detector.codec.saved_state import Saved
 from detector.codec.snapshots import (
     ERA_BYTES,
     HEADER,
@@ -22,7 +24,6 @@ from detector.codec.snapshots import (
     Marker,
     RowCodec,
     decode_marker,
-    decode_state,
     encode_marker,
     key_of,
 )
@@ -30,6 +31,7 @@ from detector.core.event_time import NEVER, Time
 from detector.core.readings import Partition, StreamNames
 from detector.core.states import Column, StreamStates
 from detector.errors import StateCorrupted
+from tests.codec.saved import ReadBack, read_back
 
 COLUMNS = {
     "h": Column("f4", (2, 3)),
@@ -66,18 +68,11 @@ def state_of(states: StreamStates, rows: NDArray[np.int64], era: bytes = ERA, of
 
 def test_rows_read_back_bit_for_bit() -> None:
     states, rows = arena(), np.array([3, 0, 4])
-    saved = decode_state(state_of(states, rows))
-    assert saved.marker == marker()
-    (found,) = saved.rows
-    assert found.names == [b"s3", b"s0", b"s4"]
-    assert found.offset.tolist() == [50, 50, 50]
-    assert found.columns.keys() == COLUMNS.keys()
-    for name, column in COLUMNS.items():
-        assert found.columns[name].shape == (3, *column.shape)
-        assert found.columns[name].dtype == np.dtype(column.dtype)
-        assert found.columns[name].tobytes() == states[name][rows].tobytes()
-    assert (saved.gone, saved.stale) == ({}, ())
-    assert saved.layouts == {RowCodec(COLUMNS).layout_id}
+    found = read_back(state_of(states, rows), COLUMNS)
+    assert found.offset == {b"s3": 50, b"s0": 50, b"s4": 50}
+    for name in found.rows:
+        assert found.columns(name) == {column: states[column][int(name[1:])].tobytes() for column in COLUMNS}
+    assert found.saved == Saved(marker(), {}, (), frozenset({RowCodec(COLUMNS).layout_id}))
 
 
 def test_a_row_is_its_header_and_its_columns_and_no_more() -> None:
@@ -103,8 +98,7 @@ def test_every_row_stands_for_its_own_offset() -> None:
     state = state_of(states, np.array([0]), offset=7) | {
         key: value for key, value in state_of(states, np.array([1, 2]), offset=2**62).items() if key.startswith(STREAM)
     }
-    (found,) = decode_state(state).rows
-    assert dict(zip(found.names, found.offset.tolist(), strict=True)) == {b"s0": 7, b"s1": 2**62, b"s2": 2**62}
+    assert read_back(state, COLUMNS).offset == {b"s0": 7, b"s1": 2**62, b"s2": 2**62}
 
 
 def test_rows_of_other_eras_do_not_count_and_those_of_none_say_that_nothing_is_there() -> None:
@@ -112,35 +106,35 @@ def test_rows_of_other_eras_do_not_count_and_those_of_none_say_that_nothing_is_t
     state = state_of(states, np.array([0]))
     (old,) = codec.encode(states, np.array([1]), OTHER, 99)
     state |= {key_of(b"s1"): old, key_of(b"gone"): codec.empty(ERA, 33), key_of(b"long gone"): codec.empty(OTHER, 34)}
-    saved = decode_state(state)
-    assert [rows.names for rows in saved.rows] == [[b"s0"]]
-    assert saved.gone == {b"gone": 33}
-    assert saved.stale == (b"s1", b"long gone")
+    found = read_back(state, COLUMNS)
+    assert found.rows.keys() == {b"s0"}
+    assert found.saved.gone == {b"gone": 33}
+    assert set(found.saved.stale) == {b"s1", b"long gone"}
 
 
 def test_without_a_marker_no_row_counts() -> None:
     state = state_of(arena(), np.arange(2), era=bytes(ERA_BYTES))
     del state[MARKER]
-    saved = decode_state(state)
-    assert (saved.marker, saved.rows, saved.gone, saved.stale) == (None, (), {}, (b"s0", b"s1"))
-    assert decode_state({}).stale == ()
-    assert decode_state({}).layouts == frozenset()
+    found = read_back(state, COLUMNS)
+    assert (found.saved.marker, found.rows, found.saved.gone, set(found.saved.stale)) == (None, {}, {}, {b"s0", b"s1"})
+    assert not len(found.states)
+    assert read_back({}, COLUMNS).saved == Saved(None, {}, (), frozenset())
 
 
 def test_what_is_neither_row_nor_marker_nor_layout_is_not_looked_at() -> None:
-    assert decode_state({b"of a later version": b"?"}) == decode_state({})
+    assert read_back({b"of a later version": b"?"}, COLUMNS).saved == read_back({}, COLUMNS).saved
 
 
 def test_rows_of_two_layouts() -> None:
     new = {name: column for name, column in COLUMNS.items() if name != "flag"} | {"more": Column("i4", (2,))}
     one, two = arena(), arena(new)
     state = state_of(two, np.array([1])) | state_of(one, np.array([0, 3]))
-    saved = decode_state(state)
-    found = {tuple(rows.names): rows.columns for rows in saved.rows}
-    assert found[b"s0", b"s3"].keys() == COLUMNS.keys()
-    assert found[(b"s1",)].keys() == new.keys()
-    assert found[(b"s1",)]["more"].tobytes() == two["more"][[1]].tobytes()
-    assert saved.layouts == {RowCodec(COLUMNS).layout_id, RowCodec(new).layout_id}
+    found, then = read_back(state, COLUMNS), read_back(state, new)
+    assert found.rows.keys() == {b"s0", b"s1", b"s3"}
+    assert found.columns(b"s3") == {column: one[column][3].tobytes() for column in COLUMNS}
+    assert found.columns(b"s1") == {column: two[column][1].tobytes() for column in COLUMNS if column != "flag"} | {"flag": bytes(1)}
+    assert then.columns(b"s1") == {column: two[column][1].tobytes() for column in new}
+    assert found.saved.layouts == {RowCodec(COLUMNS).layout_id, RowCodec(new).layout_id}
 
 
 @pytest.mark.parametrize("column", [Column("f4", (2, 4)), Column("f8", (2, 3)), Column("i4", (2, 3))])
@@ -195,7 +189,7 @@ WRONG: list[dict[str, Any]] = [
 @pytest.mark.parametrize("value", [*NO_MARKERS, *(spoiled(**changes) for changes in WRONG)])
 def test_what_is_no_marker_is_refused(value: bytes) -> None:
     with pytest.raises(StateCorrupted, match="marker") as caught:
-        decode_state({MARKER: value})
+        read_back({MARKER: value}, COLUMNS)
     assert "delete the records" in caught.value.fix
 
 
@@ -206,7 +200,7 @@ def test_a_marker_or_row_of_a_later_version_is_not_guessed_at() -> None:
     state = state_of(arena(), np.arange(2))
     state[b"stream/s0"] = b"\x03" + state[b"stream/s0"][1:]
     with pytest.raises(StateCorrupted, match="version 3"):
-        decode_state(state)
+        read_back(state, COLUMNS)
 
 
 def damaged(kind: str) -> dict[bytes, bytes]:
@@ -233,7 +227,7 @@ def damaged(kind: str) -> dict[bytes, bytes]:
 @pytest.mark.parametrize("kind", ["cut", "long", "shorter than its header", "nothing", "without layout", "damaged layout", "name"])
 def test_rows_that_do_not_read_back_are_refused(kind: str) -> None:
     with pytest.raises(StateCorrupted) as caught:
-        decode_state(damaged(kind))
+        read_back(damaged(kind), COLUMNS)
     assert "delete the records" in caught.value.fix
 
 
@@ -242,5 +236,58 @@ def test_a_layout_is_known_by_its_content() -> None:
     state = state_of(arena(), np.arange(2))
     (key,) = (key for key in state if key.startswith(LAYOUT))
     state[LAYOUT + b"00000000"] = state.pop(key)
-    assert decode_state(state).layouts == {zlib.crc32(RowCodec(COLUMNS).layout)}
-    assert len(decode_state(state).rows[0].names) == 2
+    found = read_back(state, COLUMNS)
+    assert found.saved.layouts == {zlib.crc32(RowCodec(COLUMNS).layout)}
+    assert len(found.rows) == 2
+
+
+# -- in pieces ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_row_that_was_written_over_or_deleted_is_no_harm() -> None:
+    """As a person does it who heeds the advice: before compaction the damaged record is there still."""
+    state = state_of(arena(), np.arange(3))
+    spoilt = {b"stream/s1": b"", b"stream/s2": state[b"stream/s2"][:-1], b"stream/\xff": b"?"}
+    found = ReadBack([spoilt, {**state, b"stream/s1": None, b"stream/\xff": None}], COLUMNS)
+    assert found.rows.keys() == {b"s0", b"s2"}
+    with pytest.raises(StateCorrupted):
+        ReadBack([state, spoilt], COLUMNS)
+
+
+def test_a_damaged_row_of_an_era_that_does_not_count_is_deleted_with_the_others() -> None:
+    state = state_of(arena(), np.arange(3))
+    state[b"stream/s1"] = state_of(arena(), np.array([1]), OTHER)[b"stream/s1"][:-1]
+    found = read_back(state, COLUMNS)
+    assert found.rows.keys() == {b"s0", b"s2"}
+    assert found.saved.stale == (b"s1",)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[bytes, bytes | None]]:
+    """Records as two eras and two layouts may have left them, in any order, with deletions: the last of each key counts."""
+    other = {name: column for name, column in COLUMNS.items() if name != "flag"} | {"more": Column("i4", (2,))}
+    pool: list[tuple[bytes, bytes | None]] = [(MARKER, encode_marker(marker(era))) for era in (ERA, OTHER)]
+    for number, columns in enumerate((COLUMNS, other)):
+        states, codec = arena(columns), RowCodec(columns)
+        pool.append((codec.layout_key, codec.layout))
+        for era in (ERA, OTHER):
+            pool += [(key_of(b"s%d" % k), codec.empty(era, 60 + k)) for k in range(3)]
+            pool += [(key_of(b"s%d" % k), row) for k, row in enumerate(codec.encode(states, np.arange(3), era, 70 + number))]
+    pool += [(key, None) for key, _ in pool]
+    needed = [pool[0], *(entry for entry in pool if entry[0].startswith(LAYOUT) and entry[1])]
+    return [*draw(st.lists(st.sampled_from(pool), max_size=25)), *draw(st.permutations(needed))]
+
+
+@given(histories(), st.lists(st.integers(0, 25), max_size=4))
+def test_however_it_is_cut_the_last_of_each_key_counts(history: list[tuple[bytes, bytes | None]], cuts: list[int]) -> None:
+    """Read in pieces it is what its compacted end is, read at once."""
+    ends = [0, *sorted(cuts), len(history)]
+    last = {key: value for key, value in dict(history).items() if value is not None}
+    whole = read_back(last, COLUMNS)
+    found = ReadBack([dict(history[start:end]) for start, end in itertools.pairwise(ends)], COLUMNS)
+    assert found.offset == whole.offset
+    assert {name: found.columns(name) for name in found.rows} == {name: whole.columns(name) for name in whole.rows}
+    assert replace(found.saved, stale=()) == replace(whole.saved, stale=())
+    assert sorted(found.saved.stale) == sorted(whole.saved.stale)
+    assert {*found.rows, *found.saved.gone, *found.saved.stale} == {key.removeprefix(STREAM) for key in last if key.startswith(STREAM)}
+    assert len(found.states) == len(found.rows) + len(found.saved.gone)

@@ -13,6 +13,7 @@ from detector.codec.messages import Headers, Message
 from detector.core.readings import Partition
 from detector.errors import CommitAborted
 from detector.ports import Fetched, Log, Outcome, Restored
+from tests.contract.kept import kept
 
 PATIENCE_S = 30.0
 Join = Callable[[], Log]
@@ -246,16 +247,14 @@ def test_state_is_kept_row_by_row(world: Any, join: Join) -> None:
     log.commit(Outcome(state={p: {b"": b"marker"}}))  # rows alone: offsets stay
     log.commit(Outcome(offsets={p: 3}))
     restored = log.restore(world.partitions)
-    assert {partition: at.state for partition, at in restored.items()} == {
-        p: {b"a": b"1", b"c": b"2", b"": b"marker"},
-        q: {b"a": b"other"},
-        world.partitions[2]: {},
-    }
+    state = {p: {b"a": b"1", b"c": b"2", b"": b"marker"}, q: {b"a": b"other"}, world.partitions[2]: {}}
+    assert kept(log, world.partitions) == state
     assert [restored[each].offset for each in (p, q)] == [3, 1]
 
     log.close()  # another worker finds the same
     second = join()
     assert dict(second.restore(sorted(gain(second, 3)))) == restored
+    assert kept(second, world.partitions) == state
 
 
 def test_partitions_about_to_be_given_up_are_committed_by_release(world: Any, join: Join) -> None:
@@ -279,7 +278,8 @@ def test_partitions_about_to_be_given_up_are_committed_by_release(world: Any, jo
         lost += first.poll(100, 0.05, release).lost
         found = dict(second.restore(second.poll(100, 0.05).gained))
     assert sorted(released) == sorted(lost) == sorted(found)
-    assert placed(found) == {each: Restored(3, first=0, end=4, state={b"row": b"%d" % each.number}) for each in lost}
+    assert placed(found) == {each: Restored(3, first=0, end=4) for each in lost}
+    assert kept(second, lost) == {each: {b"row": b"%d" % each.number} for each in lost}
     assert [alert.value for alert in world.alerts()] == [b"last words"]
     with pytest.raises(CommitAborted):
         first.commit(Outcome(offsets=dict.fromkeys(lost, 4)))

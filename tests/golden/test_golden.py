@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 from detector.adapters.bundle import load_bundle, read_bundle
-from detector.codec.snapshots import VERSION, decode_state
+from detector.codec.snapshots import VERSION
 from detector.core.detect import Detector
 from detector.core.event_time import NEVER, Time
 from detector.core.model import Model
 from detector.core.readings import Partition
+from detector.core.states import Column
 from detector.core.verdicts import Verdicts
 from detector.ports import Restored
 from detector.service.recovery import Recovery
+from tests.codec.saved import read_back
 from tests.core.builders import log_of, model_of, rows_of, run, settings_of
 
 FOLDER = Path(__file__).parent
@@ -45,18 +47,17 @@ def test_there_is_one_of_every_version() -> None:
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
 def test_it_reads_back(path: Path) -> None:
     whole, state = read(path)
-    saved = decode_state(state)
+    (layout,) = (json.loads(value) for key, value in state.items() if key.startswith(b"layout/"))
+    found = read_back(state, {name: Column(dtype, tuple(shape)) for name, dtype, shape in layout})
+    saved = found.saved
     assert saved.marker is not None
     assert (saved.marker.era, saved.marker.offset, saved.marker.next_offset) == (b"golden 1", 190, 231)
     assert saved.marker.time == Time(*whole["clock"])
-    (rows,) = saved.rows
-    assert {name.decode() for name in rows.names} == set(whole["columns"])
-    assert set(rows.offset.tolist()) == {231}
+    assert found.offset == {name.encode(): 231 for name in whole["columns"]}
     assert saved.gone == {b"gone": 200}
     assert saved.stale == (b"of an earlier era",)
-    for k, name in enumerate(rows.names):
-        for column, value in whole["columns"][name.decode()].items():
-            assert rows.columns[column][k].tobytes() == base64.b64decode(value), column
+    for name, columns in whole["columns"].items():
+        assert found.columns(name.encode()) == {column: base64.b64decode(value) for column, value in columns.items()}
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
@@ -68,7 +69,7 @@ def test_it_is_put_into_the_arena(path: Path) -> None:
     detector = Detector(model_of(2), settings_of())
     partition = Partition(*whole["partition"])
     recovery = Recovery(detector, 10.0)
-    assert recovery.begin({partition: Restored(231, state=state)}, 0.0) == {partition: 190}
+    assert recovery.begin({partition: Restored(231)}, [(partition, state)], 0.0) == {partition: 190}
     rows = rows_of(detector)
     assert rows.keys() == {(partition, name) for name in (*whole["columns"], "gone")}
     assert detector.states.stands_for[rows[partition, "gone"]] == 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from types import SimpleNamespace
@@ -160,6 +160,7 @@ class Log:
     told: list[str] = field(default_factory=list)
     committed: list[Outcome] = field(default_factory=list)
     truth: dict[Partition, Restored] = field(default_factory=dict)
+    kept: dict[Partition, dict[bytes, bytes]] = field(default_factory=dict)
     restored: list[tuple[Partition, ...]] = field(default_factory=list)
     resumed: list[dict[Partition, int]] = field(default_factory=list)
     timeouts_s: list[float] = field(default_factory=list)
@@ -202,9 +203,9 @@ class Log:
         self.committed.append(outcome)
         for partition in {*outcome.offsets, *outcome.state}:
             at = self.truth.get(partition, Restored(0, False))
-            state = {**at.state, **outcome.state.get(partition, {})}
-            held = {key: value for key, value in state.items() if value is not None}
-            self.truth[partition] = Restored(outcome.offsets.get(partition, at.offset), True, at.first, at.end, held)
+            self.truth[partition] = Restored(outcome.offsets.get(partition, at.offset), True, at.first, at.end)
+            state = {**self.kept.get(partition, {}), **outcome.state.get(partition, {})}
+            self.kept[partition] = {key: value for key, value in state.items() if value is not None}
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
         for partition in partitions:
@@ -212,6 +213,13 @@ class Log:
         self._call("restore")
         self.restored.append(tuple(partitions))
         return {partition: self.truth.get(partition, Restored(0, False)) for partition in partitions}
+
+    def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
+        """A record at a time."""
+        for partition in partitions:
+            for key, value in self.kept.get(partition, {}).items():
+                self._call("state")
+                yield partition, {key: value}
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         self._call("resume")

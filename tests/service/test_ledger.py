@@ -10,11 +10,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.codec.snapshots import MARKER, RowCodec, decode_marker, decode_state
+from detector.codec.snapshots import MARKER, RowCodec, decode_marker
 from detector.core.event_time import NEVER, Time
 from detector.core.readings import Partition
 from detector.core.verdicts import Forgotten
 from detector.service.ledger import Ledger
+from tests.codec.saved import read_back
 from tests.service.builders import Judge
 
 PARTITIONS = (Partition("sensors", 0), Partition("sensors", 1))
@@ -65,7 +66,7 @@ class Site:
         """What it wrote, in order: a letter a row, `-` before it a row of none, `x` before it a tombstone."""
         ledger, told = self.ledgers[slot], []
         saved = ledger.save(self.judge, self.codec, rows_max)
-        ledger.sign(self.judge, self.codec, saved, self.now_s)
+        ledger.sign(self.judge, saved, self.now_s)
         for key, value in saved.items():
             if key.startswith(b"stream/"):
                 kind = "x" if value is None else "" if len(value) == self.codec.row_bytes else "-"
@@ -134,10 +135,10 @@ def test_a_stream_that_is_gone_is_deleted_once_nothing_before_is_judged_again() 
     site.batch("d")
     assert site.save(2) == ["-a", "c"]
     assert site.marker() == 2
-    assert decode_state(site.state[0]).gone == {b"a": 3}
+    assert read_back(site.state[0], site.judge.columns).saved.gone == {b"a": 3}
     assert site.save(9) == ["d", "xa"]
     assert site.ledgers[0].unsaved == 0
-    assert {name for rows in decode_state(site.state[0]).rows for name in rows.names} == {b"b", b"c", b"d"}
+    assert read_back(site.state[0], site.judge.columns).rows.keys() == {b"b", b"c", b"d"}
 
 
 def test_where_nothing_else_is_unsaved_it_is_deleted_at_once() -> None:
@@ -232,13 +233,14 @@ def test_the_layout_is_written_once_and_the_marker_always() -> None:
     assert site.marker() == 2
 
 
-def test_the_marker_comes_after_the_rows() -> None:
-    """A log without transactions may be cut off in between: the older marker is true as well, the newer would not be."""
+def test_the_layout_comes_before_the_rows_and_the_marker_after_them() -> None:
+    """A log without transactions may be cut off in between: the older marker is true as well, the newer would not be. And the layout
+    before them: who reads the state in pieces can read each row as it comes."""
     site = Site()
     site.batch("ab")
     saved = site.ledgers[0].save(site.judge, site.codec, 9)
-    site.ledgers[0].sign(site.judge, site.codec, saved, 0.0)
-    assert list(saved)[-1] == MARKER
+    site.ledgers[0].sign(site.judge, saved, 0.0)
+    assert list(saved) == [site.codec.layout_key, b"stream/a", b"stream/b", MARKER]
 
 
 def test_when_a_marker_is_owed() -> None:
@@ -257,12 +259,10 @@ def test_when_a_marker_is_owed() -> None:
 
 def restored(site: Site, slot: int) -> dict[str, int]:
     """What a worker would have that took over now: the rows, and of all later batches what is not in them already."""
-    saved = decode_state(site.state[slot])
-    found: dict[str, int] = {}
-    stands_for: dict[str, int] = {name.decode(): offset for name, offset in saved.gone.items()}
-    for rows in saved.rows:
-        for name, offset, trace in zip(rows.names, rows.offset.tolist(), rows.columns["trace"].tolist(), strict=True):
-            found[name.decode()], stands_for[name.decode()] = trace, offset
+    back = read_back(site.state[slot], site.judge.columns)
+    saved = back.saved
+    found = {name.decode(): int(back.states["trace"][row]) for name, row in back.rows.items()}
+    stands_for = {name.decode(): offset for name, offset in (saved.gone | back.offset).items()}
     start = 0 if saved.marker is None else saved.marker.offset
     for offset, (touched, freed) in list(enumerate(site.story[slot]))[start:]:
         found |= {each: offset + 1 for each in touched if offset >= stands_for.get(each, 0)}

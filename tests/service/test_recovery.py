@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,11 @@ class Keeper:
         self.detector = Detector(self.model, self.settings)
         self.recovery = Recovery(self.detector, self.interval_s, lambda: self.eras.encode().ljust(8, b"."))
 
-    def begin(self, at: dict[Partition, Restored]) -> dict[Partition, int]:
-        self.state = {partition: dict(restored.state) for partition, restored in at.items()}
-        return self.recovery.begin(at, self.now_s)
+    def begin(
+        self, at: dict[Partition, Restored], state: Mapping[Partition, Mapping[bytes, bytes]] = MappingProxyType({})
+    ) -> dict[Partition, int]:
+        self.state = {partition: dict(state.get(partition, {})) for partition in at}
+        return self.recovery.begin(at, self.state.items(), self.now_s)
 
     def feed(self, log: Log, pause_s: float = 0.0) -> None:
         """Judge as one batch."""
@@ -102,8 +105,8 @@ class Keeper:
         return self.detector.clocks[int(self.detector.states.slots_for((partition,))[0])]
 
 
-def restored(keeper: Keeper, offset: int, **named: Any) -> dict[Partition, Restored]:
-    return {P0: Restored(offset, state=dict(keeper.state[P0]), **named)}
+def restored(keeper: Keeper, offset: int, **named: Any) -> tuple[dict[Partition, Restored], dict[Partition, dict[bytes, bytes]]]:
+    return {P0: Restored(offset, **named)}, {P0: dict(keeper.state[P0])}
 
 
 def begun(log: Log | None = None, **named: Any) -> Keeper:
@@ -167,7 +170,7 @@ def check_restores(log: Log, seed: int) -> tuple[int, int]:
             crashes += 1
             keeper = Keeper(interval_s=keeper.interval_s, state=keeper.state, now_s=keeper.now_s)
             ends = [offsets[k][at[k] - 1] + 1 if at[k] else 0 for k in range(len(queue))]
-            starts = keeper.begin({each: Restored(ends[k], state=keeper_state(keeper, each)) for k, each in enumerate(log.partitions)})
+            starts = keeper.begin({each: Restored(ends[k]) for k, each in enumerate(log.partitions)}, keeper.state)
             first = [int(np.searchsorted(offsets[k], starts[each])) for k, each in enumerate(log.partitions)]
             while any(first[k] < at[k] for k in range(len(queue))):
                 assert not keeper.recovery.is_live
@@ -192,10 +195,6 @@ def check_restores(log: Log, seed: int) -> tuple[int, int]:
     return crashes, replayed
 
 
-def keeper_state(keeper: Keeper, partition: Partition) -> dict[bytes, bytes]:
-    return dict(keeper.state.get(partition, {}))
-
-
 def check_all_is_saved(keeper: Keeper, ends: dict[Partition, int]) -> None:
     """Nothing is left to be saved, what is saved is no more than what there is, and another takes it over without a replay."""
     assert keeper.recovery.rows_unsaved == 0
@@ -204,7 +203,7 @@ def check_all_is_saved(keeper: Keeper, ends: dict[Partition, int]) -> None:
         streams = {key_of(stream.encode()) for each, stream in keeper.memory() if each == partition}
         assert {key for key in keeper.state[partition] if key.startswith(b"stream/")} == streams
     again = Keeper()
-    assert again.begin({each: Restored(end, state=keeper.state[each]) for each, end in ends.items()}) == ends
+    assert again.begin({each: Restored(end) for each, end in ends.items()}, keeper.state) == ends
     assert again.recovery.is_live
     assert again.memory() == keeper.memory() == memory_of(again.detector)
     assert [again.clock(each) for each in ends] == [keeper.clock(each) for each in ends]
@@ -378,7 +377,7 @@ def test_memories_that_cannot_be_used_begin_anew_and_are_announced(
 ) -> None:
     saved = saved_at()
     again = Keeper(eras="f", **keeper)
-    assert again.begin(restored(saved, **at)) == {P0: start}
+    assert again.begin(*restored(saved, **at)) == {P0: start}
     assert why in caplog.text
     assert again.recovery.is_live
     assert again.memory() == {}
@@ -395,14 +394,16 @@ def test_an_offset_of_the_past_that_nobody_set_is_not_believed() -> None:
     saved = saved_at()
     again = Keeper(eras="f")
     with pytest.raises(LogUnavailable, match="the brokers say that offset 75 is committed, the saved state that 90 is"):
-        again.begin(restored(saved, offset=75, is_own=True))
+        again.begin(*restored(saved, offset=75, is_own=True))
     assert again.memory() == {}
-    assert again.begin(restored(saved, offset=90, is_own=True)) == Keeper(eras="g").begin(restored(saved, offset=90))  # asked again: mended
+    assert again.begin(*restored(saved, offset=90, is_own=True)) == Keeper(eras="g").begin(
+        *restored(saved, offset=90)
+    )  # asked again: mended
 
 
 def test_a_log_made_anew_may_be_shorter_than_the_state(caplog: pytest.LogCaptureFixture) -> None:
     again = Keeper(eras="f")
-    assert again.begin(restored(saved_at(), offset=30, end=40, is_own=True)) == {P0: 30}
+    assert again.begin(*restored(saved_at(), offset=30, end=40, is_own=True)) == {P0: 30}
     assert "set back" in caplog.text
 
 
@@ -425,7 +426,7 @@ def test_saved_memories_that_are_gone_are_missed(caplog: pytest.LogCaptureFixtur
 
 def test_without_an_interval_what_is_saved_is_left_alone() -> None:
     keeper = Keeper(interval_s=0.0)
-    assert keeper.begin(restored(saved_at(), 90)) == {P0: 90}
+    assert keeper.begin(*restored(saved_at(), 90)) == {P0: 90}
     keeper.feed(crowd(3, 9, 90))
     assert keeper.recovery.rows_unsaved == 0
     assert keeper.save(99.0) == keeper.save_all() == 0
@@ -435,7 +436,7 @@ def test_without_an_interval_what_is_saved_is_left_alone() -> None:
 def test_where_the_groups_offset_has_expired_it_goes_on_at_the_markers(end: int) -> None:
     saved = saved_at()
     keeper = Keeper()
-    assert keeper.begin(restored(saved, 0, is_committed=False, end=end)) == {P0: 60}
+    assert keeper.begin(*restored(saved, 0, is_committed=False, end=end)) == {P0: 60}
     keeper.feed(crowd(30, 1, 60))
     assert keeper.recovery.is_live
     assert keeper.memory() == saved.memory()
@@ -444,7 +445,7 @@ def test_where_the_groups_offset_has_expired_it_goes_on_at_the_markers(end: int)
 @pytest.mark.parametrize(("first", "missed", "start"), [(60, 0, 60), (61, 1, 61), (75, 15, 75), (90, 30, 90), (99, 39, 99)])
 def test_a_hole_that_retention_left_is_counted_and_announced(first: int, missed: int, start: int, caplog: pytest.LogCaptureFixture) -> None:
     keeper = Keeper()
-    assert keeper.begin(restored(saved_at(), 90, first=first)) == {P0: start}
+    assert keeper.begin(*restored(saved_at(), 90, first=first)) == {P0: start}
     assert keeper.recovery.messages_missed == missed
     assert ("no longer holds" in caplog.text) == (missed > 0)
     assert keeper.recovery.is_live == (first >= 90)
@@ -464,13 +465,13 @@ def test_rows_of_an_earlier_era_never_count_and_are_deleted() -> None:
     """A crash after the new era's first marker, before anything of the old is deleted."""
     saved = saved_at()
     second = Keeper(eras="f", model=other_model())
-    second.begin(restored(saved, 90))
+    second.begin(*restored(saved, 90))
     marker = second.recovery.due_slice(0.0)[P0]
     assert not [key for key in marker if key.startswith(b"stream/")]
     second.write({P0: marker})
     assert len(second.state[P0]) == 62
     third = Keeper(eras="g", model=other_model())
-    assert third.begin({P0: Restored(90, state=second.state[P0])}) == {P0: 90}
+    assert third.begin({P0: Restored(90)}, second.state) == {P0: 90}
     assert third.memory() == {}
     assert third.recovery.rows_unsaved == 60
     third.feed(crowd(2, 9, 90))
@@ -519,13 +520,13 @@ def test_rows_with_a_column_more_and_one_fewer_are_read_and_written_anew() -> No
     saved.save_all()
     keeper = Keeper()
     state = relaid(saved.state[P0], "is_critical")
-    assert keeper.begin({P0: Restored(5, state=state)}) == {P0: 5}
+    assert keeper.begin({P0: Restored(5)}, {P0: state}) == {P0: 5}
     assert keeper.memory() == saved.memory()  # it was as a new stream has it
     keeper.feed(crowd(2, 1, 5))
     keeper.save_all()
     assert len([key for key in keeper.state[P0] if key.startswith(b"layout/")]) == 2
     again = Keeper()
-    again.begin({P0: Restored(7, state=keeper.state[P0])})
+    again.begin({P0: Restored(7)}, keeper.state)
     assert again.memory() == keeper.memory()
 
 
@@ -533,4 +534,20 @@ def test_state_that_does_not_read_back_stops_the_worker() -> None:
     saved = saved_at()
     saved.state[P0][b"stream/s1"] = saved.state[P0][b"stream/s1"][:-1]
     with pytest.raises(StateCorrupted):
-        Keeper().begin(restored(saved, 90))
+        Keeper().begin(*restored(saved, 90))
+
+
+def test_state_that_breaks_off_leaves_nothing_behind_and_is_read_again() -> None:
+    """The log became unavailable amid it."""
+    saved = saved_at()
+    keeper, at = Keeper(), {P0: Restored(90)}
+
+    def broken() -> Iterator[tuple[Partition, dict[bytes, bytes]]]:
+        yield P0, dict(list(saved.state[P0].items())[:40])
+        raise LogUnavailable("for the test")
+
+    with pytest.raises(LogUnavailable):
+        keeper.recovery.begin(at, broken(), 0.0)
+    assert keeper.memory() == {}
+    assert keeper.begin(at, saved.state) == Keeper().begin(at, saved.state)
+    assert keeper.recovery.messages_missed == 0

@@ -143,7 +143,7 @@ def test_only_partitions_that_occur_have_offsets() -> None:
     bench = Bench(Log({P0: ["a"] * 4, P1: ["b", "b alert", "b", "b"]}, [GAIN, *[Turn(2)] * 4], truth={P1: Restored(4)}), interval_s=30.0)
     marker = Bench(Log({P1: ["b", "b alert", "b", "b"]}, [Turn(gained=(P1,)), Turn(0)]), interval_s=30.0)
     marker.step(2, pause_s=0.3)
-    bench.log.truth[P1] = Restored(4, state=marker.log.truth[P1].state)
+    bench.log.kept[P1] = marker.log.kept[P1]
     bench.step(2, pause_s=0.3)
     assert bench.log.committed[-1].offsets == {P0: 2}
     bench.step(3, pause_s=0.3)
@@ -192,7 +192,7 @@ class Story:
     errors: dict[str, list[Exception | None]] = field(default_factory=dict)
     stops_in: tuple[str, int] = ("", 0)
     raises: type[Exception] | None = None
-    truth: dict[Partition, Restored] = field(default_factory=dict)
+    kept: dict[Partition, dict[bytes, bytes]] = field(default_factory=dict)
 
 
 AWAY = LogUnavailable("away")
@@ -208,7 +208,7 @@ LIVES = [
     Story("starting restoring backing_off restoring running draining stopped", [GAIN], {"resume": [AWAY]}, ("poll", 2)),
     Story("starting restoring draining stopped", [GAIN], {"restore": [AWAY] * 99}, ("restore", 1)),
     Story("starting restoring draining stopped", [GAIN], {"resume": [AWAY] * 99}, ("resume", 1)),
-    Story("starting restoring stopped", [GAIN], raises=StateCorrupted, truth={P0: Restored(0, state={b"marker": b"?"})}),
+    Story("starting restoring stopped", [GAIN], raises=StateCorrupted, kept={P0: {b"marker": b"?"}}),
     Story("starting restoring stopped", [GAIN], {"restore": [Fenced("other")]}, raises=Fenced),
     Story("starting running backing_off running draining stopped", [Turn(), Turn()], {"poll": [None, AWAY]}, ("poll", 4)),
     Story("starting running backing_off draining stopped", errors={"poll": [None, *[AWAY] * 99]}, stops_in=("poll", 3)),
@@ -232,7 +232,7 @@ def test_a_worker_goes_its_way_through_the_states_and_closes_the_log(story: Stor
         list(story.turns),
         {name: list(errors) for name, errors in story.errors.items()},
         story.stops_in,
-        truth=dict(story.truth),
+        kept=dict(story.kept),
     )
     bench = Bench(log, late)
     if story.stops_in[0] == "before":
@@ -270,7 +270,13 @@ def test_no_other_way_is_taken(before: WorkerState, after: WorkerState) -> None:
 def test_a_pause_while_memories_are_replayed_does_not_end_the_restoring() -> None:
     first = Bench(Log({P0: ["a"] * 6}, [Turn(gained=(P0,)), Turn(0), Turn(6)]), interval_s=30.0)
     first.step(6, pause_s=0.3)
-    log = Log({P0: ["a"] * 6}, [Turn(gained=(P0,)), Turn(2), Turn(2), Turn(2)], {"poll": [None, None, AWAY]}, truth=first.log.truth)
+    log = Log(
+        {P0: ["a"] * 6},
+        [Turn(gained=(P0,)), Turn(2), Turn(2), Turn(2)],
+        {"poll": [None, None, AWAY]},
+        truth=first.log.truth,
+        kept=first.log.kept,
+    )
     bench = Bench(log)
     bench.step(5)
     assert bench.vitals.path == ["starting", "restoring", "backing_off", "restoring", "running"]
@@ -280,7 +286,7 @@ def test_a_pause_while_memories_are_replayed_does_not_end_the_restoring() -> Non
 def test_how_long_a_restore_took() -> None:
     bench = Bench(Log({P0: ["a"] * 6}, [Turn(gained=(P0,))]), interval_s=30.0)
     bench.step(3, pause_s=0.3)
-    log = Log(bench.log.stored, [Turn(gained=(P0,)), Turn(2), Turn(2), Turn(2)], truth=bench.log.truth)
+    log = Log(bench.log.stored, [Turn(gained=(P0,)), Turn(2), Turn(2), Turn(2)], truth=bench.log.truth, kept=bench.log.kept)
     again = Bench(log, interval_s=30.0)
     again.step(4, pause_s=2.0)
     assert again.vitals.restored_s == 6.0
@@ -423,9 +429,9 @@ def test_what_is_lost_with_a_last_word_is_saved_first() -> None:
     assert {(partition, stream) for partition, stream in bench.judge.memory()} == {(P0, "a")}
     assert bench.log.restored == [(P0, P1)]
     assert bench.log.truth[P1].offset == 3
-    assert {b"stream/c", b"stream/a", b"marker"} <= bench.log.truth[P1].state.keys()
-    assert P0 not in bench.log.truth or b"stream/a" not in bench.log.truth[P0].state
-    other = Bench(Log(STORED, [Turn(gained=(P1,)), Turn(0)], truth=bench.log.truth))
+    assert {b"stream/c", b"stream/a", b"marker"} <= bench.log.kept[P1].keys()
+    assert b"stream/a" not in bench.log.kept.get(P0, {})
+    other = Bench(Log(STORED, [Turn(gained=(P1,)), Turn(0)], truth=bench.log.truth, kept=bench.log.kept))
     other.step(2)
     assert other.vitals.messages_replayed == 0
     assert other.log.resumed == [{P1: 3}]
@@ -485,7 +491,7 @@ def test_no_offset_is_committed_before_its_partition_has_a_marker(lost: Partitio
     class Marked(Log):
         def commit(self, outcome: Any) -> None:
             super().commit(outcome)
-            assert all(b"marker" in self.truth[partition].state for partition in outcome.offsets)
+            assert all(b"marker" in self.kept[partition] for partition in outcome.offsets)
 
     log = Marked({P0: ["a"] * 4, P1: ["b"] * 4}, [GAIN, Turn(2), Turn(2, lost=(lost,)), Turn(2)])
     bench = Bench(log)
@@ -519,7 +525,7 @@ def test_nothing_is_told_of_a_replayed_message() -> None:
     first.step(2, pause_s=0.3)  # the marker
     first.step()
     assert first.log.truth[P0].offset == 4
-    log = Log(stored, [Turn(gained=(P0,)), Turn(3), Turn(2)], truth=dict(first.log.truth))
+    log = Log(stored, [Turn(gained=(P0,)), Turn(3), Turn(2)], truth=dict(first.log.truth), kept=dict(first.log.kept))
     bench = Bench(log, interval_s=1_000.0)
     bench.step(2)
     assert bench.vitals.state.value == "restoring"
@@ -598,7 +604,7 @@ def test_told_to_stop_it_commits_what_was_judged_and_saves_its_memories(late: fl
     assert bench.vitals.rows_saved == sum(len(outcome.state[each]) for outcome in log.committed for each in outcome.state)
     assert bench.vitals.state_bytes > 0
     assert bench.seen.offsets.total() == 6
-    again = Bench(Log(STORED, [GAIN], truth=log.truth))
+    again = Bench(Log(STORED, [GAIN], truth=log.truth, kept=log.kept))
     again.step()
     assert again.log.resumed == [{P0: 3, P1: 3}]
     assert again.judge.memory() == bench.judge.memory()
@@ -709,7 +715,7 @@ def test_what_goes_with_a_commit_stays_as_it_was_when_it_began() -> None:
     for outcome in log.committed:
         state |= {key: value for key, value in outcome.state[P0].items() if value is not None}
         stored = {P0: log.stored[P0][: outcome.offsets[P0]]}
-        again = Bench(Log(stored, [Turn(gained=(P0,))], truth={P0: Restored(len(stored[P0]), state=state)}))
+        again = Bench(Log(stored, [Turn(gained=(P0,))], truth={P0: Restored(len(stored[P0]))}, kept={P0: state}))
         again.step(2)
         assert again.judge.memory() == undisturbed(stored)[0]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -62,6 +62,10 @@ class Mortal:
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
         return self._call(lambda: self.log.restore(partitions))
+
+    def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
+        for piece in self.log.state(partitions):
+            yield self._call(lambda piece=piece: piece)  # type: ignore[misc]
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         self._call(lambda: self.log.resume(offsets))
