@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
-from detector.codec.messages import LastRead, Message, Messages
+from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded
 from detector.core.alerting import Alert
 from detector.core.readings import Partition
@@ -58,6 +58,8 @@ class Restored:
     first, end    the log holds the offsets [first, end)
     is_own        whether this service committed the offset, as far as the log can tell; not so where a person set it
     log_id        another one once the log was made anew under the same name; empty where the log does not tell (KIP-516)
+    diverges_at   from here on the log holds other messages than those that were read up to the committed offset, or none: it lost its
+                  end; None: not so, as far as the log can tell (KIP-101)
     reset         where reading goes on if the log no longer holds the offset: its first message, or its end
     """
 
@@ -67,6 +69,7 @@ class Restored:
     end: int = 2**63 - 1
     is_own: bool = False
     log_id: str = ""
+    diverges_at: int | None = None
     reset: int = 0
 
 
@@ -115,13 +118,6 @@ class Log(Protocol):
         Partitions whose topic is gone are left out; a later poll says that they are lost.
 
         raises LogUnavailable  restore again
-        """
-
-    def divergences(self, last_read: Mapping[Partition, LastRead]) -> Mapping[Partition, int]:
-        """Of restored partitions: those whose log no longer holds the message that was read last, as it was then, although it is as
-        long, or whose log is shorter. Per partition the first offset that holds another message than it did, or none.
-
-        raises LogUnavailable  ask again
         """
 
     def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
@@ -190,6 +186,13 @@ class Onward:
     held: int = 0
 
 
+MISSED = ("retention", "auto_offset_reset")
+"""Why messages are missed: gone from the log before they were judged, or before a memory had them; still in the log then, but passed over
+because the configuration says `auto.offset.reset: latest`."""
+LOG_CHANGES = RECREATED, TRUNCATED = ("recreated", "truncated")
+"""Why a partition begins anew: its topic was deleted and made again; its log lost its end."""
+
+
 class WorkerState(StrEnum):
     """Where the worker is in its life; `service.life` draws the legal transitions."""
 
@@ -220,9 +223,8 @@ class Vitals:
     streams             memories kept
     alerts_open         alerts open now
     messages_replayed   read again after a start or a rebalance, to bring memories up to date; nothing is told of them
-    messages_missed     by reason: `retention`, gone from the log before they were judged, or before a memory had them;
-                        `auto_offset_reset`, still in the log then, but passed over because the configuration says `latest`
-    log_changes         partitions that began anew because their log is another one, by reason: `recreated`, `truncated`
+    messages_missed     never judged, or not remembered, by reason (MISSED)
+    log_changes         partitions that began anew, by reason (LOG_CHANGES)
     topics_missing      input topics of which nothing can be judged now
     rows_unsaved        memories that changed since they were saved
     unsaved_s           age of the oldest such change

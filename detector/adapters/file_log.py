@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from detector.adapters.recording import Recording, read_recording
-from detector.codec.messages import LastRead, Message, Messages
+from detector.codec.messages import Message, Messages
 from detector.codec.readings import ReadingFormat
 from detector.core.readings import Partition
 from detector.errors import DataError
@@ -124,10 +124,6 @@ class FileLog:
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         """See `ports.Log`."""
         self._position = offsets.get(self._partition, self._position)
-
-    def divergences(self, last_read: Mapping[Partition, LastRead]) -> Mapping[Partition, int]:
-        """See `ports.Log`. A recording does not change."""
-        return {}
 
     def topics_missing(self) -> Sequence[str]:
         """See `ports.Log`."""

@@ -305,8 +305,6 @@ def to_messages(batch: list[KafkaMessage], topics: Sequence[str], *, with_log_ti
     present = np.flatnonzero(np.bincount(number))
     column = np.zeros(width * len(topics), np.int32)
     column[present] = np.arange(len(present), dtype=np.int32)
-    last = np.zeros(width * len(topics), np.int64)
-    last[number] = np.arange(count)  # of equal numbers the last one counts
     log_time_us = np.full(count, -1, np.int64)
     if with_log_time:
         log_time_ms = np.fromiter((time_ms for _, time_ms in map(KafkaMessage.timestamp, batch)), np.int64, count)
@@ -315,15 +313,12 @@ def to_messages(batch: list[KafkaMessage], topics: Sequence[str], *, with_log_ti
     def headers(position: int) -> Headers:
         return cast(Headers, batch[position].headers() or ())  # a list of pairs; the stubs allow for what producers take, too
 
-    partitions = tuple(Partition(topics[code // width], code % width) for code in present.tolist())
-    epochs = [batch[position].leader_epoch() for position in last[present].tolist()]
     return Messages(
         key=list(map(KafkaMessage.key, batch)),
         value=list(map(KafkaMessage.value, batch)),
         partition=column[number],
         offset=np.fromiter(map(KafkaMessage.offset, batch), np.int64, count),
         log_time_us=log_time_us,
-        partitions=partitions,
+        partitions=tuple(Partition(topics[code // width], code % width) for code in present.tolist()),
         headers=headers,
-        leader_epochs={partition: epoch for partition, epoch in zip(partitions, epochs, strict=True) if epoch is not None},
     )

@@ -1,8 +1,9 @@
 """Whether a partition's log is still the one that was read, told from the leader epochs of its messages.
 
 A broker that lost the end of a log (an unclean shutdown, a follower that was behind and became the leader) writes other messages at
-offsets that were read before, and every message bears the epoch of the leader that wrote it. Epochs never fall along a log. So where
-the last message that was read has another epoch by now, or is gone, what was lost begins at the first message of a later epoch.
+offsets that were read before. Every message bears the epoch of the leader that wrote it; epochs never fall along a log, and who writes
+after such a loss has a later epoch than any message that was read before it. So the epoch stands beside every committed offset: where
+the last message before that offset has a later one by now, or is gone, the log differs from the first message of a later epoch on.
 
 source: KIP-101 and KIP-320. librdkafka compares epochs while it reads on, but not at a start (2.16).
 """
@@ -10,16 +11,17 @@ source: KIP-101 and KIP-320. librdkafka compares epochs while it reads on, but n
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_client import Say, kafka_error, open_consumer, reader_properties, remedy
-from detector.codec.messages import LastRead
+from detector.codec.messages import Messages
 from detector.core.readings import Partition
 from detector.errors import LogUnavailable
-from detector.ports import Restored
 
 MESSAGE_S_MAX = 10.0
 POLL_S = 0.1
@@ -31,44 +33,48 @@ EVERYTHING = {
 }
 
 
-def divergences(
-    properties: Mapping[str, str], last_read: Mapping[Partition, LastRead], standing: Mapping[Partition, Restored], say: Say
-) -> dict[Partition, int]:
-    """Per partition whose log is another one by now: the first offset that was not read as it is there.
+class Read(NamedTuple):
+    """How far a partition was read, and what its log holds now.
 
-    last_read   per partition the last message that was read; where its epoch is not known, its offset has to do
-    standing    what offsets the logs hold
+    offset       of the next message to read
+    epoch        of a leader at that time, no earlier than that of the last message before it
+    first, end   the log holds the offsets [first, end)
+    """
+
+    offset: int
+    epoch: int
+    first: int
+    end: int
+
+
+def leader_epochs(batch: Sequence[KafkaMessage], messages: Messages) -> dict[Partition, int]:
+    """Per partition the epoch of its last message in a batch; `messages` are the same as columns. Old message formats have none."""
+    last = np.zeros(len(messages.partitions), np.int64)
+    last[messages.partition] = np.arange(len(batch))  # of equal places the last one counts
+    found = [(partition, batch[at].leader_epoch()) for partition, at in zip(messages.partitions, last.tolist(), strict=True)]
+    return {partition: epoch for partition, epoch in found if epoch is not None}
+
+
+def divergences(properties: Mapping[str, str], read: Mapping[Partition, Read], say: Say) -> dict[Partition, int]:
+    """Per partition whose log differs by now from what was read of it: the first offset that does.
 
     raises LogUnavailable  the brokers do not answer
     """
-    found = {each: standing[each].first for each, last in last_read.items() if last.epoch < 0 and last.offset >= standing[each].end}
-    asked = {each: last for each, last in last_read.items() if last.epoch >= 0 and last.offset >= standing[each].first}
-    if not asked:
-        return found
+    found = {}
     reader = _Reader(properties, say)
     try:
-        for partition, last in asked.items():
-            end = standing[partition].end
-            if last.offset < end:
-                message = reader.message_at(partition, last.offset)
-                if message is None or _is_the_same(message, last):
-                    continue
-            found[partition] = reader.first_after(partition, last.epoch, standing[partition].first, min(end, last.offset))
+        for partition, at in read.items():
+            if at.first < at.offset <= at.end:
+                message = reader.message_at(partition, at.offset - 1)
+                if message is None or message.offset() != at.offset - 1 or (message.leader_epoch() or 0) <= at.epoch:
+                    continue  # the message is the same, or was compacted away
+            if at.offset > at.first:
+                found[partition] = reader.first_after(partition, at.epoch, at.first, min(at.end, at.offset))
     except KafkaException as exception:
         raise remedy(kafka_error(exception), "comparing leader epochs") from None
     finally:
         reader.close()
     return found
-
-
-def _is_the_same(message: KafkaMessage, last: LastRead) -> bool:
-    """Whether this message, the first at or after the offset that was read last, leaves it possible that the log is the same."""
-    epoch = message.leader_epoch()
-    if epoch is None:  # an old message format
-        return True
-    if message.offset() == last.offset:
-        return epoch == last.epoch
-    return epoch >= last.epoch  # the message itself was compacted away
 
 
 class _Reader:

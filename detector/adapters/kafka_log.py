@@ -58,13 +58,13 @@ from detector.adapters.kafka_client import (
     remedy_while_running,
     to_messages,
 )
-from detector.adapters.kafka_epochs import divergences
+from detector.adapters.kafka_epochs import leader_epochs
 from detector.adapters.kafka_output import KafkaOutput, Record, decided, state_rows
-from detector.adapters.kafka_restore import GIVEN_UP, RESTORE_S_MAX, Bearing, end_open_transactions, ends, positions, read_state
+from detector.adapters.kafka_restore import GIVEN_UP, RESTORE_S_MAX, Bearing, Place, end_open_transactions, ends, positions, read_state
 from detector.adapters.kafka_topics import check_topics
 from detector.adapters.kafka_transactions import AGAIN, SESSION_LOST, Position, Transactions
 from detector.adapters.kafka_watch import Question, TopicView, TopicWatch, is_answered
-from detector.codec.messages import LastRead, Messages
+from detector.codec.messages import Messages
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, DetectorError, LogUnavailable
 from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
@@ -124,6 +124,7 @@ class KafkaLog:
         self._watch_due_s = 0.0
         self._standing: dict[Partition, Restored] = {}  # restored and still ours: what is true for it
         self._reading: dict[Partition, int] = {}  # where each partition that may be read was resumed
+        self._epochs: dict[Partition, int] = {}  # of the leaders that wrote what was read last; -1: not known
         self._bearings: dict[Partition, Bearing] = {}  # names of other workers that were dealt with
         self._release: Release = keep_nothing
         self._committing = Lock()
@@ -295,6 +296,7 @@ class KafkaLog:
         if not batch:
             return Messages()
         messages = to_messages(batch, self._topics, with_log_time=self._with_log_time)
+        self._epochs.update(leader_epochs(batch, messages))
         readable = [partition in self._reading for partition in messages.partitions]
         if all(readable):
             return messages
@@ -438,16 +440,20 @@ class KafkaLog:
             membership, member_id = self._membership
             if not member_id:
                 raise CommitAborted("this worker's session has ended")
-            return Position([TopicPartition(each.topic, each.number, offset, name) for each, offset in offsets.items()], membership)
+            return Position([self._place(each, offset, name) for each, offset in offsets.items()], membership)
 
         return position
+
+    def _place(self, partition: Partition, offset: int, name: str = "") -> TopicPartition:
+        """An offset to be committed; what it bears says who did, and which leader was the last that anything was read of."""
+        return TopicPartition(partition.topic, partition.number, offset, name or None, leader_epoch=self._epochs.get(partition, -1))
 
     def _commit_in_order(
         self, output: KafkaOutput, messages: Sequence[Record], offsets: Mapping[Partition, int], rows: Sequence[Record]
     ) -> None:
         """At least once: messages, offsets, state."""
         output.write(messages)
-        positions = [TopicPartition(each.topic, each.number, offset) for each, offset in offsets.items()]
+        positions = [self._place(each, offset) for each, offset in offsets.items()]
         try:
             self._consumer.store_offsets(offsets=positions)
             if rows and positions:
@@ -471,9 +477,9 @@ class KafkaLog:
             return {}
         asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
         question = self._watch.ask(sorted({each.topic for each in partitions}))
-        known: dict[Partition, int] = {}
+        known: dict[Partition, Place] = {}
         if isinstance(self._output, KafkaOutput):  # Kafka hears of a stored offset within the commit interval
-            known = self._committed_before(partitions)
+            known = {each: Place(offset, self._epochs[each]) for each, offset in self._committed_before(partitions).items()}
         for partition in partitions:
             self._reading.pop(partition, None)
         try:
@@ -487,17 +493,14 @@ class KafkaLog:
             for topic in {each.topic for each in partitions}:
                 self._note_topic(topic, shown)
             partitions = [each for each in partitions if each.topic not in self._missing]
-            standing = positions(self._consumer, partitions, known, self._reset, self._say) if partitions else {}
+            found = positions(self._consumer, self._properties, partitions, known, self._reset, self._say) if partitions else {}
         except KafkaException as exception:
             raise remedy_while_running(kafka_error(exception), f"restoring {len(partitions)} partitions") from None
-        standing = {each: replace(at, log_id=shown[each.topic].id) for each, at in standing.items()}
+        self._epochs.update((each, epoch) for each, (_, epoch) in found.items())
+        standing = {each: replace(at, log_id=shown[each.topic].id) for each, (at, _) in found.items()}
         self._standing.update(standing)
         self._changed.difference_update(standing)
         return standing
-
-    def divergences(self, last_read: Mapping[Partition, LastRead]) -> Mapping[Partition, int]:
-        """See `ports.Log`."""
-        return divergences(self._properties, last_read, self._standing, self._say)
 
     def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
         """See `ports.Log`.

@@ -19,6 +19,7 @@ from confluent_kafka import (
 from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_client import NO_CONCERN_OF_READERS, Say, kafka_error, offsets_of, open_consumer, reader_properties, remedy
+from detector.adapters.kafka_epochs import Read, divergences
 from detector.adapters.kafka_transactions import end_transaction
 from detector.core.readings import Partition
 from detector.errors import ConfigError, DetectorError, LogUnavailable
@@ -100,30 +101,65 @@ def _bearings(properties: Mapping[str, str], group: str, partitions: Sequence[Pa
 # -- where partitions stand -------------------------------------------------------------------------------------------
 
 
-def positions(
-    consumer: Consumer, partitions: Sequence[Partition], known: Mapping[Partition, int], reset: str, say: Say
-) -> dict[Partition, Restored]:
-    """Where partitions stand.
+class Place(NamedTuple):
+    """An offset, and the epoch of a leader no earlier than that of the message before it; -1: not known."""
 
-    known  offsets of which the group may not have heard yet; they are newer than what it says
+    offset: int
+    epoch: int = -1
+
+
+def positions(
+    consumer: Consumer,
+    properties: Mapping[str, str],
+    partitions: Sequence[Partition],
+    known: Mapping[Partition, Place],
+    reset: str,
+    say: Say,
+) -> dict[Partition, tuple[Restored, int]]:
+    """Where partitions stand, without their state; and the epoch that is committed beside the offset, -1 if none is.
+
+    known  places of which the group may not have heard yet; they are newer than what it says
     reset  `auto.offset.reset`: where a partition begins of which no offset is committed, or whose log no longer holds it
 
     raises KafkaException  the brokers did not answer in time
+    raises LogUnavailable  likewise
     raises ConfigError     `reset` is needed, and does not say where to begin
     """
     asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
     told = consumer.committed(asked, timeout=RESTORE_S_MAX)
-    committed = {**offsets_of(told), **known}
+    offsets_of(told)
     own = {Partition(each.topic, each.partition) for each in told if each.metadata}
+    committed = {**_places(told), **known}
     first, end = ends(consumer, partitions, OFFSET_BEGINNING), ends(consumer, partitions, OFFSET_END)
-    found = {each: _position(each, committed[each], first[each], end[each], reset, say) for each in partitions}
-    return {each: replace(at, is_own=at.is_committed and each in own) for each, at in found.items()}
+    found = {each: _position(each, committed[each].offset, first[each].offset, end[each].offset, reset, say) for each in partitions}
+    # Where the leader is still the one of the last message that was read, nothing can have been lost.
+    read = {
+        each: Read(at.offset, committed[each].epoch, at.first, at.end)
+        for each, at in found.items()
+        if at.is_committed and 0 <= committed[each].epoch < end[each].epoch
+    }
+    diverges_at = divergences(properties, read, say) if read else {}
+    return {
+        each: (replace(at, is_own=at.is_committed and each in own, diverges_at=diverges_at.get(each)), committed[each].epoch)
+        for each, at in found.items()
+    }
 
 
-def ends(consumer: Consumer, partitions: Sequence[Partition], end: int) -> dict[Partition, int]:
-    """Per partition the offset at OFFSET_BEGINNING or OFFSET_END: one request per broker, where watermarks take one per partition."""
+def ends(consumer: Consumer, partitions: Sequence[Partition], end: int) -> dict[Partition, Place]:
+    """Per partition its place at OFFSET_BEGINNING or OFFSET_END: one request per broker, where watermarks take one per partition.
+
+    raises KafkaException  the brokers did not answer in time
+    """
     asked = [TopicPartition(partition.topic, partition.number, end) for partition in partitions]
-    return offsets_of(consumer.offsets_for_times(asked, timeout=RESTORE_S_MAX))
+    found = consumer.offsets_for_times(asked, timeout=RESTORE_S_MAX)
+    offsets_of(found)
+    return _places(found)
+
+
+def _places(found: Sequence[TopicPartition]) -> dict[Partition, Place]:
+    return {
+        Partition(each.topic, each.partition): Place(each.offset, -1 if each.leader_epoch is None else each.leader_epoch) for each in found
+    }
 
 
 def _position(partition: Partition, committed: int, first: int, end: int, reset: str, say: Say) -> Restored:

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from detector.adapters.memory_faults import NO_FAULTS, Faults, Stored, Truth, last_of
-from detector.codec.messages import Headers, LastRead, Messages
+from detector.codec.messages import Headers, Messages
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable
 from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
@@ -263,10 +263,6 @@ class MemoryLog:
     def _fail(self, fault: str) -> None:
         if self._broker.happens(fault):
             raise LogUnavailable("a fault: the log cannot be reached")
-
-    def divergences(self, last_read: Mapping[Partition, LastRead]) -> Mapping[Partition, int]:
-        """See `ports.Log`."""
-        return {}
 
     def topics_missing(self) -> Sequence[str]:
         """See `ports.Log`."""

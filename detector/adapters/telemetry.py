@@ -32,7 +32,7 @@ from detector.codec.formats import ErrorName
 from detector.codec.readings import Decoded
 from detector.core.readings import Disposition, StreamNames
 from detector.core.verdicts import Verdicts
-from detector.ports import LATENCY, Observer, Onward, Vitals, WorkerState
+from detector.ports import LATENCY, LOG_CHANGES, MISSED, Observer, Onward, Vitals, WorkerState
 
 READINGS_BUCKETS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000)
 SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -198,6 +198,9 @@ class _VitalsCollector(Collector):
         )
         yield GaugeMetricFamily("detector_backoff_seconds", "Length of the pause in progress; 0 if none.", vitals.backoff_s)
         yield GaugeMetricFamily("detector_partitions_assigned", "Partitions that this worker reads.", vitals.partitions)
+        yield GaugeMetricFamily(
+            "detector_input_topics_missing", "Input topics of which nothing can be judged now.", len(vitals.topics_missing)
+        )
         lag = GaugeMetricFamily("detector_lag_messages", "Messages not yet read.", labels=["topic", "partition"])
         for partition, messages in vitals.lag.items():
             lag.add_metric([partition.topic, str(partition.number)], messages)
@@ -222,9 +225,12 @@ class _VitalsCollector(Collector):
         yield CounterMetricFamily("detector_snapshot_bytes", "Bytes of state written.", vitals.state_bytes)
         yield GaugeMetricFamily("detector_restore_seconds", "How long the latest restore took.", vitals.restored_s)
         yield CounterMetricFamily("detector_messages_replayed", "Messages read again to restore memories.", vitals.messages_replayed)
-        yield CounterMetricFamily(
-            "detector_messages_missed", "Messages gone before they were judged or remembered.", vitals.messages_missed
-        )
+        missed = CounterMetricFamily("detector_messages_missed", "Messages that were never judged, or not remembered.", labels=["reason"])
+        changes = CounterMetricFamily("detector_log_changes", "Partitions that began anew, in another log.", labels=["reason"])
+        for family, reasons, counts in ((missed, MISSED, vitals.messages_missed), (changes, LOG_CHANGES, vitals.log_changes)):
+            for reason, count in {**dict.fromkeys(reasons, 0), **counts}.items():
+                family.add_metric([reason], count)
+            yield family
 
 
 class _OnwardCollector(Collector):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +12,6 @@ from numpy.typing import NDArray
 from detector.core.readings import Partition
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
-
-
-class LastRead(NamedTuple):
-    """The last message of a partition that was judged.
-
-    offset   of the message; -1: none was
-    epoch    of the leader that wrote it; -1: not known
-    """
-
-    offset: int = -1
-    epoch: int = -1
 
 
 def no_headers(position: int) -> Headers:
@@ -40,7 +29,6 @@ class Messages:
     log_time_us    i8[M] the log's own time of the message, microseconds since the epoch; -1 where unknown
     partitions     the partitions that occur, in the order of their indices
     headers        position -> the message's headers; asked for dead letters only, before the next poll
-    leader_epochs  per partition that occurs: of the leader that wrote its last message (KIP-101); empty where the log has none
     """
 
     key: Sequence[bytes | None] = ()
@@ -50,13 +38,12 @@ class Messages:
     log_time_us: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     partitions: tuple[Partition, ...] = ()
     headers: Callable[[int], Headers] = no_headers
-    leader_epochs: Mapping[Partition, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.value)
 
     def take(self, positions: NDArray[np.intp]) -> Messages:
-        """The messages at `positions`, in that order. Leader epochs stay those of the last messages of all."""
+        """The messages at `positions`, in that order."""
         places = positions.tolist()
         return Messages(
             [self.key[place] for place in places],
@@ -66,7 +53,6 @@ class Messages:
             self.log_time_us[positions],
             self.partitions,
             lambda position: self.headers(places[position]),
-            self.leader_epochs,
         )
 
     def next_offsets(self) -> dict[Partition, int]:
@@ -74,10 +60,6 @@ class Messages:
         last = np.full(len(self.partitions), -1, np.int64)
         np.maximum.at(last, self.partition, self.offset)
         return {partition: int(offset) + 1 for partition, offset in zip(self.partitions, last, strict=True) if offset >= 0}
-
-    def last_read(self) -> dict[Partition, LastRead]:
-        """Per partition that occurs: its last message."""
-        return {each: LastRead(offset - 1, self.leader_epochs.get(each, -1)) for each, offset in self.next_offsets().items()}
 
 
 @dataclass(frozen=True, slots=True)

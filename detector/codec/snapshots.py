@@ -44,6 +44,7 @@ class Marker:
     offset        input offset from which readings must be judged again: the effect of all before it is in the rows
     time          the partition's time at that offset
     next_offset   input offset that was committed together with this marker
+    log_id        of the input's log (`ports.Restored`); empty where it is not known
     """
 
     era: bytes
@@ -51,6 +52,7 @@ class Marker:
     offset: int
     time: Time
     next_offset: int
+    log_id: str = ""
 
 
 def key_of(stream: bytes) -> bytes:
@@ -62,7 +64,7 @@ def encode_marker(marker: Marker) -> bytes:
     """The marker as JSON, for people as well."""
     time = {name: None if value == NEVER else value for name, value in marker.time._asdict().items()}
     fields = {"version": VERSION, "era": marker.era.hex(), "fingerprint": marker.fingerprint}
-    return json.dumps({**fields, "offset": marker.offset, **time, "next_offset": marker.next_offset}).encode()
+    return json.dumps({**fields, "log_id": marker.log_id, "offset": marker.offset, **time, "next_offset": marker.next_offset}).encode()
 
 
 def decode_marker(value: bytes) -> Marker:
@@ -75,7 +77,8 @@ def decode_marker(value: bytes) -> Marker:
         if fields["version"] != VERSION:
             raise StateCorrupted(f"the saved marker has version {fields['version']}, which this version does not know", fix=NEWER)
         time = Time(*(NEVER if fields[name] is None else int(fields[name]) for name in Time._fields))
-        marker = Marker(bytes.fromhex(fields["era"]), str(fields["fingerprint"]), int(fields["offset"]), time, int(fields["next_offset"]))
+        offsets = int(fields["offset"]), time, int(fields["next_offset"])
+        marker = Marker(bytes.fromhex(fields["era"]), str(fields["fingerprint"]), *offsets, str(fields.get("log_id", "")))
         if len(marker.era) != ERA_BYTES or not 0 <= marker.offset <= marker.next_offset or max(marker.next_offset, *time) >= 2**63:
             raise ValueError
         return marker

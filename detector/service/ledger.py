@@ -45,7 +45,9 @@ class Ledger:
     unsaved       rows, freed rows and tombstones that are to be written
     """
 
-    def __init__(self, slot: int, era: bytes, fingerprint: str, next_offset: int, live_from: int, numbers: Iterator[int]) -> None:
+    def __init__(
+        self, slot: int, era: bytes, fingerprint: str, log_id: str, next_offset: int, live_from: int, numbers: Iterator[int]
+    ) -> None:
         self.slot = slot
         self.next_offset = next_offset
         self.live_from = live_from
@@ -54,6 +56,7 @@ class Ledger:
         self.layout_is_saved = False
         self._era = era
         self._fingerprint = fingerprint
+        self._log_id = log_id
         self._numbers = numbers  # of chapters; shared by all ledgers, since a row may move from one partition to another
         self._chapters: dict[int, Chapter] = {}
         self.marked: tuple[int, float] | None = None  # offset of the marker written last, and when
@@ -144,7 +147,7 @@ class Ledger:
         """What is true if all chapters that are left are not saved."""
         first = next(iter(self._chapters.values()), None)
         offset, time = (self.next_offset, detector.clocks[self.slot]) if first is None else (first.offset, first.time)
-        return Marker(self._era, self._fingerprint, offset, time, self.next_offset)
+        return Marker(self._era, self._fingerprint, offset, time, self.next_offset, self._log_id)
 
     def is_marker_old(self, detector: Detector) -> bool:
         """Whether the marker written last is not what is true now."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -25,10 +26,16 @@ from detector.core.readings import Partition
 from detector.core.verdicts import Verdicts
 from detector.errors import LogUnavailable
 from detector.ports import Restored
+from detector.service.beginning import Beginning, beginning
 from detector.service.ledger import Ledger
 
 log_line = logging.getLogger(__name__)
 
+MISSED_LINES = {
+    "retention": "the log no longer holds messages that were still needed: raise its retention, or keep up",
+    "auto_offset_reset": "messages that the log still holds are passed over, since auto.offset.reset is latest: set it to earliest",
+}
+"""What is said of messages that are missed, by reason."""
 ROWS_MAX = 20_000
 """Rows per slice: some 20 MB at 64 hidden units, a fifth of a second."""
 
@@ -51,7 +58,9 @@ class Recovery:
         self._round_rows = 0
         self._accrued_rows = 0
         self._owed_rows = 0
-        self.messages_missed = 0
+        self._log_ids: dict[Partition, str] = {}  # of all logs that were read, also of partitions that were given up since
+        self.messages_missed: Counter[str] = Counter()
+        self.log_changes: Counter[str] = Counter()
 
     # -- back -----------------------------------------------------------------------------------------------------------
 
@@ -73,58 +82,57 @@ class Recovery:
             for partition, records in pieces if self._interval_s else ():
                 incoming[partition].take(records)
             saved = {partition: each.settle() for partition, each in incoming.items()}
-            for partition, at in restored.items():
-                _refuse_the_past(partition, at, saved[partition].marker)
+            begun = {partition: self._beginning(partition, at, saved[partition].marker) for partition, at in restored.items()}
         except BaseException:
             self._detector.forget(tuple(restored))
             raise
-        return {partition: self._begin(partition, at, saved[partition], now_s) for partition, at in restored.items()}
+        return {partition: self._begin(partition, at, saved[partition], begun[partition], now_s) for partition, at in restored.items()}
 
-    def _begin(self, partition: Partition, at: Restored, saved: Saved, now_s: float) -> int:
-        name = f"{partition.topic}/{partition.number}"
-        live_from, why_cold = self._where(at, saved.marker)
-        detector = self._detector
+    def _beginning(self, partition: Partition, at: Restored, marker: Marker | None) -> Beginning:
+        fingerprint, read_of = self._detector.model.fingerprint, self._log_ids.get(partition, "")
+        begun = beginning(at, marker, fingerprint, read_of=read_of, keeps_state=self._interval_s > 0)
+        if not begun.log_change:
+            _refuse_the_past(partition, at, marker)
+        return begun
+
+    def _begin(self, partition: Partition, at: Restored, saved: Saved, begun: Beginning, now_s: float) -> int:
+        detector, marker = self._detector, saved.marker
         (slot,) = detector.states.slots_for((partition,)).tolist()
         detector.clocks.grow(detector.states.slots)
-        fingerprint = detector.model.fingerprint
-        if saved.marker is None or why_cold:
-            start = max(live_from, at.first)
-            if why_cold:
-                log_line.warning("memories begin anew: " + why_cold, extra={"partition": name, "offset": start})
-            ledger = Ledger(slot, self._draw_era(), fingerprint, start, start, self._numbers)
+        is_cold = marker is None or bool(begun.why_cold)
+        needed = begun.offset if marker is None or is_cold else marker.offset
+        is_passed = begun.offset < at.first  # retention has taken messages that were never judged
+        start = at.reset if is_passed else max(needed, at.first)
+        live_from = start if is_cold or is_passed else begun.offset
+        era = self._draw_era() if marker is None or is_cold else marker.era
+        ledger = Ledger(slot, era, detector.model.fingerprint, at.log_id, start, live_from, self._numbers)
+        if marker is None or is_cold:
             unusable = [detector.states.stream(row).encode() for row in detector.states.rows_in(slot).tolist()]
             detector.forget((partition,))
             ledger.bury([*saved.stale, *unusable], start)
-            missed = start - live_from
         else:
-            start = max(saved.marker.offset, at.first)
-            ledger = Ledger(slot, saved.marker.era, fingerprint, start, max(live_from, start), self._numbers)
-            self._go_on(ledger, saved, saved.marker, now_s)
-            missed = start - saved.marker.offset
+            self._go_on(ledger, saved, marker, now_s)
         ledger.layout_is_saved = self._codec.layout_id in saved.layouts
-        if missed:
-            self.messages_missed += missed
-            log_line.warning(
-                "the log no longer holds messages that were still needed: raise its retention, or keep up",
-                extra={"partition": name, "messages": missed, "continuing_at": start},
-            )
+        self._tell(partition, begun, start)
+        self._count_missed(partition, "retention", min(at.first, start) - needed, start)
+        self._count_missed(partition, "auto_offset_reset", start - at.first if is_passed else 0, start)
         self._ledgers[partition] = ledger
+        self._log_ids[partition] = at.log_id
         return start
 
-    def _where(self, at: Restored, marker: Marker | None) -> tuple[int, str]:
-        """The offset from which on messages are news, and why the saved memory, if there is one, cannot be used for it."""
-        if marker is None:
-            is_lost = self._interval_s > 0 and at.is_own  # an offset that a person set, before the first start, has no memories
-            return at.offset if at.offset <= at.end else at.first, "none are saved, though this group has judged before" if is_lost else ""
-        if marker.fingerprint != self._detector.model.fingerprint:
-            return at.offset if at.offset <= at.end else at.first, "another model made them"
-        if not at.is_committed and marker.offset <= marker.next_offset <= at.end:
-            return marker.next_offset, ""  # the brokers have forgotten the group's offset, the snapshot has not
-        if at.offset > at.end or not at.is_committed:
-            return at.first, "the log is shorter than what was read of it"
-        if at.offset < marker.next_offset:
-            return at.offset, "the group's offset was set back to before them"
-        return at.offset, ""
+    def _tell(self, partition: Partition, begun: Beginning, start: int) -> None:
+        if begun.why_cold:
+            facts = {"partition": f"{partition.topic}/{partition.number}", "offset": start}
+            log_line.warning("memories begin anew: " + begun.why_cold, extra=facts)
+        if begun.log_change:
+            self.log_changes[begun.log_change] += 1
+
+    def _count_missed(self, partition: Partition, reason: str, messages: int, start: int) -> None:
+        if messages <= 0:
+            return
+        self.messages_missed[reason] += messages
+        facts = {"partition": f"{partition.topic}/{partition.number}", "messages": messages, "continuing_at": start}
+        log_line.warning(MISSED_LINES[reason], extra=facts)
 
     def _go_on(self, ledger: Ledger, saved: Saved, marker: Marker, now_s: float) -> None:
         gone = sorted((offset, name) for name, offset in saved.gone.items())

@@ -35,7 +35,7 @@ from detector.core.detect import Detector
 from detector.core.readings import Partition
 from detector.core.verdicts import Verdicts
 from detector.errors import CommitAborted, LogUnavailable
-from detector.ports import LATENCY, Log, Observer, Outcome, Vitals, WorkerState
+from detector.ports import LATENCY, Fetched, Log, Observer, Outcome, Vitals, WorkerState
 from detector.service.account import Account, refused
 from detector.service.life import Life
 from detector.service.recovery import Recovery
@@ -191,7 +191,7 @@ class Worker:
             return 0
         self._life.available()
         polled_s = time.perf_counter()
-        if (fetched.lost or fetched.gained or self._is_astray) and not self._take_over(fetched.lost, fetched.gained):
+        if not self._take_over(fetched):
             return 0
         if len(fetched.messages):
             self._heard_s = self._clock()
@@ -206,26 +206,34 @@ class Worker:
 
     # -- partitions come and go ---------------------------------------------------------------------------------------
 
-    def _take_over(self, lost: Sequence[Partition], gained: Sequence[Partition]) -> bool:
+    def _take_over(self, fetched: Fetched) -> bool:
         """False: everything is brought back, and what was fetched meanwhile will be read again."""
+        lost, gained, changed = fetched.lost, fetched.gained, fetched.changed
         if lost:
             log_line.info("partitions lost", extra={"partitions": _listed(lost)})
             self._settle()
             # What was judged but not committed goes with the partitions that were lost unheard, and the others' with it.
             self._is_astray = self._is_astray or bool(self._judged)
             self._assigned.difference_update(lost)
-            self.recovery.forget(lost)
-            for observer in self.observers:
-                observer.forget(lost)
+            self._forget(lost)
         if gained:
             log_line.info("partitions gained", extra={"partitions": _listed(gained)})
             self._assigned.update(gained)
+        if changed and not self._is_astray:  # what is known of them is true up to where they changed
+            self._save_all(changed)
         if self._is_astray:
             self._start_over()
             return False
-        if gained:
-            self._restore(gained)
+        if changed:
+            self._forget(changed)
+        if gained or changed:
+            self._restore((*gained, *changed))
         return True
+
+    def _forget(self, partitions: Sequence[Partition]) -> None:
+        self.recovery.forget(partitions)
+        for observer in self.observers:
+            observer.forget(partitions)
 
     def _release(self, partitions: tuple[Partition, ...]) -> None:
         """The last words on partitions that are about to be given up."""
@@ -258,7 +266,8 @@ class Worker:
         except _ToldToStop:
             return
         if offsets is not None:
-            self.vitals.messages_missed = self.recovery.messages_missed
+            self.vitals.messages_missed = dict(self.recovery.messages_missed)
+            self.vitals.log_changes = dict(self.recovery.log_changes)
             self._life.insist(lambda: self.log.resume(offsets), until_stopped=True)
 
     def _begin(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
@@ -427,6 +436,7 @@ class Worker:
         if now_s >= self._lag_due_s:
             self._lag_due_s = now_s + LAG_INTERVAL_S
             vitals.lag = dict(self.log.lag())
+            vitals.topics_missing = tuple(self.log.topics_missing())
 
 
 def _listed(partitions: Iterable[Partition]) -> list[str]:
