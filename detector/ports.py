@@ -60,7 +60,7 @@ class Restored:
     log_id        another one once the log was made anew under the same name; empty where the log does not tell (KIP-516)
     diverges_at   from here on the log holds other messages than those that were read up to the committed offset, or none: it lost its
                   end; None: not so, as far as the log can tell (KIP-101)
-    reset         where reading goes on if the log no longer holds the offset: its first message, or its end
+    resets_to_end whether reading goes on at the end of the log, and not at its first message, if it no longer holds the offset
     """
 
     offset: int
@@ -70,7 +70,7 @@ class Restored:
     is_own: bool = False
     log_id: str = ""
     diverges_at: int | None = None
-    reset: int = 0
+    resets_to_end: bool = False
 
 
 Release: TypeAlias = Callable[[tuple[Partition, ...]], None]

@@ -171,8 +171,8 @@ def _position(partition: Partition, committed: int, first: int, end: int, reset:
     if not is_held and reset not in EARLIEST | LATEST:
         why = f"offset {committed} is committed, but the log holds {first} to {end}," if is_committed else "no offset is committed"
         raise ConfigError(f"{name}: {why} and auto.offset.reset is {reset!r}", fix="set it to earliest")
-    begin = end if reset in LATEST else first
-    return Restored(committed if is_committed else begin, is_committed, first, end, reset=begin)
+    to_end = reset in LATEST
+    return Restored(committed if is_committed else end if to_end else first, is_committed, first, end, resets_to_end=to_end)
 
 
 # -- the state --------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ class Faults:
     commit_unacknowledged  a commit raises CommitAborted; all of it became true
     commit_outlives        a session that ends, ends with a commit on its way that can still become true, until another restores
     expiry_unheard         a poll does not yet tell a worker that its session ended: it reads on
+    change_unheard         a poll does not yet tell a worker that a partition's log was made anew: it reads on where it was
     rebalance              before a poll the partitions are dealt anew, at random
     torn_commit            half of a commit becomes true: what no log may do, for tests of tests
     torn_half              which half. "state": its state alone, and CommitAborted is raised, as by a crash between two
@@ -42,6 +43,7 @@ class Faults:
     commit_unacknowledged: float = 0.0
     commit_outlives: float = 0.0
     expiry_unheard: float = 0.0
+    change_unheard: float = 0.0
     rebalance: float = 0.0
     torn_commit: float = 0.0
     torn_half: Literal["state", "rest"] = "state"
@@ -61,11 +63,40 @@ class Stored:
 
 
 @dataclass(slots=True)
+class Identity:
+    """What tells one log of a partition from another.
+
+    log_id      another one once the log was made anew
+    epoch       of who writes now: another one once the log has lost its end
+    cuts        per epoch that began so, where the log ended then
+    is_missing  there is no such log now
+    """
+
+    log_id: str = "log 1"
+    epoch: int = 0
+    cuts: dict[int, int] = field(default_factory=dict)
+    is_missing: bool = False
+
+    def made_anew(self) -> Identity:
+        return Identity(f"log {int(self.log_id.split()[1]) + 1}")
+
+    def cut(self, end: int) -> None:
+        self.epoch += 1
+        self.cuts[self.epoch] = end
+
+    def diverges_at(self, offset: int, epoch: int) -> int | None:
+        """Where the log differs from what was read of it up to `offset` when `epoch` was the last; None: nowhere."""
+        return min((end for begun, end in self.cuts.items() if begun > epoch and end < offset), default=None)
+
+
+@dataclass(slots=True)
 class Truth:
     """What is committed, and so what every reader sees: all of a commit or nothing of it.
 
     state     per partition, what counts by key
     written   per partition, all that was ever written as state, in order
+    epochs    per partition that of the log when the offset was committed
+    history   per partition all offsets that were ever committed, in order
     """
 
     alerts: list[Message] = field(default_factory=list)
@@ -73,6 +104,8 @@ class Truth:
     state: dict[Partition, dict[bytes, bytes]] = field(default_factory=dict)
     written: dict[Partition, list[tuple[bytes, bytes | None]]] = field(default_factory=dict)
     offsets: dict[Partition, int] = field(default_factory=dict)
+    epochs: dict[Partition, int] = field(default_factory=dict)
+    history: dict[Partition, list[int]] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
         self.alerts += outcome.alerts
@@ -86,6 +119,8 @@ class Truth:
                 else:
                     saved[key] = row
         self.offsets.update(outcome.offsets)
+        for partition, offset in outcome.offsets.items():
+            self.history.setdefault(partition, []).append(offset)
 
 
 def last_of(written: Sequence[tuple[bytes, bytes | None]]) -> dict[bytes, bytes | None]:

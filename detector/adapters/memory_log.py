@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from detector.adapters.memory_faults import NO_FAULTS, Faults, Stored, Truth, last_of
+from detector.adapters.memory_faults import NO_FAULTS, Faults, Identity, Stored, Truth, last_of
 from detector.codec.messages import Headers, Messages
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable
@@ -28,7 +28,9 @@ class MemoryBroker:
 
     truth      what the group has committed
     members    the group's workers
-    stored     every message that ever came; `first` says from which on the log still holds them
+    stored     every message of the present logs; `first` says from which on they still hold them
+    identity   per partition which log it has now
+    resets_to_end   a worker whose offset the log no longer holds goes on at its end
     happened   faults by their names; "rebalances" that moved a partition, "restores" of one, "refused" commits
 
     A partition has at most one owner. `_dealt` says who should have it: a worker gives up what is no longer dealt to it, and
@@ -44,6 +46,8 @@ class MemoryBroker:
         self._random = random.Random(faults.seed)  # noqa: S311 - faults, not secrets
         self.stored: dict[Partition, list[Stored]] = {partition: [] for partition in self.partitions}
         self.first = dict.fromkeys(self.partitions, 0)
+        self.identity = {partition: Identity() for partition in self.partitions}
+        self.resets_to_end = False
         self.members: list[MemoryLog] = []
         self._dealt: dict[Partition, MemoryLog] = {}
         self._owner: dict[Partition, MemoryLog] = {}
@@ -59,6 +63,30 @@ class MemoryBroker:
     def drop(self, partition: Partition, first: int) -> None:
         """Let retention pass: the log no longer holds what comes before `first`."""
         self.first[partition] = max(self.first[partition], first)
+
+    def recreate(self, partition: Partition) -> None:
+        """Another log in the place of the old one, empty; the group's offset goes with the old one."""
+        self.remove_topic(partition)
+        self.identity[partition] = self.identity[partition].made_anew()
+
+    def remove_topic(self, partition: Partition) -> None:
+        """Nothing is there any more, until it is made anew."""
+        self.stored[partition], self.first[partition] = [], 0
+        self.identity[partition].is_missing = True
+        self.truth.offsets.pop(partition, None)
+        self.truth.epochs.pop(partition, None)
+
+    def truncate(self, partition: Partition, end: int) -> None:
+        """Let the log lose its end; what is appended then has a later epoch."""
+        del self.stored[partition][end:]
+        self.first[partition] = min(self.first[partition], end)
+        self.identity[partition].cut(end)
+
+    def known_to(self, partition: Partition) -> int:
+        """Up to where the messages that the log holds now were committed."""
+        offset = self.truth.offsets.get(partition, 0)
+        diverges_at = self.identity[partition].diverges_at(offset, self.truth.epochs.get(partition, 0))
+        return offset if diverges_at is None else diverges_at
 
     def join(self) -> MemoryLog:
         """A new worker of the group."""
@@ -153,6 +181,9 @@ class MemoryBroker:
                 self.happened["refused"] += 1
                 refused = CommitAborted if member in self.members else Fenced
                 raise refused(f"{partition.topic} {partition.number} is not this worker's to commit")
+            if not member.reads_the_same(partition):
+                self.happened["refused"] += 1
+                raise CommitAborted(f"{partition.topic} {partition.number} was made anew")
         if self.happens("commit_unavailable"):
             raise LogUnavailable("a fault: the log cannot be reached")
         if self.happens("commit_aborted"):
@@ -160,10 +191,12 @@ class MemoryBroker:
         if self.happens("torn_commit"):
             if faults.torn_half == "rest":
                 self.truth.add(replace(outcome, state={}))
+                self.truth.epochs.update(member.epochs(outcome.offsets))
                 return
             self.truth.add(Outcome(state=outcome.state))
             raise CommitAborted("a fault: only the state became true")
         self.truth.add(outcome)
+        self.truth.epochs.update(member.epochs(outcome.offsets))
         if self.happens("commit_unacknowledged"):
             raise CommitAborted("a fault: the acknowledgement was lost")
 
@@ -172,9 +205,14 @@ class MemoryBroker:
         if self._owner.get(partition) is member:
             self._committer[partition] = member
         self.happened["restores"] += 1
-        first, committed = self.first[partition], self.truth.offsets.get(partition)
-        offset = first if committed is None else committed
-        return Restored(offset, committed is not None, first, self.end(partition))
+        first, end, identity = self.first[partition], self.end(partition), self.identity[partition]
+        committed = self.truth.offsets.get(partition)
+        diverges_at = None if committed is None else identity.diverges_at(committed, self.truth.epochs.get(partition, 0))
+        offset = (end if self.resets_to_end else first) if committed is None else committed
+        return Restored(
+            offset, committed is not None, first, end,
+            log_id=identity.log_id, diverges_at=diverges_at, resets_to_end=self.resets_to_end,
+        )  # fmt: skip
 
     def pieces(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
         """What was ever written as state, cut and compacted as a seed decides; in one piece per partition without faults."""
@@ -199,24 +237,60 @@ class MemoryLog:
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
         self._position: dict[Partition, int] = {}  # of resumed partitions: the next offset to read
+        self._restored: dict[Partition, Identity] = {}  # which log it was, and the epoch of what was read last
+        self._known_to: dict[Partition, int] = {}  # committed when it was restored
+        self._absent: set[Partition] = set()  # owned, but the topic is gone
 
     def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
-        """See `ports.Log`; never waits. A partition in both `lost` and `gained` was lost first.
-
-        What retention took before it was read is skipped: the next message is the first that the log still holds.
-        """
+        """See `ports.Log`; never waits. A partition in both `lost` and `gained` was lost first."""
         broker = self._broker
         if self not in broker.members:
             raise Fenced("this worker is no longer a member of the group", fix="start another")
         self._fail("poll_unavailable")
         gained, lost = broker.rebalance(self, release)
+        gained, lost = self._present(gained, lost)
         for partition in lost:
             self._position.pop(partition, None)
-        ready = {}
-        for partition, position in self._position.items():
-            self._position[partition] = position = max(position, broker.first[partition])
-            ready[partition] = broker.end(partition) - position
-        return Fetched(self._read(broker.cut(messages_max, ready)), tuple(gained), tuple(lost))
+        changed = [each for each, position in self._position.items() if self._has_changed(each, position)]
+        for partition in changed:
+            del self._position[partition]
+        ready = {each: max(0, broker.end(each) - position) for each, position in self._position.items()}
+        return Fetched(self._read(broker.cut(messages_max, ready)), tuple(gained), tuple(lost), tuple(changed))
+
+    def _present(self, gained: list[Partition], lost: list[Partition]) -> tuple[list[Partition], list[Partition]]:
+        """As the worker is to hear it: partitions whose topic is gone are lost, and gained again when it is back."""
+        lost = [each for each in lost if each not in self._absent]
+        owned = self._broker.owned(self)
+        absent = {each for each in owned if self._broker.identity[each].is_missing}
+        gained = [each for each in gained if each not in absent]
+        back = [each for each in owned if each in self._absent - absent and each not in gained]
+        gone = [each for each in owned if each in absent - self._absent and each in self._restored]
+        for partition in (*lost, *gone):
+            self._restored.pop(partition, None)
+        self._absent = absent
+        return sorted((*gained, *back)), sorted({*lost, *gone})
+
+    def _has_changed(self, partition: Partition, position: int) -> bool:
+        """Whether the log no longer holds what is to be read next, or is another one, as far as the worker hears it."""
+        broker, now, then = self._broker, self._broker.identity[partition], self._restored[partition]
+        if now.log_id != then.log_id:
+            return position > broker.end(partition) or not broker.happens("change_unheard")
+        # Known messages are read again up to what was committed: no other ones may be taken for them.
+        known_to = max(position, self._known_to[partition])
+        if position < broker.first[partition] or now.diverges_at(known_to, then.epoch) is not None:
+            return True
+        if position >= known_to:
+            then.epoch = now.epoch
+        return False
+
+    def reads_the_same(self, partition: Partition) -> bool:
+        """Whether the partition's log is the one that was restored."""
+        now, then = self._broker.identity[partition], self._restored.get(partition)
+        return then is not None and then.log_id == now.log_id and not now.is_missing
+
+    def epochs(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Those of what was read last."""
+        return {partition: self._restored[partition].epoch for partition in partitions}
 
     def _read(self, cuts: list[tuple[Partition, int]]) -> Messages:
         partitions = tuple(sorted({partition for partition, _ in cuts}))
@@ -249,7 +323,12 @@ class MemoryLog:
         for partition in partitions:
             self._position.pop(partition, None)
         self._fail("restore_unavailable")
-        return {partition: self._broker.restore(self, partition) for partition in partitions}
+        there = [each for each in partitions if not self._broker.identity[each].is_missing]
+        for partition in there:
+            now = self._broker.identity[partition]
+            self._restored[partition] = Identity(now.log_id, self._broker.truth.epochs.get(partition, now.epoch))
+            self._known_to[partition] = self._broker.known_to(partition)
+        return {partition: self._broker.restore(self, partition) for partition in there}
 
     def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
         """See `ports.Log`."""
@@ -265,8 +344,8 @@ class MemoryLog:
             raise LogUnavailable("a fault: the log cannot be reached")
 
     def topics_missing(self) -> Sequence[str]:
-        """See `ports.Log`."""
-        return ()
+        """See `ports.Log`; here each partition is a topic."""
+        return [str(partition.number) for partition in self._absent]
 
     def lag(self) -> Mapping[Partition, int]:
         """See `ports.Log`."""

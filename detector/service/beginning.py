@@ -34,8 +34,7 @@ def beginning(at: Restored, marker: Marker | None, fingerprint: str, *, read_of:
         return Beginning(at.offset if is_set else at.first, "the topic was made anew", RECREATED)
     if at.diverges_at is not None:
         return Beginning(min(at.diverges_at, at.offset), f"from offset {at.diverges_at} on the log is not what was read of it", TRUNCATED)
-    read_to = max(at.offset if at.is_committed else 0, marker.next_offset if marker is not None else 0)
-    if read_to > at.end:
+    if at.end < (at.offset if at.is_committed or marker is None else marker.next_offset):
         return Beginning(at.first, "the log is shorter than what was read of it", TRUNCATED)
     if marker is None:
         is_lost = keeps_state and at.is_own  # an offset that a person set, before the first start, has no memories

@@ -102,7 +102,7 @@ class Recovery:
         is_cold = marker is None or bool(begun.why_cold)
         needed = begun.offset if marker is None or is_cold else marker.offset
         is_passed = begun.offset < at.first  # retention has taken messages that were never judged
-        start = at.reset if is_passed else max(needed, at.first)
+        start = at.end if is_passed and at.resets_to_end else max(needed, at.first)
         live_from = start if is_cold or is_passed else begun.offset
         era = self._draw_era() if marker is None or is_cold else marker.era
         ledger = Ledger(slot, era, detector.model.fingerprint, at.log_id, start, live_from, self._numbers)

@@ -215,11 +215,61 @@ def test_retention_takes_what_is_committed_and_what_was_not_read() -> None:
     log = joined(broker)
     log.commit(Outcome(offsets={P0: 4}))
     broker.drop(P0, 3)
-    assert log.restore([P0])[P0] == Restored(4, is_committed=True, first=3, end=9)
+    assert log.restore([P0])[P0] == Restored(4, is_committed=True, first=3, end=9, log_id="log 1")
+    log.resume({P0: 4})
     broker.drop(P0, 6)
-    assert log.restore([P0])[P0] == Restored(4, is_committed=True, first=6, end=9)
-    log.resume({P0: 2})
+    fetched = log.poll(10, 0)
+    assert (len(fetched.messages), fetched.changed) == (0, (P0,))
+    assert log.restore([P0])[P0] == Restored(4, is_committed=True, first=6, end=9, log_id="log 1")
+    log.resume({P0: 6})
     assert log.poll(10, 0).messages.offset.tolist() == [6, 7, 8]
+
+
+@pytest.mark.parametrize("messages", [3, 30])
+def test_a_log_made_anew_is_told_and_what_was_read_of_it_before_is_not_committed(messages: int) -> None:
+    broker = filled(1, 9, Faults(change_unheard=1.0))
+    log = joined(broker)
+    log.poll(10, 0)
+    log.commit(Outcome(offsets={P0: 9}))
+    broker.recreate(P0)
+    for number in range(messages):
+        broker.append(0, b"k", b"new %d" % number)
+    fetched = log.poll(100, 0)
+    assert (len(fetched.messages), fetched.changed) == ((0, (P0,)) if messages < 9 else (21, ()))
+    with pytest.raises(CommitAborted, match="made anew"):
+        log.commit(Outcome(offsets={P0: 30}))
+    assert log.restore([P0])[P0] == Restored(0, is_committed=False, end=messages, log_id="log 2")
+
+
+@pytest.mark.parametrize("more", [0, 2, 20])
+def test_a_log_that_lost_its_end_is_told_however_long_it_is_by_now(more: int) -> None:
+    broker = filled(1, 9)
+    log = joined(broker)
+    log.poll(10, 0)
+    log.commit(Outcome(offsets={P0: 9}))
+    broker.truncate(P0, 5)
+    for _ in range(more):
+        broker.append(0, b"k", b"other")
+    assert log.poll(100, 0).changed == (P0,)
+    assert log.restore([P0])[P0] == Restored(9, end=5 + more, log_id="log 1", diverges_at=5)
+    log.resume({P0: 5})
+    assert len(log.poll(100, 0).messages) == more
+    log.commit(Outcome(offsets={P0: 5 + more}))
+    assert log.restore([P0])[P0].diverges_at is None
+
+
+def test_a_topic_that_is_gone_is_lost_and_gained_again_when_it_is_back() -> None:
+    broker = filled(2, 3)
+    log = joined(broker)
+    broker.remove_topic(P0)
+    fetched = log.poll(100, 0)
+    assert (fetched.lost, fetched.messages.partitions) == ((P0,), (P1,))
+    assert log.topics_missing() == ["0"]
+    assert set(log.restore([P0, P1])) == {P1}
+    assert log.poll(100, 0).lost == ()
+    broker.recreate(P0)
+    assert log.poll(100, 0).gained == (P0,)
+    assert log.topics_missing() == []
 
 
 def test_an_offset_that_was_deleted_is_not_committed() -> None:
@@ -227,7 +277,7 @@ def test_an_offset_that_was_deleted_is_not_committed() -> None:
     log = joined(broker)
     log.commit(Outcome(offsets={P0: 2}))
     del broker.truth.offsets[P0]
-    assert log.restore([P0])[P0] == Restored(0, is_committed=False, end=3)
+    assert log.restore([P0])[P0] == Restored(0, is_committed=False, end=3, log_id="log 1")
 
 
 def test_a_worker_that_is_out_is_fenced_and_its_partitions_go_on() -> None:

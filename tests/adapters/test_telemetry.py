@@ -198,10 +198,15 @@ def test_vitals_are_read_at_each_scrape(scene: Scene) -> None:
 
 def test_what_it_takes_to_keep_memories(scene: Scene) -> None:
     vitals = scene.vitals
-    vitals.messages_replayed, vitals.messages_missed, vitals.restored_s = 1, 2, 0.7
+    vitals.messages_replayed, vitals.messages_missed, vitals.restored_s = 1, {"retention": 2}, 0.7
+    vitals.log_changes, vitals.topics_missing = {"recreated": 3}, ("a", "b")
     vitals.rows_unsaved, vitals.unsaved_s, vitals.rows_saved, vitals.state_bytes = 3, 4.5, 5, 6
     assert scene.value("detector_messages_replayed_total") == 1
-    assert scene.value("detector_messages_missed_total") == 2
+    assert scene.value("detector_messages_missed_total", reason="retention") == 2
+    assert scene.value("detector_messages_missed_total", reason="auto_offset_reset") == 0
+    assert scene.value("detector_log_changes_total", reason="recreated") == 3
+    assert scene.value("detector_log_changes_total", reason="truncated") == 0
+    assert scene.value("detector_input_topics_missing") == 2
     assert scene.value("detector_restore_seconds") == 0.7
     assert scene.value("detector_snapshot_memories_unsaved") == 3
     assert scene.value("detector_snapshot_unsaved_age_seconds") == 4.5

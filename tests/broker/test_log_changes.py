@@ -111,8 +111,8 @@ def test_retention_that_overtakes_a_worker_is_told(site: Site, reset: str) -> No
             log.restore([partition])
         return
     at = log.restore([partition])[partition]
-    assert (at.offset, at.first, at.end, at.reset) == (10, 25, 40, 25 if reset == "earliest" else 40)
-    log.resume({partition: at.reset})
+    assert (at.offset, at.first, at.end, at.resets_to_end) == (10, 25, 40, reset == "latest")
+    log.resume({partition: at.end if at.resets_to_end else at.first})
     site.write(1, word="last")
     assert read(log, 16 if reset == "earliest" else 1)[-1] == b"last0"
 

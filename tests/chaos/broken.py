@@ -36,7 +36,7 @@ def _state_first() -> None:
 
     position = KafkaLog._position
     # Nameless, as if a person had set them: or its successor would find out by itself, and wait.
-    KafkaLog._position = lambda log, name, offsets: position(log, "", offsets)  # type: ignore[assignment, method-assign]
+    KafkaLog._position = lambda log, name, offsets, question: position(log, "", offsets, question)  # type: ignore[assignment, method-assign]
     _tear_commits(lambda whole: (Outcome(state=whole.state), replace(whole, state={})), matters)
 
 

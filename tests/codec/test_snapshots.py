@@ -164,6 +164,7 @@ def test_a_marker_is_for_people_as_well() -> None:
         "version": 1,
         "era": ERA.hex(),
         "fingerprint": "f" * 64,
+        "log_id": "",
         "offset": 40,
         "watermark_us": None,
         "clock_us": 0,

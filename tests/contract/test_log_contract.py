@@ -82,8 +82,8 @@ def read(log: Log, count: int, messages_max: int = 1000) -> list[Seen]:
 
 
 def placed(restored: Mapping[Partition, Restored]) -> dict[Partition, Restored]:
-    """Without who committed: not every log can tell."""
-    return {partition: replace(at, is_own=False) for partition, at in restored.items()}
+    """Without who committed, and which log it is: not every log can tell."""
+    return {partition: replace(at, is_own=False, log_id="") for partition, at in restored.items()}
 
 
 def fill(world: Any, each: int) -> dict[Partition, list[bytes]]:
@@ -115,7 +115,7 @@ def test_nothing_comes_before_resume(world: Any, join: Join) -> None:
     for _ in range(3):
         assert not len(log.poll(100, 0.1).messages)
     first, *rest = sorted(gained)
-    assert log.restore([first])[first] == Restored(0, is_committed=not world.many_workers, first=0, end=3)
+    assert placed(log.restore([first]))[first] == Restored(0, is_committed=not world.many_workers, first=0, end=3)
     assert not len(log.poll(100, 0.1).messages)
     log.resume({first: 1})
     assert [(row.partition, row.offset) for row in read(log, 2)] == [(first, 1), (first, 2)]

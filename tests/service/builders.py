@@ -138,12 +138,13 @@ class Turn:
 
     count      messages of each partition that is being read
     is_heard   lost with a last word (`release`); otherwise nobody asks
-    gained, lost, error   as they say
+    gained, lost, changed, error   as they say
     """
 
     count: int = 1_000
     gained: tuple[Partition, ...] = ()
     lost: tuple[Partition, ...] = ()
+    changed: tuple[Partition, ...] = ()
     is_heard: bool = True
     error: Exception | None = None
 
@@ -167,6 +168,7 @@ class Log:
     stop: Event = field(default_factory=Event)
     closed: int = 0
     reading: dict[Partition, int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     def _call(self, name: str) -> None:
         self.told.append(name)
@@ -186,9 +188,9 @@ class Log:
             raise turn.error
         if turn.lost and turn.is_heard:
             release(turn.lost)
-        for partition in turn.lost:
+        for partition in (*turn.lost, *turn.changed):
             self.reading.pop(partition, None)
-        return Fetched(self._read(turn.count), turn.gained, turn.lost)
+        return Fetched(self._read(turn.count), turn.gained, turn.lost, turn.changed)
 
     def _read(self, count: int) -> Messages:
         found = []
@@ -228,6 +230,9 @@ class Log:
 
     def lag(self) -> Mapping[Partition, int]:
         return {P0: 7}
+
+    def topics_missing(self) -> Sequence[str]:
+        return self.missing
 
     def close(self) -> None:
         self.closed += 1

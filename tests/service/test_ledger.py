@@ -40,7 +40,7 @@ class Site:
         self.now_s = 0.0
 
     def ledger(self, slot: int, offset: int = 0) -> Ledger:
-        return Ledger(slot, ERA, "f", offset, offset, self.numbers)
+        return Ledger(slot, ERA, "f", "", offset, offset, self.numbers)
 
     def batch(self, touched: str = "", freed: str = "", slot: int = 0) -> None:
         """Each letter a stream; its trace is the offset after it was touched."""

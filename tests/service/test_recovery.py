@@ -112,7 +112,7 @@ def restored(keeper: Keeper, offset: int, **named: Any) -> tuple[dict[Partition,
 def begun(log: Log | None = None, **named: Any) -> Keeper:
     """A cold keeper of one partition; it has judged `log` if there is one."""
     keeper = Keeper(**named)
-    keeper.begin({P0: Restored(0, False)})
+    keeper.begin({P0: Restored(0, False, log_id="A")})
     if log is not None:
         keeper.feed(log)
     return keeper
@@ -363,11 +363,18 @@ def other_model() -> Model:
 
 COLD = [
     ("another model", {"model": other_model()}, {"offset": 90}, 90, "another model made them"),
-    ("another model, log made anew", {"model": other_model()}, {"offset": 90, "end": 40, "first": 7}, 7, "another model made them"),
+    ("another model, log made anew", {"model": other_model()}, {"offset": 90, "end": 40, "first": 7}, 7, "shorter"),
     ("set back far", {}, {"offset": 30}, 30, "set back"),
     ("set back a little: rows are ahead of it", {}, {"offset": 75}, 75, "set back"),
-    ("log made anew", {}, {"offset": 90, "end": 40, "first": 5}, 5, "shorter"),
-    ("log made anew, offsets expired", {}, {"offset": 0, "is_committed": False, "end": 89}, 0, "shorter"),
+    ("log shorter", {}, {"offset": 90, "end": 40, "first": 5}, 5, "shorter"),
+    ("log shorter, offsets expired", {}, {"offset": 0, "is_committed": False, "end": 89}, 0, "shorter"),
+    ("topic made anew, longer", {}, {"offset": 0, "is_committed": False, "end": 99, "log_id": "B"}, 0, "the topic was made anew"),
+    ("topic made anew, retained", {}, {"offset": 3, "is_committed": False, "first": 3, "log_id": "B"}, 3, "the topic was made anew"),
+    ("topic made anew, offset left", {}, {"offset": 90, "is_own": True, "end": 99, "log_id": "B"}, 0, "the topic was made anew"),
+    ("topic made anew, offset set", {}, {"offset": 12, "end": 99, "log_id": "B"}, 12, "the topic was made anew"),
+    ("end lost", {}, {"offset": 90, "end": 99, "log_id": "A", "diverges_at": 80}, 80, "from offset 80 on the log is not what"),
+    ("end lost, retained", {}, {"offset": 90, "first": 85, "log_id": "A", "diverges_at": 80}, 85, "from offset 80 on"),
+    ("end lost, and set back", {}, {"offset": 20, "log_id": "A", "diverges_at": 80}, 20, "from offset 80 on"),
 ]
 
 
@@ -411,7 +418,7 @@ def test_nothing_saved_is_a_cold_start_without_a_word(caplog: pytest.LogCaptureF
     keeper = Keeper()
     assert keeper.begin({P0: Restored(17, True, 5, 90)}) == {P0: 17}
     assert keeper.recovery.is_live
-    assert keeper.recovery.messages_missed == 0
+    assert not keeper.recovery.messages_missed
     assert not caplog.records
 
 
@@ -446,7 +453,7 @@ def test_where_the_groups_offset_has_expired_it_goes_on_at_the_markers(end: int)
 def test_a_hole_that_retention_left_is_counted_and_announced(first: int, missed: int, start: int, caplog: pytest.LogCaptureFixture) -> None:
     keeper = Keeper()
     assert keeper.begin(*restored(saved_at(), 90, first=first)) == {P0: start}
-    assert keeper.recovery.messages_missed == missed
+    assert keeper.recovery.messages_missed.total() == missed
     assert ("no longer holds" in caplog.text) == (missed > 0)
     assert keeper.recovery.is_live == (first >= 90)
     keeper.feed(crowd(5, 9, max(start, 90)))
@@ -457,7 +464,7 @@ def test_a_hole_that_retention_left_is_counted_and_announced(first: int, missed:
 def test_a_hole_before_a_cold_start_is_counted_as_well() -> None:
     keeper = Keeper()
     assert keeper.begin({P0: Restored(10, True, 25, 90)}) == {P0: 25}
-    assert keeper.recovery.messages_missed == 15
+    assert keeper.recovery.messages_missed == {"retention": 15}
     assert keeper.recovery.is_live
 
 
@@ -550,4 +557,4 @@ def test_state_that_breaks_off_leaves_nothing_behind_and_is_read_again() -> None
         keeper.recovery.begin(at, broken(), 0.0)
     assert keeper.memory() == {}
     assert keeper.begin(at, saved.state) == Keeper().begin(at, saved.state)
-    assert keeper.recovery.messages_missed == 0
+    assert not keeper.recovery.messages_missed

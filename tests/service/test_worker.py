@@ -544,7 +544,7 @@ def test_what_the_log_no_longer_holds_is_counted() -> None:
     log = Log({P0: ["a"] * 9}, [Turn(gained=(P0,))], truth={P0: Restored(2, first=5)})
     bench = Bench(log)
     bench.step(2)
-    assert bench.vitals.messages_missed == 3
+    assert bench.vitals.messages_missed == {"retention": 3}
     assert log.resumed == [{P0: 5}]
 
 

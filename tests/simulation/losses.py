@@ -130,17 +130,17 @@ def differences(plant: Plant, expected: Plant, anew: Plant, loss: Loss) -> Itera
     yield from of_messages("dead letters", found, right)
     remembered, rightly = memories(plant), memories(expected)
     if loss.kind == "earlier":
-        rightly = _without(rightly, loss.partition) | _only(memories(anew), loss.partition)
+        rightly = without(rightly, loss.partition) | only(memories(anew), loss.partition)
     elif loss.kind in ("hole", "beyond"):
-        remembered, rightly = _without(remembered, loss.partition), _without(rightly, loss.partition)
+        remembered, rightly = without(remembered, loss.partition), without(rightly, loss.partition)
     yield from of_memories(remembered, rightly)
 
 
-def _only(memories: dict[Any, Any], partition: Partition) -> dict[Any, Any]:
+def only(memories: dict[Any, Any], partition: Partition) -> dict[Any, Any]:
     return {key: memory for key, memory in memories.items() if partition in (key, key[0])}
 
 
-def _without(memories: dict[Any, Any], partition: Partition) -> dict[Any, Any]:
+def without(memories: dict[Any, Any], partition: Partition) -> dict[Any, Any]:
     return {key: memory for key, memory in memories.items() if partition not in (key, key[0])}
 
 

@@ -24,12 +24,16 @@ class Killed(BaseException):
 class Mortal:
     """A worker's log, in one of whose next calls the worker is killed if it is doomed: before the call does anything, or after.
 
-    saved   what its commits made true: "rows", "markers", "tombstones"
+    saved     what its commits made true: "rows", "markers", "tombstones"
+    skipped   messages that were not committed when they were restored, and that the worker then did not ask for
+    known     messages that it read again although they were committed when their partition was restored
     """
 
     def __init__(self, log: MemoryLog) -> None:
         self.log = log
         self.saved: Counter[str] = Counter()
+        self.skipped = self.known = 0
+        self._committed: dict[Partition, int] = {}  # when the partition was restored, of the log that it had then
         self._calls_left: float = float("inf")
         self._dies_before = False
 
@@ -52,7 +56,12 @@ class Mortal:
         return result
 
     def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
-        return self._call(lambda: self.log.poll(messages_max, timeout_s, release))
+        fetched = self._call(lambda: self.log.poll(messages_max, timeout_s, release))
+        messages = fetched.messages
+        for index, partition in enumerate(messages.partitions):
+            offsets = messages.offset[messages.partition == index]
+            self.known += int((offsets < self._committed[partition]).sum())
+        return fetched
 
     def commit(self, outcome: Outcome) -> None:
         self._call(lambda: self.log.commit(outcome))
@@ -61,7 +70,10 @@ class Mortal:
                 self.saved["tombstones" if row is None else "markers" if key == MARKER else "rows"] += 1
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
-        return self._call(lambda: self.log.restore(partitions))
+        restored = self._call(lambda: self.log.restore(partitions))
+        for partition in restored:
+            self._committed[partition] = self.log._broker.known_to(partition)
+        return restored
 
     def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
         for piece in self.log.state(partitions):
@@ -69,9 +81,13 @@ class Mortal:
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         self._call(lambda: self.log.resume(offsets))
+        self.skipped += sum(max(0, offset - self._committed[partition]) for partition, offset in offsets.items())
 
     def lag(self) -> Mapping[Partition, int]:
         return self.log.lag()
+
+    def topics_missing(self) -> Sequence[str]:
+        return self.log.topics_missing()
 
     def close(self) -> None:
         self.log.close()

@@ -57,6 +57,8 @@ def unwell(plant: Plant) -> Iterator[str]:
     if plant.broker.truth.offsets != ends:
         yield f"committed offsets are {plant.broker.truth.offsets}, the ends {ends}"
     for member in (*plant.members, *plant.gone):
+        if silent := member.silent:
+            yield f"{silent} messages were neither judged nor dead-lettered nor counted as missed"
         if not member.is_conserved:
             yield f"readings polled {member.worker.vitals.readings}, dispositions {dict(member.book.dispositions)}"
 
@@ -104,5 +106,6 @@ def happened(plant: Plant) -> Counter[str]:
     counts = sum((member.log.saved for member in everyone), plant.broker.happened + plant.happened)
     counts["alerts"] = len(plant.broker.truth.alerts)
     counts["replayed"] = sum(member.worker.vitals.messages_replayed for member in everyone)
-    counts["missed"] = sum(member.worker.vitals.messages_missed for member in everyone)
+    counts["silent"] = sum(member.silent for member in everyone)
+    counts["missed"] = sum(sum(member.worker.vitals.messages_missed.values()) for member in everyone)
     return counts

@@ -79,6 +79,7 @@ def faults_of(rng: random.Random, seed: int) -> Faults:
         commit_unacknowledged=often(0.1),
         commit_outlives=often(0.5, 1.0),
         expiry_unheard=often(0.5, 0.8),
+        change_unheard=often(0.5, 0.9),
         rebalance=often(0.05, 0.15),
     )
 
@@ -91,18 +92,29 @@ class Schedule:
         self._rng = rng
         self._mishaps = mishaps
 
-    def play(self, turns: int = TURNS) -> None:
+    def play(self, turns: int = TURNS, *, until_done: bool = True) -> None:
         """So many turns, or until everything is committed; and to begin with, some workers."""
-        for _ in range(self._rng.randint(1, 3)):
+        wanted = self._rng.randint(1, 3)
+        while len(self.plant.members) < wanted:
             self._join()
         for _ in range(turns):
-            if self.plant.is_done:
+            if until_done and self.plant.is_done:
                 break
             self._turn()
 
     def calm(self) -> None:
         """No more mishaps, but often one: all is read and committed, and then everybody is killed. Until all is saved."""
         plant, rng = self.plant, self._rng
+        self.quiet()
+        plant.run(rng, lambda: plant.is_done, CALM_STEPS_MAX)
+        if rng.random() < 0.5:
+            self.kill_all()
+            self._join()
+        plant.run(rng, None, CALM_STEPS_MAX)
+
+    def quiet(self) -> None:
+        """Nothing more happens from now on; somebody is there to read."""
+        plant = self.plant
         plant.broker.faults = NO_FAULTS
         for ghost in list(plant.ghosts):
             plant.notice(ghost)
@@ -111,11 +123,6 @@ class Schedule:
             member.log.spare()
         if not plant.members:
             self._join()
-        plant.run(rng, lambda: plant.is_done, CALM_STEPS_MAX)
-        if rng.random() < 0.5:
-            self.kill_all()
-            self._join()
-        plant.run(rng, None, CALM_STEPS_MAX)
 
     def kill_all(self) -> None:
         """Everybody, at once; their last commits may become true, or not."""
@@ -170,7 +177,7 @@ class Schedule:
             partition = self._rng.choice(plant.broker.partitions)
             if marker := plant.marker(partition):
                 plant.happened["retained"] += 1
-                plant.broker.drop(partition, self._rng.randint(0, marker.offset))
+                plant.broker.drop(partition, self._rng.randint(0, min(marker.offset, plant.broker.known_to(partition))))
 
     def _finish(self, ghost: Member) -> None:
         """The last commit of a worker that was killed comes to its end, if it is on its way."""

@@ -63,6 +63,12 @@ class Member:
         return self.worker.vitals.unaccounted == 0 and self.worker.vitals.readings == self.book.dispositions.total()
 
     @property
+    def silent(self) -> int:
+        """Messages that it passed over without a word: not asked for and not counted as missed, or taken for known ones."""
+        vitals = self.worker.vitals
+        return max(0, self.log.skipped - sum(vitals.messages_missed.values())) + max(0, vitals.messages_replayed - self.log.known)
+
+    @property
     def is_idle(self) -> bool:
         """Whether it has read, committed and saved all there is."""
         on_its_way = self.commits.on_its_way

@@ -1,6 +1,7 @@
 """Many seeds of the simulation: `make simulate SEEDS=100000 WORKERS=2`, or one again: `make simulate SEED=7`.
 
-With ARGS=--losses the seeds are those of `losses`, in which operators and retention take something away.
+ARGS="--of losses": the seeds of `losses`, in which operators and retention take something away; ARGS="--of changes": those of `changes`, in
+which logs are made anew, lose their ends or their beginnings, or are gone, under running workers.
 """
 
 from __future__ import annotations
@@ -12,30 +13,29 @@ import multiprocessing
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeAlias
 
-from tests.simulation import losses, oracle
+from tests.simulation import changes, losses, oracle
 
 CHUNK = 50
 PROGRESS_INTERVAL_S = 10.0
+Run: TypeAlias = Callable[[int], Counter[str]]
+Chunk: TypeAlias = tuple[int, list[str], Counter[str]]
+"""How many seeds; for each that failed a line that says why, and how to repeat it; what happened in the others."""
+
 COUNTED = {
     "alerts": "alerts",
     "crashes": "kills",
     "rebalances": "rebalances",
     "restores": "restores",
     "replayed messages": "replayed",
+    "missed": "missed",
+    "silent": "silent",
 }
-
-Run: TypeAlias = Callable[[int], Counter[str]]
-Chunk: TypeAlias = tuple[int, list[str], Counter[str]]
-"""How many seeds; for each that failed a line that says why, and how to repeat it; what happened in the others."""
-
-
-def run_of(is_losses: bool) -> Run:
-    """What plays a seed."""
-    return losses.run_seed if is_losses else oracle.run_seed
+RUNS: Mapping[str, Run] = {"disturbances": oracle.run_seed, "losses": losses.run_seed, "changes": changes.run_seed}
+"""What plays a seed."""
 
 
 def failure_of(seed: int, run: Run = oracle.run_seed) -> tuple[str, Counter[str]]:
@@ -46,7 +46,7 @@ def failure_of(seed: int, run: Run = oracle.run_seed) -> tuple[str, Counter[str]
         return f"{type(error).__name__}: {' '.join(str(error).split())}", Counter()
 
 
-def chunk_of(first: int, count: int, is_losses: bool = False) -> Chunk:
+def chunk_of(first: int, count: int, of: str = "disturbances") -> Chunk:
     """Play the seeds [first, first + count)."""
     logger = logging.getLogger("detector")
     level = logger.level
@@ -55,10 +55,10 @@ def chunk_of(first: int, count: int, is_losses: bool = False) -> Chunk:
     gc.freeze()  # what was imported stays: looking through it again and again takes a tenth of the time
     failures, total = [], Counter[str]()
     for seed in range(first, first + count):
-        failure, counts = failure_of(seed, run_of(is_losses))
+        failure, counts = failure_of(seed, RUNS[of])
         total += counts
         if failure:
-            failures.append(f"seed {seed} failed: {failure}; again: make simulate SEED={seed}{' ARGS=--losses' * is_losses}")
+            failures.append(f"seed {seed} failed: {failure}; again: make simulate SEED={seed} ARGS='--of {of}'")
     gc.unfreeze()
     logger.setLevel(level)
     return count, failures, total
@@ -71,15 +71,15 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="this one alone, with its traceback")
     parser.add_argument("--workers", type=int, default=1, help="processes")
-    parser.add_argument("--losses", action="store_true", help="seeds in which something is taken away")
+    parser.add_argument("--of", choices=RUNS, default="disturbances", help="what the seeds are of")
     options = parser.parse_args()
     if options.seed is not None:
-        return again(options.seed, run_of(options.losses))
+        return again(options.seed, RUNS[options.of])
     begun_s = said_s = time.monotonic()
     done, failed, total = 0, 0, Counter[str]()
     bounds = [(options.first + at, min(CHUNK, options.seeds - at)) for at in range(0, options.seeds, CHUNK)]
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        for count, failures, counts in pool.imap_unordered(partial(_chunk, options.losses), bounds):
+        for count, failures, counts in pool.imap_unordered(partial(_chunk, options.of), bounds):
             done, failed, total = done + count, failed + len(failures), total + counts
             for failure in failures:
                 print(failure, flush=True)
@@ -91,8 +91,8 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _chunk(is_losses: bool, bounds: tuple[int, int]) -> Chunk:
-    return chunk_of(*bounds, is_losses)
+def _chunk(of: str, bounds: tuple[int, int]) -> Chunk:
+    return chunk_of(*bounds, of)
 
 
 def again(seed: int, run: Run) -> int:

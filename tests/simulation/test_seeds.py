@@ -68,7 +68,7 @@ def test_everything_happened_often(chunks: Callable[[int], Chunk]) -> None:
 
 
 def test_what_is_taken_away_costs_no_more_than_it_must() -> None:
-    _, failures, happened = chunk_of(0, LOSSES, is_losses=True)
+    _, failures, happened = chunk_of(0, LOSSES, "losses")
     assert not failures, "\n".join(failures)
     assert all(happened[kind] >= 3 for kind in ("hole", "beyond", "back", "earlier", "forward", "deleted"))
     assert happened["missed"] > 300
