@@ -33,6 +33,13 @@ EVERYTHING = {
 }
 
 
+class Place(NamedTuple):
+    """An offset, and the epoch of a leader no earlier than that of the message before it; -1: not known."""
+
+    offset: int
+    epoch: int = -1
+
+
 class Read(NamedTuple):
     """How far a partition was read, and what its log holds now.
 
@@ -53,6 +60,15 @@ def leader_epochs(batch: Sequence[KafkaMessage], messages: Messages) -> dict[Par
     last[messages.partition] = np.arange(len(batch))  # of equal places the last one counts
     found = [(partition, batch[at].leader_epoch()) for partition, at in zip(messages.partitions, last.tolist(), strict=True)]
     return {partition: epoch for partition, epoch in found if epoch is not None}
+
+
+def holds_others(batch: Sequence[KafkaMessage], partition: Partition, place: Place) -> bool:
+    """Whether one of a partition's messages before a place that was committed is of a later leader than any that was read before it."""
+    return any(
+        (message.offset() or 0) < place.offset and (message.leader_epoch() or 0) > place.epoch
+        for message in batch
+        if (message.topic(), message.partition()) == partition
+    )
 
 
 def divergences(properties: Mapping[str, str], read: Mapping[Partition, Read], say: Say) -> dict[Partition, int]:

@@ -36,6 +36,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
@@ -58,9 +59,9 @@ from detector.adapters.kafka_client import (
     remedy_while_running,
     to_messages,
 )
-from detector.adapters.kafka_epochs import leader_epochs
+from detector.adapters.kafka_epochs import Place, holds_others, leader_epochs
 from detector.adapters.kafka_output import KafkaOutput, Record, decided, state_rows
-from detector.adapters.kafka_restore import GIVEN_UP, RESTORE_S_MAX, Bearing, Place, end_open_transactions, ends, positions, read_state
+from detector.adapters.kafka_restore import GIVEN_UP, RESTORE_S_MAX, Bearing, end_open_transactions, ends, positions, read_state
 from detector.adapters.kafka_topics import check_topics
 from detector.adapters.kafka_transactions import AGAIN, SESSION_LOST, Position, Transactions
 from detector.adapters.kafka_watch import Question, TopicView, TopicWatch, is_answered
@@ -118,12 +119,12 @@ class KafkaLog:
         self._changed: set[Partition] = set()  # of these, to be restored
         self._stopped: set[Partition] = set()  # librdkafka fetches them no more: they have to be assigned again
         self._missing: dict[str, tuple[str, str]] = {}  # topics of which nothing can be judged: why, and what to do
-        self._watch = TopicWatch(properties, topics, state_topics, say)
         self._question: Question | None = None
         self._seen: set[Partition] = set()  # assigned partitions whose topics were looked at since
         self._watch_due_s = 0.0
         self._standing: dict[Partition, Restored] = {}  # restored and still ours: what is true for it
         self._reading: dict[Partition, int] = {}  # where each partition that may be read was resumed
+        self._known: dict[Partition, Place] = {}  # what was committed when it was restored, until it is read up to there
         self._epochs: dict[Partition, int] = {}  # of the leaders that wrote what was read last; -1: not known
         self._bearings: dict[Partition, Bearing] = {}  # names of other workers that were dealt with
         self._release: Release = keep_nothing
@@ -147,10 +148,13 @@ class KafkaLog:
         else:
             self._output = KafkaOutput(properties, self._on_error, say)
         self._consumer: Consumer = open_consumer(group_properties, self._on_error, say)
+        self._watch = TopicWatch(properties, topics, state_topics, say)
         self._consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
-    def check(self, timeout_s: float = 10.0) -> dict[str, int]:
+    def check(self, timeout_s: float = 10.0, missing: Literal["wait", "fail"] = "fail") -> dict[str, int]:
         """Before the start: brokers that answer, topics as they should be; the number of partitions of each.
+
+        missing  whether an input topic that is missing is waited for, if another one is there
 
         raises LogUnavailable  no broker answered within `timeout_s`
         raises ConfigError     credentials refused, topics missing or wrong, brokers that are a mock
@@ -161,6 +165,7 @@ class KafkaLog:
             (self._alerts_topic, self._letters_topic),
             state=self._state_topics,
             exactly_once=isinstance(self._output, Transactions),
+            missing=missing,
             timeout_s=timeout_s,
             say=self._say,
         )
@@ -296,12 +301,27 @@ class KafkaLog:
         if not batch:
             return Messages()
         messages = to_messages(batch, self._topics, with_log_time=self._with_log_time)
-        self._epochs.update(leader_epochs(batch, messages))
+        epochs = leader_epochs(batch, messages)
+        if self._known:
+            self._compare_known(batch, messages, epochs)
+        self._epochs.update(epochs)
         readable = [partition in self._reading for partition in messages.partitions]
         if all(readable):
             return messages
         keep = np.flatnonzero(np.array(readable)[messages.partition]).tolist()
         return to_messages([batch[position] for position in keep], self._topics, with_log_time=self._with_log_time)
+
+    def _compare_known(self, batch: list[KafkaMessage], messages: Messages, epochs: Mapping[Partition, int]) -> None:
+        """Messages before the committed offset, which bring memories up to date, must be those that were read then."""
+        for partition, next_offset in messages.next_offsets().items():
+            place = self._known.get(partition)
+            if place is None:
+                continue
+            if epochs.get(partition, -1) > place.epoch and holds_others(batch, partition, place):
+                self._changed.add(partition)
+                self._reading.pop(partition, None)
+            elif next_offset >= place.offset:
+                del self._known[partition]
 
     # -- callbacks: they run inside poll() and close() ----------------------------------------------------------------
 
@@ -348,6 +368,7 @@ class KafkaLog:
             if partition in self._told:
                 self._lost.add(partition)
             self._reading.pop(partition, None)
+            self._known.pop(partition, None)
             self._standing.pop(partition, None)  # a commit on its way that has not sent its offsets yet sees this
         with self._committing:
             consumer.incremental_unassign(partitions)  # sends the stored offsets first, unless the partitions are lost for good
@@ -446,7 +467,7 @@ class KafkaLog:
 
     def _place(self, partition: Partition, offset: int, name: str = "") -> TopicPartition:
         """An offset to be committed; what it bears says who did, and which leader was the last that anything was read of."""
-        return TopicPartition(partition.topic, partition.number, offset, name or None, leader_epoch=self._epochs.get(partition, -1))
+        return TopicPartition(partition.topic, partition.number, offset, name, leader_epoch=self._epochs.get(partition, -1))
 
     def _commit_in_order(
         self, output: KafkaOutput, messages: Sequence[Record], offsets: Mapping[Partition, int], rows: Sequence[Record]
@@ -482,6 +503,7 @@ class KafkaLog:
             known = {each: Place(offset, self._epochs[each]) for each, offset in self._committed_before(partitions).items()}
         for partition in partitions:
             self._reading.pop(partition, None)
+            self._known.pop(partition, None)
         try:
             self._consumer.pause(asked)
             if isinstance(self._output, Transactions):
@@ -497,6 +519,8 @@ class KafkaLog:
         except KafkaException as exception:
             raise remedy_while_running(kafka_error(exception), f"restoring {len(partitions)} partitions") from None
         self._epochs.update((each, epoch) for each, (_, epoch) in found.items())
+        places = {each: Place(at.offset, epoch) for each, (at, epoch) in found.items() if at.is_committed and epoch >= 0}
+        self._known.update({each: place for each, place in places.items() if found[each][0].diverges_at is None})
         standing = {each: replace(at, log_id=shown[each.topic].id) for each, (at, _) in found.items()}
         self._standing.update(standing)
         self._changed.difference_update(standing)

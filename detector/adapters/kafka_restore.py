@@ -19,7 +19,7 @@ from confluent_kafka import (
 from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_client import NO_CONCERN_OF_READERS, Say, kafka_error, offsets_of, open_consumer, reader_properties, remedy
-from detector.adapters.kafka_epochs import Read, divergences
+from detector.adapters.kafka_epochs import Place, Read, divergences
 from detector.adapters.kafka_transactions import end_transaction
 from detector.core.readings import Partition
 from detector.errors import ConfigError, DetectorError, LogUnavailable
@@ -99,13 +99,6 @@ def _bearings(properties: Mapping[str, str], group: str, partitions: Sequence[Pa
 
 
 # -- where partitions stand -------------------------------------------------------------------------------------------
-
-
-class Place(NamedTuple):
-    """An offset, and the epoch of a leader no earlier than that of the message before it; -1: not known."""
-
-    offset: int
-    epoch: int = -1
 
 
 def positions(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined] # its documented place
@@ -82,12 +82,14 @@ def check_topics(
     *,
     state: Mapping[str, str] = NOTHING,
     exactly_once: bool = False,
+    missing: Literal["wait", "fail"] = "fail",
     timeout_s: float = 10.0,
     say: Say = quiet,
 ) -> dict[str, int]:
     """See that the brokers answer and that every topic is there as it should be; the number of partitions of each.
 
     state         per input topic its state topic: must be compacted and have as many partitions
+    missing       wait: an input topic that is missing is told and waited for, 0 partitions, if another one is there
     exactly_once  the brokers must be able to do transactions; librdkafka's mock broker answers as if it were, and is refused
 
     raises LogUnavailable  no broker answered within `timeout_s`
@@ -101,7 +103,12 @@ def check_topics(
             "this is librdkafka's mock broker: it has no transactions and compacts nothing",
             fix="set `delivery: at_least_once` and `snapshot: interval_s: 0`",
         )
-    found = cluster.partitions
+    found, inputs = cluster.partitions, reads
+    there = [topic for topic in reads if topic in found]
+    if missing == "wait" and there:
+        for topic in sorted({*reads} - {*there}):
+            say("warning", f"input topic {topic} does not exist: it is waited for; create it, or remove it from `input.topics`")
+        reads, state = there, {source: topic for source, topic in state.items() if source in found}
     wrong = _missing(properties, found, {"input": reads, "output": writes, "state": list(state.values())})
     wrong += _differing(found, state)
     wrong += _not_compacted(properties, [topic for topic in state.values() if topic in found], timeout_s, say)
@@ -110,7 +117,7 @@ def check_topics(
         wrong += missing_permissions(properties, readable, writable, timeout_s, say)
     if wrong:
         raise ConfigError("; ".join(problem for problem, _ in wrong), fix="; ".join(dict.fromkeys(fix for _, fix in wrong)))
-    return {topic: found[topic] for topic in (*reads, *writes, *state.values())}
+    return {topic: found.get(topic, 0) for topic in (*inputs, *writes, *state.values())}
 
 
 Finding: TypeAlias = tuple[str, str]

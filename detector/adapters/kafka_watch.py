@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import TopicDescription
+from confluent_kafka.admin import TopicDescription  # type: ignore[attr-defined] # its documented place
 
 from detector.adapters.kafka_admin import MOCK_CLUSTER, open_admin
 from detector.adapters.kafka_client import TOPIC_GONE, Say, kafka_error, remedy

@@ -44,7 +44,7 @@ def check(
         return
 
     for name, partitions in topics.checked(settings).items():
-        typer.echo(f"topic          good: {name}, {partitions} partitions")
+        typer.echo(f"topic          good: {name}, {partitions} partitions" if partitions else f"topic          missing: {name}, waited for")
     for url in settings.alertmanager.url:
         Client(url, settings.alertmanager).post([])
         typer.echo(f"alertmanager   good: {url} takes alerts")

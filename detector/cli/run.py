@@ -73,7 +73,7 @@ def serve(config: Config) -> None:
     vitals = Vitals()
     stop = Event()
     try:
-        log.check()
+        log.check(missing=config.input.missing)
         onward = wiring.alertmanagers(config, model, vitals)
         telemetry = Telemetry(wiring.about(config, model, __version__), vitals, detector.names, onward=onward.onward)
         http = HttpServer(config.http.host, config.http.port, telemetry)

@@ -54,7 +54,7 @@ def check(config: ConfigFile = None, group: Group = None, bootstrap_servers: Ser
     from detector.config import load_config
 
     for name, partitions in checked(load_config(config, overrides=overrides(None, group, bootstrap_servers, topic))).items():
-        typer.echo(f"{name}: {partitions} partitions")
+        typer.echo(f"{name}: {partitions} partitions" if partitions else f"{name}: missing; `detector run` waits for it")
 
 
 def checked(settings: Config) -> dict[str, int]:
@@ -72,5 +72,6 @@ def checked(settings: Config) -> dict[str, int]:
         (settings.alerts_topic, settings.dead_letters_topic),
         state=settings.state_topics,
         exactly_once=settings.delivery == "exactly_once",
+        missing=settings.input.missing,
         say=logs.say,
     )

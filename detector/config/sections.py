@@ -82,6 +82,11 @@ class Input(Section):
         "array; stream and event time may stand in the items or beside them",
     )
     narrow: Narrow | None = Field(None, description="one value per message")
+    missing: Literal["wait", "fail"] = Field(
+        "wait",
+        description="what a start does that finds one of several topics missing: wait for it while the others are judged, or fail; without any "
+        "topic it fails",
+    )
     message_bytes_max: int = Field(1_048_576, ge=64, le=64 * 1_048_576, description="a longer message is invalid, bytes")
 
     @model_validator(mode="after")
