@@ -12,7 +12,6 @@ ARRIVAL = "event time is when the brokers took a reading, not when it was measur
 MEANS = "gaps and delays of the network look like the sensor's own; readings of one millisecond are told apart by their offsets"
 FIX = "name the field that holds the sensor's time: input.event_time.field"
 LOG_APPEND_TIME = "LogAppendTime"
-NOTHING: Mapping[str, str] = {}
 
 
 def types(config: Config) -> dict[str, str]:
@@ -28,13 +27,15 @@ def types(config: Config) -> dict[str, str]:
     return timestamp_types(config.kafka_properties(), config.input.topics, say=logs.say)
 
 
-def described(config: Config, types: Mapping[str, str] = NOTHING) -> str:
-    """Where event time comes from, and what becomes of ties. types: as `types` tells."""
+def described(config: Config, types: Mapping[str, str] | None = None) -> str:
+    """Where event time comes from, and what becomes of ties. types: as `types` tells; None: the brokers were not asked."""
     event_time = config.input.event_time
     if event_time.field is not None:
         source = f"field {event_time.field}, {event_time.unit}"
     else:
-        source = ", ".join(("Kafka's own", *(f"{topic} has {kind}" for topic, kind in types.items())))
+        topics = config.input.topics if types is not None else ()
+        kinds = {topic: (types or {}).get(topic, "a type that this user may not see (DESCRIBE_CONFIGS)") for topic in topics}
+        source = ", ".join(("Kafka's own", *(f"{topic} has {kind}" for topic, kind in kinds.items())))
     became = "judged in the order of offsets" if event_time.keeps_ties else "ignored as duplicates"
     return f"{source}; readings of one stream and one time are {became}"
 

@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Producer
 
 from detector.adapters.kafka_settings import timestamp_types
-from detector.cli import main
+from detector.cli import event_time, main
+from detector.config import load_config
 from tests.broker.service import Service
 
 pytestmark = pytest.mark.broker
@@ -46,6 +47,7 @@ def test_readings_of_one_stream_and_millisecond_are_judged(
     config.write_text(json.dumps({"group": group, "model": str(small_bundle), "input": {"topics": [topic]}, "kafka": servers}))
     options = ["--config", str(config)]
     assert timestamp_types(servers, [topic]) == {topic: kind}
+    assert f"{topic} has a type that this user may not see" in event_time.described(load_config(config), {})
     assert main(["topics", "create", *options]) == 0
     capsys.readouterr()
     assert main(["check", *options]) == 0

@@ -99,11 +99,10 @@ def test_nor_do_they_where_readings_are_narrow(seed: int) -> None:
     check_same_bits(MODEL, narrow(eventful_log(seed), seed), SETTINGS, seed)
 
 
-@pytest.mark.parametrize("model", [MODEL, UNIVERSAL], ids=["fleet", "universal"])
-@pytest.mark.parametrize("is_narrow", [False, True])
+@pytest.mark.parametrize(("model", "is_narrow"), [(MODEL, False), (UNIVERSAL, True)], ids=["fleet", "universal, narrow"])
 def test_nor_do_they_where_ties_are_kept(model: Model, is_narrow: bool) -> None:
     """Many of one time, in one message and in several, whole and narrow: the cuts fall between them."""
-    log = eventful_log(3, ties=0.4)
+    log = eventful_log(3, partitions=2, ties=0.3)
     log = narrow(log, 3) if is_narrow else log
     dispositions = run(Detector(model, KEEPING), log)[0].disposition
     assert Disposition.LATE in dispositions
