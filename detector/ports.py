@@ -214,6 +214,7 @@ class Vitals:
     unaccounted         readings polled that got no disposition, or a dead one; anything but 0 is a bug
     dead_letters        written, by the name of the error
     alerts_opened       in all
+    late, duplicates    readings that were ignored for their event time, in all
     commits             batches that became true
     commits_aborted     commits after which everything was discarded and restored
     log_unavailable     calls that the log, or the schema registry, could not answer
@@ -240,6 +241,8 @@ class Vitals:
     unaccounted: int = 0
     dead_letters: Mapping[str, int] = field(default_factory=dict)
     alerts_opened: int = 0
+    late: int = 0
+    duplicates: int = 0
     commits: int = 0
     commits_aborted: int = 0
     log_unavailable: int = 0

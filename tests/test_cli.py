@@ -293,6 +293,33 @@ def test_replay_without_a_model_judges_all_numeric_columns(plant_recording: Path
     assert "has no column 'rpm'" in capsys.readouterr().err
 
 
+def test_replay_judges_ties_as_the_service_with_the_same_configuration_does(small_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Ten rows of one stream and second, as a recording of whole seconds has them; the first row of all comes once more, late."""
+    rows = [f"2026-01-01T00:{k // 600:02}:{k // 10 % 60:02},{k % 7},{k % 5},{k % 3},1" for k in range(1_200)]
+    header = "time,temperature,pressure,vibration,current"
+    Path("r.csv").write_text("\n".join([header, *rows, rows[0]]), encoding="utf-8")
+    command = f"replay r.csv --model {small_bundle} --out v.parquet"
+    for event_time, duplicates in (("{}", 0), ("{field: time}", 1_080), ("{field: time, ties: offset}", 0), ("{ties: drop}", 1_080)):
+        Path("detector.yaml").write_text(f"input: {{event_time: {event_time}}}", encoding="utf-8")
+        assert main([*command.split(), "--config", "detector.yaml"]) == 0
+        told = capfd.readouterr()
+        assert pq.read_table("v.parquet")["disposition"].to_pylist().count("DUPLICATE") == duplicates
+        ignored = f", {duplicates} ignored as duplicates" if duplicates else ""
+        assert f"1201 readings of 1 streams, 1 ignored as late{ignored}, 0 alerts, 0 dead letters" in told.out
+        assert ("input.event_time.ties: offset" in told.err) is bool(duplicates)
+
+
+def test_check_says_what_event_time_is(small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for event_time, line in (
+        ("{}", "Kafka's own; readings of one stream and one time are judged in the order of offsets"),
+        ("{field: at, unit: ms}", "field at, ms; readings of one stream and one time are ignored as duplicates"),
+        ("{field: at, ties: offset}", "field at, auto; readings of one stream and one time are judged in the order of offsets"),
+    ):
+        Path("detector.yaml").write_text(f"input: {{topics: sensors, event_time: {event_time}}}", encoding="utf-8")
+        assert main(f"check --config detector.yaml --model {small_bundle} --no-broker".split()) == 0
+        assert f"event time     good: {line}" in capsys.readouterr().out.splitlines()
+
+
 def test_replay_gives_what_the_core_gives(plant_recording: Path, small_bundle: Path) -> None:
     from detector.adapters.bundle import load_bundle
 

@@ -32,6 +32,20 @@ def mistake(folder: Path, text: str, **environment: str) -> str:
     return str(caught.value)
 
 
+def test_ties_are_kept_where_kafka_s_own_time_counts_unless_it_says_otherwise(tmp_path: Path) -> None:
+    for event_time, keeps in (
+        ("{}", True),
+        ("{field: t}", False),
+        ("{ties: drop}", False),
+        ("{field: t, ties: offset}", True),
+        ("{ties: null}", True),
+    ):
+        assert load(tmp_path, f"input: {{event_time: {event_time}}}").input.event_time.keeps_ties is keeps, event_time
+    told = mistake(tmp_path, "input: {event_time: {ties: keep}}")
+    assert "input.event_time.ties" in told
+    assert "'offset' or 'drop'" in told
+
+
 def test_defaults_need_no_file() -> None:
     config = load_config(None, environment={})
     assert config.alerts_topic == "detector.alerts"

@@ -27,6 +27,7 @@ ASK_S_MIN, ASK_S_MAX = 0.25, 1.0  # a refusal is heard only between two question
 MOCK_CLUSTER = "mockCluster"  # how the id of librdkafka's mock broker begins
 HANG_UP = "Disconnected"
 HANG_UP_S_MAX = 3.0  # a broker that stops drops connections, too, but refuses the next
+MOCK_CLUSTER = "mockCluster"  # how the id of librdkafka's mock broker begins
 HANG_UP_FIX = "see that `kafka: security.protocol` is what this port's listener speaks: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
 
 
@@ -40,6 +41,11 @@ class Cluster:
 
     id: str
     partitions: Mapping[str, int]
+
+    @property
+    def is_mock(self) -> bool:
+        """Whether this is librdkafka's mock broker, which answers few questions."""
+        return self.id.startswith(MOCK_CLUSTER)
 
 
 def servers_of(properties: Mapping[str, str]) -> str:

@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined] # its documented place
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
-from detector.adapters.kafka_admin import MOCK_CLUSTER, ask_cluster, open_admin, servers_of
+from detector.adapters.kafka_admin import ask_cluster, open_admin, servers_of
 from detector.adapters.kafka_client import Say, kafka_error, quiet, remedy
 from detector.adapters.kafka_permissions import missing_permissions
+from detector.adapters.kafka_settings import settings_of
 from detector.errors import ConfigError, LogUnavailable
 
 DAY_MS = 86_400_000
@@ -36,7 +36,6 @@ STATE_SETTINGS = {
     "delete.retention.ms": str(DAY_MS // 24),
     "max.message.bytes": LARGE_BYTES,  # rows of large models, with many channels
 }
-MAY_NOT_SEE = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +96,7 @@ def check_topics(
                            that mend it
     """
     cluster = ask_cluster(properties, timeout_s, say)
-    is_mock = cluster.id.startswith(MOCK_CLUSTER)
-    if is_mock and (exactly_once or state):
+    if cluster.is_mock and (exactly_once or state):
         raise ConfigError(
             "this is librdkafka's mock broker: it has no transactions and compacts nothing",
             fix="set `delivery: at_least_once` and `snapshot: interval_s: 0`",
@@ -112,7 +110,7 @@ def check_topics(
     wrong = _missing(properties, found, {"input": reads, "output": writes, "state": list(state.values())})
     wrong += _differing(found, state)
     wrong += _not_compacted(properties, [topic for topic in state.values() if topic in found], timeout_s, say)
-    if not is_mock:  # which does not answer to the question
+    if not cluster.is_mock:  # which does not answer to the question
         readable, writable = ([topic for topic in (*topics, *state.values()) if topic in found] for topics in (reads, writes))
         wrong += missing_permissions(properties, readable, writable, timeout_s, say)
     if wrong:
@@ -151,28 +149,16 @@ def _differing(found: Mapping[str, int], state: Mapping[str, str]) -> list[Findi
 
 def _not_compacted(properties: Mapping[str, str], topics: Sequence[str], timeout_s: float, say: Say) -> list[Finding]:
     """State topics that would not keep the last row of every stream, as far as this user may see that."""
-    if not topics:
-        return []
-    resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
-    findings, unseen = [], []
-    admin = open_admin(properties, say)  # has to outlive the answers
-    for resource, future in admin.describe_configs(resources, request_timeout=timeout_s).items():
-        try:
-            policy = future.result()["cleanup.policy"].value
-        except KafkaException as exception:
-            error = kafka_error(exception)
-            if error.code() not in MAY_NOT_SEE:
-                raise remedy(error, f"looking at the configuration of {resource.name}") from None
-            unseen.append(resource.name)
-            continue
-        if policy != "compact":
-            command = f"kafka-configs.sh --bootstrap-server {servers_of(properties)} --alter --topic {resource.name}"
-            findings.append(
-                (
-                    f"state topic {resource.name} has cleanup.policy {policy}, not compact: memories would be lost",
-                    f"`{command} --add-config cleanup.policy=compact`",
-                )
-            )
+    found, unseen = settings_of(properties, topics, "cleanup.policy", timeout_s, say)
+    alter = f"kafka-configs.sh --bootstrap-server {servers_of(properties)} --alter"
+    findings = [
+        (
+            f"state topic {topic} has cleanup.policy {policy}, not compact: memories would be lost",
+            f"`{alter} --topic {topic} --add-config cleanup.policy=compact`",
+        )
+        for topic, policy in found.items()
+        if policy != "compact"
+    ]
     if unseen:
         what = f"whether {_listed(unseen)} {'is' if len(unseen) == 1 else 'are'} compacted is not known"
         say("warning", f"{what}: this user may not describe configurations (DESCRIBE_CONFIGS)")

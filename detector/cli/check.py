@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from detector.cli import schemas, topics
+from detector.cli import event_time, schemas, topics
 from detector.cli.options import Channels, ConfigFile, Group, ModelName, Servers, Topics, overrides, require_topics
 
 
@@ -41,10 +41,15 @@ def check(
     wiring.reading_format(settings.input, bundle.channels)
     typer.echo(f"model          good: {bundle.name} {bundle.fingerprint[:12]}, channels {', '.join(bundle.channels)}")
     if not broker:
+        typer.echo(f"event time     good: {event_time.described(settings)}")
         return
 
     for name, partitions in topics.checked(settings).items():
         typer.echo(f"topic          good: {name}, {partitions} partitions" if partitions else f"topic          missing: {name}, waited for")
+    types = event_time.types(settings)
+    typer.echo(f"event time     good: {event_time.described(settings, types)}")
+    if named := event_time.by_brokers(types):
+        typer.echo(f"event time     note: {event_time.ARRIVAL}: {named}; {event_time.MEANS}; {event_time.FIX}")
     for url in settings.alertmanager.url:
         Client(url, settings.alertmanager).post([])
         typer.echo(f"alertmanager   good: {url} takes alerts")

@@ -87,4 +87,7 @@ def _step_to_the_end(worker: Worker, log: FileLog, name: str) -> None:
 def _summarise(worker: Worker, detector: Detector, out: Path) -> None:
     vitals = worker.vitals
     dead = sum(vitals.dead_letters.values())
-    typer.echo(f"{vitals.readings} readings of {detector.streams} streams, {vitals.alerts_opened} alerts, {dead} dead letters -> {out}")
+    ignored = "".join(f", {count} ignored as {what}" for what, count in (("late", vitals.late), ("duplicates", vitals.duplicates)) if count)
+    typer.echo(
+        f"{vitals.readings} readings of {detector.streams} streams{ignored}, {vitals.alerts_opened} alerts, {dead} dead letters -> {out}"
+    )

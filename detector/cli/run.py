@@ -47,7 +47,7 @@ def serve(config: Config) -> None:
     from detector.adapters.http import HttpServer
     from detector.adapters.kafka_log import KafkaLog
     from detector.adapters.telemetry import Telemetry
-    from detector.cli import logs, schemas, wiring
+    from detector.cli import event_time, logs, schemas, wiring
     from detector.core.detect import Detector
     from detector.ports import Vitals
     from detector.service.signals import stop_on_signals
@@ -74,6 +74,7 @@ def serve(config: Config) -> None:
     stop = Event()
     try:
         log.check(missing=config.input.missing)
+        types = event_time.types(config)
         onward = wiring.alertmanagers(config, model, vitals)
         telemetry = Telemetry(wiring.about(config, model, __version__), vitals, detector.names, onward=onward.onward)
         http = HttpServer(config.http.host, config.http.port, telemetry)
@@ -81,7 +82,11 @@ def serve(config: Config) -> None:
         log.close()
         raise
     try:
-        _introduce(config, model, http.port)
+        _introduce(config, model, http.port, event_time.described(config, types))
+        if named := event_time.by_brokers(types):
+            logging.getLogger(__name__).warning(
+                event_time.ARRIVAL, extra={"topics": named, "means": event_time.MEANS, "fix": event_time.FIX}
+            )
         observers, interval_s = [telemetry, onward], config.snapshot.interval_s
         worker = wiring.worker(log, written, detector, config, observers, vitals, snapshot_interval_s=interval_s, **framing)
         wiring.relax_garbage_collection()
@@ -92,7 +97,7 @@ def serve(config: Config) -> None:
         http.close()
 
 
-def _introduce(config: Config, model: Model, port: int) -> None:
+def _introduce(config: Config, model: Model, port: int, event_time: str) -> None:
     """One screen on standard output: what is read, written and run."""
     from rich.console import Console
     from rich.table import Table
@@ -116,6 +121,7 @@ def _introduce(config: Config, model: Model, port: int) -> None:
         *((("tells", ", ".join(config.alertmanager.url)),) if config.alertmanager.url else ()),
         ("model", f"{model.name}  {model.fingerprint[:12]}"),
         ("channels", ", ".join(config.input.channels or model.channels)),
+        ("event time", event_time),
         ("budget", f"{config.alerts.budget} (false alerts)"),
         ("metrics", f"http://{host}:{port}/metrics"),
     ):

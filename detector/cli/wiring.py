@@ -36,6 +36,7 @@ def settings(config: Config) -> Settings:
         frozen_factor=config.alerts.frozen_factor,
         idle_max_us=int(config.streams.idle_max_s * SECOND_US),
         streams_max=config.streams.max,
+        keeps_ties=config.input.event_time.keeps_ties,
     )
 
 

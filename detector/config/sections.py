@@ -45,6 +45,19 @@ class EventTime(Section):
         description="a reading further ahead of the log's own time than this is invalid: one absurd time would make all others late",
     )
     past_max_s: float = Field(10 * 365 * 86_400, gt=0, description="a reading further behind the log's own time than this is invalid")
+    ties: Literal["offset", "drop"] | None = Field(
+        None,
+        description="what becomes of a reading with the event time of its stream's newest one; offset: it is judged like any other, in the "
+        "order of the log; drop: it is a duplicate and ignored; without it offset where Kafka's own time counts, drop where a field is named",
+    )
+
+    @property
+    def keeps_ties(self) -> bool:
+        """Whether a reading with the event time of its stream's newest one is judged.
+
+        A time that the sensor wrote comes again with a redelivery; of a time that Kafka wrote, many readings share a millisecond.
+        """
+        return (self.ties or ("offset" if self.field is None else "drop")) == "offset"
 
 
 class Narrow(Section):

@@ -41,6 +41,7 @@ class Settings:
     frozen_factor      times its longest usual run that a moving channel may keep its value; 0: for ever
     idle_max_us        event time after which an unseen stream is forgotten
     streams_max        streams per partition
+    keeps_ties         a reading as old as its stream's newest is judged, in the order of the log; otherwise it is a duplicate
     """
 
     budget_period_us: float = 7 * 86_400e6
@@ -50,6 +51,7 @@ class Settings:
     frozen_factor: float = 5.0
     idle_max_us: int = 30 * 86_400_000_000
     streams_max: int = 1_000_000
+    keeps_ties: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +196,9 @@ class Detector:
             batch = self._join(batch, rows, known, verdicts)
         placed = np.flatnonzero(verdicts.disposition == 0)
         order = event_time.put_in_order(
-            rows[placed], batch.event_time_us[placed], passing.watermark_us[placed], passing.clock_us[placed], self._patience, self.states
-        )
+            rows[placed], batch.event_time_us[placed], passing.watermark_us[placed], passing.clock_us[placed],
+            self._patience, self.states, keeps_ties=self.settings.keeps_ties,
+        )  # fmt: skip
         verdicts.disposition[placed] = order.disposition
         walk = Walk(batch, rows[placed], placed, order, passing, verdicts, [], needed)
         to_judge = np.flatnonzero(order.disposition == 0)
@@ -210,7 +213,9 @@ class Detector:
         """Narrow readings -> the same batch with whole readings where a message completed one."""
         at = np.flatnonzero(known)
         assert batch.channel is not None
-        joined, time_us, value = parts.join(rows[at], batch.event_time_us[at], batch.channel[at], batch.value[at], self.states)
+        joined, time_us, value = parts.join(
+            rows[at], batch.event_time_us[at], batch.channel[at], batch.value[at], self.states, keeps_ties=self.settings.keeps_ties
+        )
         verdicts.disposition[at] = joined
         whole = replace(batch, event_time_us=batch.event_time_us.copy(), value=batch.value.copy(), channel=None)
         whole.event_time_us[at], whole.value[at] = time_us, value
@@ -232,7 +237,7 @@ class Detector:
         e = units.residuals(x, expected)
         alone, terms = self.model.scorer.judged(rows, value, x, e, states, units.usual)
         p, event, limit = threshold.judge(
-            rows, alone, time_us, walk.order.interval_us[at], states,
+            rows, alone, time_us, walk.order.per_reading_us[at], states,
             settings.budget_period_us, settings.warmup_readings, settings.accept_after_us or 0.0, self.model.prior,
         )  # fmt: skip
         score, limit = self.model.scorer.lingering(rows, alone, limit, states, units.usual)

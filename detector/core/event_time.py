@@ -4,6 +4,11 @@ A partition's **watermark** is the latest event time read from it. Its **clock**
 no further than twice the partition's usual longest gap: a pause of the whole partition does not pass on it.
 Both follow from the event times in the log alone, not from any stream's memory, and not from how the log was cut into batches: what
 they decide is attributed to the reading that moved them. So a memory can be restored row by row, each from an offset of its own.
+
+A reading with the event time of its stream's newest one is a **tie**. Ties are either duplicates, or kept: then they are judged like any
+other reading, in log order, zero time after the reading before. A stream's usual interval is the time from one of its times to the next,
+whatever ties there are: with zeros in it, a stream whose readings come in bursts would be missed between two of them. How many readings
+usually share a time is learned beside it.
 """
 
 from __future__ import annotations
@@ -24,14 +29,17 @@ PAUSE_GAPS = 2
 GAP_MIN_US, GAP_MEMORY = 1_000, 32
 """The usual longest gap doubles as long as gaps are longer, and fades over so many of its own length."""
 INTERVAL_RATE, INTERVAL_FACTOR_MAX = 0.05, 10.0
-"""The usual interval is an EWMA of this rate; one gap counts as so many intervals at most."""
+"""The usual interval is an EWMA of this rate; one gap counts as so many intervals at most. The usual number of ties likewise."""
+COUNT_MAX = 2_000_000_000
 
 COLUMNS = {
     "event_time_us": Column("i8", fill=NEVER),  # of the newest reading
     "heard_at_us": Column("i8", fill=NEVER),  # the partition's watermark when it came
     "heard_clock_us": Column("i8"),  # the partition's clock then
-    "heard": Column("i4"),  # readings in order, since the stream began
+    "heard": Column("i4"),  # event times in order, since the stream began
     "interval_us": Column("f8"),  # usual time between two of them; 0 until it is known
+    "at_newest": Column("i4", fill=1),  # readings that have the newest one's time, so far
+    "per_time": Column("f4", fill=1),  # usual number of readings that share a time
 }
 
 
@@ -40,7 +48,7 @@ class Patience:
     """When a stream is missed, and when forgotten.
 
     silence_intervals  usual intervals by the clock without a reading, after which it is missed; 0: never
-    warmup_readings    a stream with fewer is not missed: its usual interval is not known well
+    warmup_readings    a stream with fewer, ties counted once, is not missed: its usual interval is not known well
     idle_max_us        time by the watermark without a reading, after which it is forgotten; it is new if it comes back
     """
 
@@ -103,18 +111,20 @@ def _advance(slots, event_time_us, watermark, clock, gap, watermark_out, clock_o
 class Order:
     """Where readings stand in their streams' time.
 
-    disposition   u1[N]  LATE, DUPLICATE, or 0: to be judged
-    is_first      b1[N]  the stream's first reading, or its first after it was forgotten
-    step_us       i8[N]  time since the stream's reading before; 0 for its first
-    interval_us   f8[N]  the stream's usual interval, this reading included; 0 while it is not known
-    missed_us     f8[N]  clock beyond which the stream was missed before this reading; infinite: not at all
-    expired_us    f8[N]  watermark beyond which the stream was forgotten before this reading; infinite: it was not
+    disposition      u1[N]  LATE, DUPLICATE, or 0: to be judged
+    is_first         b1[N]  the stream's first reading, or its first after it was forgotten
+    step_us          i8[N]  time since the stream's reading before; 0 for its first, and for a tie
+    interval_us      f8[N]  the stream's usual interval, this reading included; 0 while it is not known
+    per_reading_us   f8[N]  usual time per reading: the interval, shared by as many readings as usually have one time
+    missed_us        f8[N]  clock beyond which the stream was missed before this reading; infinite: not at all
+    expired_us       f8[N]  watermark beyond which the stream was forgotten before this reading; infinite: it was not
     """
 
     disposition: NDArray[np.uint8]
     is_first: NDArray[np.bool_]
     step_us: NDArray[np.int64]
     interval_us: NDArray[np.float64]
+    per_reading_us: NDArray[np.float64]
     missed_us: NDArray[np.float64]
     expired_us: NDArray[np.float64]
 
@@ -126,34 +136,46 @@ def put_in_order(
     clock_us: NDArray[np.int64],
     patience: Patience,
     states: Any,
+    *,
+    keeps_ties: bool = False,
 ) -> Order:
     """Classify readings and advance their streams' clocks.
 
     rows                     i4[N] row of each reading's stream
     watermark_us, clock_us   i8[N] the partition's, this reading included
+    keeps_ties               a reading as old as its stream's newest is judged; otherwise it is a duplicate
     """
     n = len(rows)
-    order = Order(np.zeros(n, np.uint8), np.zeros(n, np.bool_), np.zeros(n, np.int64), np.zeros(n), np.full(n, np.inf), np.full(n, np.inf))
+    order = Order(
+        np.zeros(n, np.uint8),
+        np.zeros(n, np.bool_),
+        np.zeros(n, np.int64),
+        np.zeros(n),
+        np.zeros(n),
+        np.full(n, np.inf),
+        np.full(n, np.inf),
+    )
     _put_in_order(
         rows, event_time_us, watermark_us, clock_us,
-        patience.silence_intervals, patience.warmup_readings, patience.idle_max_us, *(states[name] for name in COLUMNS),
-        order.disposition, order.is_first, order.step_us, order.interval_us, order.missed_us, order.expired_us,
+        patience.silence_intervals, patience.warmup_readings, patience.idle_max_us, keeps_ties, *(states[name] for name in COLUMNS),
+        order.disposition, order.is_first, order.step_us, order.interval_us, order.per_reading_us, order.missed_us, order.expired_us,
     )  # fmt: skip
     return order
 
 
 @njit(cache=True)
 def _put_in_order(  # type: ignore[no-untyped-def]
-    rows, event_time_us, watermark, clock, silence_intervals, warmup_readings, idle_max_us,
-    newest, heard_at, heard_clock, heard, interval,
-    disposition, is_first, step, interval_out, missed, expired,
+    rows, event_time_us, watermark, clock, silence_intervals, warmup_readings, idle_max_us, keeps_ties,
+    newest, heard_at, heard_clock, heard, interval, at_newest, per_time,
+    disposition, is_first, step, interval_out, per_reading, missed, expired,
 ):  # fmt: skip
     for i in range(rows.shape[0]):
         r, t = rows[i], event_time_us[i]
         is_new = newest[r] == NEVER
         is_forgotten = not is_new and watermark[i] - heard_at[r] > idle_max_us
-        if not is_new and not is_forgotten and t <= newest[r]:
-            disposition[i] = DUPLICATE if t == newest[r] else LATE
+        is_tie = not is_new and not is_forgotten and t == newest[r]
+        if not is_new and not is_forgotten and (t < newest[r] or (is_tie and not keeps_ties)):
+            disposition[i] = DUPLICATE if is_tie else LATE
             continue
         if silence_intervals > 0 and interval[r] > 0 and heard[r] >= warmup_readings:
             missed[i] = heard_clock[r] + silence_intervals * interval[r]
@@ -161,19 +183,23 @@ def _put_in_order(  # type: ignore[no-untyped-def]
             is_first[i] = True
             if is_forgotten:
                 expired[i] = heard_at[r] + idle_max_us
-            heard[r] = 0
-            interval[r] = 0.0
-        else:
+            heard[r] = at_newest[r] = 0
+            interval[r], per_time[r] = 0.0, 1.0
+        elif not is_tie:
             step[i] = t - newest[r]
             if interval[r] == 0:
-                interval[r] = step[i]
+                interval[r], per_time[r] = step[i], at_newest[r]
             else:
                 interval[r] += INTERVAL_RATE * (min(step[i], INTERVAL_FACTOR_MAX * interval[r]) - interval[r])
+                per_time[r] += INTERVAL_RATE * (min(at_newest[r], INTERVAL_FACTOR_MAX * per_time[r]) - per_time[r])
+            at_newest[r] = 0
         newest[r] = t
         heard_at[r] = watermark[i]
         heard_clock[r] = clock[i]
-        heard[r] = min(heard[r] + 1, 2_000_000_000)
+        heard[r] = min(heard[r] + (0 if is_tie else 1), COUNT_MAX)
+        at_newest[r] = min(at_newest[r] + 1, COUNT_MAX)
         interval_out[i] = interval[r]
+        per_reading[i] = interval[r] / per_time[r]
 
 
 class Passing:

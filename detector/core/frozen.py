@@ -1,8 +1,8 @@
 """Channels that freeze: they moved, and now repeat one value for far longer than this stream's channel has ever done.
 
 A run is how long a channel has repeated its value, exactly. It is counted in readings (by the scorer) and in event time: the steps
-between the stream's readings, each of one usual interval at most, since a gap is no run. A missing value neither continues nor ends a
-run. A channel is frozen when all of these say so, f being `alerts.frozen_factor`:
+between the stream's readings, each of one usual interval at most, since a gap is no run; none between readings of one time. A missing
+value neither continues nor ends a run. A channel is frozen when all of these say so, f being `alerts.frozen_factor`:
 
     run, readings  > max(f * longest usual in training, RUN_READINGS_MIN)
     run, time      > f * longest held: the longest time from one move to the next, which fades over FADE times its own length
@@ -116,8 +116,8 @@ def judge(
     """Judge the runs of one step, then learn from those that ended; no stream occurs twice in it. The scorer has counted before.
 
     value        f4[B, D] engineering units, NaN where missing
-    step_us      i8[B] since the stream's reading before; 0 for its first
-    interval_us  f8[B] usual time between two readings; 0 while it is not known
+    step_us      i8[B] since the stream's reading before; 0 for its first, and for one with the same time
+    interval_us  f8[B] usual time between two times of the stream; 0 while it is not known
     teaches      b1[B] whether the score has nothing against it
     returns      FrozenEvent u1[B], and b1[B, D] the channels that it is about: frozen now, or until this reading
     """
@@ -168,7 +168,7 @@ def _judge(  # type: ignore[no-untyped-def]
                     if frozen_before[r, k] == NORMAL_AFTER:
                         frozen_before[r, k] = 0
                         held_max[r, k] = max(held_max[r, k], run[r, k])
-                elif teaches[i] and not was_open and step > 0:
+                elif teaches[i] and not was_open and interval > 0:
                     held = run[r, k] + step
                     earned = 1.0 - run[r, k] / interval / REPEATS_PER_MOVE
                     mobility[r, k] = min(max(mobility[r, k] + earned, 0.0), MOBILITY_MAX)

@@ -3,6 +3,9 @@
 Values of one stream with the same event time are one reading. It is whole when every channel has come, or when a value
 with a later time shows that no more will. It then takes the place of the message that completed it; the others are PART.
 A value that comes again, or late, after its reading was whole begins another, which is found to be duplicate or late in its turn.
+
+Where ties are kept, readings with one time are told apart by their channels: the second value of a channel shows that no more will come of
+the reading that is held, and begins the next, with the same time. Where they are not, it is a duplicate.
 """
 
 from __future__ import annotations
@@ -33,12 +36,19 @@ def columns(channels: int) -> dict[str, Column]:
 
 
 def join(
-    rows: NDArray[np.int32], event_time_us: NDArray[np.int64], channel: NDArray[np.int32], value: NDArray[np.float32], states: Any
+    rows: NDArray[np.int32],
+    event_time_us: NDArray[np.int64],
+    channel: NDArray[np.int32],
+    value: NDArray[np.float32],
+    states: Any,
+    *,
+    keeps_ties: bool = False,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]:
     """Join the values of a batch, in log order.
 
     rows, channel  i4[N] row of the stream, and which channel each value belongs to
     value          f4[N, D]
+    keeps_ties     a channel's second value of one time begins another reading; otherwise it is a duplicate
     returns        disposition u1[N] (0 where a message completed a reading), and for those event time i8[N] and value f4[N, D]
     """
     disposition = np.full(len(rows), PART, np.uint8)
@@ -48,6 +58,7 @@ def join(
         event_time_us,
         channel,
         value,
+        keeps_ties,
         states["part_time_us"],
         states["part_value"],
         states["part_has"],
@@ -60,7 +71,7 @@ def join(
 
 @njit(cache=True)
 def _join(  # type: ignore[no-untyped-def]
-    rows, event_time_us, channel, value, part_time, part_value, part_has, disposition, whole_time, whole
+    rows, event_time_us, channel, value, keeps_ties, part_time, part_value, part_has, disposition, whole_time, whole
 ):  # fmt: skip
     d = value.shape[1]
     for i in range(rows.shape[0]):
@@ -68,10 +79,11 @@ def _join(  # type: ignore[no-untyped-def]
         if t < part_time[r]:
             disposition[i] = LATE
             continue
-        if t == part_time[r] and part_has[r, k] == 1:
+        is_tie = t == part_time[r] and part_has[r, k] == 1
+        if is_tie and not keeps_ties:
             disposition[i] = DUPLICATE
             continue
-        if part_time[r] != NEVER and t > part_time[r]:  # no more will come of the reading that is held
+        if part_time[r] != NEVER and (is_tie or t > part_time[r]):  # no more will come of the reading that is held
             disposition[i] = 0
             whole_time[i] = part_time[r]
             whole[i] = part_value[r]

@@ -24,7 +24,7 @@ class Disposition(IntEnum):
     SCORED     judged; may open an alert
     WARMUP     judged and learned from, muted: the stream's calibration has not settled yet
     LATE       older than the stream's newest reading; ignored
-    DUPLICATE  as old as the stream's newest reading; ignored
+    DUPLICATE  as old as the stream's newest reading, where ties are not kept; ignored
     INVALID    could not be decoded; a dead letter
     PART       one channel's value of a narrow reading, held until the reading is whole
     """

@@ -160,7 +160,7 @@ def judge(
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.float32]]:
     """Judge one step, then learn from it; no stream occurs twice in it.
 
-    interval_us      f8[B] usual time between two readings of the stream; 0 while it is not known
+    interval_us      f8[B] usual time per reading of the stream; 0 while it is not known
     accept_after_us  age at which the level of an open alert becomes normal; <= 0: after ACCEPT_READINGS
     returns          tail probability f8[B], Event u1[B], and the threshold f4[B]: the score beyond which the reading opens an alert, or
                      makes an open one worse; NaN where no score could, in the warm-up and in the first readings of an alert

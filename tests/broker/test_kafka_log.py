@@ -15,7 +15,7 @@ from detector.codec.dead_letters import OMITTED, REASON
 from detector.codec.messages import Message
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, ConfigError, DetectorError, Fenced, LogUnavailable
-from detector.ports import Outcome, Restored
+from detector.ports import Outcome
 from tests.broker.members import FAST, MakeTopic, gain, go_on, new_group, poll_on, read, settle, tell, tries, values_of
 
 pytestmark = pytest.mark.broker

@@ -14,15 +14,17 @@ SHARED = "shared"
 """This name is used in every partition: the memories must stay apart."""
 
 
-def eventful_log(seed: int = 0, partitions: int = 3, streams: int = 5, seconds: int = 260, channels: int = 2) -> Log:
+def eventful_log(seed: int = 0, partitions: int = 3, streams: int = 5, seconds: int = 260, channels: int = 2, ties: float = 0.0) -> Log:
     """One reading per stream and second, with missing values, late and repeated readings, faults, silences, absences longer than
-    the memory lasts, stops of a whole partition, and messages that carry two readings."""
-    return joined(
-        [_partition(Partition("readings", k), k, np.random.default_rng((seed, k)), streams, seconds, channels) for k in range(partitions)]
-    )
+    the memory lasts, stops of a whole partition, and messages that carry two readings.
+
+    ties   how many readings are followed by another of the same stream and time, 0..1
+    """
+    rngs = [np.random.default_rng((seed, k)) for k in range(partitions)]
+    return joined([_partition(Partition("readings", k), k, rng, streams, seconds, channels, ties) for k, rng in enumerate(rngs)])
 
 
-def _partition(partition: Partition, k: int, rng: np.random.Generator, streams: int, seconds: int, channels: int) -> Log:
+def _partition(partition: Partition, k: int, rng: np.random.Generator, streams: int, seconds: int, channels: int, ties: float) -> Log:
     names = [SHARED, *(f"p{k}/s{i}" for i in range(1, streams))]
     values = [_spoiled(normal_values(seconds, channels, seed=100 * k + i), rng) for i in range(streams)]
     away = [_absences(i, seconds, rng) for i in range(streams)]
@@ -35,6 +37,8 @@ def _partition(partition: Partition, k: int, rng: np.random.Generator, streams: 
                 continue
             time_us = START_US + (second + (40 if second >= stop_at else 0)) * SECOND_US + int(i) * 1_000 + int(rng.integers(300_000))
             rows.append((names[i], time_us, values[i][second]))
+            while ties and rng.random() < ties:
+                rows.append((names[i], time_us, values[i][int(rng.integers(second + 1))]))
             chance = rng.random()
             if chance < 0.02:
                 rows.append((names[i], time_us, values[i][second]))  # the same again

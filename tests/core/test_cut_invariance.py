@@ -25,6 +25,7 @@ UNIVERSAL = universal_model_of(channels=2, hidden=32)
 SINGLE = model_of(channels=1, hidden=32)
 SETTINGS = settings_of(accept_after_us=45_000_000)
 SEEDS = (*range(7), 16)
+KEEPING = replace(SETTINGS, keeps_ties=True)
 TIGHT = replace(SETTINGS, streams_max=3, idle_max_us=10**12)  # at the limit, it would matter when a forgotten stream's row is free
 
 
@@ -98,6 +99,17 @@ def test_nor_do_they_where_readings_are_narrow(seed: int) -> None:
     check_same_bits(MODEL, narrow(eventful_log(seed), seed), SETTINGS, seed)
 
 
+@pytest.mark.parametrize(("model", "is_narrow"), [(MODEL, False), (UNIVERSAL, True)], ids=["fleet", "universal, narrow"])
+def test_nor_do_they_where_ties_are_kept(model: Model, is_narrow: bool) -> None:
+    """Many of one time, in one message and in several, whole and narrow: the cuts fall between them."""
+    log = eventful_log(3, partitions=2, ties=0.3)
+    log = narrow(log, 3) if is_narrow else log
+    dispositions = run(Detector(model, KEEPING), log)[0].disposition
+    assert Disposition.LATE in dispositions
+    assert Disposition.DUPLICATE not in dispositions
+    check_same_bits(model, log, KEEPING, 3)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_nor_where_streams_are_refused(seed: int) -> None:
     check_same_bits(MODEL, eventful_log(seed), TIGHT, seed)
@@ -157,9 +169,10 @@ MOVES = st.tuples(
     moves=st.lists(MOVES, max_size=25),
     cuts=st.lists(st.integers(0, 200), max_size=6),
     partition=st.lists(st.integers(0, 1), min_size=4, max_size=4),
+    keeps_ties=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_any_story_can_be_cut_anywhere(prelude: int, moves: list[Any], cuts: list[int], partition: list[int]) -> None:
+def test_any_story_can_be_cut_anywhere(prelude: int, moves: list[Any], cuts: list[int], partition: list[int], keeps_ties: bool) -> None:
     """Four streams in two partitions, alike at first, then anything: steps forward and back in time, silences, absences."""
     values = normal_values(40, 1)
     story = [(f"s{i}", t + i / 10, float(values[t, 0])) for t in range(prelude) for i in range(4)]
@@ -170,7 +183,7 @@ def test_any_story_can_be_cut_anywhere(prelude: int, moves: list[Any], cuts: lis
     log = log_of(story)
     homes = (Partition("t", 0), Partition("t", 1))
     log = replace(log, partition=np.array([partition[int(name[1])] for name in log.stream], np.int32), partitions=homes)
-    quick = settings_of(warmup_readings=10, budget_period_us=50_000_000)
+    quick = settings_of(warmup_readings=10, budget_period_us=50_000_000, keeps_ties=keeps_ties)
     whole, cut = Detector(SINGLE, quick), Detector(SINGLE, quick)
     assert told([whole], [0, 0], log, []) == told([cut], [0, 0], log, [c for c in cuts if c < len(log)])
     assert memory_of(whole) == memory_of(cut)

@@ -192,6 +192,22 @@ def test_late_readings_and_duplicates_leave_no_trace() -> None:
     assert memory_of(plain) == memory_of(other)
 
 
+def test_the_budget_counts_readings_also_where_several_share_a_time() -> None:
+    """Ten readings every ten seconds, of one time each ten, are as many a week as one a second."""
+    value = one_stream(400).value
+    apart = log_of([("a", float(t), value[t]) for t in range(400)], 2)
+    together = log_of([("a", float(10 * (t // 10)), value[t]) for t in range(400)], 2)
+
+    def thresholds(log: Any, budget_s: int) -> Any:
+        detector = Detector(MODEL, settings_of(keeps_ties=True, budget_period_us=budget_s * SECOND_US))
+        (verdicts,) = run(detector, log)
+        assert not verdicts.alerts
+        return verdicts.threshold[60:]
+
+    np.testing.assert_allclose(thresholds(together, 100_000), thresholds(apart, 100_000), rtol=1e-3)
+    assert (thresholds(apart, 100_000) > 1.05 * thresholds(apart, 10_000)).all()  # as it would be if the budget counted times
+
+
 def test_a_forgotten_partition_begins_anew_and_the_others_do_not_notice() -> None:
     log = eventful_log(3)
     partition = log.partitions[1]

@@ -29,7 +29,9 @@ class Ordered:
         return [getattr(self.order, each.name).tolist() for each in fields(Order)] + [self.watermark_us.tolist(), self.clock_us.tolist()]
 
 
-def ordered(readings: list[tuple[int, int, int]], idle_max_us: int = 10**9, cuts: tuple[int, ...] = ()) -> tuple[Ordered, Clocks]:
+def ordered(
+    readings: list[tuple[int, int, int]], idle_max_us: int = 10**9, cuts: tuple[int, ...] = (), keeps_ties: bool = False
+) -> tuple[Ordered, Clocks]:
     """(row, slot, event time) one after the other, possibly cut; and the clocks at the end. Missed after 3 intervals."""
     states, clocks, patience = arrays_of(COLUMNS, 8), Clocks(), Patience(3.0, 2, idle_max_us)
     clocks.grow(4)
@@ -39,7 +41,8 @@ def ordered(readings: list[tuple[int, int, int]], idle_max_us: int = 10**9, cuts
     for k in range(len(bounds) - 1):
         part = columns[bounds[k] : bounds[k + 1]]
         times = clocks.advance(part[:, 1].astype(np.int32), part[:, 2].copy())
-        parts.append((put_in_order(part[:, 0].astype(np.int32), part[:, 2], *times, patience, states), *times))
+        order = put_in_order(part[:, 0].astype(np.int32), part[:, 2], *times, patience, states, keeps_ties=keeps_ties)
+        parts.append((order, *times))
     order = Order(*(np.concatenate([getattr(part, each.name) for part, _, _ in parts]) for each in fields(Order)))
     return Ordered(order, *(np.concatenate([part[k] for part in parts]) for k in (1, 2))), clocks
 
@@ -49,6 +52,34 @@ def test_late_and_duplicate_are_measured_by_the_streams_own_newest_reading() -> 
     assert seen.order.disposition.tolist() == [OK, OK, DUPLICATE, LATE, OK, OK]
     assert seen.order.is_first.tolist() == [True, True, False, False, False, False]
     assert seen.order.interval_us.tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_ties_that_are_kept_are_judged_in_log_order_and_take_no_time() -> None:
+    readings = [(0, 0, 100), (0, 0, 100), (0, 0, 99), (1, 0, 90), (0, 0, 100), (0, 0, 103), (1, 0, 90), (0, 0, 103), (0, 0, 100)]
+    seen, _ = ordered(readings, keeps_ties=True)
+    assert seen.order.disposition.tolist() == [OK, OK, LATE, OK, OK, OK, OK, OK, LATE]
+    assert seen.order.is_first.tolist() == [True, False, False, True, False, False, False, False, False]
+    assert seen.order.step_us.tolist() == [0, 0, 0, 0, 0, 3, 0, 0, 0]
+
+
+def test_bursts_of_one_time_leave_the_usual_interval_as_it_is() -> None:
+    """A stream that is heard every 100 ms, a thousand readings at once, is not missed after three times 0.1 ms; its budget counts readings.
+    A thousand readings of the first time tell nothing of how often it is heard."""
+    burst, every_us = 1_000, 100_000
+    readings = [(0, 0, every_us * k) for k in range(60) for _ in range(burst)]
+    seen, _ = ordered(readings, keeps_ties=True)
+    assert not seen.order.disposition.any()
+    assert set(seen.order.interval_us[burst:].tolist()) == {every_us}
+    assert set(seen.order.per_reading_us[burst:].tolist()) == {every_us / burst}
+    assert not seen.order.interval_us[:burst].any()
+    assert np.isinf(seen.order.missed_us[: burst + 1]).all()
+    assert (seen.order.missed_us[2 * burst :] >= seen.clock_us[2 * burst :] + 2 * every_us).all()
+
+    single, _ = ordered(
+        [*((0, 0, every_us * k) for k in range(60)), *((0, 0, every_us * 59),) * 10_000, (0, 0, every_us * 60)], keeps_ties=True
+    )
+    assert single.order.interval_us[-1] == every_us
+    assert single.order.per_reading_us[-1] == pytest.approx(every_us / 1.45)  # one burst counts as ten times what is usual at most
 
 
 def test_the_watermark_is_the_partitions_latest_time_and_never_falls() -> None:
@@ -75,11 +106,14 @@ def test_late_readings_do_not_count_as_heard() -> None:
     st.lists(st.tuples(st.integers(0, 5), st.integers(-20, 60)), max_size=40),
     st.integers(1, 60),
     st.tuples(st.integers(0, 40), st.integers(0, 40)),
+    st.booleans(),
 )
 @settings(max_examples=200, deadline=None)
-def test_time_moves_forward_for_every_stream(readings: list[tuple[int, int]], idle_max_us: int, cuts: tuple[int, int]) -> None:
+def test_time_moves_forward_for_every_stream(
+    readings: list[tuple[int, int]], idle_max_us: int, cuts: tuple[int, int], keeps_ties: bool
+) -> None:
     log = [(row, row % 2, time) for row, time in readings]
-    seen, ends = ordered(log, idle_max_us)
+    seen, ends = ordered(log, idle_max_us, keeps_ties=keeps_ties)
     newest: dict[int, int] = {}
     heard_at: dict[int, int] = {}
     for k, (row, slot, time) in enumerate(log):
@@ -87,12 +121,12 @@ def test_time_moves_forward_for_every_stream(readings: list[tuple[int, int]], id
         if seen.order.is_first[k]:
             assert row not in newest or seen.watermark_us[k] > seen.order.expired_us[k] == heard_at[row] + idle_max_us
         else:
-            expected = LATE if time < newest[row] else DUPLICATE if time == newest[row] else OK
+            expected = LATE if time < newest[row] else DUPLICATE if time == newest[row] and not keeps_ties else OK
             assert seen.order.disposition[k] == expected
         if seen.order.disposition[k] == OK:
             newest[row] = time
             heard_at[row] = int(seen.watermark_us[k])
-    in_parts, clocks = ordered(log, idle_max_us, tuple(sorted(min(cut, len(log)) for cut in cuts)))
+    in_parts, clocks = ordered(log, idle_max_us, tuple(sorted(min(cut, len(log)) for cut in cuts)), keeps_ties)
     assert in_parts.columns() == seen.columns()
     assert [clocks[slot] for slot in range(2)] == [ends[slot] for slot in range(2)]
 

@@ -126,6 +126,16 @@ def test_it_is_found_in_every_stream_and_beside_a_score_alert() -> None:
     assert detector.alerts_open == sum({"opened": 1, "closed": -1}.get(alert.status, 0) for alert in alerts) >= 1
 
 
+def test_ties_that_are_kept_count_as_readings_and_take_no_time() -> None:
+    """Two readings per time, and the channel moves between them, not from one time to the next: a move is a move. A burst that repeats
+    one value is no run, however many readings it has: it took no time."""
+    moves = np.repeat(frozen_at(AT, 100), 2, axis=0)[1:]
+    assert [alert.reason for alert in judged(story(moves, np.arange(len(moves)) // 2), keeps_ties=True)] == ["frozen", "moved"]
+    burst = np.insert(normal_values(READINGS, 2, 4), [AT] * 200, normal_values(READINGS, 2, 4)[AT - 1], axis=0)
+    times = np.insert(np.arange(READINGS), [AT] * 200, AT - 1)
+    assert judged(story(burst, times), keeps_ties=True) == []
+
+
 # -- what stands still and should -------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ Part = tuple[int, int, int, float]
 """(row, event time, channel, value)"""
 
 
-def fed(parts: list[Part], cuts: tuple[int, ...] = (), channels: int = D) -> list[tuple[int, int, list[float]]]:
+def fed(parts: list[Part], cuts: tuple[int, ...] = (), channels: int = D, keeps_ties: bool = False) -> list[tuple[int, int, list[float]]]:
     """Per value: disposition; and event time and values of the reading that it made whole."""
     states, told = arrays_of(columns(channels), 4), []
     bounds = [0, *cuts, len(parts)]
@@ -32,18 +32,19 @@ def fed(parts: list[Part], cuts: tuple[int, ...] = (), channels: int = D) -> lis
             np.array([part[2] for part in some], np.int32),
             value,
             states,
+            keeps_ties=keeps_ties,
         )
         told += [(int(d), int(t), w) for d, t, w in zip(disposition, time_us, whole.tolist(), strict=True)]
     return told
 
 
-def placed_in_time(readings: list[tuple[int, int]]) -> list[int]:
+def placed_in_time(readings: list[tuple[int, int]], keeps_ties: bool) -> list[int]:
     """What becomes of whole readings, (row, event time), where event time decides next."""
     clocks = Clocks()
     clocks.grow(1)
     rows, times = (np.array([reading[k] for reading in readings], dtype) for k, dtype in enumerate((np.int32, np.int64)))
     watermark_us, clock_us = clocks.advance(np.zeros(len(rows), np.int32), times)
-    order = put_in_order(rows, times, watermark_us, clock_us, Patience(0.0, 0, 10**9), arrays_of(COLUMNS, 4))
+    order = put_in_order(rows, times, watermark_us, clock_us, Patience(0.0, 0, 10**9), arrays_of(COLUMNS, 4), keeps_ties=keeps_ties)
     return [int(disposition) for disposition in order.disposition]
 
 
@@ -76,6 +77,15 @@ def test_a_value_that_comes_again_after_its_reading_was_whole_begins_another() -
     assert wholes(again) == "[(10, [1.0, 1.0, 1.0]), (10, [nan, 5.0, nan])]"
 
 
+def test_where_ties_are_kept_a_second_value_of_a_channel_begins_the_next_reading_of_that_time() -> None:
+    first, second, third = (0, 10, 0, 1.0), (0, 10, 0, 2.0), (0, 10, 0, 5.0)
+    told = fed([first, second, (0, 10, 1, 3.0), (0, 10, 2, 4.0), third, (0, 9, 1, 9.0), (0, 10, 2, 6.0), (0, 11, 0, 7.0)], keeps_ties=True)
+    assert [one[0] for one in told] == [PART, WHOLE, PART, WHOLE, PART, LATE, PART, WHOLE]
+    assert wholes(told) == "[(10, [1.0, nan, nan]), (10, [2.0, 3.0, 4.0]), (10, [5.0, nan, 6.0])]"
+    in_turns = fed([(0, 10, k % D, float(k)) for k in range(3 * D)], keeps_ties=True)
+    assert wholes(in_turns) == "[(10, [0.0, 1.0, 2.0]), (10, [3.0, 4.0, 5.0]), (10, [6.0, 7.0, 8.0])]"
+
+
 def test_nothing_of_one_reading_remains_in_the_next() -> None:
     told = fed([*((0, 10, channel, 1.0) for channel in range(D)), (0, 11, 1, 2.0), (0, 12, 1, 3.0)])
     assert wholes(told) == "[(10, [1.0, 1.0, 1.0]), (11, [nan, 2.0, nan])]"
@@ -101,28 +111,28 @@ def test_a_value_that_is_missing_is_a_value_that_came() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(0, D - 1)), max_size=40),
     st.tuples(st.integers(0, 40), st.integers(0, 40)),
+    st.booleans(),
 )
-@example([(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 0, 0), (0, 1, 0)], (0, 0))  # the first value comes again after its reading was whole
+@example([(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 0, 0), (0, 1, 0)], (0, 0), False)  # the first value comes again after its reading was whole
 @settings(max_examples=200, deadline=None)
 def test_each_value_stands_in_one_reading_at_most_wherever_the_batch_is_cut(
-    story: list[tuple[int, int, int]], cuts: tuple[int, int]
+    story: list[tuple[int, int, int]], cuts: tuple[int, int], keeps_ties: bool
 ) -> None:
     parts: list[Part] = [(row, time, channel, float(number)) for number, (row, time, channel) in enumerate(story)]
-    told = fed(parts)
+    told = fed(parts, keeps_ties=keeps_ties)
     used: list[float] = []
     last_time: dict[int, int] = {}
-    found = iter(
-        placed_in_time([(row, time) for (row, _, _, _), (disposition, time, _) in zip(parts, told, strict=True) if disposition == WHOLE])
-    )
+    made = [(row, time) for (row, _, _, _), (disposition, time, _) in zip(parts, told, strict=True) if disposition == WHOLE]
+    found = iter(placed_in_time(made, keeps_ties))
     for (row, _, _, _), (disposition, time, values) in zip(parts, told, strict=True):
         assert disposition in (WHOLE, LATE, DUPLICATE, PART)
         if disposition != WHOLE:
             continue
         if next(found) == WHOLE:
-            assert time > last_time.get(row, -1)  # readings of a stream that are judged come out in order
+            assert time > last_time.get(row, -1) - keeps_ties  # readings of a stream that are judged come out in order
             last_time[row] = time
         else:
-            assert time <= last_time[row]
+            assert time <= last_time[row] - keeps_ties
         for channel, value in enumerate(values):
             if not np.isnan(value):
                 used.append(value)
@@ -130,4 +140,4 @@ def test_each_value_stands_in_one_reading_at_most_wherever_the_batch_is_cut(
                 assert origin[:3] == (row, time, channel)
                 assert told[int(value)][0] not in (LATE, DUPLICATE)
     assert len(used) == len(set(used))
-    assert repr(fed(parts, tuple(sorted(min(cut, len(parts)) for cut in cuts)))) == repr(told)
+    assert repr(fed(parts, tuple(sorted(min(cut, len(parts)) for cut in cuts)), keeps_ties=keeps_ties)) == repr(told)

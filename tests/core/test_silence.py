@@ -78,6 +78,15 @@ def test_a_slow_stream_among_fast_ones_has_its_own_patience() -> None:
     assert opened.event_time_us - START_US == pytest.approx((399 + 8 * 7) * SECOND_US, abs=3 * SECOND_US)
 
 
+def test_a_stream_that_comes_in_bursts_is_missed_by_its_times_not_by_its_readings() -> None:
+    """Fifty readings at a time, every five seconds: nobody is missed between two bursts, nor is a stream known after two of them."""
+    bursts = [reading for reading in ticks("a", 0, 300, every=5) for _ in range(50)]
+    others = ticks("b", 0.5, 400)
+    opened, *_ = silences(log(bursts, others), keeps_ties=True)
+    assert opened.event_time_us - START_US == pytest.approx((295 + 8 * 5) * SECOND_US, abs=2 * SECOND_US)
+    assert not silences(log(bursts[:100], others), keeps_ties=True)
+
+
 def test_a_single_stream_has_nothing_to_measure_by() -> None:
     assert not silences(log(ticks("a", 0, 100), ticks("a", 160, 170)))
 

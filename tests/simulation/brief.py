@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.detect import Settings
 from detector.core.model import Model
 from detector.core.predictor import Predictor
 from detector.core.readings import Partition
@@ -68,21 +69,25 @@ SETTINGS = settings_of(
     idle_max_us=6 * SECOND_US,
     accept_after_us=4 * SECOND_US,
 )
+KEEPING = replace(SETTINGS, keeps_ties=True)
+TIES = 0.15
 PARTITIONS = 3
 SECONDS = 20
 LOGS = 9
 
 
 @cache
-def brief(number: int) -> tuple[str, list[Sent], Plant]:
-    """Shape and messages of one of `LOGS` logs, and what an undisturbed worker makes of them."""
+def brief(number: int) -> tuple[str, Settings, list[Sent], Plant]:
+    """Shape of one of `LOGS` logs, how it is judged, its messages, and what an undisturbed worker makes of them. Of the even ones, which
+    come in every shape, some readings are followed by one of the same stream and time, and ties are kept."""
     shape = tuple(FORMATS)[number % len(FORMATS)]
-    log = joined([_partition(Partition("readings", k), k, np.random.default_rng((number, k))) for k in range(PARTITIONS)])
+    settings, ties = (SETTINGS, 0.0) if number % 2 else (KEEPING, TIES)
+    log = joined([_partition(Partition("readings", k), k, np.random.default_rng((number, k)), ties) for k in range(PARTITIONS)])
     sent = written(log, shape, random.Random(number))
-    return shape, sent, undisturbed(MODEL, SETTINGS, FORMATS[shape], sent, PARTITIONS)
+    return shape, settings, sent, undisturbed(MODEL, settings, FORMATS[shape], sent, PARTITIONS)
 
 
-def _partition(partition: Partition, k: int, rng: np.random.Generator) -> Log:
+def _partition(partition: Partition, k: int, rng: np.random.Generator, ties: float) -> Log:
     """Four streams, a reading per second each: one that is always there, one that is missed and comes back, one that goes
     away with its alert open, is forgotten and comes back, and one that comes late or goes for good."""
     names = (SHARED, f"p{k}/s1", f"p{k}/s2", f"p{k}/s3")
@@ -98,6 +103,8 @@ def _partition(partition: Partition, k: int, rng: np.random.Generator) -> Log:
         for i in rng.permutation(np.flatnonzero(here[:, second])).tolist():
             time_us = START_US + second * SECOND_US + i * 1_000 + int(rng.integers(300_000))
             rows.append((names[i], time_us, values[i][second]))
+            while ties and rng.random() < ties:
+                rows.append((names[i], time_us, values[i][int(rng.integers(second + 1))]))
             chance = rng.random()
             if chance < 0.03:
                 rows.append(rows[-1])  # the same again

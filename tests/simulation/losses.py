@@ -24,7 +24,7 @@ from typing import Any
 from detector.adapters.memory_faults import NO_FAULTS
 from detector.codec.messages import Message
 from detector.core.readings import Partition
-from tests.simulation.brief import LOGS, MODEL, PARTITIONS, SETTINGS, brief
+from tests.simulation.brief import LOGS, MODEL, PARTITIONS, brief
 from tests.simulation.messages import FORMATS
 from tests.simulation.oracle import Differs, happened, memories, of_memories, of_messages, unwell
 from tests.simulation.outcomes import offset_of
@@ -55,8 +55,8 @@ def run_seed(seed: int) -> Counter[str]:
     raises Differs  what must hold does not
     """
     rng = random.Random(seed)
-    shape, sent, expected = brief(seed % LOGS)
-    plant = Plant(MODEL, SETTINGS, FORMATS[shape], sent, PARTITIONS, faults_of(rng, seed), rng.choice(INTERVALS_S))
+    shape, settings, sent, expected = brief(seed % LOGS)
+    plant = Plant(MODEL, settings, FORMATS[shape], sent, PARTITIONS, faults_of(rng, seed), rng.choice(INTERVALS_S))
     schedule = Schedule(plant, rng, mishaps_of(rng))
     schedule.play(turns=rng.randint(5, 30))
     schedule.kill_all()
@@ -67,7 +67,7 @@ def run_seed(seed: int) -> Counter[str]:
     plant.broker.faults = NO_FAULTS
     plant.join()
     plant.run(rng)
-    anew = Plant(MODEL, SETTINGS, FORMATS[shape], sent, PARTITIONS)
+    anew = Plant(MODEL, settings, FORMATS[shape], sent, PARTITIONS)
     if loss.kind == "earlier":
         anew.broker.truth.offsets[loss.partition] = loss.at
         anew.join()

@@ -10,7 +10,7 @@ from typing import Any
 
 from detector.codec.messages import Message
 from tests.core.builders import memory_of
-from tests.simulation.brief import LOGS, MODEL, PARTITIONS, SETTINGS, brief
+from tests.simulation.brief import LOGS, MODEL, PARTITIONS, brief
 from tests.simulation.messages import FORMATS
 from tests.simulation.schedule import INTERVALS_S, Schedule, faults_of, mishaps_of
 from tests.simulation.service import Plant
@@ -27,9 +27,9 @@ def run_seed(seed: int, **changes: Any) -> Counter[str]:
     raises Differs  and whatever the service raises: both are failures of the service
     """
     rng = random.Random(seed)
-    shape, sent, expected = brief(seed % LOGS)
+    shape, settings, sent, expected = brief(seed % LOGS)
     faults = replace(faults_of(rng, seed), **changes)
-    plant = Plant(MODEL, SETTINGS, FORMATS[shape], sent, PARTITIONS, faults, rng.choice(INTERVALS_S))
+    plant = Plant(MODEL, settings, FORMATS[shape], sent, PARTITIONS, faults, rng.choice(INTERVALS_S))
     schedule = Schedule(plant, rng, mishaps_of(rng))
     schedule.play()
     schedule.calm()

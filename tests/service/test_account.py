@@ -1,0 +1,83 @@
+"""What the worker's books say of readings that are ignored."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detector.codec.messages import Messages
+from detector.codec.readings import Decoded
+from detector.core.readings import Disposition, Partition, ReadingBatch
+from detector.core.verdicts import Verdicts
+from detector.ports import Vitals
+from detector.service.account import Account
+
+P2 = Partition("sensors", 2)
+
+
+class Books:
+    """An account, and the warnings that it gave."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.WARNING)
+        self.vitals = Vitals()
+        self._account, self._caplog = Account(self.vitals), caplog
+        self._offset = 0
+
+    def batch(self, readings: int, **ignored: int) -> list[Any]:
+        """Count a batch whose last readings are ignored; the warnings that it brought."""
+        disposition = np.full(readings, Disposition.SCORED, np.uint8)
+        at = readings
+        for kind, count in ignored.items():
+            disposition[at - count : at] = Disposition[kind.upper()]
+            at -= count
+        zeros, offset = np.zeros(readings, np.int32), self._offset + np.arange(readings)
+        self._offset += readings
+        batch = ReadingBatch(zeros, zeros.astype(np.int64), np.zeros((readings, 1), np.float32), zeros, offset, zeros, (P2,))
+        self._caplog.clear()
+        decoded = Decoded(batch, np.arange(readings), ())
+        self._account.count(Messages(), decoded, replace(Verdicts.blank(readings, 1), disposition=disposition), ())
+        return list(self._caplog.records)
+
+
+@pytest.fixture
+def books(caplog: pytest.LogCaptureFixture) -> Books:
+    return Books(caplog)
+
+
+def test_many_duplicates_are_told_once_with_one_of_them_and_what_to_do(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    assert [books.batch(30, duplicate=20) for _ in range(2)] == [[], []]  # 40 of a thousand may be all there is
+    (said,) = books.batch(30, duplicate=20)
+    assert said.levelname == "WARNING"
+    assert said.getMessage() == "many readings are ignored: their stream has had a reading of the same time"
+    assert (said.ignored, said.of_the_last, said.so_far, said.such_as) == (60, 90, 60, "sensors/2 offset 70")
+    assert "input.event_time.ties: offset" in said.fix
+    assert not any(books.batch(1_000, duplicate=900) for _ in range(20))
+    now_s += 601
+    (again,) = books.batch(1_000, duplicate=900)
+    assert again.so_far == 60 + 21 * 900
+    assert books.vitals.duplicates == again.so_far
+    assert books.vitals.late == 0
+
+
+def test_late_ones_are_told_apart_from_duplicates(books: Books) -> None:
+    late, duplicate = books.batch(1_000, late=51, duplicate=51)
+    assert late.getMessage() == "many readings are ignored: they are older than the newest of their stream"
+    assert "input.event_time.future_max_s" in late.fix
+    assert "ties" in duplicate.fix
+    assert (books.vitals.late, books.vitals.duplicates) == (51, 51)
+
+
+def test_a_few_are_usual_however_the_batches_are_cut(books: Books) -> None:
+    assert not any(books.batch(20, duplicate=1, late=1) for _ in range(300))
+    assert not books.batch(10_000, duplicate=500)
+    assert not books.batch(1)
+    (said,) = books.batch(10_000, duplicate=501)
+    assert said.of_the_last == 10_001
