@@ -14,10 +14,10 @@ from detector.adapters.kafka_client import (
     FOR_THE_PERSON,
     REFUSED,
     UNREACHABLE_FIX,
-    LogLines,
     Say,
     fix_for,
     kafka_error,
+    open_client,
     open_producer,
     producer_properties,
 )
@@ -47,8 +47,11 @@ def servers_of(properties: Mapping[str, str]) -> str:
 
 
 def open_admin(properties: Mapping[str, str], say: Say) -> AdminClient:
-    """A client that makes, changes and describes topics."""
-    return AdminClient({**COMMON_DEFAULTS, **properties}, logger=LogLines(say, properties))
+    """A client that makes, changes and describes topics.
+
+    raises ConfigError, LogUnavailable  as `open_client`
+    """
+    return open_client(AdminClient, {**COMMON_DEFAULTS, **properties}, {}, lambda error: None, say)
 
 
 def ask_cluster(properties: Mapping[str, str], timeout_s: float, say: Say) -> Cluster:
