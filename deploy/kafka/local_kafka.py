@@ -218,7 +218,7 @@ class LocalKafka:
         arguments = ["format", "-t", cluster_id, "-c", str(self._settings)]
         for name, password in self._scram_users.items():
             arguments += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
-        command = java(libs, main="kafka.tools.StorageTool", arguments=arguments)
+        command = java(libs, main="kafka.tools.StorageTool", arguments=arguments, classes=self._classes)
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode != 0:
             raise LocalKafkaError(f"Kafka's data folder {self.data} could not be formatted:\n{done.stdout}{done.stderr}")
