@@ -11,7 +11,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from detector.adapters.kafka_msk import with_msk_token
+from detector.adapters.kafka_tokens import with_tokens
 from detector.codec.messages import Headers, Messages
 from detector.config.secrets import hider, secrets_in
 from detector.core.readings import Partition
@@ -94,14 +94,18 @@ REFUSED = "SSL alert number"  # what a broker answers to a client's certificate,
 MORE_PRECISE = {
     "Unsupported SASL mechanism": "set `kafka: sasl.mechanism` to one that the brokers offer",
     "not valid in current SASL state": "this listener asks for no SASL: set `kafka: security.protocol` to what it speaks, or use another port",
-    "OAUTHBEARER token": "check the properties `kafka: sasl.oauthbearer...`",
+    "OAUTHBEARER token": "check the properties `kafka: sasl.oauthbearer...`, that the token endpoint answers, and for https `https.ca.location`",
+    "invalid_token": "see that the brokers trust the token's issuer, and that its audience, its scope (`kafka: sasl.oauthbearer.scope`) and the "
+    "clocks are right; with AWS_MSK_IAM, that this port is the one for IAM",
+    "Access denied": "with AWS_MSK_IAM, allow this identity `kafka-cluster:Connect` on the cluster; else check `kafka: sasl.username` and "
+    "`sasl.password`",
     "certificate verify failed": "`kafka: ssl.ca.location` must hold the authority that signed the brokers' certificate, which must not have "
     "expired and must be made out to the host that `bootstrap.servers` and `advertised.listeners` name "
     "(`openssl s_client -connect HOST:PORT` shows it)",
     REFUSED: "the brokers ask for a certificate of a client that they know: set `kafka: ssl.certificate.location` and `ssl.key.location`",
     "ssl.key": "see that the file or text is a private key in PEM, and that `kafka: ssl.key.password` opens it",
     "location failed": "see that the file exists, may be read, and is PEM",
-    "JAAS": "set `kafka: sasl.mechanism`, `sasl.username` and `sasl.password` instead",
+    "JAAS": "set `kafka: sasl.mechanism`, `sasl.username` and `sasl.password` instead; `sasl.mechanism: AWS_MSK_IAM` needs nothing beside it",
 }
 
 
@@ -257,14 +261,14 @@ def open_client(
     """A client whose errors and log lines tell no secret.
 
     raises ConfigError     what librdkafka or confluent_kafka make of a property
-    raises LogUnavailable  there are no credentials now to sign a token with (`kafka_msk`)
+    raises LogUnavailable  there are no credentials now to sign a token with (`kafka_tokens`)
     """
     hide = hider(secrets_in(properties))
 
     def discreet(error: KafkaError) -> KafkaError:
         return KafkaError(error.code(), hide(error.str()), error.fatal(), error.retriable(), error.txn_requires_abort())
 
-    taken = with_msk_token(properties, say)
+    taken = with_tokens(properties, say)
     try:
         return make({**taken, **further, "error_cb": lambda error: on_error(discreet(error))}, logger=LogLines(say, properties))
     except KafkaException as exception:

@@ -1,6 +1,7 @@
-"""Amazon MSK with IAM: `sasl.mechanism: AWS_MSK_IAM`, as users of Java's clients write it.
+"""Tokens for SASL/OAUTHBEARER.
 
-On the wire it is OAUTHBEARER; the token is signed here from this process's AWS credentials, by AWS' own signer (extra `aws`).
+librdkafka asks an identity provider for them by itself (`sasl.oauthbearer.method: oidc`). Those of Amazon MSK with IAM
+(`sasl.mechanism: AWS_MSK_IAM`, as users of Java's clients write it) are signed here, from this process's AWS credentials, by AWS' own signer.
 """
 
 from __future__ import annotations
@@ -8,10 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from detector.errors import ConfigError, LogUnavailable
 
+SYSTEM_AUTHORITIES = tuple(
+    Path(each) for each in ("/etc/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+)
 MECHANISM = "AWS_MSK_IAM"
 MECHANISM_NAMES = ("sasl.mechanism", "sasl.mechanisms")  # librdkafka knows it by two
 REGION_IN_HOST = re.compile(r"\.kafka(?:-serverless)?\.([a-z0-9-]+)\.amazonaws\.com")
@@ -22,20 +27,31 @@ CREDENTIALS_FIX = (
 )
 
 
-def with_msk_token(properties: Mapping[str, str], say: Callable[[str, str], None]) -> dict[str, Any]:
-    """`properties` as librdkafka takes them: those that ask for AWS_MSK_IAM get OAUTHBEARER and what brings its tokens, others stay as
-    they are.
+def with_tokens(properties: Mapping[str, str], say: Callable[[str, str], None]) -> dict[str, Any]:
+    """`properties` as librdkafka takes them, with what it needs to come by tokens; unchanged where none are asked for.
 
     say   takes (level, line): a token that could not be renewed
 
-    raises ConfigError     the extra is not installed, or the cluster's region is not known
-    raises LogUnavailable  there are no AWS credentials now
+    raises ConfigError     for AWS_MSK_IAM: the extra is not installed, the cluster's region is not known, or the protocol has no SASL
+    raises LogUnavailable  for AWS_MSK_IAM: there are no AWS credentials now
     """
-    if all(properties.get(name) != MECHANISM for name in MECHANISM_NAMES):
+    if any(properties.get(name) == MECHANISM for name in MECHANISM_NAMES):
+        return _with_amazon_s(properties, say)
+    asks_provider = properties.get("sasl.oauthbearer.method", "").lower() == "oidc"
+    if not asks_provider or {"https.ca.location", "https.ca.pem"} & properties.keys():
         return dict(properties)
+    # confluent_kafka's wheels look for the authorities where Red Hat has them, and nowhere else, not even with `probe`.
+    authorities = [str(path) for path in SYSTEM_AUTHORITIES if path.is_file()]
+    return {**properties, **({"https.ca.location": authorities[0]} if authorities else {})}
+
+
+def _with_amazon_s(properties: Mapping[str, str], say: Callable[[str, str], None]) -> dict[str, Any]:
+    protocol = properties.get("security.protocol", "SASL_SSL")
+    if not protocol.upper().startswith("SASL"):
+        raise ConfigError(f"kafka: {MECHANISM} needs SASL, and security.protocol is {protocol}", fix="set `security.protocol: SASL_SSL`")
     others = {name: value for name, value in properties.items() if name not in MECHANISM_NAMES}
     tokens = Tokens(region_of(properties), say)
-    return {"security.protocol": "SASL_SSL", **others, "sasl.mechanism": "OAUTHBEARER", "oauth_cb": tokens}
+    return {**others, "security.protocol": protocol, "sasl.mechanism": "OAUTHBEARER", "oauth_cb": tokens}
 
 
 def region_of(properties: Mapping[str, str]) -> str:
