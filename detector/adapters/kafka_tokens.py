@@ -59,13 +59,14 @@ def region_of(properties: Mapping[str, str]) -> str:
 
     raises ConfigError  there is none
     """
-    if found := REGION_IN_HOST.search(properties.get("bootstrap.servers", "")):
+    servers = properties.get("bootstrap.servers") or properties.get("metadata.broker.list", "")
+    if found := REGION_IN_HOST.search(servers):
         return found[1]
     for name in REGION_VARIABLES:
         if region := os.environ.get(name):
             return region
     raise ConfigError(
-        f"kafka: {MECHANISM} needs the cluster's AWS region, and no broker's name in bootstrap.servers tells it",
+        f"kafka: {MECHANISM} needs the cluster's AWS region, and the brokers' names do not tell it",
         fix="set AWS_REGION in the environment",
     )
 
