@@ -273,7 +273,7 @@ def open_client(
         return make({**taken, **further, "error_cb": lambda error: on_error(discreet(error))}, logger=LogLines(say, properties))
     except KafkaException as exception:
         raise remedy(discreet(kafka_error(exception)), "kafka") from None
-    except Exception as exception:  # noqa: BLE001 - confluent_kafka takes some properties itself: TypeError, ValueError, AttributeError, ImportError
+    except Exception as exception:  # noqa: BLE001 - some properties confluent_kafka takes itself, and raises what it likes
         raise ConfigError(f"kafka: {hide(' '.join(str(exception).split()))}", fix=PROPERTY_FIX) from None
 
 

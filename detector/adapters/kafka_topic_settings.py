@@ -130,5 +130,5 @@ def costs(wanted: Topic, made: Topic) -> list[str]:
     for each in CONCESSIONS:
         want, got = wanted.settings.get(each.setting), made.settings.get(each.setting)
         if want != got:
-            told.append(f"{each.setting} {'is left to the brokers' if got is None else f'is {got}'} instead of {want}: {each.cost}")
+            told.append(f"{each.setting} is {got or 'left to the brokers'}, {want} was wanted: {each.cost}")
     return told

@@ -62,14 +62,14 @@ def test_what_the_brokers_name_is_given_up_and_told(
     assert told["sensors"] == told["plant.alerts"] == "created"
     letters = told["plant.dead-letters"].split("; ")
     assert letters[0] == "created"
-    assert [each.partition(": ")[0] for each in letters[1:]] == ["max.message.bytes is 8388608 instead of 10485760"]
+    assert [each.partition(": ")[0] for each in letters[1:]] == ["max.message.bytes is 8388608, 10485760 was wanted"]
     assert "a larger dead letter is written without the message" in letters[1]
     state = told["plant.sensors.state"].split("; ")
     assert [each.partition(": ")[0] for each in state] == [
         "created",
-        "min.cleanable.dirty.ratio is left to the brokers instead of 0.3",
-        "segment.bytes is 52428800 instead of 16777216",
-        "max.message.bytes is 8388608 instead of 10485760",
+        "min.cleanable.dirty.ratio is left to the brokers, 0.3 was wanted",
+        "segment.bytes is 52428800, 16777216 was wanted",
+        "max.message.bytes is 8388608, 10485760 was wanted",
     ]
     assert "a restore may read up to twice the rows" in state[1]
     assert settings(managed, "plant.sensors.state") == {
