@@ -28,7 +28,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
 	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
-	$(PIP) --editable '.[train,bench,schema]'
+	$(PIP) --editable '.[train,bench,schema,aws]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

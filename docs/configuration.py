@@ -28,7 +28,7 @@ Variables of the environment are read as YAML: `DETECTOR_INPUT__TOPICS='[sensors
 entry may stand for a list of one.
 
 `kafka` takes every property of librdkafka under its own dotted name and passes it on. In the environment a property is `DETECTOR_KAFKA__` and its
-name in capitals, with `_` for each dot: `DETECTOR_KAFKA__SASL_PASSWORD`. [security.md](security.md) has those for TLS and passwords. `schema_registry` takes
+name in capitals, with `_` for each dot: `DETECTOR_KAFKA__SASL_PASSWORD`. [security.md](security.md) has those for TLS and passwords, [managed-kafka.md](managed-kafka.md) those for tokens. `schema_registry` takes
 those of confluent-kafka's registry client in the same way: [schema-registry.md](schema-registry.md).
 """
 TABLE = """

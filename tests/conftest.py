@@ -18,6 +18,7 @@ from detector.adapters.kafka_topics import Topic, create_topics
 from tests.parts.parts import PartMissing, part
 
 MakeTopic = Callable[..., str]
+AWS_SECRET = "hunter2-aws/made+up"
 TESTS = Path(__file__).resolve().parent
 LONGEST = (
     "chaos/test_chaos.py",
@@ -87,6 +88,23 @@ def go_without(message: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture
+def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Made-up AWS credentials in the environment, and no others; the folder of the files that AWS' programs would look at."""
+    try:
+        import aws_msk_iam_sasl_signer  # noqa: F401
+    except ImportError:
+        go_without("NO AWS SIGNER: install the extra `aws`")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", AWS_SECRET)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("CONFIG_FILE", "SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(f"AWS_{name}", str(tmp_path / "credentials"))
+    return tmp_path
 
 
 @pytest.fixture

@@ -90,3 +90,16 @@ def test_what_is_secret(name: str) -> None:
 def test_the_rest_of_a_token_configuration_is_hidden() -> None:
     hide = hider(secrets_in({"sasl.oauthbearer.config": "principal=admin correct-horse"}))
     assert "horse" not in hide("Unrecognized sasl.oauthbearer.config beginning at: correct-horse")
+
+
+def test_where_tokens_come_from_is_no_secret_but_a_password_in_it_is() -> None:
+    name = "sasl.oauthbearer.token.endpoint.url"
+    assert secrets_in({name: "https://identity.example/token"}) == frozenset()
+    assert secrets_in({name: "https://me:correct-horse@identity.example/token"}) == {"correct-horse"}
+
+
+def test_signers_keep_their_signatures_to_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("debug", "json")
+    for name in ("botocore.auth", "boto3.resources"):
+        logging.getLogger(name).debug("Signature: correct-horse")
+    assert capsys.readouterr().err == ""

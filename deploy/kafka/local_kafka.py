@@ -101,6 +101,7 @@ class LocalKafka:
     scram_users  passwords by name, for SCRAM-SHA-512; known to the broker from its first start
     settings     the broker's further settings, under Kafka's names
     jvm          further options of its JVM
+    classes      a folder of further Java classes, such as a policy that `settings` name
 
     servers      bootstrap servers by the listener's name; `bootstrap_servers` are PLAINTEXT's
     """
@@ -114,6 +115,7 @@ class LocalKafka:
         scram_users: Mapping[str, str] | None = None,
         settings: Mapping[str, str] | None = None,
         jvm: Sequence[str] = (),
+        classes: Path | None = None,
     ) -> None:
         self.data = data.resolve()
         self.port = port or free_port()
@@ -123,6 +125,7 @@ class LocalKafka:
         self._scram_users = dict(scram_users or {})
         self._further = dict(settings or {})
         self._jvm = jvm
+        self._classes = classes
         self.server_log = self.data / "server.log"
         self._settings = self.data / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
@@ -142,7 +145,15 @@ class LocalKafka:
         log_start = self.server_log.stat().st_size if self.server_log.exists() else 0
         with self.server_log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
-                java(libs, "-Xmx512m", "-Dlog4j2.level=INFO", *self._jvm, main="kafka.Kafka", arguments=[str(self._settings)]),
+                java(
+                    libs,
+                    "-Xmx512m",
+                    "-Dlog4j2.level=INFO",
+                    *self._jvm,
+                    main="kafka.Kafka",
+                    arguments=[str(self._settings)],
+                    classes=self._classes,
+                ),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the person's process, which then stops this one
@@ -216,7 +227,7 @@ class LocalKafka:
         arguments = ["format", "-t", cluster_id, "-c", str(self._settings)]
         for name, password in self._scram_users.items():
             arguments += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
-        command = java(libs, main="kafka.tools.StorageTool", arguments=arguments)
+        command = java(libs, main="kafka.tools.StorageTool", arguments=arguments, classes=self._classes)
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode != 0:
             raise LocalKafkaError(f"Kafka's data folder {self.data} could not be formatted:\n{done.stdout}{done.stderr}")
@@ -277,11 +288,12 @@ def _note_classes(libs: Path) -> None:
         noted.rename(libs / CLASSES)
 
 
-def java(libs: Path, *options: str, main: str, arguments: list[str]) -> list[str]:
-    """A Java command line over all jars of a folder."""
-    classes = libs / CLASSES
-    known = [f"-XX:SharedArchiveFile={classes}"] if classes.exists() else []  # of another Java it is ignored
-    return ["java", "-XX:+UseSerialGC", *known, *options, "-cp", f"{libs}/*", main, *arguments]
+def java(libs: Path, *options: str, main: str, arguments: list[str], classes: Path | None = None) -> list[str]:
+    """A Java command line over all jars of a folder, and a folder of further classes."""
+    noted = libs / CLASSES
+    known = [f"-XX:SharedArchiveFile={noted}"] if noted.exists() else []  # of another Java it is ignored
+    path = f"{libs}/*" if classes is None else f"{libs}/*:{classes}"  # what the archive was made from comes first
+    return ["java", "-XX:+UseSerialGC", *known, *options, "-cp", path, main, *arguments]
 
 
 def free_port() -> int:

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] # its documented place
 
 from detector.adapters.kafka_client import (
     COMMON_DEFAULTS,
     FOR_THE_PERSON,
     REFUSED,
     UNREACHABLE_FIX,
-    LogLines,
     Say,
     fix_for,
     kafka_error,
+    open_client,
     open_producer,
     producer_properties,
+    quiet,
+    remedy,
 )
 from detector.errors import ConfigError, LogUnavailable
 
 ASK_S_MIN, ASK_S_MAX = 0.25, 1.0  # a refusal is heard only between two questions
-MOCK_CLUSTER = "mockCluster"  # how the id of librdkafka's mock broker begins
 HANG_UP = "Disconnected"
 HANG_UP_S_MAX = 3.0  # a broker that stops drops connections, too, but refuses the next
 MOCK_CLUSTER = "mockCluster"  # how the id of librdkafka's mock broker begins
 HANG_UP_FIX = "see that `kafka: security.protocol` is what this port's listener speaks: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+MAY_NOT_SEE = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,11 @@ def servers_of(properties: Mapping[str, str]) -> str:
 
 
 def open_admin(properties: Mapping[str, str], say: Say) -> AdminClient:
-    """A client that makes, changes and describes topics."""
-    return AdminClient({**COMMON_DEFAULTS, **properties}, logger=LogLines(say, properties))
+    """A client that makes, changes and describes topics.
+
+    raises ConfigError, LogUnavailable  as `open_client`
+    """
+    return open_client(AdminClient, {**COMMON_DEFAULTS, **properties}, {}, lambda error: None, say)
 
 
 def ask_cluster(properties: Mapping[str, str], timeout_s: float, say: Say) -> Cluster:
@@ -97,3 +102,44 @@ def ask_cluster(properties: Mapping[str, str], timeout_s: float, say: Say) -> Cl
         else:
             there = {name: len(topic.partitions) for name, topic in found.topics.items() if topic.error is None}
             return Cluster(found.cluster_id or "", there)
+
+
+def settings_of(
+    properties: Mapping[str, str], topics: Sequence[str], setting: str, timeout_s: float, say: Say
+) -> tuple[dict[str, str], list[str]]:
+    """One setting of some topics.
+
+    returns  its value per topic, and the topics of which the brokers do not tell, or not this user
+
+    raises LogUnavailable, ConfigError  the brokers do not answer, or refuse
+    """
+    if not topics:
+        return {}, []
+    found, unseen = {}, []
+    admin = open_admin(properties, say)  # has to outlive the answers
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
+    for resource, future in admin.describe_configs(resources, request_timeout=timeout_s).items():
+        try:
+            told = future.result()
+        except KafkaException as exception:
+            error = kafka_error(exception)
+            if error.code() not in MAY_NOT_SEE:
+                raise remedy(error, f"looking at the configuration of {resource.name}") from None
+            told = {}
+        if setting in told:
+            found[resource.name] = str(told[setting].value)
+        else:
+            unseen.append(resource.name)
+    return found, unseen
+
+
+def timestamp_types(properties: Mapping[str, str], topics: Sequence[str], timeout_s: float = 10.0, say: Say = quiet) -> dict[str, str]:
+    """Per topic what Kafka's own time of its messages is: `CreateTime`, its producer's, or `LogAppendTime`, its broker's.
+
+    Not told of topics whose settings this user may not see, nor by librdkafka's mock broker.
+
+    raises LogUnavailable, ConfigError  as `settings_of`
+    """
+    if ask_cluster(properties, timeout_s, say).is_mock:
+        return {}
+    return settings_of(properties, topics, "message.timestamp.type", timeout_s, say)[0]

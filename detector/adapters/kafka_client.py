@@ -11,6 +11,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
+from detector.adapters.kafka_tokens import with_tokens
 from detector.codec.messages import Headers, Messages
 from detector.config.secrets import hider, secrets_in
 from detector.core.readings import Partition
@@ -62,6 +63,7 @@ DELIVERY_TIMEOUT_MS = "10000"  # far below max.poll.interval.ms: a commit that w
 
 SAME_LINE_S = 30.0
 LINES_REMEMBERED_MAX = 1_000
+PROPERTY_FIX = "correct the property under `kafka:`"
 UNREACHABLE_FIX = "check that the brokers run and that `kafka: bootstrap.servers` and `security.protocol` fit their listeners"
 
 FENCED = {
@@ -86,21 +88,25 @@ FOR_THE_PERSON = {
     KafkaError.MSG_SIZE_TOO_LARGE: "raise the topic's `max.message.bytes`",
     KafkaError.POLICY_VIOLATION: "ask who runs the brokers which policy this breaks",
     KafkaError.UNRELEASED_INSTANCE_ID: "with `group.protocol: consumer` leave `group.instance.id` out, or wait for the session to end",
-    KafkaError._INVALID_ARG: "correct the property under `kafka:`",
+    KafkaError._INVALID_ARG: PROPERTY_FIX,
 }
 REFUSED = "SSL alert number"  # what a broker answers to a client's certificate, or for want of one; librdkafka takes it for an outage
 # What librdkafka's text tells more precisely than its code: the first that occurs counts.
 MORE_PRECISE = {
     "Unsupported SASL mechanism": "set `kafka: sasl.mechanism` to one that the brokers offer",
     "not valid in current SASL state": "this listener asks for no SASL: set `kafka: security.protocol` to what it speaks, or use another port",
-    "OAUTHBEARER token": "check the properties `kafka: sasl.oauthbearer...`",
+    "OAUTHBEARER token": "check the properties `kafka: sasl.oauthbearer...`, that the token endpoint answers, and for https `https.ca.location`",
+    "invalid_token": "see that the brokers trust the token's issuer, and that its audience, its scope (`kafka: sasl.oauthbearer.scope`) and the "
+    "clocks are right; with AWS_MSK_IAM, that this port is the one for IAM",
+    "Access denied": "with AWS_MSK_IAM, allow this identity `kafka-cluster:Connect` on the cluster; else check `kafka: sasl.username` and "
+    "`sasl.password`",
     "certificate verify failed": "`kafka: ssl.ca.location` must hold the authority that signed the brokers' certificate, which must not have "
     "expired and must be made out to the host that `bootstrap.servers` and `advertised.listeners` name "
     "(`openssl s_client -connect HOST:PORT` shows it)",
     REFUSED: "the brokers ask for a certificate of a client that they know: set `kafka: ssl.certificate.location` and `ssl.key.location`",
     "ssl.key": "see that the file or text is a private key in PEM, and that `kafka: ssl.key.password` opens it",
     "location failed": "see that the file exists, may be read, and is PEM",
-    "JAAS": "set `kafka: sasl.mechanism`, `sasl.username` and `sasl.password` instead",
+    "JAAS": "set `kafka: sasl.mechanism`, `sasl.username` and `sasl.password` instead; `sasl.mechanism: AWS_MSK_IAM` needs nothing beside it",
 }
 
 
@@ -245,7 +251,7 @@ def open_consumer(properties: Mapping[str, str], on_error: Callable[[KafkaError]
 
     raises ConfigError  where librdkafka does not know a property or its value
     """
-    return _open(Consumer, properties, {}, on_error, say)
+    return open_client(Consumer, properties, {}, on_error, say)
 
 
 def open_producer(properties: Mapping[str, str], on_error: Callable[[KafkaError], None], say: Say) -> Producer:
@@ -253,25 +259,29 @@ def open_producer(properties: Mapping[str, str], on_error: Callable[[KafkaError]
 
     raises ConfigError  where librdkafka does not know a property or its value
     """
-    return _open(Producer, properties, {"delivery.report.only.error": True}, on_error, say)
+    return open_client(Producer, properties, {"delivery.report.only.error": True}, on_error, say)
 
 
-def _open(
+def open_client(
     make: Callable[..., Client], properties: Mapping[str, str], further: Mapping[str, Any], on_error: Callable[[KafkaError], None], say: Say
 ) -> Client:
-    """A client whose errors and log lines tell no secret."""
+    """A client whose errors and log lines tell no secret.
+
+    raises ConfigError     what librdkafka or confluent_kafka make of a property
+    raises LogUnavailable  there are no credentials now to sign a token with (`kafka_tokens`)
+    """
     hide = hider(secrets_in(properties))
 
     def discreet(error: KafkaError) -> KafkaError:
         return KafkaError(error.code(), hide(error.str()), error.fatal(), error.retriable(), error.txn_requires_abort())
 
+    taken = with_tokens(properties, say)
     try:
-        return make(
-            {**properties, **further, "error_cb": lambda error: on_error(discreet(error))},
-            logger=LogLines(say, properties),
-        )
+        return make({**taken, **further, "error_cb": lambda error: on_error(discreet(error))}, logger=LogLines(say, properties))
     except KafkaException as exception:
         raise remedy(discreet(kafka_error(exception)), "kafka") from None
+    except Exception as exception:  # noqa: BLE001 - some properties confluent_kafka takes itself, and raises what it likes
+        raise ConfigError(f"kafka: {hide(' '.join(str(exception).split()))}", fix=PROPERTY_FIX) from None
 
 
 def named(partitions: Sequence[TopicPartition]) -> list[Partition]:

@@ -4,74 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
-from detector.adapters.kafka_admin import ask_cluster, open_admin, servers_of
+from detector.adapters.kafka_admin import ask_cluster, open_admin, servers_of, settings_of
 from detector.adapters.kafka_client import Say, kafka_error, quiet, remedy
 from detector.adapters.kafka_permissions import missing_permissions
-from detector.adapters.kafka_settings import settings_of
+from detector.adapters.kafka_topic_settings import Topic, costs, instead_of, output_topics, state_topic
 from detector.errors import ConfigError, LogUnavailable
 
-DAY_MS = 86_400_000
-LARGE_BYTES = "10485760"  # as much as our producers send in one message (`PRODUCER_DEFAULTS`)
+__all__ = ["Topic", "check_topics", "create_topics", "output_topics", "state_topic"]
+
 NOTHING: Mapping[str, str] = MappingProxyType({})
 CREATE = "`detector topics create` makes what is written: output and state topics"
-
-# A restore reads the whole topic: what counts is how much lies there beside the last row of each stream. Measured, 250,000 rows of 1 kB
-# written for 25,000 streams in 100 s: 30,000 were left to read with these settings, all with the brokers' defaults.
-STATE_SETTINGS = {
-    "cleanup.policy": "compact",  # as Kafka Streams sets its changelogs; `compact,delete` would forget streams that are quiet for long
-    "retention.ms": "-1",
-    # The segment that is being written is never compacted; the brokers' default is 1 GiB.
-    "segment.bytes": str(16 * 2**20),
-    # The rest is compacted when so much of it may be outdated. At 0.3 every row written makes the cleaner copy 2.3 others; at the
-    # brokers' 0.5 it is one, and a restore reads up to twice the rows there are.
-    "min.cleanable.dirty.ratio": "0.3",
-    # A tombstone must outlast any restore that began before it was written; those take seconds, not the brokers' default of a day.
-    "delete.retention.ms": str(DAY_MS // 24),
-    "max.message.bytes": LARGE_BYTES,  # rows of large models, with many channels
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """A topic to be created.
-
-    partitions   1 or more
-    settings     the topic's own configuration, under Kafka's names
-    replication  copies; -1 leaves it to the brokers' default
-    """
-
-    name: str
-    partitions: int
-    settings: Mapping[str, str] = field(default_factory=dict)
-    replication: int = -1
-
-
-def output_topics(alerts: str, dead_letters: str, partitions: int = 4) -> tuple[Topic, ...]:
-    """The topics that the service writes.
-
-    Alerts are few and worth keeping: 90 days. Dead letters are to be looked at soon: 14 days; they may be larger than the
-    messages they keep.
-    """
-    return (
-        Topic(alerts, partitions, {"cleanup.policy": "delete", "retention.ms": str(90 * DAY_MS)}),
-        Topic(
-            dead_letters,
-            partitions,
-            {"cleanup.policy": "delete", "retention.ms": str(14 * DAY_MS), "max.message.bytes": LARGE_BYTES},
-        ),
-    )
-
-
-def state_topic(name: str, partitions: int) -> Topic:
-    """The topic of an input topic's state: row by row, in the partition that has its input's number."""
-    return Topic(name, partitions, STATE_SETTINGS)
 
 
 def check_topics(
@@ -161,7 +110,7 @@ def _not_compacted(properties: Mapping[str, str], topics: Sequence[str], timeout
     ]
     if unseen:
         what = f"whether {_listed(unseen)} {'is' if len(unseen) == 1 else 'are'} compacted is not known"
-        say("warning", f"{what}: this user may not describe configurations (DESCRIBE_CONFIGS)")
+        say("warning", f"{what}: the brokers do not tell, or this user may not describe configurations (DESCRIBE_CONFIGS)")
     return findings
 
 
@@ -179,9 +128,12 @@ def create_topics(
 ) -> dict[str, str]:
     """Create topics; those that exist are left as they are, but that a state topic gets as many partitions as its input.
 
+    Brokers may refuse settings: then less is asked for (`kafka_topic_settings.CONCESSIONS`).
+
     state   per input topic, its state topic; the input is there already, or among `topics`
 
-    Returns, when the brokers show all of them, in words what became of each: created, is there already, partitions added.
+    Returns, when the brokers show all of them, in words what became of each: created, is there already, partitions added. Behind
+    `created` stands what was given up, and what that costs.
 
     raises ConfigError     an input is missing; or the brokers refuse: no permission, bad name, more copies than brokers
     raises LogUnavailable  no broker answered within `timeout_s`
@@ -206,26 +158,39 @@ def create_topics(
 def _make(properties: Mapping[str, str], new: Sequence[Topic], short: Sequence[Topic], timeout_s: float, say: Say) -> dict[str, str]:
     """Create the new topics and lengthen those that are short of partitions; what became of them."""
     admin = open_admin(properties, say)
-    plans = [
-        NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=topic.replication, config=dict(topic.settings))
-        for topic in new
-    ]
     limits = {"operation_timeout": timeout_s, "request_timeout": timeout_s}
-    created = admin.create_topics(plans, **limits) if plans else {}
+    became: dict[str, str] = {}
+    wanted, asked = {topic.name: topic for topic in new}, list(new)
+    while asked:
+        plans = [NewTopic(each.name, each.partitions, each.replication, config=dict(each.settings)) for each in asked]
+        answers, again = admin.create_topics(plans, **limits), []
+        for topic in asked:
+            if (refusal := _refusal(answers[topic.name], topic.name)) is None:
+                became[topic.name] = "; ".join(["created", *costs(wanted[topic.name], topic)])
+            elif refusal.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                again.append(instead_of(topic, refusal))
+        asked = again
     added = admin.create_partitions([NewPartitions(topic.name, topic.partitions) for topic in short], **limits) if short else {}
-    became = dict.fromkeys(created, "created") | dict.fromkeys(added, "partitions added")
-    for name, future in (created | added).items():
-        try:
-            future.result()
-        except KafkaException as exception:
-            error = kafka_error(exception)
-            if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                del became[name]
-            elif error.retriable() or error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
-                raise remedy(error, f"creating topic {name}") from None
-            else:
-                raise ConfigError(f"the brokers refuse to create topic {name} or to add partitions: {error.str()}") from None
+    for name, answer in added.items():
+        if (refusal := _refusal(answer, name)) is not None:
+            raise ConfigError(f"the brokers refuse to add partitions to topic {name}: {refusal.str()}")
+        became[name] = "partitions added"
     return became
+
+
+def _refusal(answer: Future[None], name: str) -> KafkaError | None:
+    """Why the brokers refuse to create or to change a topic; None if they did it.
+
+    raises LogUnavailable  they could not be asked
+    """
+    try:
+        answer.result()
+    except KafkaException as exception:
+        error = kafka_error(exception)
+        if error.retriable() or error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+            raise remedy(error, f"creating topic {name}") from None
+        return error
+    return None
 
 
 def _wait_until_shown(properties: Mapping[str, str], topics: Sequence[Topic], timeout_s: float, say: Say) -> None:

@@ -76,7 +76,7 @@ class TopicWatch:
             cluster = self._admin.list_topics(self.topics[0], timeout=ANSWER_S_MAX)
         except KafkaException as exception:
             raise remedy(kafka_error(exception), "asking for topics") from None
-        if cluster.cluster_id is not None and cluster.cluster_id.startswith(MOCK_CLUSTER):
+        if (cluster.cluster_id or "").startswith(MOCK_CLUSTER):
             return False
         asked = self._admin.describe_topics(TopicCollection([self.topics[0]]), request_timeout=ANSWER_S_MAX)
         try:

@@ -16,7 +16,8 @@ from structlog.types import Processor
 
 from detector.config.secrets import hider
 
-LOUD = ("numba", "asyncio", "matplotlib", "httpx", "httpx2", "httpcore", "httpcore2")  # these would drown everything else
+LOUD = ("numba", "asyncio", "matplotlib", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3")  # these would drown everything else
+SIGNERS = ("botocore", "boto3")  # these tell the signatures that they make
 
 
 def configure(level: str, format: str, secrets: Collection[str] = ()) -> None:
@@ -46,7 +47,7 @@ def configure(level: str, format: str, secrets: Collection[str] = ()) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in LOUD:
+    for name in (*LOUD, *SIGNERS):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

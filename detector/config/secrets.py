@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from urllib.parse import unquote
 
-SECRET_NAME = re.compile(r"password|passphrase|secret|token|jaas|pem|oauthbearer\.config|user\.info")
+SECRET_NAME = re.compile(r"password|passphrase|secret|token(?!\.endpoint)|jaas|pem|oauthbearer\.config|user\.info")
 URL_PASSWORD = re.compile(r"://[^/?#:@]*:([^/?#@]+)@")
 HIDDEN = "**********"
 CHARACTERS_MIN = 4  # shorter ones occur in ordinary words

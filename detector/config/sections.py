@@ -301,7 +301,8 @@ class Config(Section):
     )
     kafka: dict[str, SecretStr] = Field(
         default_factory=lambda: {"bootstrap.servers": SecretStr("localhost:9092")},
-        description="librdkafka properties under their own names, passed on as they are",
+        description="librdkafka properties under their own names, passed on as they are; also `sasl.mechanism: AWS_MSK_IAM`, which librdkafka "
+        "does not know",
     )
 
     schema_registry: dict[str, SecretStr] = Field(

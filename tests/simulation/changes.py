@@ -21,8 +21,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from detector.codec.messages import Message
+from detector.core.detect import Settings
 from detector.core.readings import Partition
-from tests.simulation.brief import LOGS, MODEL, PARTITIONS, SETTINGS, brief
+from tests.simulation.brief import LOGS, MODEL, PARTITIONS, brief
 from tests.simulation.losses import only, without
 from tests.simulation.messages import FORMATS, Sent
 from tests.simulation.oracle import Differs, happened, memories, of_memories, of_messages, unwell
@@ -59,9 +60,9 @@ def run_seed(seed: int) -> Counter[str]:
     """
     rng = random.Random(seed)
     number = seed % LOGS
-    shape, sent, expected = brief(number)
-    _, others, _ = brief((number + len(FORMATS) * rng.randint(1, 2)) % LOGS)  # of the same shape
-    plant = Plant(MODEL, SETTINGS, FORMATS[shape], sent, PARTITIONS, faults_of(rng, seed), rng.choice(INTERVALS_S))
+    shape, settings, sent, expected = brief(number)
+    _, _, others, _ = brief((number + len(FORMATS) * rng.randint(1, 2)) % LOGS)  # of the same shape
+    plant = Plant(MODEL, settings, FORMATS[shape], sent, PARTITIONS, faults_of(rng, seed), rng.choice(INTERVALS_S))
     schedule = Schedule(plant, rng, mishaps_of(rng))
     schedule.play(turns=rng.randint(5, 30))
     change = _change(plant, schedule, others, rng)
@@ -73,7 +74,7 @@ def run_seed(seed: int) -> Counter[str]:
     else:
         schedule.play(turns=rng.randint(1, 20))
         schedule.calm()
-    for difference in _differences(plant, expected, _rightly(plant, change, shape, sent), change):
+    for difference in _differences(plant, expected, _rightly(plant, change, shape, settings, sent), change):
         raise Differs(f"{change.kind} at {change.at}, {'calm' if change.is_calm else 'not calm'}: {difference}")
     return happened(plant) + Counter({change.kind: 1})
 
@@ -123,10 +124,11 @@ def _read_to(plant: Plant, change: Change) -> tuple[int, bool]:
     return read_to, change.is_calm and missed == change.at - read_to
 
 
-def _rightly(plant: Plant, change: Change, shape: str, sent: Sequence[Sent]) -> Plant:
+def _rightly(plant: Plant, change: Change, shape: str, settings: Settings, sent: Sequence[Sent]) -> Plant:
     """An undisturbed plant, in which the partition is read as it must be."""
     broker, partition = plant.broker, change.partition
-    rightly = Plant(MODEL, SETTINGS, FORMATS[shape], [each for each in sent if each.partition != partition.number], PARTITIONS)
+    elsewhere = [each for each in sent if each.partition != partition.number]
+    rightly = Plant(MODEL, settings, FORMATS[shape], elsewhere, PARTITIONS)
     stored = rightly.broker.stored[partition]
     rng = random.Random(0)
     if change.kind == "overtaken":  # up to where workers had read, then from where the log begins
