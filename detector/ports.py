@@ -21,13 +21,15 @@ from detector.core.verdicts import Verdicts
 class Fetched:
     """What one poll brought: messages in log order; and partitions gained and lost, as data.
 
-    gained   assigned since the last poll: restore them; none of their messages come before that
-    lost     taken away since the last poll: forget their streams before judging these messages
+    gained     assigned since the last poll: restore them; none of their messages come before that
+    lost       taken away since the last poll: forget their streams before judging these messages
+    is_joined  whether this worker is a member of its group; before that, to have no partitions means nothing
     """
 
     messages: Messages = Messages()
     gained: tuple[Partition, ...] = ()
     lost: tuple[Partition, ...] = ()
+    is_joined: bool = True
 
 
 @dataclass(frozen=True, slots=True)

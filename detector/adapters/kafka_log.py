@@ -63,6 +63,8 @@ from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
 ASK_S_MAX = 1.0
 # Refused credentials are a ConfigError at the start. Later they worked before: whoever changed something may change it back.
 UNSETTLED = {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}
+# How librdkafka writes down a membership that has no generation, which is one of nobody: group, member and the rest follow.
+NO_GENERATION = b"CGMDv2:\xff\xff\xff\xff"
 
 
 class KafkaLog:
@@ -170,7 +172,7 @@ class KafkaLog:
         messages = self._readable(batch)
         gained, lost = tuple(self._gained), tuple(self._lost)
         self._gained, self._lost = {}, {}
-        return Fetched(messages, gained, lost)
+        return Fetched(messages, gained, lost, is_joined=not self._membership[0].startswith(NO_GENERATION))
 
     def _learn_membership(self) -> None:
         self._membership = self._consumer.consumer_group_metadata(), self._consumer.memberid() or ""

@@ -206,6 +206,32 @@ def test_a_new_group_with_latest_begins_at_the_end(kafka: str, make_topic: MakeT
         log.close()
 
 
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_member_is_told_from_one_that_has_not_joined_yet_though_neither_has_partitions(
+    kafka: str, make_topic: MakeTopic, protocol: str
+) -> None:
+    topic, alerts, dead = make_topic("in", 1), make_topic("alerts"), make_topic("dead")
+    times = {} if protocol == "consumer" else FAST
+    properties, group = {"bootstrap.servers": kafka, "group.protocol": protocol, **times}, new_group()
+    logs: list[KafkaLog] = []
+    gained: list[int] = []
+    try:
+        for _ in range(2):
+            log = KafkaLog([topic], group, alerts, dead, properties)
+            logs.append(log)
+            assert not log.poll(10, 0).is_joined
+            gained.append(0)
+            for _ in tries(30):
+                polled = [each.poll(10, 0.02) for each in logs]
+                gained = [count + len(each.gained) for count, each in zip(gained, polled, strict=True)]
+                if polled[-1].is_joined and sum(gained) == 1:
+                    break
+        assert gained == [1, 0]
+    finally:
+        for log in logs:
+            log.close()
+
+
 def test_two_static_members_of_one_name(kafka: str, make_topic: MakeTopic) -> None:
     topic, alerts, dead = make_topic("in"), make_topic("alerts"), make_topic("dead")
     properties, group = {"bootstrap.servers": kafka, **FAST, "group.instance.id": "worker-0"}, new_group()

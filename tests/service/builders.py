@@ -138,7 +138,7 @@ class Turn:
 
     count      messages of each partition that is being read
     is_heard   lost with a last word (`release`); otherwise nobody asks
-    gained, lost, error   as they say
+    gained, lost, error, is_joined   as they say
     """
 
     count: int = 1_000
@@ -146,6 +146,7 @@ class Turn:
     lost: tuple[Partition, ...] = ()
     is_heard: bool = True
     error: Exception | None = None
+    is_joined: bool = True
 
 
 @dataclass
@@ -188,7 +189,7 @@ class Log:
             release(turn.lost)
         for partition in turn.lost:
             self.reading.pop(partition, None)
-        return Fetched(self._read(turn.count), turn.gained, turn.lost)
+        return Fetched(self._read(turn.count), turn.gained, turn.lost, turn.is_joined)
 
     def _read(self, count: int) -> Messages:
         found = []
