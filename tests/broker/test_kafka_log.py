@@ -17,6 +17,7 @@ from detector.core.readings import Partition
 from detector.errors import CommitAborted, ConfigError, DetectorError, Fenced, LogUnavailable
 from detector.ports import Outcome, Restored
 from tests.broker.members import FAST, MakeTopic, gain, go_on, new_group, poll_on, read, settle, tell, tries, values_of
+from tests.contract.kept import kept
 
 pytestmark = pytest.mark.broker
 
@@ -202,6 +203,34 @@ def test_a_new_group_with_latest_begins_at_the_end(kafka: str, make_topic: MakeT
         with TopicWriter(properties, topic) as writer:
             writer.write(b"k", b"new")
         assert read(log, 1) == [b"new"]
+    finally:
+        log.close()
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_a_state_topic_that_was_not_lengthened_with_its_input_is_waited_for(kafka: str, make_topic: MakeTopic, delivery: Delivery) -> None:
+    """At a restore, and while running."""
+    topic, alerts, dead, state = make_topic("in", 2), make_topic("alerts"), make_topic("dead"), make_topic("state", 1)
+    properties = {"bootstrap.servers": kafka, **FAST, "topic.metadata.refresh.interval.ms": "500"}
+    log = KafkaLog([topic], new_group(), alerts, dead, properties, delivery=delivery, state_topics={topic: state})
+    outcome = Outcome(state={Partition(topic, 1): {b"row": b"1"}}, offsets={Partition(topic, 1): 0})
+    try:
+        gained = gain(log, 2)
+        log.restore(gained)
+        for call in (lambda: kept(log, gained), lambda: log.commit(outcome)):
+            with pytest.raises(LogUnavailable, match=state) as caught:
+                call()
+            assert "`detector topics create`" in caught.value.fix
+        create_topics(properties, [], state={topic: state})
+        for _ in tries(30):
+            try:
+                log.restore(gained)
+                log.commit(outcome)
+                break
+            except (LogUnavailable, CommitAborted) as error:
+                tell("again", str(error))
+        log.restore(gained)
+        assert kept(log, gained)[Partition(topic, 1)] == {b"row": b"1"}
     finally:
         log.close()
 
