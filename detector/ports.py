@@ -21,16 +21,18 @@ from detector.core.verdicts import Verdicts
 class Fetched:
     """What one poll brought: messages in log order; and partitions gained, lost and changed, as data.
 
-    gained    assigned since the last poll: restore them; none of their messages come before that
-    lost      taken away since the last poll, or their topic is gone: forget their streams before judging these messages
-    changed   the log no longer holds what was to be read next, or is another one by now: save and forget their streams, and restore
-              them; none of their messages come before that
+    gained     assigned since the last poll: restore them; none of their messages come before that
+    lost       taken away since the last poll, or their topic is gone: forget their streams before judging these messages
+    changed    the log no longer holds what was to be read next, or is another one by now: save and forget their streams, and restore
+               them; none of their messages come before that
+    is_joined  whether this worker is a member of its group; before that, to have no partitions means nothing
     """
 
     messages: Messages = Messages()
     gained: tuple[Partition, ...] = ()
     lost: tuple[Partition, ...] = ()
     changed: tuple[Partition, ...] = ()
+    is_joined: bool = True
 
 
 @dataclass(frozen=True, slots=True)

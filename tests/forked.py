@@ -48,6 +48,10 @@ class Forked:
         """Its exit code; None while it runs, negative if a signal ended it."""
         return self._process.exitcode
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
     def wait(self, timeout: float | None = None) -> int:
         """raises subprocess.TimeoutExpired  it has not ended"""
         self._process.join(timeout)
@@ -59,7 +63,7 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """To one that still runs."""
         if self.poll() is None:
-            os.kill(self._process.pid or 0, number)
+            os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """SIGTERM."""

@@ -158,6 +158,36 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, expected: str) -> None:
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("text", "problem", "fix"),
+    [
+        ("http:\n\tport: 1", "line 2, column 1: a tab", "indent with spaces"),
+        ("group: a: b", "line 1, column 9: a colon where no key can stand", "put the value in quotes if it contains a colon and a space"),
+        ("http:\n  host: h\n port: 1", "line 3, column 2: ", "begin the keys of one section in the same column"),
+        ("http:\n  host: h\n   port: 1", "line 3, column 8: a colon where no key can stand", "same column"),
+        ("group: 'a'b", "line 1, column 11: ", "the whole of a value in quotes, or nothing of it"),
+        ("group: g\nmodel: @m", "line 2, column 8: found character '@'", "put the value in quotes"),
+        ("kafka:\n  sasl.password: *hunter2", "line 2, column 18: a value begins with *", "put the value in quotes"),
+        ("kafka:\n  sasl.password: !hunter2", "line 2, column 18: a value begins with !", "put the value in quotes"),
+        ("kafka: {sasl.password: &hunter2 a, b: &hunter2 c}", "line 1, column 39: a value begins with &", "put the value in quotes"),
+        ("kafka:\n  sasl.password: >hunter2", "line 2, column 19: a value begins with > or |", "put the value in quotes"),
+        ("group: g\nmodel: 'm\nhttp: {port: 1}", "line 2, column 8: a quote or bracket that opens here is not closed", "close it"),
+        ("input:\n  topics: [a, b\nmodel: m", "line 2, column 11: a quote or bracket that opens here", "close it"),
+        ('model: "C:\\models"', "line 1, column 12: found unknown escape", "single quotes"),
+        ("group: g\n---\nmodel: m", "line 2, column 1: ", "leave out `---`"),
+        ("group: 2026-99-99", "a value looks like a date", "put the value in quotes"),
+        ("group: a\x01", "character 9 of the file", "remove it"),
+        ("group", "must be a mapping of sections", "with a space after the colon"),
+    ],
+)
+def test_what_is_not_yaml_is_told_with_its_place_and_what_to_write(tmp_path: Path, text: str, problem: str, fix: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert problem in str(caught.value)
+    assert fix in caught.value.fix
+    assert "hunter2" not in str(caught.value)
+
+
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     message = mistake(tmp_path, "modle: x\nhttp: {port: -1, hots: y}")
     assert "modle" in message
@@ -213,7 +243,8 @@ def test_mistakes_of_the_environment_are_named(tmp_path: Path) -> None:
     assert "did you mean 'group'?" in mistake(tmp_path, "", DETECTOR_GRUOP="x")
     assert "http.port" in mistake(tmp_path, "", DETECTOR_HTTP__PORT="many")
     assert "'group' is a single value" in mistake(tmp_path, "group: g", DETECTOR_GROUP__NAME="x")
-    assert "DETECTOR_MODEL is not a YAML value" in mistake(tmp_path, "", DETECTOR_MODEL="[")
+    for value in ("[", "2026-99-99"):
+        assert "DETECTOR_MODEL is not a YAML value" in mistake(tmp_path, "", DETECTOR_MODEL=value)
 
 
 def test_what_kubernetes_puts_into_a_pod_is_not_a_setting(tmp_path: Path) -> None:

@@ -90,6 +90,11 @@ FOR_THE_PERSON = {
     KafkaError.UNRELEASED_INSTANCE_ID: "with `group.protocol: consumer` leave `group.instance.id` out, or wait for the session to end",
     KafkaError._INVALID_ARG: PROPERTY_FIX,
 }
+# What a person does while the worker waits.
+WHILE_IT_WAITS = {
+    KafkaError._UNKNOWN_PARTITION: "the topic has fewer partitions than its input, or than it had: `detector topics create` gives a state topic "
+    "as many as its input has, and the worker goes on by itself",
+}
 REFUSED = "SSL alert number"  # what a broker answers to a client's certificate, or for want of one; librdkafka takes it for an outage
 # What librdkafka's text tells more precisely than its code: the first that occurs counts.
 MORE_PRECISE = {
@@ -117,7 +122,7 @@ def quiet(level: str, line: str) -> None:
 def fix_for(error: KafkaError) -> str:
     """What a person does about an error."""
     precise = (fix for text, fix in MORE_PRECISE.items() if text in error.str())
-    return next(precise, FOR_THE_PERSON.get(error.code(), UNREACHABLE_FIX))
+    return next(precise, {**FOR_THE_PERSON, **WHILE_IT_WAITS}.get(error.code(), UNREACHABLE_FIX))
 
 
 def remedy(error: KafkaError, what: str) -> DetectorError:

@@ -76,6 +76,8 @@ LOG_CHANGED = {KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION, KafkaE
 """What a consumer says that cannot read on where it is: retention has passed it, or the log is shorter, or other messages are in it."""
 # Refused credentials are a ConfigError at the start. Later they worked before: whoever changed something may change it back.
 UNSETTLED = {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}
+# How librdkafka writes down a membership that has no generation, which is one of nobody: group, member and the rest follow.
+NO_GENERATION = b"CGMDv2:\xff\xff\xff\xff"
 
 
 class KafkaLog:
@@ -208,7 +210,8 @@ class KafkaLog:
         gained = present - (self._told - lost) if self._is_seen() else set[Partition]()
         self._told = (self._told - lost) | gained
         self._lost = set()
-        return Fetched(messages, *(tuple(sorted(each)) for each in (gained, lost, changed - lost)))
+        is_joined = not self._membership[0].startswith(NO_GENERATION)
+        return Fetched(messages, *(tuple(sorted(each)) for each in (gained, lost, changed - lost)), is_joined=is_joined)
 
     # -- topics come and go -------------------------------------------------------------------------------------------
 

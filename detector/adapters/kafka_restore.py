@@ -186,7 +186,8 @@ def read_state(
         consumer.assign([TopicPartition(each.topic, each.number, offset) for each, offset in first.items()])
         yield from _read_to_the_end(consumer, partitions)
     except KafkaException as exception:
-        raise remedy(kafka_error(exception), "reading state") from None
+        topics = ", ".join(sorted({each.topic for each in partitions}))
+        raise remedy(kafka_error(exception), f"reading state from {topics}") from None
     finally:
         consumer.close()
 

@@ -109,6 +109,7 @@ def _introduce(config: Config, model: Model, port: int, event_time: str) -> None
     facts.add_column(style="bold")
     facts.add_column(overflow="fold")
     host = "localhost" if config.http.host in ("0.0.0.0", "::") else config.http.host  # noqa: S104 - compared, not bound
+    host = f"[{host}]" if ":" in host else host
     interval_s = config.snapshot.interval_s
     for name, fact in (
         ("reads", f"{', '.join(config.input.topics)}  at {servers.get('bootstrap.servers') or servers.get('metadata.broker.list')}"),

@@ -24,6 +24,25 @@ ENVIRONMENT_FOREIGN = re.compile(
     r"^DETECTOR_(DEBUG|BENCHMARK_DATA|([A-Z0-9]+_)*?(SERVICE_(HOST|PORT(_[A-Z0-9]+)*)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?))$"
 )
 
+QUOTE = "put the value in quotes"
+UNCLOSED = "a quote or bracket that opens here is not closed"
+COLUMN = "indent with spaces, and begin the keys of one section in the same column"
+# What the parser's own words contain: the first that does counts. Ours, where its may show a part of a password; and what to do.
+YAML_MISTAKES = (
+    ("'\\t'", "a tab", "indent with spaces"),
+    ("cannot start any token", "", f"{QUOTE}: it begins with a character that YAML keeps for itself"),
+    ("alias", "a value begins with *, which names an alias", QUOTE),
+    ("occurrence", "a value begins with &, which names an anchor", QUOTE),
+    ("tag", "a value begins with !, which names a type", QUOTE),
+    ("mapping values are not allowed", "a colon where no key can stand", f"{QUOTE} if it contains a colon and a space; else {COLUMN}"),
+    ("expected <block end>", "", f"{COLUMN}; put the whole of a value in quotes, or nothing of it"),
+    ("end of stream", UNCLOSED, "close it"),
+    ("but got", UNCLOSED, "close it"),
+    ("escape", "", "put the value in single quotes: in double ones a backslash has a meaning"),
+    ("document", "", "leave out `---`"),
+    ("indentation indicators", "a value begins with > or |, which announces lines", QUOTE),
+)
+
 
 def load_config(path: Path | None, *, overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Config:
     """Read the file, lay the environment over it, then `overrides` (the command line's).
@@ -49,22 +68,35 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"there is no configuration file {path}", fix="name one with --config, or leave it out to use the defaults"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration file {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {_yaml_problem(error)}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the configuration file {path} cannot be read: {error}", fix="save it as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"the configuration file {path} cannot be read: {error}", fix="see that it is a file that may be read") from None
+    except (yaml.YAMLError, ValueError) as error:
+        problem, fix = _yaml_problem(error)
+        raise ConfigError(f"{path} is not YAML: {problem}", fix=fix) from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path} must be a mapping of sections, such as 'input:' and 'kafka:'")
+        raise ConfigError(
+            f"{path} must be a mapping of sections, such as 'input:' and 'kafka:'", fix="write `key: value`, with a space after the colon"
+        )
     return loaded
 
 
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    """What is wrong and where, without the text itself: it may be a password."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
-    return "not valid"
+def _yaml_problem(error: Exception) -> tuple[str, str]:
+    """What is wrong and where, and what to do about it; without the text itself: it may be a password."""
+    if isinstance(error, ValueError):
+        return "a value looks like a date or a number, and is none", QUOTE
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"character {error.position + 1} of the file is none of a text", "remove it"
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return "not valid", QUOTE
+    problem, mark = error.problem or "", error.problem_mark
+    words, fix = next(((words, fix) for part, words, fix in YAML_MISTAKES if part in problem), ("", QUOTE))
+    if words == UNCLOSED and error.context_mark is not None:
+        mark = error.context_mark  # where it opens; the end of the file tells nothing
+    return f"line {mark.line + 1}, column {mark.column + 1}: {words or problem}", fix
 
 
 def _put(raw: dict[str, Any], path: list[str], value: Any, name: str) -> None:
@@ -82,8 +114,10 @@ def _put(raw: dict[str, Any], path: list[str], value: Any, name: str) -> None:
     if isinstance(value, str) and name.startswith(ENVIRONMENT_PREFIX) and not is_text:
         try:
             value = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"{name} is not a YAML value") from None
+        except (yaml.YAMLError, ValueError):
+            raise ConfigError(
+                f"{name} is not a YAML value", fix=f"put quotes around it, inside those of the shell: {name}='\"...\"'"
+            ) from None
     inner[path[-1]] = value
 
 

@@ -41,7 +41,8 @@ def arrays_of(columns: Mapping[str, Column], rows: int = 1) -> dict[str, NDArray
 
 
 class StreamStates:
-    """Arrays with one row per stream and partition. They grow by doubling; freed rows are used again.
+    """Arrays with one row per stream and partition. They grow by doubling; freed rows are used again. Rows that were never used hold zeros
+    and take no memory: they are made as a new stream has them when it is their turn.
 
     A column is reached by name, `states["h"]`, and is the array itself: [rows, *shape]. Growing replaces the arrays, so
     nobody keeps one across `rows_for`.
@@ -66,6 +67,7 @@ class StreamStates:
         self._id_of_row = np.full(ROWS_AT_FIRST, FREE, np.int32)
         self._free: list[int] = []
         self._rows_end = 0
+        self._rows_made = ROWS_AT_FIRST
         self._slot_of: dict[Partition, int] = {}
         self._partitions: list[Partition] = []  # by slot
         self._streams_of_slot: list[int] = []
@@ -150,14 +152,17 @@ class StreamStates:
             return self._free.pop()
         if self._rows_end == self._capacity:
             self._grow()
+        if self._rows_end == self._rows_made:
+            self._rows_made += ROWS_AT_FIRST
+            self.reset(np.arange(self._rows_end, self._rows_made))
         self._rows_end += 1
         return self._rows_end - 1
 
     def _grow(self) -> None:
         for name, column in self.columns.items():
-            grown = column.array(2 * self._capacity)
+            grown = np.zeros((2 * self._capacity, *column.shape), column.dtype)  # not touched, so not there yet
             grown[: self._capacity] = self._arrays[name]
-            self._arrays[name] = grown
+            self._arrays[name] = grown  # one at a time: the old one goes before the next is copied
         self._capacity *= 2
         self.stands_for = _grown(self.stands_for, self._capacity, 0)
         self.changed_in = _grown(self.changed_in, self._capacity, 0)

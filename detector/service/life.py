@@ -5,18 +5,20 @@
     .------------+---.  gained   .-----------.  caught up  .-----------.
     |    STARTING    |---------->| RESTORING |------------>|  RUNNING  |
     '---+------------'           |           |<------------|           |
-        |                        '-----------'   gained,   '-----------'
-        |                          |       ^     aborted     |       ^
-        | unavailable  unavailable |       | available again |       | available again
-        |                          v       |     unavailable v       |
-        |                        .----------------------------------------.
-        '----------------------->|              BACKING_OFF               |
-                                 '----------------------------------------'
+        |        ^               '-----------'   gained,   '-----------'
+        |        | available       |       ^     aborted     |       ^
+        | un-    | again  un-      |       | available again |       | available again
+        | avail- |        available|       |     unavailable |       |
+        v able   |                 v       |                 v       |
+    .----------------------------------------------------------------------.
+    |                              BACKING_OFF                             |
+    '----------------------------------------------------------------------'
 
     any of these, told to stop  -->  DRAINING   what was judged is committed, memories are saved, nothing is polled any more
     any state, at the end       -->  STOPPED    the log is closed; nothing leads out of here
 
-`STARTING -> RUNNING` is a first poll without partitions: they come later, or another worker has them all.
+STARTING lasts until it is known what this worker has to judge. `STARTING -> RUNNING` is a member of the group that stays without partitions:
+other workers have them all.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ LEGAL: dict[WorkerState, frozenset[WorkerState]] = {
     S.STARTING: frozenset({S.RESTORING, S.RUNNING, S.BACKING_OFF, S.DRAINING, S.STOPPED}),
     S.RESTORING: frozenset({S.RUNNING, S.BACKING_OFF, S.DRAINING, S.STOPPED}),
     S.RUNNING: frozenset({S.RESTORING, S.BACKING_OFF, S.DRAINING, S.STOPPED}),
-    S.BACKING_OFF: frozenset({S.RESTORING, S.RUNNING, S.DRAINING, S.STOPPED}),
+    S.BACKING_OFF: frozenset({S.STARTING, S.RESTORING, S.RUNNING, S.DRAINING, S.STOPPED}),
     S.DRAINING: frozenset({S.STOPPED}),
     S.STOPPED: frozenset(),
 }

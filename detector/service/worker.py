@@ -49,6 +49,9 @@ JUDGED_BATCHES_MAX = 32
 QUIET_S = 5.0
 """A restored partition has caught up when nothing came for so long: the last offsets before the committed one may hold no message
 (a transaction's marker, or what compaction took)."""
+UNASSIGNED_S = 15.0
+"""A member that has had no partitions for so long will hardly get any soon: others have heard of it (they ask every 2 s, with KIP-848 every
+5 s), and have given up what was to be its own."""
 LAG_INTERVAL_S = 1.0
 
 S = WorkerState
@@ -145,7 +148,7 @@ class Worker:
         self._flight: Flight | None = None
         self._is_astray = False  # memories are ahead of what became true: all must be restored
         self._is_untold = False  # observers have not heard what is open in the restored memories
-        self._committed_s = self._restoring_s = self._heard_s = self._lag_due_s = clock()
+        self._committed_s = self._restoring_s = self._heard_s = self._joined_s = self._lag_due_s = clock()
 
     def run(self, stop: Event) -> None:
         """Step until `stop` is set; then leave in order: what was judged is committed, memories are saved, the log is closed.
@@ -198,11 +201,20 @@ class Worker:
             if not self.recovery.is_live:
                 self._life.enter(S.RESTORING)
             self._judge(fetched.messages, polled_s - begun_s)
-        if self.recovery.is_live or self._clock() - self._heard_s >= QUIET_S:
+        if not self._is_placed(fetched.is_joined):
+            if self.vitals.state is S.BACKING_OFF:
+                self._life.enter(S.STARTING)
+        elif self.recovery.is_live or self._clock() - self._heard_s >= QUIET_S:
             self._live()
         self._commit_if_due()
         self._look_at_log()
         return len(fetched.messages)
+
+    def _is_placed(self, is_joined: bool) -> bool:
+        """Whether it is known what this worker has to judge: its partitions, or none."""
+        if not is_joined:
+            self._joined_s = self._clock()
+        return bool(self._assigned) or (is_joined and self._clock() - self._joined_s >= UNASSIGNED_S)
 
     # -- partitions come and go ---------------------------------------------------------------------------------------
 

@@ -280,7 +280,7 @@ def test_other_paths(server: HttpServer) -> None:
     assert get(server, "/-/ready?verbose=1")[0] == 200
     status, headers, body = get(server, "/-/healthy", "HEAD")
     assert (status, headers["Content-Length"], body) == (200, "8", b"")
-    assert get(server, "/metrics", "POST")[0] == 501
+    assert get(server, "/metrics", "POST")[0] == 405
 
 
 def test_a_port_that_is_taken_is_a_message(server: HttpServer, scene: Scene) -> None:

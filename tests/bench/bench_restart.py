@@ -1,8 +1,12 @@
-"""How long a service with many streams is blind: `python tests/bench/bench_restart.py [STREAMS] [RATE]`.
+"""How long a service with many streams is blind: `python tests/bench/bench_restart.py [STREAMS] [RATE]`; and what restoring takes of
+memory: `python tests/bench/bench_restart.py memory [STREAMS]`.
 
 In order: stopped by SIGTERM and started again. Killed (SIGKILL) at RATE readings per second, each stream in turn: restarted as a static
 member, as a dynamic one; and taken over by another worker that was there already. Live again: every partition is judged up to what was
 written a second ago. Broker, writer and service share the machine's cores; starting Python and torch is part of the time.
+
+Memory: the universal model with 4 channels, the largest rows that are usual. What running takes, at most and in the end; after an orderly restart
+what restoring takes at most, and what /-/healthy and /-/ready said meanwhile, asked several times per second.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `deploy` is no i
 
 from deploy.kafka.local_kafka import LocalKafka
 from detector.adapters.kafka_topics import Topic, create_topics, output_topics, state_topic
+from detector.lab.plant import CHANNELS
 from tests.bench.bench_latency import write
 from tests.chaos.workers import Worker
 
@@ -29,7 +35,7 @@ PARTITIONS = 4
 class Bench:
     """A topic, a group, and workers for it."""
 
-    def __init__(self, servers: str, folder: Path, name: str, streams: int, rate: int) -> None:
+    def __init__(self, servers: str, folder: Path, name: str, streams: int, rate: int, model: str = "plant") -> None:
         self.servers, self.folder, self.name, self.streams, self.rate = servers, folder, name, streams, rate
         self.topic = f"{name}.readings"
         create_topics(
@@ -40,6 +46,7 @@ class Bench:
                 *output_topics(f"{name}.alerts", f"{name}.dead-letters"),
             ],
         )
+        self.model = model
         self._started = 0
         self._asker = Consumer({"bootstrap.servers": servers, "group.id": name, "isolation.level": "read_committed"})
         self._partitions = [TopicPartition(self.topic, number) for number in range(PARTITIONS)]
@@ -49,8 +56,8 @@ class Bench:
         self._started += 1
         kafka = {"bootstrap.servers": self.servers} | ({"group.instance.id": instance} if instance else {})
         config: dict[str, Any] = {
-            "group": self.name, "input": {"topics": [self.topic], "event_time": {"field": "time"}},
-            "alerts": {"silence_intervals": 0}, "kafka": kafka, "log": {"format": "json"},
+            "group": self.name, "model": self.model, "alerts": {"silence_intervals": 0}, "kafka": kafka, "log": {"format": "json"},
+            "input": {"topics": [self.topic], "event_time": {"field": "time"}, "channels": list(CHANNELS)},
         }  # fmt: skip
         return Worker(self.folder, f"{self.name}-{self._started}", config, -1)
 
@@ -71,8 +78,8 @@ class Bench:
         """Seconds until at most so many messages are behind."""
         begun = time.perf_counter()
         while self.behind() > behind_max:
-            if time.perf_counter() - begun > 120:
-                raise TimeoutError(f"{self.behind()} messages behind after 120 s")
+            if time.perf_counter() - begun > 300:
+                raise TimeoutError(f"{self.behind()} messages behind after 300 s")
             time.sleep(0.05)
         return time.perf_counter() - begun
 
@@ -128,18 +135,67 @@ def killed(bench: Bench, how: str) -> None:
     successor.leave()
 
 
-def main(streams: int, rate: int) -> None:
+def told(worker: Worker, streams: int) -> tuple[list[str], float]:
+    """Ask a worker that starts how it is until it is ready with so many streams: each answer that differs from the last, and the longest
+    time between two."""
+    begun, asked, slowest_s = time.perf_counter(), time.perf_counter(), 0.0
+    answers: list[str] = []
+    before = (-1, -1)
+    while True:
+        now = worker.ask("/-/healthy"), worker.ask("/-/ready")
+        slowest_s, asked = max(slowest_s, time.perf_counter() - asked), time.perf_counter()
+        if now != before:
+            answers.append(f"{asked - begun:.1f} s {now[0]}/{now[1]}")
+            before = now
+        if now == (200, 200) and worker.metric("detector_streams") == streams:
+            return answers, slowest_s
+        if worker.exit_code is not None or asked - begun > 500:
+            raise RuntimeError(worker.log_tail(20))
+        time.sleep(0.1)
+
+
+def memory(bench: Bench) -> None:
+    """What running takes, and what restoring takes."""
+    worker = bench.start()
+    writer = bench.writer(600)
+    while worker.metric("detector_streams") != bench.streams:
+        time.sleep(0.2)
+    writer.terminate()
+    writer.join()
+    bench.wait_until_live(0)
+    while worker.metric("detector_snapshot_memories_unsaved"):
+        time.sleep(0.2)
+    print(f"running: {describe(worker)}, {worker.peak_mib:,.0f} MiB at most", flush=True)
+    worker.leave()
+    begun = time.perf_counter()
+    worker = bench.start()
+    answers, slowest_s = told(worker, bench.streams)
+    print(
+        f"restored: ready after {time.perf_counter() - begun:.1f} s; {describe(worker)}, {worker.peak_mib:,.0f} MiB at most; "
+        f"healthy/ready: {', '.join(answers)}; an answer to all took {slowest_s:.1f} s at most",
+        flush=True,
+    )
+    worker.leave()
+
+
+def main(arguments: Sequence[str]) -> None:
     """All of them, on one broker."""
-    with tempfile.TemporaryDirectory() as folder:
-        broker = LocalKafka(Path(folder) / "kafka")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        broker = LocalKafka(folder / "kafka")
         broker.start()
         try:
-            planned(Bench(broker.bootstrap_servers, Path(folder), "planned", streams, rate))
-            for how in ("static", "dynamic", "other"):
-                killed(Bench(broker.bootstrap_servers, Path(folder), how, streams, rate), how)
+            if arguments[:1] == ["memory"]:
+                streams = int(arguments[1]) if len(arguments) > 1 else 50_000
+                memory(Bench(broker.bootstrap_servers, folder, "memory", streams, 10_000, "universal"))
+            else:
+                streams, rate = (int(given) for given in (*arguments, *("100000", "100000")[len(arguments) :]))
+                planned(Bench(broker.bootstrap_servers, folder, "planned", streams, rate))
+                for how in ("static", "dynamic", "other"):
+                    killed(Bench(broker.bootstrap_servers, folder, how, streams, rate), how)
         finally:
             broker.stop()
 
 
 if __name__ == "__main__":
-    main(*(int(given) for given in (*sys.argv[1:], *("100000", "100000")[len(sys.argv) - 1 :])))
+    main(sys.argv[1:])

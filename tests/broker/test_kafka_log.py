@@ -17,6 +17,7 @@ from detector.core.readings import Partition
 from detector.errors import CommitAborted, ConfigError, DetectorError, Fenced, LogUnavailable
 from detector.ports import Outcome
 from tests.broker.members import FAST, MakeTopic, gain, go_on, new_group, poll_on, read, settle, tell, tries, values_of
+from tests.contract.kept import kept
 
 pytestmark = pytest.mark.broker
 
@@ -205,6 +206,60 @@ def test_a_new_group_with_latest_begins_at_the_end(kafka: str, make_topic: MakeT
         assert read(log, 1) == [b"new"]
     finally:
         log.close()
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_a_state_topic_that_was_not_lengthened_with_its_input_is_waited_for(kafka: str, make_topic: MakeTopic, delivery: Delivery) -> None:
+    """At a restore, and while running."""
+    topic, alerts, dead, state = make_topic("in", 2), make_topic("alerts"), make_topic("dead"), make_topic("state", 1)
+    properties = {"bootstrap.servers": kafka, **FAST, "topic.metadata.refresh.interval.ms": "500"}
+    log = KafkaLog([topic], new_group(), alerts, dead, properties, delivery=delivery, state_topics={topic: state})
+    outcome = Outcome(state={Partition(topic, 1): {b"row": b"1"}}, offsets={Partition(topic, 1): 0})
+    try:
+        gained = gain(log, 2)
+        log.restore(gained)
+        for call in (lambda: kept(log, gained), lambda: log.commit(outcome)):
+            with pytest.raises(LogUnavailable, match=state) as caught:
+                call()
+            assert "`detector topics create`" in caught.value.fix
+        create_topics(properties, [], state={topic: state})
+        for _ in tries(30):
+            try:
+                log.restore(gained)
+                log.commit(outcome)
+                break
+            except (LogUnavailable, CommitAborted) as error:
+                tell("again", str(error))
+        log.restore(gained)
+        assert kept(log, gained)[Partition(topic, 1)] == {b"row": b"1"}
+    finally:
+        log.close()
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_member_is_told_from_one_that_has_not_joined_yet_though_neither_has_partitions(
+    kafka: str, make_topic: MakeTopic, protocol: str
+) -> None:
+    topic, alerts, dead = make_topic("in", 1), make_topic("alerts"), make_topic("dead")
+    times = {} if protocol == "consumer" else FAST
+    properties, group = {"bootstrap.servers": kafka, "group.protocol": protocol, **times}, new_group()
+    logs: list[KafkaLog] = []
+    gained: list[int] = []
+    try:
+        for _ in range(2):
+            log = KafkaLog([topic], group, alerts, dead, properties)
+            logs.append(log)
+            assert not log.poll(10, 0).is_joined
+            gained.append(0)
+            for _ in tries(30):
+                polled = [each.poll(10, 0.02) for each in logs]
+                gained = [count + len(each.gained) for count, each in zip(gained, polled, strict=True)]
+                if polled[-1].is_joined and sum(gained) == 1:
+                    break
+        assert gained == [1, 0]
+    finally:
+        for log in logs:
+            log.close()
 
 
 def test_two_static_members_of_one_name(kafka: str, make_topic: MakeTopic) -> None:

@@ -8,6 +8,7 @@ import urllib.request
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -72,6 +73,22 @@ class Worker:
         """
         self.ask_to_leave()
         return self._process.wait(LEAVE_S_MAX)
+
+    @property
+    def peak_mib(self) -> float:
+        """The most memory that it ever had resident, MiB."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+    def ask(self, path: str) -> int:
+        """The status of an answer of its web server; 0 if there is none."""
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{self._port}{path}", timeout=5) as answer:
+                return int(answer.status)
+        except HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
 
     def metric(self, name: str) -> float | None:
         """The sum of a metric over its labels; None if it cannot be asked now."""

@@ -138,7 +138,7 @@ class Turn:
 
     count      messages of each partition that is being read
     is_heard   lost with a last word (`release`); otherwise nobody asks
-    gained, lost, changed, error   as they say
+    gained, lost, changed, error, is_joined   as they say
     """
 
     count: int = 1_000
@@ -147,6 +147,7 @@ class Turn:
     changed: tuple[Partition, ...] = ()
     is_heard: bool = True
     error: Exception | None = None
+    is_joined: bool = True
 
 
 @dataclass
@@ -190,7 +191,7 @@ class Log:
             release(turn.lost)
         for partition in (*turn.lost, *turn.changed):
             self.reading.pop(partition, None)
-        return Fetched(self._read(turn.count), turn.gained, turn.lost, turn.changed)
+        return Fetched(self._read(turn.count), turn.gained, turn.lost, turn.changed, turn.is_joined)
 
     def _read(self, count: int) -> Messages:
         found = []

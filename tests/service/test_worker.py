@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from detector.config import Service
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable, StateCorrupted
 from detector.ports import LATENCY, Restored, WorkerState
+from detector.service import worker
 from detector.service.life import LEGAL
 from detector.service.worker import COMMIT_INTERVAL_S, LAG_INTERVAL_S
 from tests.service.builders import P0, P1, Bench, Log, Turn, undisturbed
@@ -93,7 +95,7 @@ def test_what_a_batch_decides_is_committed_at_once_and_counted_once_it_is_true()
 
 def test_an_empty_poll_commits_nothing() -> None:
     bench = Bench(Log())
-    bench.step(3, pause_s=1.0)
+    bench.step(3, pause_s=9.0)
     assert bench.log.told == ["poll"] * 3
     assert bench.vitals.state is WorkerState.RUNNING
 
@@ -196,18 +198,21 @@ class Story:
 
 
 AWAY = LogUnavailable("away")
+NOT_JOINED = Turn(is_joined=False)
 LIVES = [
     Story("starting draining stopped", stops_in=("before", 0)),
     Story("starting running draining stopped", stops_in=("poll", 2)),
     Story("starting restoring running draining stopped", [GAIN], stops_in=("poll", 2)),
     Story("starting backing_off running draining stopped", errors={"poll": [AWAY]}, stops_in=("poll", 3)),
     Story("starting backing_off restoring running draining stopped", [GAIN], {"poll": [AWAY]}, ("poll", 3)),
+    Story("starting backing_off starting restoring running draining stopped", [NOT_JOINED, GAIN], {"poll": [AWAY]}, ("poll", 4)),
     Story("starting stopped", errors={"poll": [Fenced("other")]}, raises=Fenced),
     Story("starting running restoring running draining stopped", [Turn(), GAIN], stops_in=("poll", 3)),
     Story("starting restoring backing_off restoring running draining stopped", [GAIN], {"restore": [AWAY]}, ("poll", 2)),
     Story("starting restoring backing_off restoring running draining stopped", [GAIN], {"resume": [AWAY]}, ("poll", 2)),
     Story("starting restoring draining stopped", [GAIN], {"restore": [AWAY] * 99}, ("restore", 1)),
     Story("starting restoring draining stopped", [GAIN], {"resume": [AWAY] * 99}, ("resume", 1)),
+    Story("starting restoring draining stopped", [GAIN], stops_in=("state", 1), kept={P0: {b"marker": b"?"}}),
     Story("starting restoring stopped", [GAIN], raises=StateCorrupted, kept={P0: {b"marker": b"?"}}),
     Story("starting restoring stopped", [GAIN], {"restore": [Fenced("other")]}, raises=Fenced),
     Story("starting running backing_off running draining stopped", [Turn(), Turn()], {"poll": [None, AWAY]}, ("poll", 4)),
@@ -226,7 +231,8 @@ LIVES = [
 
 @lanes
 @pytest.mark.parametrize("story", LIVES, ids=lambda story: story.path.replace(" ", "-"))
-def test_a_worker_goes_its_way_through_the_states_and_closes_the_log(story: Story, late: float) -> None:
+def test_a_worker_goes_its_way_through_the_states_and_closes_the_log(story: Story, late: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "UNASSIGNED_S", 0.0)
     log = Log(
         {P0: ["a alert", "a alert"]},
         list(story.turns),
@@ -252,6 +258,42 @@ def test_these_are_all_ways_there_are() -> None:
     gone = {pair for story in LIVES for pair in itertools.pairwise(story.path.split())}
     assert gone == {(before.value, after.value) for before, afters in LEGAL.items() for after in afters}
     assert set(LEGAL) == set(WorkerState)
+
+
+def test_it_runs_once_it_is_known_what_it_has_to_judge() -> None:
+    """Not before its first assignment, however long joining takes, nor at an empty one, which others' partitions may follow."""
+    log = Log({P0: ["a"]}, [*[NOT_JOINED] * 9, Turn(), Turn(gained=(P0,))])
+    bench = Bench(log)
+    bench.step(10, pause_s=10.0)
+    assert bench.vitals.path == ["starting"]
+    bench.step(2, pause_s=4.0)
+    assert bench.vitals.path == ["starting", "restoring", "running"]
+
+
+def test_every_piece_of_state_that_is_read_is_a_sign_of_life() -> None:
+    """There may be more of them than can be read in a minute."""
+
+    class Large(Log):
+        def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
+            for piece in super().state(partitions):
+                again.vitals.alive_until_s = 0.0
+                yield piece
+                assert again.vitals.alive_until_s > 0
+
+    bench = Bench(Log({P0: ["a", "b"]}, [Turn(gained=(P0,))]))
+    bench.step(4, pause_s=1.0)
+    again = Bench(Large(bench.log.stored, [Turn(gained=(P0,))], truth=bench.log.truth, kept=bench.log.kept))
+    again.step()
+    assert again.log.told.count("state") == len(bench.log.kept[P0]) == 4
+    assert again.judge.memory() == bench.judge.memory()
+
+
+def test_a_member_that_stays_without_partitions_runs() -> None:
+    bench = Bench(Log(turns=[NOT_JOINED]))
+    bench.step(1 + 14, pause_s=1.0)
+    assert bench.vitals.path == ["starting"]
+    bench.step(1, pause_s=1.0)
+    assert bench.vitals.path == ["starting", "running"]
 
 
 @pytest.mark.parametrize("before", WorkerState)
