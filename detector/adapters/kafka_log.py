@@ -397,7 +397,7 @@ class KafkaLog:
                 offsets_of(self._consumer.commit(offsets=positions, asynchronous=False))
         except KafkaException as exception:
             error = kafka_error(exception)
-            if error.code() in SESSION_LOST | AGAIN or error.code() == KafkaError._STATE or is_name_taken(error):
+            if error.code() in SESSION_LOST | AGAIN or error.code() == KafkaError._STATE or is_name_taken(error) or is_fatal(error):
                 raise CommitAborted(f"the group has moved on: {error.str()}") from None
             raise remedy(error, "committing offsets") from None
         output.write(rows)
