@@ -56,7 +56,7 @@ simulate: $(VENV)/installed-dev  ## what a seed can do to workers and their log,
 	@$(BIN)/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --workers $(WORKERS)) $(ARGS)
 
 chaos: $(VENV)/installed-dev  ## a real Kafka, its network and the workers broken over and over; nothing may be lost (ROUNDS=15 SEED=1)
-	@$(BIN)/python -m tests.chaos.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.chaos.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(STATIC),--static)
 
 check: $(VENV)/installed-dev  ## format, lint and types only
 	$(BIN)/ruff format --check

@@ -66,13 +66,19 @@ LINES_REMEMBERED_MAX = 1_000
 PROPERTY_FIX = "correct the property under `kafka:`"
 UNREACHABLE_FIX = "check that the brokers run and that `kafka: bootstrap.servers` and `security.protocol` fit their listeners"
 
-FENCED = {
+NAME_TAKEN = {
     KafkaError.FENCED_INSTANCE_ID: "another worker runs under the same group.instance.id",
+    KafkaError.UNRELEASED_INSTANCE_ID: "another worker runs under the same group.instance.id",
+}
+FENCED = {
+    **NAME_TAKEN,
     KafkaError._FENCED: "another worker runs under the same identity",
     KafkaError.PRODUCER_FENCED: "another worker writes under the same identity",
     KafkaError.INVALID_PRODUCER_EPOCH: "another worker writes under the same identity",
 }
 TOPIC_GONE = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_ID}
+NAME_TAKEN_WORDS = ("fenced", "instance ID is still used")  # of a consumer's fatal error, which has no other code than that
+NAME_FIX = "give each worker a `kafka: group.instance.id` of its own"
 FOR_THE_PERSON = {
     KafkaError._AUTHENTICATION: "check `kafka: sasl.username`, `sasl.password` and `sasl.mechanism`",
     KafkaError.SASL_AUTHENTICATION_FAILED: "check `kafka: sasl.username`, `sasl.password` and `sasl.mechanism`",
@@ -87,7 +93,6 @@ FOR_THE_PERSON = {
     KafkaError.TOPIC_EXCEPTION: "correct the topic's name: letters, digits, '.', '_' and '-'",
     KafkaError.MSG_SIZE_TOO_LARGE: "raise the topic's `max.message.bytes`",
     KafkaError.POLICY_VIOLATION: "ask who runs the brokers which policy this breaks",
-    KafkaError.UNRELEASED_INSTANCE_ID: "with `group.protocol: consumer` leave `group.instance.id` out, or wait for the session to end",
     KafkaError._INVALID_ARG: PROPERTY_FIX,
 }
 # What a person does while the worker waits.
@@ -132,11 +137,11 @@ def remedy(error: KafkaError, what: str) -> DetectorError:
     """
     message = f"{what}: {error.str()}"
     if error.code() == KafkaError._FATAL:  # librdkafka puts the true cause into the text only
-        if "fenced" in message:
-            return Fenced(message, fix="give each worker a `kafka: group.instance.id` of its own")
+        if is_name_taken(error):
+            return Fenced(message, fix=NAME_FIX)
         return ConfigError(message, fix="correct what the brokers object to and start again: this client cannot go on")
     if error.code() in FENCED:
-        return Fenced(f"{message} ({FENCED[error.code()]})", fix="give each worker a `kafka: group.instance.id` of its own")
+        return Fenced(f"{message} ({FENCED[error.code()]})", fix=NAME_FIX)
     if error.code() in FOR_THE_PERSON:
         return ConfigError(message, fix=fix_for(error))
     return LogUnavailable(message, fix=fix_for(error))
@@ -151,6 +156,11 @@ def remedy_while_running(error: KafkaError, what: str) -> DetectorError:
 def is_fatal(error: KafkaError) -> bool:
     """Whether the client that met this error is of no use any more."""
     return error.fatal() or error.code() == KafkaError._FATAL
+
+
+def is_name_taken(error: KafkaError) -> bool:
+    """Whether the brokers have this consumer's `group.instance.id` under another member id: another worker's, or its own of before."""
+    return error.code() in NAME_TAKEN or (error.code() == KafkaError._FATAL and any(word in error.str() for word in NAME_TAKEN_WORDS))
 
 
 def kafka_error(exception: KafkaException) -> KafkaError:

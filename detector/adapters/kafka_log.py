@@ -13,7 +13,9 @@ Group membership is dynamic unless `kafka: group.instance.id` is set. Dynamic: a
 once; one that is killed keeps them until `session.timeout.ms`. Static, for workers with a lasting name of their own (a pod of a
 StatefulSet): one that restarts within the session's time keeps its partitions and nobody else notices, but leaving does
 not hand them over. The name is not guessed from the host: two workers of one host would fence each other, and a
-container's random name would hold its partitions for a whole session after every restart. The transactional id follows it: a static
+container's random name would hold its partitions for a whole session after every restart. Fenced by its own past (a session that
+ended while a broker was away), it joins again as a new consumer and restores; if the name has another holder by now, it ends
+(`kafka_static_membership`). The transactional id follows the name: a static
 worker that restarts ends what it left open, a dynamic one's successor does so: every offset bears the id of the worker that committed it,
 until that worker gives the partition up in order. Who takes over a partition that bears a name ends what its bearer has left open.
 
@@ -33,6 +35,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
 from types import MappingProxyType
@@ -50,6 +53,7 @@ from detector.adapters.kafka_client import (
     Say,
     consumer_properties,
     is_fatal,
+    is_name_taken,
     kafka_error,
     named,
     offsets_of,
@@ -62,6 +66,7 @@ from detector.adapters.kafka_client import (
 from detector.adapters.kafka_epochs import Place, holds_others, leader_epochs
 from detector.adapters.kafka_output import KafkaOutput, Record, decided, state_rows
 from detector.adapters.kafka_restore import GIVEN_UP, RESTORE_S_MAX, Bearing, end_open_transactions, ends, positions, read_state
+from detector.adapters.kafka_static_membership import StaticMembership
 from detector.adapters.kafka_topics import check_topics
 from detector.adapters.kafka_transactions import AGAIN, SESSION_LOST, Position, Transactions
 from detector.adapters.kafka_watch import Question, TopicView, TopicWatch, is_answered
@@ -138,20 +143,28 @@ class KafkaLog:
         self._trouble: DetectorError | None = None  # heard in a callback; raised by the next poll
         self._stopping: BaseException | None = None  # raised by `release`, inside a callback that had to go on
         self._is_away = False  # no broker answered when last heard of
+        self._is_out = False  # a static member whose session has ended, or that was fenced: `_come_back`
         self._closed = False
         group_properties = consumer_properties(properties, group, delivery)
         self._reset = group_properties["auto.offset.reset"]
+        name = group_properties.get("group.instance.id", "")
+        self._static = StaticMembership(group_properties, group, say) if name else None
         group_properties["auto.offset.reset"] = "error"  # else it would jump without a word
         self._output: KafkaOutput | Transactions
         if delivery == "exactly_once":
-            name = group_properties.get("group.instance.id", "")
             transactional_id = f"{group}.{name or uuid.uuid4()}"
-            self._output = Transactions(properties, transactional_id, self._on_error, say, is_lasting=bool(name))
+            self._output = Transactions(properties, transactional_id, self._on_error, say)
         else:
             self._output = KafkaOutput(properties, self._on_error, say)
-        self._consumer: Consumer = open_consumer(group_properties, self._on_error, say)
+        self._group_properties = group_properties
+        self._consumer = self._join()
         self._watch = TopicWatch(properties, topics, state_topics, say)
-        self._consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def _join(self) -> Consumer:
+        consumer: Consumer = open_consumer(self._group_properties, self._on_error, self._say)
+        on_lost = self._on_lost if self._static is None or self._static.is_safe else self._on_session_lost
+        consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=on_lost)
+        return consumer
 
     def check(self, timeout_s: float = 10.0, missing: Literal["wait", "fail"] = "fail") -> dict[str, int]:
         """Before the start: brokers that answer, topics as they should be; the number of partitions of each.
@@ -185,6 +198,8 @@ class KafkaLog:
             raise trouble
         if self._is_away:
             self._ask()
+        if self._static is not None and self._is_out:
+            self._come_back(self._static)
         self._look_at_topics()
         changed = self._changed & self._told
         self._changed = set()
@@ -201,6 +216,8 @@ class KafkaLog:
         if self._stopping is not None:
             stopping, self._stopping = self._stopping, None
             raise stopping
+        if self._is_out:
+            self._forget(list(self._assigned))  # a consumer that was fenced drops them without a word
         return self._told_of(self._readable(batch), changed)
 
     def _told_of(self, messages: Messages, changed: set[Partition]) -> Fetched:
@@ -211,7 +228,7 @@ class KafkaLog:
         self._told = (self._told - lost) | gained
         self._lost = set()
         is_joined = not self._membership[0].startswith(NO_GENERATION)
-        return Fetched(messages, *(tuple(sorted(each)) for each in (gained, lost, changed - lost)), is_joined=is_joined)
+        return Fetched(messages, tuple(sorted(gained)), tuple(sorted(lost)), tuple(sorted(changed - lost)), is_joined)
 
     # -- topics come and go -------------------------------------------------------------------------------------------
 
@@ -262,6 +279,24 @@ class KafkaLog:
 
     def _learn_membership(self) -> None:
         self._membership = self._consumer.consumer_group_metadata(), self._consumer.memberid() or ""
+        if self._static is not None:
+            self._static.learn(self._membership[1])
+
+    def _come_back(self, static: StaticMembership) -> None:
+        """Join again, as a consumer of which the group knows nothing: its partitions are gained and restored like any.
+
+        raises LogUnavailable  another member has this worker's name and may be dead, or nobody tells
+        raises Fenced          another worker has it
+        """
+        static.see_that_it_is_free()
+        self._say("info", f"this worker's session has ended, nobody else has its name {static.name}: joining again")
+        with self._committing:
+            pass  # a commit on its way ends, or finds its partitions gone, before there is a membership again
+        with self._asking:
+            self._consumer.close()
+            self._consumer = self._join()
+            self._learn_membership()
+        self._is_out = False
 
     def _ask(self) -> None:
         """See whether the brokers are back: librdkafka tells of an outage once, and of its end not at all."""
@@ -338,7 +373,7 @@ class KafkaLog:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         known = tuple(each for each in named(partitions) if each in self._told)
         try:
-            if known and not self._closed:  # a consumer that is being closed tells no more who it is
+            if known and not self._closed and not self._is_out:  # a consumer that is being closed tells no more who it is
                 self._learn_membership()
                 self._release(known)
                 self._hand_over(known)
@@ -364,8 +399,20 @@ class KafkaLog:
         """The offsets of `partitions` that this worker, or one before it, is known to have committed."""
         return {each: at.offset for each in partitions if (at := self._standing.get(each)) is not None and at.is_committed}
 
+    def _on_session_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # librdkafka would join again by itself, and take the name from a worker that has it by now.
+        self._is_out = True
+        with suppress(KafkaException):  # it was fenced meanwhile
+            consumer.unsubscribe()
+        self._on_lost(consumer, partitions)
+
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        for partition in named(partitions):
+        self._forget(named(partitions))
+        with self._committing:
+            consumer.incremental_unassign(partitions)  # sends the stored offsets first, unless the partitions are lost for good
+
+    def _forget(self, partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
             self._assigned.discard(partition)
             self._stopped.discard(partition)
             if partition in self._told:
@@ -373,8 +420,6 @@ class KafkaLog:
             self._reading.pop(partition, None)
             self._known.pop(partition, None)
             self._standing.pop(partition, None)  # a commit on its way that has not sent its offsets yet sees this
-        with self._committing:
-            consumer.incremental_unassign(partitions)  # sends the stored offsets first, unless the partitions are lost for good
 
     def _on_message_error(self, message: KafkaMessage, error: KafkaError) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
@@ -395,6 +440,9 @@ class KafkaLog:
 
     def _note(self, error: KafkaError, what: str) -> bool:
         """Keep what a person or the worker must hear of, for the next poll; the rest librdkafka mends by itself."""
+        if self._static is not None and is_name_taken(error):
+            self._is_out = True
+            return True
         found = remedy(error, what)
         if error.code() in UNSETTLED:
             found = LogUnavailable(str(found), fix=found.fix)
@@ -484,7 +532,7 @@ class KafkaLog:
                 offsets_of(self._consumer.commit(offsets=positions, asynchronous=False))
         except KafkaException as exception:
             error = kafka_error(exception)
-            if error.code() in SESSION_LOST | AGAIN or error.code() == KafkaError._STATE:
+            if error.code() in SESSION_LOST | AGAIN or error.code() == KafkaError._STATE or is_name_taken(error) or is_fatal(error):
                 raise CommitAborted(f"the group has moved on: {error.str()}") from None
             raise remedy_while_running(error, "committing offsets") from None
         output.write(rows)
@@ -565,7 +613,9 @@ class KafkaLog:
                 self._consumer.seek(TopicPartition(partition.topic, partition.number, offset))
                 return
             except KafkaException as exception:
-                # Just assigned: librdkafka is not ready to move the position yet.
+                # Just assigned: librdkafka is not ready to move the position yet. Or it was fenced: the next poll tells.
+                if partition not in named(self._consumer.assignment()):
+                    return
                 if kafka_error(exception).code() != KafkaError._STATE or time.monotonic() > deadline:
                     raise
                 time.sleep(0.005)

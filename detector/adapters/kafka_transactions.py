@@ -20,6 +20,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from detector.adapters.kafka_client import (
+    FENCED,
     UNREACHABLE_FIX,
     Say,
     is_fatal,
@@ -61,7 +62,9 @@ class Transactions:
     """One transactional producer, opened when it is first needed and again when it broke.
 
     transactional_id  of this worker alone: opening a producer ends what another one under this id has open, and fences it
-    is_lasting        the id is a lasting name, under which another process may have started: then being fenced ends this worker
+
+    Being fenced ends no worker. The coordinator does it to a transaction that took too long, and a successor to what a worker seems to
+    have left open. Whether another worker has the name of this one is the group's to say (`kafka_static_membership`).
 
     raises ConfigError  properties that librdkafka does not know or that contradict the delivery guarantee
     """
@@ -72,15 +75,14 @@ class Transactions:
         transactional_id: str,
         on_error: Callable[[KafkaError], None],
         say: Say,
-        *,
-        is_lasting: bool,
     ) -> None:
         self.transactional_id = transactional_id
-        self._is_lasting = is_lasting
         self._say = say
 
         def heard(error: KafkaError) -> None:
-            if not is_fatal(error):  # a fatal one is raised by the call that meets it, which knows what it means
+            if (
+                not is_fatal(error) and error.code() not in FENCED
+            ):  # these are raised by the call that meets them, which knows what they mean
                 on_error(error)
 
         self._open = partial(open_producer, transactional_properties(properties, transactional_id), heard, say)
@@ -104,9 +106,8 @@ class Transactions:
     def ready(self) -> Producer:
         """A producer that can begin a transaction; nothing of this id is undecided then.
 
-        raises LogUnavailable  the coordinator is not ready yet, or not reachable
+        raises LogUnavailable  the coordinator is not ready yet, or not reachable, or somebody else opened a producer of this id meanwhile
         raises ConfigError     these brokers cannot do transactions, or this user may not
-        raises Fenced          another worker has started under this id meanwhile
         """
         if self._producer is None:
             self._producer = self._open()
@@ -117,7 +118,10 @@ class Transactions:
                 error = kafka_error(exception)
                 if not error.retriable():
                     self.close()
-                raise self._meaning(error, "starting transactions") from None
+                meaning = self._meaning(error, "starting transactions")
+                if isinstance(meaning, CommitAborted):  # nothing has begun that could be: the next call opens a producer anew
+                    meaning = LogUnavailable(str(meaning), fix=meaning.fix)
+                raise meaning from None
             self._is_ready = True
         return self._producer
 
@@ -126,7 +130,7 @@ class Transactions:
 
         position   asked as late as can be, once per attempt; raises CommitAborted where the partitions are not ours any more
 
-        raises LogUnavailable, CommitAborted, Fenced  as `ports.Log.commit`
+        raises LogUnavailable, CommitAborted  as `ports.Log.commit`
         raises ConfigError  the brokers refuse it: no permission, no such topic, an alert or a row of state too large
         """
         todo, apart = list(records), frozenset[int]()
@@ -189,8 +193,6 @@ class Transactions:
                     continue
                 self.close()  # the next one's init_transactions settles it
                 meaning = self._meaning(error, "committing")
-                if isinstance(meaning, Fenced):
-                    raise meaning from None
                 raise CommitAborted(f"nobody knows yet whether a commit happened: {error.str()}", fix=meaning.fix) from None
 
     def _abort(self, producer: Producer) -> None:
@@ -232,8 +234,7 @@ class Transactions:
         if error.code() in SESSION_LOST:
             return CommitAborted(f"this worker's session has ended: {error.str()}")
         meaning = remedy_while_running(error, what)
-        if isinstance(meaning, Fenced) and not self._is_lasting:
-            # The id is this process's own: the coordinator has ended a transaction that took too long, or a successor has.
+        if isinstance(meaning, Fenced):
             return CommitAborted(f"this worker's transaction was ended by others: {error.str()}")
         if is_fatal(error) and isinstance(meaning, LogUnavailable):
             return CommitAborted(message)

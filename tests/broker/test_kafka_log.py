@@ -14,7 +14,7 @@ from detector.adapters.kafka_topics import create_topics, output_topics
 from detector.codec.dead_letters import OMITTED, REASON
 from detector.codec.messages import Message
 from detector.core.readings import Partition
-from detector.errors import CommitAborted, ConfigError, DetectorError, Fenced, LogUnavailable
+from detector.errors import CommitAborted, ConfigError, DetectorError, LogUnavailable
 from detector.ports import Outcome
 from tests.broker.members import FAST, MakeTopic, gain, go_on, new_group, poll_on, read, settle, tell, tries, values_of
 from tests.contract.kept import kept
@@ -260,24 +260,6 @@ def test_a_member_is_told_from_one_that_has_not_joined_yet_though_neither_has_pa
     finally:
         for log in logs:
             log.close()
-
-
-def test_two_static_members_of_one_name(kafka: str, make_topic: MakeTopic) -> None:
-    topic, alerts, dead = make_topic("in"), make_topic("alerts"), make_topic("dead")
-    properties, group = {"bootstrap.servers": kafka, **FAST, "group.instance.id": "worker-0"}, new_group()
-    first = KafkaLog([topic], group, alerts, dead, properties)
-    second: KafkaLog | None = None
-    try:
-        for _ in tries(30):
-            if first.poll(10, 0.1).gained:
-                break
-        second = KafkaLog([topic], group, alerts, dead, properties)
-        with pytest.raises(Fenced, match=r"group.instance.id"):
-            poll_on(second, first)
-    finally:
-        first.close()
-        if second is not None:
-            second.close()
 
 
 def test_several_topics_are_one_log(kafka: str, make_topic: MakeTopic) -> None:

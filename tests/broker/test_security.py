@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its document
     UserScramCredentialUpsertion,
 )
 
+from detector.adapters.kafka_client import consumer_properties, open_consumer, quiet
 from detector.adapters.kafka_io import TopicReader, TopicWriter
+from detector.adapters.kafka_static_membership import StaticMembership
 from detector.adapters.kafka_topics import Topic, create_topics
 from detector.cli import main
 from detector.config import load_config
+from detector.errors import LogUnavailable
 from tests.broker.secured import KEY_PASSWORD, PASSWORD, WRONG, Secured, configuration, environment
 from tests.broker.service import kill_running
 from tests.conftest import need_local_kafka
@@ -195,6 +199,13 @@ def test_the_rights_that_are_documented_are_enough(secured: Secured, serve: Call
         again.wait_for(lambda: again.metric("detector_streams") == 1)
     finally:
         assert again.end() == 0
+    named = consumer_properties({**kafka, "group.instance.id": "worker-0"}, group, "exactly_once")
+    with closing(open_consumer(named, lambda error: None, quiet)) as holder:
+        holder.subscribe(["modest"])
+        while not holder.memberid():
+            holder.poll(0.1)
+        with pytest.raises(LogUnavailable, match="worker-0 is taken: member worker-0-"):  # who has a name may be seen
+            StaticMembership(named, group, quiet).see_that_it_is_free()
 
 
 class Service:

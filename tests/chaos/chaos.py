@@ -1,6 +1,8 @@
 """Rounds of readings with one disturbance in the middle of each, and the comparison with an undisturbed run.
 
-    python -m tests.chaos.chaos [--rounds 200] [--seed 1]        or: make chaos ROUNDS=200 SEED=1
+    python -m tests.chaos.chaos [--rounds 200] [--seed 1] [--static]        or: make chaos ROUNDS=200 SEED=1 STATIC=1
+
+Static members, workers with lasting names, go through longer outages as well, and are replaced while they hang.
 
 The disturbances, their victims and the readings follow from the seed; the moments of real processes do not repeat exactly.
 """
@@ -20,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.kafka.local_kafka import LocalKafkaError
-from tests.chaos.disturbances import KINDS, kinds
+from tests.chaos.disturbances import KINDS, STATIC_KINDS, kinds
 from tests.chaos.memories import Memories
 from tests.chaos.oracle import Difference, Ledger, Undisturbed, alert_name, dead_letter_name
 from tests.chaos.site import GROUP, Site
@@ -62,15 +64,17 @@ class Chaos:
 
     folder                for the broker's data, configurations and logs
     rounds                at most
-    delivery, interval_s  of the workers
+    delivery, interval_s, is_static  of the workers
     """
 
-    def __init__(self, folder: Path, seed: int, rounds: int, delivery: str = "exactly_once", interval_s: float = 1.0) -> None:
+    def __init__(
+        self, folder: Path, seed: int, rounds: int, delivery: str = "exactly_once", interval_s: float = 1.0, *, is_static: bool = False
+    ) -> None:
         self.seed = seed
         self.alerts = 0
         self.difference = Difference()
         self._committed: list[int] = []
-        self.site = Site(folder, delivery, interval_s)
+        self.site = Site(folder, delivery, interval_s, is_static=is_static)
         self._source = Source(seed, rounds)
         self._undisturbed = Undisturbed(self.site.model, self.site.config)
         self._alerts, self._dead_letters = Ledger("alert", alert_name), Ledger("dead letter", dead_letter_name)
@@ -101,7 +105,7 @@ class Chaos:
         with ThreadPoolExecutor() as beside:
             writing = beside.submit(self.write, burst, BURST_S)
             time.sleep(done.moment_s)
-            KINDS[kind](self.site, rng)
+            STATIC_KINDS[kind](self.site, rng)
             writing.result()
         done.messages, done.alerts, done.dead_letters = self.compare()
         done.seconds, done.restarts = time.monotonic() - begun_s, self.site.restarts[restarts:]
@@ -164,16 +168,17 @@ class Chaos:
         return self._committed == ends
 
 
-def run(folder: Path, seed: int, rounds: int, delivery: str = "exactly_once") -> Iterator[str]:
+def run(folder: Path, seed: int, rounds: int, delivery: str = "exactly_once", *, is_static: bool = False) -> Iterator[str]:
     """The run as lines; the last one is the sum.
 
     raises Trouble  with what is known of a failure, and how to repeat it
     """
-    chaos = Chaos(folder, seed, rounds, delivery)
+    chaos = Chaos(folder, seed, rounds, delivery, is_static=is_static)
+    advice = f"repeat it: make chaos ROUNDS={rounds} SEED={seed}{' STATIC=1' if is_static else ''}; logs and data: {folder}"
     number = 0
     try:
         chaos.open()
-        for number, kind in enumerate(itertools.islice(kinds(seed), rounds), 1):
+        for number, kind in enumerate(itertools.islice(kinds(seed, STATIC_KINDS if is_static else KINDS), rounds), 1):
             yield str(chaos.round(number, kind))
             if chaos.difference:
                 break
@@ -181,17 +186,13 @@ def run(folder: Path, seed: int, rounds: int, delivery: str = "exactly_once") ->
             chaos.finish()
     except Exception as error:
         tails = chaos.site.log_tails()
-        raise Trouble(f"round {number} failed: {error}\n{tails}\n{_advice(folder, seed, rounds)}") from error
+        raise Trouble(f"round {number} failed: {error}\n{tails}\n{advice}") from error
     finally:
         chaos.close()
     found = chaos.difference
     yield f"rounds {number}, alerts {chaos.alerts}, lost {found.lost}, repeated {found.repeated}, differing {found.differing}"
     if found:
-        raise Trouble("\n".join((*found.examples, _advice(folder, seed, rounds))))
-
-
-def _advice(folder: Path, seed: int, rounds: int) -> str:
-    return f"repeat it: make chaos ROUNDS={rounds} SEED={seed}; logs and data: {folder}"
+        raise Trouble("\n".join((*found.examples, advice)))
 
 
 def main() -> int:
@@ -200,10 +201,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--delivery", default="exactly_once", choices=["exactly_once", "at_least_once"])
+    parser.add_argument("--static", action="store_true", help="workers with lasting names (group.instance.id)")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
-        for line in run(folder, options.seed, options.rounds, options.delivery):
+        for line in run(folder, options.seed, options.rounds, options.delivery, is_static=options.static):
             print(line, flush=True)
     except (Trouble, LocalKafkaError) as error:
         print(error, file=sys.stderr)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 from tests.chaos.proxy import Mode
 from tests.chaos.site import SESSION_S, Site
+
+START_S_MAX = 30.0
+END_S_MAX = 30.0
 
 Disturbance: TypeAlias = Callable[[Site, random.Random], None]
 
@@ -59,6 +62,26 @@ def broker_restarted(site: Site, rng: random.Random) -> None:
     site.broker.start()
 
 
+def broker_away(site: Site, rng: random.Random) -> None:
+    """For longer than any session: members that come back are their own past's successors."""
+    site.broker.kill()
+    time.sleep(rng.uniform(3.0, 20.0))
+    site.broker.start()
+
+
+def worker_replaced_while_it_hangs(site: Site, rng: random.Random) -> None:
+    """Another process has its name when it goes on, before or after the end of its session: it must end, and the other one go on."""
+    old = rng.choice(site.workers)
+    old.pause()
+    new = site.add_worker(instance=old.instance)
+    time.sleep(rng.uniform(0.5, 2 * SESSION_S))
+    deadline = time.monotonic() + START_S_MAX
+    while not new.has_partitions and time.monotonic() < deadline:
+        time.sleep(0.05)
+    old.go_on()
+    site.see_it_end(old, END_S_MAX)
+
+
 def _network(mode: Mode) -> Disturbance:
     def disturb(site: Site, rng: random.Random) -> None:
         worker = rng.choice(site.workers)
@@ -82,8 +105,16 @@ KINDS: dict[str, Disturbance] = {
 }
 
 
-def kinds(seed: int) -> Iterator[str]:
+STATIC_KINDS: dict[str, Disturbance] = {
+    **KINDS,
+    "broker away": broker_away,
+    "worker replaced while it hangs": worker_replaced_while_it_hangs,
+}
+"""What static members go through."""
+
+
+def kinds(seed: int, of: Mapping[str, Disturbance] = KINDS) -> Iterator[str]:
     """Every kind in turn, in an order of its own each time."""
     rng = random.Random(f"kinds/{seed}")
     while True:
-        yield from rng.sample(sorted(KINDS), len(KINDS))
+        yield from rng.sample(sorted(of), len(of))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.core.builders import model_of
 GROUP = "chaos"
 PLACES = 6  # workers that can be alive at once
 SESSION_S = 1.5
+NAME_TAKEN = "another worker runs under the same group.instance.id"
 TRANSACTION_S = 6.0
 
 
@@ -29,10 +31,12 @@ class Site:
     folder      for all of it, and for logs
     delivery    the workers' setting
     interval_s  of their snapshots
+    is_static   whether workers have lasting names (`group.instance.id`): those that are free are given again, the lowest first
     """
 
-    def __init__(self, folder: Path, delivery: str = "exactly_once", interval_s: float = 1.0) -> None:
+    def __init__(self, folder: Path, delivery: str = "exactly_once", interval_s: float = 1.0, *, is_static: bool = False) -> None:
         self.folder = folder
+        self.is_static = is_static
         self.workers: list[Worker] = []
         self.restarts: list[str] = []
         self._started = 0
@@ -53,17 +57,37 @@ class Site:
         for _ in range(workers):
             self.add_worker(kind)
 
-    def add_worker(self, kind: str = "") -> None:
-        """One more worker, at a free proxy."""
+    def add_worker(self, kind: str = "", instance: int | None = None) -> Worker:
+        """One more worker, at a free proxy, under a free name unless one is given."""
         self._started += 1
         proxy = min(set(range(PLACES)) - {other.proxy for other in self.workers})
+        if instance is None:
+            instance = min(set(range(PLACES)) - {other.instance for other in self.workers})
         config = self._with_servers(f"{HOST}:{self.broker.proxies.ports[proxy]}")
-        self.workers.append(Worker(self.folder, f"worker-{self._started:03}", config, proxy, kind))
+        if self.is_static:
+            config["kafka"]["group.instance.id"] = f"instance-{instance}"
+        worker = Worker(self.folder, f"worker-{self._started:03}", config, proxy, kind, instance)
+        self.workers.append(worker)
+        return worker
 
     def kill(self, worker: Worker) -> None:
         """SIGKILL."""
         self.workers.remove(worker)
         worker.kill()
+
+    def see_it_end(self, worker: Worker, seconds: float) -> None:
+        """A worker whose name another one has by now has to end by itself.
+
+        raises Trouble  it goes on, or ended in another way
+        """
+        deadline = time.monotonic() + seconds
+        while worker.exit_code is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.workers.remove(worker)
+        if worker.exit_code != 1 or NAME_TAKEN not in worker.log_tail():
+            code = worker.exit_code
+            worker.kill()
+            raise Trouble(f"{worker.name} ended with {code}, though another has its name:\n{worker.log_tail()}")
 
     def remove(self, worker: Worker) -> None:
         """SIGTERM.
@@ -85,6 +109,8 @@ class Site:
             if code is None:
                 continue
             said = worker.log_tail()
+            if NAME_TAKEN in said:
+                raise Trouble(f"{worker.name} ended for its name, which no other worker had:\n{said}")
             if worker.kind:
                 reason = "broken on purpose"
             elif code == 1 and "error: " in said and "this is a bug" not in said:

@@ -27,10 +27,11 @@ class Worker:
     name     of both
     config   and through which proxy it connects
     kind     how it is broken on purpose; empty: not at all
+    instance the number of its lasting name, if it has one
     """
 
-    def __init__(self, folder: Path, name: str, config: dict[str, Any], proxy: int, kind: str = "") -> None:
-        self.name, self.proxy, self.kind = name, proxy, kind
+    def __init__(self, folder: Path, name: str, config: dict[str, Any], proxy: int, kind: str = "", instance: int = 0) -> None:
+        self.name, self.proxy, self.instance, self.kind = name, proxy, instance, kind
         self.log = folder / f"{name}.log"
         self._port = free_port()
         path = folder / f"{name}.yaml"
@@ -48,6 +49,11 @@ class Worker:
     def has_begun(self) -> bool:
         """Whether it has said anything but what it is going to do; before that a signal ends it as it ends any process."""
         return '"event"' in self.log.read_text(errors="replace")
+
+    @property
+    def has_partitions(self) -> bool:
+        """Whether it has had partitions."""
+        return "partitions gained" in self.log.read_text(errors="replace")
 
     def kill(self) -> None:
         """SIGKILL, also to one that is stopped."""
