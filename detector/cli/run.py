@@ -43,7 +43,12 @@ def serve(config: Config) -> None:
     import sys
     from threading import Event
 
+    from rich.console import Console
+
     from detector import __version__
+
+    Console().print(f"[bold]detector {__version__}[/bold]")  # at once: what comes now takes seconds to import
+
     from detector.adapters.http import HttpServer
     from detector.adapters.kafka_log import KafkaLog
     from detector.adapters.telemetry import Telemetry
@@ -93,11 +98,9 @@ def serve(config: Config) -> None:
 
 
 def _introduce(config: Config, model: Model, port: int) -> None:
-    """One screen on standard output: what is read, written and run."""
+    """The rest of one screen on standard output: what is read, written and run."""
     from rich.console import Console
     from rich.table import Table
-
-    from detector import __version__
 
     servers = config.kafka_properties()
     facts = Table.grid(padding=(0, 2))
@@ -120,6 +123,4 @@ def _introduce(config: Config, model: Model, port: int) -> None:
         ("metrics", f"http://{host}:{port}/metrics"),
     ):
         facts.add_row(name, fact)
-    console = Console()
-    console.print(f"[bold]detector {__version__}[/bold]")
-    console.print(facts)
+    Console().print(facts)
