@@ -6,12 +6,13 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from detector.cli.options import ConfigFile, Servers, overrides
-from detector.cli.training import Work
+from detector.cli.training import LINES_EVERY_S, Work
 from detector.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -81,10 +82,11 @@ def train(
         names, sequences = _from_files(recordings or [], time, stream, wanted)
     streams, readings = len({sequence.stream for sequence in sequences}), sum(map(len, sequences))
     typer.echo(f"{readings:,} readings of {streams} streams, {len(names)} channels: {', '.join(names)}")
-    has_first = kind == "prediction"
-    first_s = _quick_s(readings, len(names), hidden, layers)
-    told = [f"a first model in about {first_s:.0f} s on an idle core"] if has_first else []
-    typer.echo(", ".join(told + ([] if quick else [f"training at most {minutes:g} min (--minutes)"])), err=True)
+    quick_s = f"in about {_quick_s(readings, len(names), hidden, layers):.0f} s on an idle core"
+    trained_in = f"training for at most {minutes:g} min (--minutes)"
+    typer.echo(
+        f"a model {quick_s}" if quick else trained_in if kind != "prediction" else f"a first model {quick_s}, then {trained_in}", err=True
+    )
     from detector.lab.train import Options
 
     options = Options(
@@ -101,7 +103,7 @@ def train(
         is_quick=quick,
     )
     work = Work(out, names, sequences, data, with_picture=picture)
-    if quick or not has_first:
+    if quick or kind != "prediction":
         work.save(work.train(options), options)
     else:
         work.train_in_two(options)
@@ -109,7 +111,7 @@ def train(
 
 def _quick_s(readings: int, channels: int, hidden: int, layers: int) -> float:
     """About how long a quick fit takes, seconds: twice every reading goes through the network and into the sums of the readout."""
-    features = 2 * hidden + 6 * channels
+    features = 2 * hidden + 5 * channels + 1
     return QUICK_S_MIN + 2 * readings * (4 * layers * hidden * (hidden + channels) + features**2) / PRODUCTS_PER_S
 
 
@@ -165,12 +167,16 @@ def _from_topic(
         raise ConfigError("a topic of narrow readings cannot be trained on directly", fix="record whole readings to a file first")
     streams = StreamNames()
     decoder = JsonReadings(reading_format(settings.input, names), streams)
-    batches, rejected = [], 0
+    batches, rejected, read, next_line_s = [], 0, 0, monotonic() + LINES_EVERY_S
     with TopicReader(settings.kafka_properties(), topic, from_us=from_us, to_us=to_us) as reader:
         for messages in reader.batches():
             decoded = decoder.decode(messages)
             rejected += sum(reject.readings for reject in decoded.rejects)
             batches.append(decoded.batch)
+            read += len(decoded.batch)
+            if monotonic() >= next_line_s:
+                next_line_s = monotonic() + LINES_EVERY_S
+                typer.echo(f"{read:,} readings so far", err=True)
     if not batches or not any(map(len, batches)):
         raise DataError(
             f"there are no readings in {topic} at that time; {rejected} messages could not be read", fix="check --from, --to and `input:`"
