@@ -43,7 +43,7 @@ def about(trained: Trained) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    result = train(recorded(), CHANNELS, OPTIONS, lambda epoch: None)
+    result = train(recorded(), CHANNELS, OPTIONS)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "plant"
     model = save_bundle(folder, Bundle(result.model, about(result), training_png(result)))
     print(result.verdict, f"Written to {folder}, fingerprint {model.fingerprint}.")

@@ -23,6 +23,7 @@ TESTS = Path(__file__).resolve().parent
 LONGEST = (
     "chaos/test_chaos.py",
     "broker/test_run.py",
+    "broker/test_first_use.py",
     "test_demo.py",
     "simulation/test_seeds.py",
     "core/test_cut_invariance.py",

@@ -23,7 +23,7 @@ from detector.codec.readings import JsonReadings
 from detector.core.detect import Detector, Settings
 from detector.core.readings import Disposition
 
-COMMANDS = ["run", "train", "check", "replay", "simulate", "schema", "topics create", "topics check"]
+COMMANDS = ["run", "train", "check", "alerts", "replay", "simulate", "schema", "topics create", "topics check"]
 NOBODY = "127.0.0.1:1"  # a port on which nobody listens
 
 
@@ -172,8 +172,10 @@ def test_an_unknown_kafka_property(small_bundle: Path, tmp_path: Path, capsys: p
 def test_no_broker(small_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from detector.adapters.kafka_admin import ask_cluster
 
-    monkeypatch.setattr("detector.adapters.kafka_topics.ask_cluster", lambda properties, timeout_s, say: ask_cluster(properties, 0.3, say))
-    for command in (f"run --topic t --model {small_bundle}", f"check --topic t --model {small_bundle}", "topics check", "topics create"):
+    for room in ("kafka_topics", "kafka_io"):
+        monkeypatch.setattr(f"detector.adapters.{room}.ask_cluster", lambda properties, timeout_s, say: ask_cluster(properties, 0.3, say))
+    with_model = (f"run --topic t --model {small_bundle}", f"check --topic t --model {small_bundle}")
+    for command in (*with_model, "topics check", "topics create", "alerts --follow"):
         told = failed(capsys, f"{command} --bootstrap-servers {NOBODY}", 1)
         assert f"error: no Kafka broker answered at {NOBODY}" in told
         assert "fix: check that the brokers run" in told

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
 from detector.adapters.recording import Recording, read_recording
+from detector.codec.formats import ReadingFormat
 from detector.codec.messages import Message, Messages
-from detector.codec.readings import ReadingFormat
+from detector.codec.writing import JsonWriter
 from detector.core.readings import Partition
 from detector.errors import DataError
 from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
 
 EVENT_TIME = "event_time_us"
 JSON_LINES = (".jsonl", ".ndjson", ".json")
+
+
+Rows: TypeAlias = tuple[Sequence[bytes | None], Sequence[bytes | None]]
+"""Keys and values of messages."""
 
 
 class FileLog:
@@ -49,7 +55,7 @@ class FileLog:
         dead_letters: Path | None = None,
     ) -> None:
         self._partition = Partition(path.name, 0)
-        self._rows: Callable[[int, int], tuple[list[bytes | None], list[bytes | None]]]
+        self._rows: Callable[[int, int], Rows]
         if not is_table(path):
             if format is None:
                 raise DataError(f"{path.name} holds JSON messages: nothing says how to read them", fix="describe them under `input:`")
@@ -63,14 +69,10 @@ class FileLog:
             recording = read_recording(path, time=time, stream=stream, channels=channels)
             if EVENT_TIME in recording.channels:
                 raise DataError(f"{path.name}: a channel cannot be called {EVENT_TIME!r}", fix="name the channels with --channels")
-            keys = [name.encode() for name in recording.streams]
             self.recording = recording
-            self.format = ReadingFormat(channels=recording.channels, event_time=EVENT_TIME, event_time_unit="us")
+            self.format = recorded_format(recording.channels)
             self._end = len(recording)
-            self._rows = lambda start, stop: (
-                [keys[index] for index in recording.stream[start:stop].tolist()],
-                encode_rows(recording, start, stop),
-            )
+            self._rows = partial(_table_rows, recording, JsonWriter(self.format, recording.streams))
         self._gained = True
         self._position: int | None = None  # None until resumed
         self._committed = 0
@@ -139,21 +141,21 @@ class FileLog:
             file.close()
 
 
+def recorded_format(channels: tuple[str, ...]) -> ReadingFormat:
+    """How a table's rows are written as messages."""
+    return ReadingFormat(channels=channels, event_time=EVENT_TIME, event_time_unit="us")
+
+
 def is_table(path: Path) -> bool:
     """Whether a recording has columns; otherwise it holds JSON messages, line by line."""
     return not any(suffix.lower() in JSON_LINES for suffix in path.suffixes)
 
 
-def encode_rows(recording: Recording, start: int, stop: int) -> list[bytes | None]:
+def _table_rows(recording: Recording, writer: JsonWriter, start: int, stop: int) -> Rows:
     """Rows [start, stop) of a recording as JSON messages: `event_time_us`, and the channels that are not missing."""
-    encode = msgspec.json.Encoder().encode
-    names = (EVENT_TIME, *recording.channels)
-    value = recording.value[start:stop]
-    times = recording.event_time_us[start:stop].tolist()
-    rows = [dict(zip(names, (time, *row), strict=True)) for time, row in zip(times, value.tolist(), strict=True)]
-    for position in np.flatnonzero(np.isnan(value).any(axis=1)).tolist():
-        rows[position] = {name: entry for name, entry in rows[position].items() if entry == entry}  # NaN is not equal to itself
-    return [encode(row) for row in rows]
+    rows = slice(start, stop)
+    written = writer.write(recording.stream[rows], recording.event_time_us[rows], recording.value[rows])
+    return written.keys, written.values
 
 
 def as_json(message: Message) -> dict[str, object]:

@@ -9,7 +9,9 @@ from types import TracebackType
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
+from numpy.typing import NDArray
 
+from detector.adapters.kafka_admin import ask_cluster, servers_of
 from detector.adapters.kafka_client import (
     NO_CONCERN_OF_READERS,
     Say,
@@ -26,6 +28,7 @@ from detector.adapters.kafka_output import ANY_PARTITION
 from detector.codec.messages import Headers, Messages
 from detector.errors import ConfigError, LogUnavailable
 
+ASK_S_MAX = 10.0
 SILENCE_S_MAX = 30.0
 
 
@@ -100,11 +103,13 @@ class TopicWriter:
 class TopicReader:
     """Reads all partitions of one topic, from the beginning or from a time; joins no group and commits nothing.
 
+    What belongs to a transaction is read once that is committed.
+
     properties  librdkafka's, under their own names
     from_us     log time at which to begin, microseconds since the epoch; None: the oldest message held
     to_us       log time before which `batches` ends; None: what was there at the opening
 
-    raises ConfigError     no such topic; properties that librdkafka does not know
+    raises ConfigError     no such topic; credentials refused; properties that librdkafka does not know
     raises LogUnavailable  the brokers did not answer within 10 s
     """
 
@@ -112,7 +117,14 @@ class TopicReader:
         self, properties: Mapping[str, str], topic: str, *, from_us: int | None = None, to_us: int | None = None, say: Say = quiet
     ) -> None:
         self._topic = topic
-        self._consumer = open_consumer(reader_properties(properties), lambda error: None, say)
+        partitions = ask_cluster(properties, ASK_S_MAX, say).partitions.get(topic)
+        if partitions is None:
+            raise ConfigError(
+                f"there is no topic {topic} on {servers_of(properties)}, or it is not visible to this user",
+                fix="correct its name, or grant this user READ on it; `detector topics create` makes the topics that the service writes",
+            )
+        self._partitions = range(partitions)
+        self._consumer = open_consumer({**reader_properties(properties), "isolation.level": "read_committed"}, lambda error: None, say)
         self._closed = False
         try:
             self._begin(from_us, to_us)
@@ -124,24 +136,21 @@ class TopicReader:
             raise
 
     def _begin(self, from_us: int | None, to_us: int | None) -> None:
-        found = self._consumer.list_topics(self._topic, timeout=10).topics[self._topic]
-        if found.error is not None:
-            raise ConfigError(f"there is no topic {self._topic}, or it is not visible to this user", fix="correct its name")
-        partitions = sorted(found.partitions)
-        bounds = {number: self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), timeout=10) for number in partitions}
+        asked = [TopicPartition(self._topic, number) for number in self._partitions]
+        bounds = {each.partition: self._consumer.get_watermark_offsets(each, timeout=ASK_S_MAX) for each in asked}
         first = {number: low for number, (low, _) in bounds.items()}
         self._end = {number: high for number, (_, high) in bounds.items()}
         if from_us is not None:
             first.update(self._offsets_at(-(-from_us // 1000)))
         if to_us is not None:
             self._end.update({number: min(self._end[number], offset) for number, offset in self._offsets_at(-(-to_us // 1000)).items()})
-        self._open = {number for number in partitions if first[number] < self._end[number]}
-        self._consumer.assign([TopicPartition(self._topic, number, first[number]) for number in partitions])
+        self._open = {number for number in self._partitions if first[number] < self._end[number]}
+        self._consumer.assign([TopicPartition(self._topic, number, first[number]) for number in self._partitions])
 
     def _offsets_at(self, time_ms: int) -> dict[int, int]:
         """Per partition the first offset at or after a log time; the end where there is none."""
         asked = [TopicPartition(self._topic, number, time_ms) for number in self._end]
-        found = self._consumer.offsets_for_times(asked, timeout=10)
+        found = self._consumer.offsets_for_times(asked, timeout=ASK_S_MAX)
         return {each.partition: each.offset if each.offset >= 0 else self._end[each.partition] for each in found}
 
     def poll(self, messages_max: int = 10_000, timeout_s: float = 0.1) -> Messages:
@@ -172,6 +181,18 @@ class TopicReader:
 
         raises LogUnavailable  nothing came for 30 s
         """
+        for messages in self.until_end(messages_max):
+            before_end = messages.offset < self._ends(messages)
+            if before_end.all():
+                yield messages
+            elif before_end.any():
+                yield messages.take(np.flatnonzero(before_end))
+
+    def until_end(self, messages_max: int = 10_000) -> Iterator[Messages]:
+        """What comes until that end is reached in every partition, and what came with it from beyond: `poll` goes on from there.
+
+        raises LogUnavailable  nothing came for 30 s
+        """
         heard = time.monotonic()
         while self._open:
             messages = self.poll(messages_max)
@@ -180,15 +201,14 @@ class TopicReader:
                     raise LogUnavailable(f"nothing came from {self._topic} for {SILENCE_S_MAX:g} s", fix="check the brokers, try again")
                 continue
             heard = time.monotonic()
-            ends = np.array([self._end[partition.number] for partition in messages.partitions])[messages.partition]
-            self._open -= {
-                messages.partitions[index].number for index in np.unique(messages.partition[messages.offset >= ends - 1]).tolist()
-            }
-            before_end = messages.offset < ends
-            if before_end.all():
-                yield messages
-            elif before_end.any():
-                yield _take(messages, np.flatnonzero(before_end).tolist())
+            at_end = messages.offset >= self._ends(messages) - 1
+            self._open -= {messages.partitions[index].number for index in np.unique(messages.partition[at_end]).tolist()}
+            yield messages
+
+    def _ends(self, messages: Messages) -> NDArray[np.int64]:
+        """The end of each message's partition, i8[M]."""
+        ends: NDArray[np.int64] = np.array([self._end[partition.number] for partition in messages.partitions])[messages.partition]
+        return ends
 
     def close(self) -> None:
         """Free what is held. Idempotent."""
@@ -201,16 +221,3 @@ class TopicReader:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def _take(messages: Messages, positions: list[int]) -> Messages:
-    """The messages at `positions`."""
-    return Messages(
-        [messages.key[position] for position in positions],
-        [messages.value[position] for position in positions],
-        messages.partition[positions],
-        messages.offset[positions],
-        messages.log_time_us[positions],
-        messages.partitions,
-        lambda position: messages.headers(positions[position]),
-    )

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from detector import __version__
-from detector.cli import accept, check, demo, evaluate, explain, replay, run, schema, simulate, topics, train
+from detector.cli import accept, alerts, check, demo, evaluate, explain, replay, run, schema, simulate, topics, train
 from detector.errors import DetectorError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("check")(check.check)
+app.command("alerts")(alerts.alerts)
 app.command("accept")(accept.accept)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from detector.cli.alert_lines import alert_line, line, time_us
 from detector.codec.alerts import AlertEvent, decode_alert
 from detector.lab.faults import Fault
 from detector.lab.match import Opening, Summary
@@ -47,7 +47,8 @@ class Screen:
         while self._shown < len(self._stage.faults) and self._stage.faults[self._shown].start_us <= event_time_us:
             fault = self._stage.faults[self._shown]
             self._shown += 1
-            self._line(fault.start_us, "[yellow]fault[/yellow]  ", fault.stream, f"{_named(fault)} ({_lasting(fault)})")
+            text = f"{_named(fault)} ({_lasting(fault)})"
+            self._console.print(line(self._clock(fault.start_us), "[yellow]fault[/yellow]  ", fault.stream, text))
 
     def alerts(self, messages: Messages) -> None:
         """Show and keep the alerts among these messages; a repeated one counts once."""
@@ -55,31 +56,27 @@ class Screen:
             if value is None:
                 continue
             alert = decode_alert(value)
-            event_time_us = _us(alert.event_time)
+            event_time_us = time_us(alert.event_time)
             if (alert.id, event_time_us) in self._seen:
                 continue
             self._seen.add((alert.id, event_time_us))
+            note = ""
             if alert.status == "opened":
                 self.openings.append(Opening(alert.stream, event_time_us, alert.kind))
-                self._line(event_time_us, "[bold red]ALERT[/bold red]  ", alert.stream, f"{_reason(alert)}  {self._belongs(alert)}")
-            elif alert.status == "updated":
-                self._line(event_time_us, "[bold red]worse[/bold red]  ", alert.stream, _reason(alert))
-            else:
-                lasted = (event_time_us - _us(alert.opened_at)) / 60e6
-                self._line(event_time_us, "[green]closed[/green] ", alert.stream, f"{alert.reason} after {lasted:.0f} min")
+                note = self._belongs(alert)
+            self._console.print(alert_line(self._clock(event_time_us), alert, note))
 
     def _belongs(self, alert: AlertEvent) -> str:
-        summary = self._stage.summary([Opening(alert.stream, _us(alert.event_time), alert.kind)])
+        summary = self._stage.summary([Opening(alert.stream, time_us(alert.event_time), alert.kind)])
         if summary.false_alerts:
             return "[red]<- no fault there[/red]"
         if not summary.faults_found:
             return "[dim]<- the fault there is of another kind[/dim]"
         return f"[dim]<- {summary.delay_to_alert_s_median:.0f} s after the fault began[/dim]"
 
-    def _line(self, event_time_us: int, what: str, stream: str, text: str) -> None:
+    def _clock(self, event_time_us: int) -> str:
         since_s = (event_time_us - self._stage.plant.start_us) // 1_000_000
-        clock = f"day {since_s // 86_400 + 1} {since_s % 86_400 // 3600:02d}:{since_s % 3600 // 60:02d}:{since_s % 60:02d}"
-        self._console.print(f"[dim]{clock}[/dim]  {what} {stream:<14} {text}")
+        return f"day {since_s // 86_400 + 1} {since_s % 86_400 // 3600:02d}:{since_s % 3600 // 60:02d}:{since_s % 60:02d}"
 
     def end(self, summary: Summary, dispositions: dict[str, int], played_s: float) -> None:
         """The summary, from the topic of alerts and the metrics."""
@@ -103,11 +100,6 @@ class Screen:
             self._console.print(f"missed       {'; '.join(f'{fault.stream} {_named(fault)}' for fault in summary.missed)}")
 
 
-def _us(moment: datetime) -> int:
-    since = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
 def _named(fault: Fault) -> str:
     everything = len(fault.channels) > 2
     return fault.kind.value.replace("_", " ") + ("" if everything else f", {' and '.join(fault.channels)}")
@@ -116,14 +108,3 @@ def _named(fault: Fault) -> str:
 def _lasting(fault: Fault) -> str:
     lasting_s = (fault.end_us - fault.start_us) / 1e6
     return f"{lasting_s:.0f} s" if lasting_s < 120 else f"{lasting_s / 60:.0f} min"
-
-
-def _reason(alert: AlertEvent) -> str:
-    if alert.kind == "silence":
-        return "no readings any more"
-    if alert.kind == "frozen":
-        return f"{' and '.join(channel.name for channel in alert.channels)} frozen at {alert.channels[0].observed:.4g}"
-    first = alert.channels[0]
-    if first.observed is None:
-        return f"{first.name} is missing"
-    return f"{first.name} {first.observed:.4g}, expected {first.low:.4g} to {first.high:.4g}"

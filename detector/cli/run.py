@@ -43,7 +43,12 @@ def serve(config: Config) -> None:
     import sys
     from threading import Event
 
+    from rich.console import Console
+
     from detector import __version__
+
+    Console().print(f"[bold]detector {__version__}[/bold]")  # at once: what comes now takes seconds to import
+
     from detector.adapters.http import HttpServer
     from detector.adapters.kafka_log import KafkaLog
     from detector.adapters.telemetry import Telemetry
@@ -98,11 +103,9 @@ def serve(config: Config) -> None:
 
 
 def _introduce(config: Config, model: Model, port: int, event_time: str) -> None:
-    """One screen on standard output: what is read, written and run."""
+    """The rest of one screen on standard output: what is read, written and run."""
     from rich.console import Console
     from rich.table import Table
-
-    from detector import __version__
 
     servers = config.kafka_properties()
     facts = Table.grid(padding=(0, 2))
@@ -127,6 +130,4 @@ def _introduce(config: Config, model: Model, port: int, event_time: str) -> None
         ("metrics", f"http://{host}:{port}/metrics"),
     ):
         facts.add_row(name, fact)
-    console = Console()
-    console.print(f"[bold]detector {__version__}[/bold]")
-    console.print(facts)
+    Console().print(facts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,21 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detector.cli.options import ConfigFile, Servers, overrides
+from detector.cli.playing import input_shape, play, recorded, simulated
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from detector.adapters.kafka_io import TopicWriter
-    from detector.config import Config
     from detector.lab.faults import Fault, FaultKind
-    from detector.lab.pace import Pace
     from detector.lab.plant import Plant
 
-WAIT_S_MAX = 0.1  # between two looks at the clock and at the producer
 HOUR_US = 3_600_000_000
-BATCH_MESSAGES = 10_000
 
 
 def simulate(
@@ -54,13 +46,17 @@ def simulate(
 ) -> None:
     """Produce readings: of a simulated plant with labelled faults, or of a recording.
 
+    Into a topic they are written as the configuration's `input:` reads them: its fields, shapes and units; where it names no field of the
+    event time, as Kafka's own time of the message. Without --config each is a JSON object with its channels and `time`, milliseconds; a
+    recording's with `event_time_us`. The key is the stream's name. JSON lines (.jsonl) are played as they are.
+
     Example: [bold]detector simulate --out week.parquet --hours 168 --seed 7[/bold]
 
     Example: [bold]detector simulate --topic sensors --faults 20 --labels faults.jsonl --speed 60[/bold]
 
     Example: [bold]detector simulate --out timing.csv --faults 9 --kinds phase_skipped,phase_stuck,cycle_reversed[/bold]
 
-    Example: [bold]detector simulate --from week.parquet --topic sensors --speed full[/bold]
+    Example: [bold]detector simulate --from week.parquet --topic sensors --speed full --config detector.yaml[/bold]
     """
     if (topic is None) == (out is None):
         raise ConfigError("say where the readings go: to a topic or to a file", fix="give one of --topic and --out")
@@ -69,10 +65,11 @@ def simulate(
 
     pace = Pace(_speed(speed), time.monotonic, time.time if live else None)
     settings = load_config(config, overrides=overrides(bootstrap_servers=bootstrap_servers))
+    shape = input_shape(settings.input, is_file_given=config is not None)
     if recording is not None:
         if topic is None:
             raise ConfigError("a recording is played into a topic", fix="give --topic with --from")
-        _play(settings, topic, _recorded(settings, recording), pace)
+        play(settings, topic, recorded(settings.input, shape, recording), pace)
         return
     plant = _plant(seed, machines, interval_s, _start_us(start, is_live=topic is not None))
     injected = _faults(plant, faults, _kinds(kinds), seed, hours)
@@ -82,7 +79,7 @@ def simulate(
     if out is not None:
         _write_file(out, plant, injected, end_us)
     elif topic is not None:
-        _play(settings, topic, _simulated(plant, injected, end_us), pace)
+        play(settings, topic, simulated(shape, plant, injected, end_us), pace)
 
 
 def _speed(text: str) -> float | None:
@@ -149,7 +146,7 @@ def _write_file(path: Path, plant: Plant, faults: tuple[Fault, ...], end_us: int
 
     from detector.adapters.recording_writer import RecordingWriter
     from detector.lab.plant import CHANNELS
-    from detector.lab.simulate import simulate as simulated
+    from detector.lab.simulate import simulate as readings_of
 
     console, readings = Console(stderr=True), 0
     with (
@@ -157,84 +154,8 @@ def _write_file(path: Path, plant: Plant, faults: tuple[Fault, ...], end_us: int
         Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task(path.name, total=end_us - plant.start_us)
-        for chunk in simulated(plant, faults, end_us=end_us):
+        for chunk in readings_of(plant, faults, end_us=end_us):
             writer.write(chunk.stream, chunk.event_time_us, chunk.value)
             readings += len(chunk)
             progress.update(task, completed=int(chunk.event_time_us[-1]) - plant.start_us)
     typer.echo(f"{readings} readings of {plant.machines} machines, {len(faults)} faults -> {path}")
-
-
-Messages = tuple[list[bytes | None], list[bytes | None], "NDArray[np.int64]"]
-"""Keys, values and event times (microseconds since the epoch) of the messages to send, in order."""
-
-
-def _simulated(plant: Plant, faults: tuple[Fault, ...], end_us: int) -> Iterator[Messages]:
-    from detector.lab.simulate import encode
-    from detector.lab.simulate import simulate as simulated
-
-    for chunk in simulated(plant, faults, end_us=end_us, chunk_readings_max=BATCH_MESSAGES):
-        keys, values = encode(chunk, plant.streams)
-        yield list(keys), list(values), chunk.event_time_us
-
-
-def _recorded(settings: Config, path: Path) -> Iterator[Messages]:
-    """A recording's messages as `FileLog` has them. What cannot be read has the event time of what came before it."""
-    import numpy as np
-
-    from detector.adapters.file_log import FileLog
-    from detector.cli.wiring import reading_format
-    from detector.codec.readings import JsonReadings
-    from detector.core.readings import StreamNames
-
-    log = FileLog(path, format=reading_format(settings.input, settings.input.channels or ("value",)))
-    decoder = JsonReadings(log.format, StreamNames())
-    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).gained).items()})
-    unknown_us = newest_us = np.iinfo(np.int64).min
-    while len(messages := log.poll(BATCH_MESSAGES, 0).messages):
-        decoded = decoder.decode(messages)
-        event_time_us = np.full(len(messages), newest_us, np.int64)
-        event_time_us[decoded.message] = decoded.batch.event_time_us
-        event_time_us = np.maximum.accumulate(event_time_us)
-        newest_us = int(event_time_us[-1])
-        event_time_us[event_time_us == unknown_us] = decoded.batch.event_time_us[0] if len(decoded.batch) else 0
-        yield list(messages.key), list(messages.value), event_time_us
-
-
-def _play(settings: Config, topic: str, batches: Iterator[Messages], pace: Pace) -> None:
-    """Write messages to a topic when they are due; on a terminal with a count."""
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn
-
-    from detector.adapters.kafka_io import TopicWriter
-    from detector.adapters.kafka_topics import check_topics
-    from detector.cli import logs
-
-    check_topics(settings.kafka_properties(), [topic], [])
-    logs.configure(settings.log.level, settings.log.format, settings.secrets)
-    console, sent = Console(stderr=True), 0
-    with (
-        TopicWriter(settings.kafka_properties(), topic, say=logs.say) as writer,
-        Progress(TextColumn("{task.completed:,} messages"), console=console, transient=True, disable=not console.is_terminal) as progress,
-    ):
-        task = progress.add_task(topic, total=None)
-        for keys, values, event_time_us in batches:
-            for count in _send(writer, keys, values, event_time_us, pace):
-                sent += count
-                progress.update(task, completed=sent)
-    typer.echo(f"{sent} messages -> {topic}")
-
-
-def _send(
-    writer: TopicWriter, keys: list[bytes | None], values: list[bytes | None], event_time_us: NDArray[np.int64], pace: Pace
-) -> Iterator[int]:
-    """Send a batch, each message when it is due; yields how many went out, now and then."""
-    begin = 0
-    while begin < len(keys):
-        end = begin + pace.due(event_time_us[begin:])
-        for key, value in zip(keys[begin:end], values[begin:end], strict=True):
-            writer.write(key, value)
-        writer.serve()
-        yield end - begin
-        begin = end
-        if begin < len(keys):
-            time.sleep(min(pace.delay_s(int(event_time_us[begin])), WAIT_S_MAX))

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from detector.cli.options import ConfigFile, Servers, overrides
+from detector.cli.training import LINES_EVERY_S, Work
 from detector.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from detector.config import Config
     from detector.lab.sequences import Recorded
-    from detector.lab.train import Epoch, Options, Trained
 
 DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+QUICK_S_MIN, PRODUCTS_PER_S = 3.0, 1e10
+"""Of a quick fit: what it takes however little there is to read, and what one core of a server multiplies; measured on an AMD EPYC."""
 
 
 def train(
@@ -52,6 +56,10 @@ def train(
 ) -> None:
     """Train a model on recordings of normal operation, and say in plain words whether it is worth having.
 
+    First it writes what --quick gives, so that there is a model to use and to keep with Ctrl-C; a model that is there already stays until
+    the end. The trained one takes its place if its error is smaller on readings that no weight saw. It trains on one core: threads wait
+    for each other at every step of so small a network; for one of many hundred units set OMP_NUM_THREADS.
+
     Example: [bold]detector train january.parquet february.parquet --out models/mine[/bold]
 
     Example: [bold]detector train january.parquet --quick --out models/first[/bold]
@@ -60,18 +68,27 @@ def train(
     """
     if bool(recordings) == (topic is not None):
         raise ConfigError("say what to train on: recordings or a topic", fix="give files, or --topic")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # read when torch and numpy are imported
+        os.environ.setdefault(name, "1")
+    data = f"topic {topic}" if topic is not None else ", ".join(path.name for path in recordings or [])
+    typer.echo(f"reading {data} ...", err=True)
     from detector.config import load_config
-    from detector.lab.train import Options
-    from detector.lab.train import train as train_model
 
     wanted = tuple(channels.split(",")) if channels else None
     if topic is not None:
         settings = load_config(config, overrides=overrides(bootstrap_servers=bootstrap_servers))
         names, sequences = _from_topic(settings, topic, _us(begin), _us(end), wanted)
-        data = f"topic {topic}"
     else:
         names, sequences = _from_files(recordings or [], time, stream, wanted)
-        data = ", ".join(path.name for path in recordings or [])
+    streams, readings = len({sequence.stream for sequence in sequences}), sum(map(len, sequences))
+    typer.echo(f"{readings:,} readings of {streams} streams, {len(names)} channels: {', '.join(names)}")
+    quick_s = f"in about {_quick_s(readings, len(names), hidden, layers):.0f} s on an idle core"
+    trained_in = f"training for at most {minutes:g} min (--minutes)"
+    typer.echo(
+        f"a model {quick_s}" if quick else trained_in if kind != "prediction" else f"a first model {quick_s}, then {trained_in}", err=True
+    )
+    from detector.lab.train import Options
+
     options = Options(
         kind=kind,
         hidden=hidden,
@@ -85,11 +102,17 @@ def train(
         device=device,
         is_quick=quick,
     )
-    streams, readings = len({sequence.stream for sequence in sequences}), sum(map(len, sequences))
-    typer.echo(f"{readings:,} readings of {streams} streams, {len(names)} channels: {', '.join(names)}")
-    with _Progress(options) as progress:
-        trained = train_model(sequences, names, options, progress.tell)
-    _save(out, trained, options, data, with_picture=picture)
+    work = Work(out, names, sequences, data, with_picture=picture)
+    if quick or kind != "prediction":
+        work.save(work.train(options), options)
+    else:
+        work.train_in_two(options)
+
+
+def _quick_s(readings: int, channels: int, hidden: int, layers: int) -> float:
+    """About how long a quick fit takes, seconds: twice every reading goes through the network and into the sums of the readout."""
+    features = 2 * hidden + 5 * channels + 1
+    return QUICK_S_MIN + 2 * readings * (4 * layers * hidden * (hidden + channels) + features**2) / PRODUCTS_PER_S
 
 
 def _us(moment: datetime | None) -> int | None:
@@ -144,12 +167,16 @@ def _from_topic(
         raise ConfigError("a topic of narrow readings cannot be trained on directly", fix="record whole readings to a file first")
     streams = StreamNames()
     decoder = JsonReadings(reading_format(settings.input, names), streams)
-    batches, rejected = [], 0
+    batches, rejected, read, next_line_s = [], 0, 0, monotonic() + LINES_EVERY_S
     with TopicReader(settings.kafka_properties(), topic, from_us=from_us, to_us=to_us) as reader:
         for messages in reader.batches():
             decoded = decoder.decode(messages)
             rejected += sum(reject.readings for reject in decoded.rejects)
             batches.append(decoded.batch)
+            read += len(decoded.batch)
+            if monotonic() >= next_line_s:
+                next_line_s = monotonic() + LINES_EVERY_S
+                typer.echo(f"{read:,} readings so far", err=True)
     if not batches or not any(map(len, batches)):
         raise DataError(
             f"there are no readings in {topic} at that time; {rejected} messages could not be read", fix="check --from, --to and `input:`"
@@ -162,66 +189,3 @@ def _from_topic(
         np.concatenate([batch.event_time_us for batch in batches]),
         np.concatenate([batch.value for batch in batches]),
     )
-
-
-def _save(out: Path, trained: Trained, options: Options, data: str, *, with_picture: bool) -> None:
-    """Write the bundle and say what came of it."""
-    from dataclasses import asdict
-
-    from rich.console import Console
-    from rich.table import Table
-
-    from detector.adapters.bundle import Bundle, save_bundle
-    from detector.lab.picture import training_png
-
-    channels = trained.model.channels
-    about = {
-        "data": data,
-        "options": asdict(options),
-        "device": trained.device,
-        "split": trained.split.by,
-        "epochs": len(trained.epochs),
-        "errors": {name: dict(zip(channels, error.round(6).tolist(), strict=True)) for name, error in trained.errors.items()},
-        "verdict": trained.verdict,
-    }
-    model = save_bundle(out, Bundle(trained.model, about, training_png(trained) if with_picture else b""))
-    console = Console()
-    table = Table("channel", *trained.errors, title="mean error on readings no weight saw, standard deviations of the channel")
-    for k, channel in enumerate(channels[:20]):
-        table.add_row(channel, *(f"{error[k]:.4f}" for error in trained.errors.values()))
-    console.print(table)
-    console.print(trained.verdict)
-    console.print(f"{out}  fingerprint {model.fingerprint}", soft_wrap=True)
-    console.print(f"Next: detector run --model {out} --topic TOPIC", soft_wrap=True)
-
-
-class _Progress:
-    """A bar with losses and time left on a terminal; elsewhere a line now and then."""
-
-    LINES_EVERY = 10
-
-    def __init__(self, options: Options) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        console = Console(stderr=True)
-        self._is_terminal = console.is_terminal
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"), console=console, transient=True
-        )
-        self._task = self._bar.add_task("training", total=options.epochs_max, facts="")
-
-    def __enter__(self) -> _Progress:
-        if self._is_terminal:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def tell(self, epoch: Epoch) -> None:
-        """Take one epoch's losses."""
-        facts = f"epoch {epoch.number}  loss {epoch.train_loss:.3f}  held out {epoch.held_out_loss:.3f}  {epoch.seconds_left:.0f} s left at most"
-        self._bar.update(self._task, completed=epoch.number, facts=facts)
-        if not self._is_terminal and epoch.number % self.LINES_EVERY == 0:
-            typer.echo(facts, err=True)

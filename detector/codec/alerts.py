@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from detector import __version__
 from detector.codec.event_time import rfc3339
+from detector.codec.framed import unframed
 from detector.codec.messages import Message
 from detector.core.alerting import Alert, ChannelReason
 
@@ -140,11 +141,11 @@ class AlertEncoder:
 
 
 def decode_alert(value: bytes) -> AlertEvent:
-    """The alert in a message of the topic of alerts.
+    """The alert in a message of the topic of alerts, framed or not.
 
     raises pydantic.ValidationError  when it is none
     """
-    return AlertEvent.model_validate_json(value)
+    return AlertEvent.model_validate_json(unframed(value))
 
 
 def alert_schema() -> dict[str, Any]:

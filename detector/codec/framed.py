@@ -60,6 +60,11 @@ def frame(schema_id: int) -> bytes:
     return b"\0" + schema_id.to_bytes(4, "big")
 
 
+def unframed(value: bytes) -> bytes:
+    """JSON without the frame before it; as it is where there is none: no JSON begins with byte 0."""
+    return value[FRAME_BYTES:] if value[:1] == b"\0" else value
+
+
 class FramedReadings:
     """Decodes framed messages, a batch at once.
 

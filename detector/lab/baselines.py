@@ -56,7 +56,7 @@ def mean_error(es: Sequence[F4], skip: int) -> NDArray[np.float64]:
 
 def verdict(errors: dict[str, NDArray[np.float64]], kind: Kind, readings: int) -> str:
     """How much better than the baselines, in plain words, or that it is not."""
-    ratio_to = {name: _ratio(errors["network"], errors[name]) for name in ("persistence", "linear")}
+    ratio_to = {name: mean_ratio(errors["network"], errors[name]) for name in ("persistence", "linear")}
 
     def against(name: str) -> str:
         ratio = ratio_to[name]
@@ -73,7 +73,7 @@ def verdict(errors: dict[str, NDArray[np.float64]], kind: Kind, readings: int) -
     return said + f" It does not beat {' or '.join(worse)}: more data, more time or another interval may help; the score still works."
 
 
-def _ratio(error: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:
-    """Mean ratio over the channels that vary: where the baseline makes no error there is nothing to compare."""
+def mean_ratio(error: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:
+    """Of errors per channel, f8[D] each: mean ratio over the channels that vary: where the baseline makes no error there is nothing to compare."""
     varies = baseline > ERROR_MIN
     return float(np.mean(error[varies] / baseline[varies])) if varies.any() else 1.0

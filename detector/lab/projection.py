@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detector.core.predictor import Predictor
+from detector.lab.progress import Played, unheard
 from detector.lab.reservoir import ERROR_MIN, Moments, moments_of_changes, readout
 from detector.lab.sequences import BURN_IN, Window, windows
 
@@ -47,6 +48,7 @@ def learn(
     noise: float,
     rng: np.random.Generator,
     optimizer: torch.optim.Optimizer,
+    played: Played = unheard,
 ) -> None:
     """Improve the LSTM's weights: one pass over all windows, or some if they are few.
 
@@ -61,6 +63,7 @@ def learn(
         for window in windows(xs, window_readings, rng):
             x = torch.from_numpy(window.x).to(device)
             fed = x + noise * torch.randn_like(x) if noise > 0 else x
+            played(window.readings)
             h, state = predictor.lstm(fed, _carried(state, torch.from_numpy(window.is_new).to(device)))
             pasts, _ = predictor.pasts(predictor.state(len(x), device).past, fed)  # of a window: its first rows know no more
             u, y = _rows(predictor.seen(predictor.dropout(h), fed, pasts), x, window, horizons, rng)
@@ -110,12 +113,14 @@ def _loss(u: Tensor, y: Tensor) -> Tensor:
     return total
 
 
-def errors(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], window_readings: int) -> tuple[float, float]:
+def errors(
+    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], window_readings: int, played: Played = unheard
+) -> tuple[float, float]:
     """Errors of the readouts of `xs` on themselves and on what is held out, relative to persistence: geometric means over channels
     and horizons, 1 is no better."""
     predictor.eval()
     horizons = horizons_of(window_readings)
-    fit, later = (moments_of_changes(predictor, part, horizons) for part in (xs, held_out))
+    fit, later = (moments_of_changes(predictor, part, horizons, played=played) for part in (xs, held_out))
     weight = readout(fit, later)
     return _relative(fit, weight), _relative(later, weight)
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from detector.core.predictor import Predictor
+from detector.lab.progress import Played, unheard
 from detector.lab.sequences import burn_in, filled
 
 F4 = NDArray[np.float32]
@@ -121,15 +122,15 @@ def shares(error: F8) -> F8:
     return share
 
 
-def fit_head(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4]) -> None:
+def fit_head(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], played: Played = unheard) -> None:
     """Fit the head of a prediction in closed form, each horizon for itself; the LSTM stays as it is.
 
     The regression is of changes, so that what a ridge shrinks ends at persistence.
 
     xs, held_out  per sequence f4[T, D] scaled, NaN where missing (counted as the last value seen); the starts are left out
     """
-    fit = moments_of_changes(predictor, xs, predictor.horizons)
-    later = moments_of_changes(predictor, held_out, predictor.horizons, filling)
+    fit = moments_of_changes(predictor, xs, predictor.horizons, played=played)
+    later = moments_of_changes(predictor, held_out, predictor.horizons, filling, played)
     weight = readout(fit, later)
     share = shares(later.error(weight).reshape(len(predictor.horizons), predictor.channels))
     outputs = np.arange(weight.shape[1])
@@ -146,7 +147,13 @@ def filling(sequence: F4) -> int:
     return min(MEMORY_READINGS_MAX, len(sequence) // 4)
 
 
-def moments_of_changes(predictor: Predictor, xs: Sequence[F4], horizons: Sequence[int], left_out: Callable[[F4], int] = burn_in) -> Moments:
+def moments_of_changes(
+    predictor: Predictor,
+    xs: Sequence[F4],
+    horizons: Sequence[int],
+    left_out: Callable[[F4], int] = burn_in,
+    played: Played = unheard,
+) -> Moments:
     """Of all D channels' changes at every horizon (increasing), K D of them, regressed on what the head reads.
 
     xs        as in `fit_head`
@@ -161,4 +168,5 @@ def moments_of_changes(predictor: Predictor, xs: Sequence[F4], horizons: Sequenc
             now = np.arange(at, at + len(rows))[max(start - at, 0) :]
             moments.add(rows[now - at], np.concatenate([x[now + horizon] - x[now] for horizon in horizons], axis=1))
             at += len(rows)
+            played(len(rows))
     return moments

@@ -102,11 +102,13 @@ class Window:
 
     x        f4[B, T, D] without NaN       counts  f4[B, T, D] 1 where the loss counts, else 0
     is_new   b1[B] lanes that begin another sequence here: their carried state is forgotten
+    readings how many there are in all lanes
     """
 
     x: NDArray[np.float32]
     counts: NDArray[np.float32]
     is_new: NDArray[np.bool_]
+    readings: int
 
 
 def windows(xs: Sequence[NDArray[np.float32]], length: int, rng: np.random.Generator | None) -> Iterator[Window]:
@@ -136,9 +138,11 @@ def windows(xs: Sequence[NDArray[np.float32]], length: int, rng: np.random.Gener
         x = np.zeros((len(lanes), length, d), np.float32)
         counts = np.zeros_like(x)
         is_new = np.ones(len(lanes), np.bool_)
+        readings = 0
         for lane, queue in enumerate(queues):
             if k < len(queue):
                 piece, is_new[lane] = queue[k]
                 x[lane, : len(piece)] = filled(piece)
                 counts[lane, : len(piece)] = ~np.isnan(piece)
-        yield Window(x, counts, is_new)
+                readings += len(piece)
+        yield Window(x, counts, is_new, readings)

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.codec.readings import ReadingFormat
+from detector.codec.formats import ReadingFormat
+from detector.codec.writing import JsonWriter
 from detector.lab.faults import Fault, FaultKind, altered, altered_load, past_readings
 from detector.lab.plant import BLOCK, CHANNELS, F8, I8, Dynamics, Plant, rounded
 
@@ -140,23 +140,7 @@ def label_columns(faults: Iterable[Fault]) -> dict[str, list[Any]]:
     }
 
 
-class _Row(msgspec.Struct, omit_defaults=True):
-    """One reading as JSON: epoch milliseconds, and the channels that are there."""
-
-    time: int
-    temperature: float | None = None
-    pressure: float | None = None
-    vibration: float | None = None
-    current: float | None = None
-
-
 def encode(chunk: SimulatedChunk, streams: Sequence[str]) -> tuple[list[bytes], list[bytes]]:
     """Keys and JSON values of a chunk's readings, to be read with `SIMULATED_FORMAT`; a missing channel is left out."""
-    names = [stream.encode() for stream in streams]
-    values = chunk.value.tolist()
-    for row in np.flatnonzero(np.isnan(chunk.value).any(axis=1)).tolist():
-        values[row] = [None if value != value else value for value in values[row]]
-    encoder = msgspec.json.Encoder()
-    times_ms = (chunk.event_time_us // 1_000).tolist()
-    rows = [encoder.encode(_Row(time, *value)) for time, value in zip(times_ms, values, strict=True)]
-    return [names[stream] for stream in chunk.stream.tolist()], rows
+    written = JsonWriter(SIMULATED_FORMAT, streams).write(chunk.stream, chunk.event_time_us, chunk.value)
+    return written.keys, written.values

@@ -28,6 +28,7 @@ from detector.core.threshold import Prior
 from detector.errors import ConfigError, DataError
 from detector.lab.baselines import LinearForecast, mean_error, persistence, verdict
 from detector.lab.judged import one_ahead, residuals, score_all
+from detector.lab.progress import QUIET, Epoch, Played, Telling
 from detector.lab.projection import errors, learn
 from detector.lab.reservoir import fit_head, randomise, remember_long
 from detector.lab.sequences import BURN_IN, Recorded, Split, burn_in, split, windows
@@ -69,17 +70,6 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Epoch:
-    """Progress: losses are errors relative to persistence (1: no better)."""
-
-    number: int
-    train_loss: float
-    held_out_loss: float
-    seconds_left: float
-    is_best: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Trained:
     """A model and how it came about.
 
@@ -96,8 +86,8 @@ class Trained:
     scores: F4 = field(repr=False)
 
 
-def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Options, on_epoch: Callable[[Epoch], None]) -> Trained:
-    """Train, calibrate and judge a model.
+def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Options, telling: Telling = QUIET) -> Trained:
+    """Train, calibrate and judge a model. What is told meanwhile changes nothing of it.
 
     raises DataError    when there is too little to train on
     raises ConfigError  when a reconstruction is wanted quickly
@@ -118,7 +108,7 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     horizons, lags = (HORIZONS, LAGS) if options.kind == "prediction" else (ONE_AHEAD, ())
     predictor = Predictor(len(channels), options.hidden, options.layers, options.kind, options.dropout, horizons, lags)
     fit = fit_quickly if options.is_quick else fit_memory if options.kind == "prediction" else fit_whole
-    epochs = fit(predictor.to(device), xs["train"], xs["held_out"], options, on_epoch)
+    epochs = fit(predictor.to(device), xs["train"], xs["held_out"], options, telling)
     predictor.to("cpu").eval()
     es = residuals(predictor, xs["calibrate"])
     values = [s.value for s in (*parts.train, *parts.calibrate)]
@@ -134,20 +124,17 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     return Trained(model, parts, tuple(epochs), mean_errors, verdict(mean_errors, options.kind, sum(map(len, es))), device, scores)
 
 
-def fit_quickly(
-    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, on_epoch: Callable[[Epoch], None]
-) -> list[Epoch]:
+def fit_quickly(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, telling: Telling = QUIET) -> list[Epoch]:
     """Of a prediction: draw the memory at random, and fit the head in closed form; told as one epoch."""
     randomise(predictor.lstm)
-    epochs = [Epoch(1, *errors(predictor, xs, held_out, options.window_readings), 0.0, True)]
-    fit_head(predictor, xs, held_out)
-    on_epoch(epochs[0])
+    telling.begin("random memory", 2 * _count(xs, held_out))
+    epochs = [Epoch(1, *errors(predictor, xs, held_out, options.window_readings, telling.played), 0.0, True)]
+    fit_head(predictor, xs, held_out, telling.played)
+    telling.epoch(epochs[0])
     return epochs
 
 
-def fit_memory(
-    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, on_epoch: Callable[[Epoch], None]
-) -> list[Epoch]:
+def fit_memory(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, telling: Telling = QUIET) -> list[Epoch]:
     """Of a prediction: start from a random memory, train it by variable projection, go half of the way, fit the head in closed form."""
     randomise(predictor.lstm)
     start = _copy(predictor)
@@ -155,19 +142,18 @@ def fit_memory(
     rng = np.random.default_rng(options.seed)
 
     def once() -> tuple[float, float]:
-        learn(predictor, xs, options.window_readings, options.noise, rng, optimizer)
-        return errors(predictor, xs, held_out, options.window_readings)
+        learn(predictor, xs, options.window_readings, options.noise, rng, optimizer, telling.played)
+        return errors(predictor, xs, held_out, options.window_readings, telling.played)
 
-    epochs = _descend(predictor, optimizer, once, options, on_epoch)
+    epochs = _descend(predictor, optimizer, once, options, telling, _count(xs, xs, held_out))
     end = _copy(predictor)
     predictor.load_state_dict({name: start[name] + WAY * (end[name] - start[name]) for name in end})
-    fit_head(predictor, xs, held_out)
+    telling.begin("readout", _count(xs, held_out))
+    fit_head(predictor, xs, held_out, telling.played)
     return epochs
 
 
-def fit_whole(
-    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, on_epoch: Callable[[Epoch], None]
-) -> list[Epoch]:
+def fit_whole(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, telling: Telling = QUIET) -> list[Epoch]:
     """Of a reconstruction: minimise the Huber loss of residuals over persistence's mean error per channel."""
     typical = np.maximum(mean_error(persistence(xs), 0), TYPICAL_MIN).astype(np.float32)
     remember_long(predictor.lstm)
@@ -176,10 +162,10 @@ def fit_whole(
     rng = np.random.default_rng(options.seed)
 
     def once() -> tuple[float, float]:
-        learned = _epoch(predictor, xs, weight, options, rng, optimizer)
-        return learned, _epoch(predictor, held_out, weight, options, None, None)
+        learned = _epoch(predictor, xs, weight, options, rng, optimizer, telling.played)
+        return learned, _epoch(predictor, held_out, weight, options, None, None, telling.played)
 
-    return _descend(predictor, optimizer, once, options, on_epoch)
+    return _descend(predictor, optimizer, once, options, telling, _count(xs, held_out))
 
 
 def _descend(
@@ -187,14 +173,17 @@ def _descend(
     optimizer: torch.optim.Optimizer,
     once: Callable[[], tuple[float, float]],
     options: Options,
-    on_epoch: Callable[[Epoch], None],
+    telling: Telling,
+    readings: int,
 ) -> list[Epoch]:
-    """Epoch after epoch until the held-out loss no longer falls, or time is up; the best weights stay. once() -> train and held-out loss."""
+    """Epoch after epoch until the held-out loss no longer falls, or time is up; the best weights stay. once() -> train and held-out loss,
+    and plays so many readings."""
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, min_lr=LEARNING_RATE_MIN)
     began = time.monotonic()
     best, best_loss, since_best = _copy(predictor), math.inf, 0
     epochs: list[Epoch] = []
     for number in range(1, options.epochs_max + 1):
+        telling.begin(f"epoch {number}", readings)
         train_loss, held_out_loss = once()
         schedule.step(held_out_loss)
         is_best = held_out_loss < best_loss - 1e-4
@@ -204,11 +193,16 @@ def _descend(
         spent = time.monotonic() - began
         left = min(spent / number * (options.epochs_max - number), max(60 * options.minutes_max - spent, 0))
         epochs.append(Epoch(number, train_loss, held_out_loss, left, is_best))
-        on_epoch(epochs[-1])
+        telling.epoch(epochs[-1])
         if since_best >= PATIENCE_EPOCHS or spent > 60 * options.minutes_max:
             break
     predictor.load_state_dict(best)
     return epochs
+
+
+def _count(*parts: Sequence[F4]) -> int:
+    """Readings of all sequences of these parts."""
+    return sum(len(sequence) for part in parts for sequence in part)
 
 
 def _copy(predictor: Predictor) -> dict[str, Tensor]:
@@ -222,6 +216,7 @@ def _epoch(
     options: Options,
     rng: np.random.Generator | None,
     optimizer: torch.optim.Optimizer | None,
+    played: Played,
 ) -> float:
     """One pass over all windows; learns if there is an optimizer. Returns the mean absolute error relative to persistence."""
     device = weight.device
@@ -244,6 +239,7 @@ def _epoch(
                 optimizer.step()
             error += float((relative.detach().abs() * counts).sum())
             count += float(total)
+            played(window.readings)
     return error / max(count, 1.0)
 
 

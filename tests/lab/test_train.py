@@ -17,11 +17,12 @@ from detector.lab.baselines import LinearForecast, mean_error, persistence
 from detector.lab.judged import residuals
 from detector.lab.picture import training_png
 from detector.lab.plant import CHANNELS, Plant
+from detector.lab.progress import Epoch, Telling
 from detector.lab.projection import horizons_of
 from detector.lab.reservoir import Moments, fit_head, memories, randomise, readout
 from detector.lab.sequences import Recorded, filled, sequences_of, split, windows
 from detector.lab.simulate import by_machine
-from detector.lab.train import Epoch, Options, Trained, train
+from detector.lab.train import Options, Trained, train
 from tests.core.builders import log_of
 
 
@@ -57,7 +58,7 @@ def pumps(machines: int, hours: int) -> list[Recorded]:
 @pytest.fixture(scope="module")
 def trained() -> Trained:
     epochs: list[Epoch] = []
-    result = train(waves(12, 1_000), ("a", "b"), Options(hidden=24, epochs_max=10, window_readings=64), epochs.append)
+    result = train(waves(12, 1_000), ("a", "b"), Options(hidden=24, epochs_max=10, window_readings=64), Telling(epochs.append))
     assert tuple(epochs) == result.epochs
     return result
 
@@ -68,8 +69,8 @@ def test_it_beats_persistence_on_readings_no_weight_saw(trained: Trained) -> Non
 
 
 def test_training_is_worth_more_than_a_random_memory() -> None:
-    quick = train(chaos(12, 1_000), ("a", "b"), Options(hidden=24, is_quick=True), lambda _: None)
-    trained = train(chaos(12, 1_000), ("a", "b"), Options(hidden=24, epochs_max=10, window_readings=64), lambda _: None)
+    quick = train(chaos(12, 1_000), ("a", "b"), Options(hidden=24, is_quick=True))
+    trained = train(chaos(12, 1_000), ("a", "b"), Options(hidden=24, epochs_max=10, window_readings=64))
     assert trained.errors["network"][0] < 0.8 * quick.errors["network"][0]
 
 
@@ -105,7 +106,7 @@ def test_the_service_computes_the_residuals_that_calibrated_it(trained: Trained)
 
 def test_the_same_seed_gives_the_same_weights() -> None:
     options = Options(hidden=8, epochs_max=2, window_readings=32, device="cpu")
-    first, second = (train(waves(8, 200), ("a", "b"), options, lambda _: None).model.predictor.network.state_dict() for _ in range(2))
+    first, second = (train(waves(8, 200), ("a", "b"), options).model.predictor.network.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -113,7 +114,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 def test_a_quick_fit_beats_both_baselines_and_takes_seconds() -> None:
     recorded = pumps(machines=12, hours=6)
     begun = time.process_time()
-    result = train(recorded, CHANNELS, Options(is_quick=True), lambda _: None)
+    result = train(recorded, CHANNELS, Options(is_quick=True))
     assert time.process_time() - begun < 8
     assert sum(map(len, recorded)) > 20_000
     for baseline in ("persistence", "linear"):
@@ -124,7 +125,7 @@ def test_a_quick_fit_beats_both_baselines_and_takes_seconds() -> None:
 
 def test_a_quick_fit_depends_on_the_seed_alone() -> None:
     def weights(seed: int) -> dict[str, torch.Tensor]:
-        predictor = train(waves(8, 200), ("a", "b"), Options(hidden=8, seed=seed, is_quick=True), lambda _: None).model.predictor
+        predictor = train(waves(8, 200), ("a", "b"), Options(hidden=8, seed=seed, is_quick=True)).model.predictor
         assert isinstance(predictor, Predictor)
         return predictor.state_dict()
 
@@ -137,10 +138,10 @@ def test_a_quick_fit_bears_missing_values_and_stacked_cells() -> None:
     recorded = waves(8, 400)
     for sequence in recorded:
         sequence.value[::7, 0] = np.nan
-    result = train(recorded, ("a", "b"), Options(hidden=32, layers=2, is_quick=True), lambda _: None)
+    result = train(recorded, ("a", "b"), Options(hidden=32, layers=2, is_quick=True))
     assert (result.errors["network"] < 0.7 * result.errors["persistence"]).all()
     with pytest.raises(ConfigError, match="quick"):
-        train(recorded, ("a", "b"), Options(kind="reconstruction", is_quick=True), lambda _: None)
+        train(recorded, ("a", "b"), Options(kind="reconstruction", is_quick=True))
 
 
 def test_sums_over_chunks_give_the_readout_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +201,7 @@ def test_a_horizon_that_knows_little_says_little() -> None:
 def test_what_a_window_is_too_short_for_is_not_learned_in_it(window: int, horizons: tuple[int, ...]) -> None:
     assert horizons_of(window) == horizons
     short = Options(hidden=8, window_readings=window, epochs_max=1)
-    assert np.isfinite(train(waves(1, 700), ("a", "b"), short, lambda _: None).epochs[0].held_out_loss)
+    assert np.isfinite(train(waves(1, 700), ("a", "b"), short).epochs[0].held_out_loss)
 
 
 @pytest.mark.parametrize(
@@ -210,14 +211,14 @@ def test_what_a_window_is_too_short_for_is_not_learned_in_it(window: int, horizo
 )
 def test_other_kinds_learn_too(options: Options, recorded: list[Recorded]) -> None:
     few = Options(options.kind, 16, options.layers, options.dropout, 64, epochs_max=12, noise=options.noise)
-    result = train(recorded, ("a", "b"), few, lambda _: None)
+    result = train(recorded, ("a", "b"), few)
     losses = [epoch.held_out_loss for epoch in result.epochs]
     assert min(losses) < 0.85 * losses[0]
 
 
 def test_too_little_data_is_said() -> None:
     with pytest.raises(DataError, match="too few"):
-        train(waves(1, 100), ("a", "b"), Options(), lambda _: None)
+        train(waves(1, 100), ("a", "b"), Options())
 
 
 def test_the_picture_is_a_png(trained: Trained) -> None:

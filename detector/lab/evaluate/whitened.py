@@ -137,7 +137,7 @@ def _by_network(fit_network: Callable[..., object], fit: list[F4], choose: list[
     torch.manual_seed(seed)
     predictor = Predictor(fit[0].shape[1], HIDDEN, horizons=HORIZONS, lags=LAGS)
     options = Options(hidden=HIDDEN, epochs_max=EPOCHS_MAX, minutes_max=float("inf"), noise=NOISE, seed=seed)
-    fit_network(predictor, fit, choose, options, lambda epoch: None)
+    fit_network(predictor, fit, choose, options)
     return lambda x: x - residuals(predictor.eval(), [x])[0]
 
 

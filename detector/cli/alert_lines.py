@@ -1,0 +1,54 @@
+"""Alerts as lines for a person: those of the demo, and of `detector alerts`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from rich.markup import escape
+
+from detector.codec.alerts import AlertEvent
+
+STATUS = {"opened": "[bold red]ALERT[/bold red]  ", "updated": "[bold red]worse[/bold red]  ", "closed": "[green]closed[/green] "}
+
+
+def line(clock: str, what: str, stream: str, text: str) -> str:
+    """One line in rich's markup: `what` and `text` have markup of their own, the stream's name is taken as it is."""
+    return f"[dim]{clock}[/dim]  {what} {plain(f'{stream:<14}')} {text}"
+
+
+def alert_line(clock: str, alert: AlertEvent, note: str = "") -> str:
+    """What became of an alert; `note`, in markup, stands behind what opened it."""
+    if alert.status == "closed":
+        lasted = (time_us(alert.event_time) - time_us(alert.opened_at)) / 60e6
+        text = f"{alert.reason} after {lasted:.0f} min"
+    else:
+        text = plain(_reason(alert)) + (f"  {note}" if note else "")
+    return line(clock, STATUS[alert.status], alert.stream, text)
+
+
+def plain(text: str) -> str:
+    """Text for rich that comes from elsewhere: no markup, and no character that a terminal would take for a command."""
+    return escape("".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text))
+
+
+def time_us(moment: datetime) -> int:
+    """Microseconds since the epoch."""
+    since = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _reason(alert: AlertEvent) -> str:
+    if alert.kind == "silence":
+        return "no readings any more"
+    if not alert.channels:
+        return f"score {_short(alert.score)}"
+    first = alert.channels[0]
+    if alert.kind == "frozen":
+        return f"{' and '.join(channel.name for channel in alert.channels)} frozen at {_short(first.observed)}"
+    if first.observed is None:
+        return f"{first.name} is missing"
+    return f"{first.name} {_short(first.observed)}, expected {_short(first.low)} to {_short(first.high)}"
+
+
+def _short(number: float | None) -> str:
+    return "unknown" if number is None else f"{number:.4g}"

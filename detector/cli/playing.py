@@ -1,0 +1,172 @@
+"""Readings into a topic: in the shape that the configuration reads, when they are due."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from detector.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from detector.adapters.kafka_io import TopicWriter
+    from detector.codec.formats import ReadingFormat
+    from detector.codec.writing import Written
+    from detector.config import Config, Input
+    from detector.lab.faults import Fault
+    from detector.lab.pace import Pace
+    from detector.lab.plant import Plant
+
+WAIT_S_MAX = 0.1  # between two looks at the clock and at the producer
+BATCH_READINGS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ToSend:
+    """Messages to send, in order.
+
+    event_time_us   i8[M], microseconds since the epoch: when each is due
+    with_log_time   it also becomes Kafka's own time of the message
+    """
+
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    event_time_us: NDArray[np.int64]
+    with_log_time: bool
+
+
+def input_shape(input: Input, *, is_file_given: bool) -> Input | None:
+    """What the configuration says of messages; None where neither a file nor the environment says anything."""
+    from detector.config import Input
+
+    return input if is_file_given or input.model_copy(update={"topics": ()}) != Input() else None
+
+
+def simulated(shape: Input | None, plant: Plant, faults: Sequence[Fault], end_us: int) -> Iterator[ToSend]:
+    """A plant's readings from its start to `end_us` (exclusive)."""
+    from detector.codec.writing import JsonWriter
+    from detector.lab.simulate import SIMULATED_FORMAT, simulate
+
+    written_as, chosen = _written_as(shape, SIMULATED_FORMAT, "the plant")
+    writer = JsonWriter(written_as, plant.streams)
+    for chunk in simulate(plant, faults, end_us=end_us, chunk_readings_max=BATCH_READINGS):
+        yield _to_send(writer.write(chunk.stream, chunk.event_time_us, chunk.value[:, chosen]), written_as)
+
+
+def recorded(input: Input, shape: Input | None, path: Path) -> Iterator[ToSend]:
+    """A recording's readings in the file's order; JSON lines as they are, with `input` to tell their times."""
+    from detector.adapters.file_log import is_table, recorded_format
+    from detector.adapters.recording import read_recording
+    from detector.codec.writing import JsonWriter
+
+    if not is_table(path):
+        yield from _as_they_are(input, path)
+        return
+    recording = read_recording(path)
+    written_as, chosen = _written_as(shape, recorded_format(recording.channels), path.name)
+    writer = JsonWriter(written_as, recording.streams)
+    for start in range(0, len(recording), BATCH_READINGS):
+        rows = slice(start, start + BATCH_READINGS)
+        yield _to_send(writer.write(recording.stream[rows], recording.event_time_us[rows], recording.value[rows][:, chosen]), written_as)
+
+
+def _written_as(shape: Input | None, usual: ReadingFormat, whose: str) -> tuple[ReadingFormat, list[int]]:
+    """How readings are written, without a shape as usual; and which of their channels stand where it reads channels, in its order.
+
+    Channels that the configuration names as the readings do are found by name, others by their place.
+    """
+    channels = usual.channels
+    if shape is None:
+        return usual, list(range(len(channels)))
+    from detector.cli.wiring import reading_format
+
+    if shape.format != "json":
+        raise ConfigError(
+            f"readings are written as plain JSON, and the configuration reads {shape.format}",
+            fix="set input.format: json, or write the topic with a producer that knows the schema registry",
+        )
+    wanted = shape.channels or channels
+    if set(wanted) <= set(channels):
+        return reading_format(shape, wanted), [channels.index(name) for name in wanted]
+    if len(wanted) == len(channels):
+        return reading_format(shape, wanted), list(range(len(channels)))
+    raise ConfigError(
+        f"{whose} has {len(channels)} channels ({', '.join(channels)}), input.channels names {len(wanted)} ({', '.join(wanted)})",
+        fix="name some of its channels, or as many paths as it has channels, in their order",
+    )
+
+
+def _to_send(written: Written, written_as: ReadingFormat) -> ToSend:
+    return ToSend(written.keys, written.values, written.event_time_us, with_log_time=written_as.event_time is None)
+
+
+def _as_they_are(input: Input, path: Path) -> Iterator[ToSend]:
+    """Lines of JSON. What cannot be read has the event time of what came before it."""
+    import numpy as np
+
+    from detector.adapters.file_log import FileLog
+    from detector.cli.wiring import reading_format
+    from detector.codec.readings import JsonReadings
+    from detector.core.readings import StreamNames
+
+    log = FileLog(path, format=reading_format(input, input.channels or ("value",)))
+    decoder = JsonReadings(log.format, StreamNames())
+    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).gained).items()})
+    unknown_us = newest_us = np.iinfo(np.int64).min
+    while len(messages := log.poll(BATCH_READINGS, 0).messages):
+        decoded = decoder.decode(messages)
+        event_time_us = np.full(len(messages), newest_us, np.int64)
+        event_time_us[decoded.message] = decoded.batch.event_time_us
+        event_time_us = np.maximum.accumulate(event_time_us)
+        newest_us = int(event_time_us[-1])
+        event_time_us[event_time_us == unknown_us] = decoded.batch.event_time_us[0] if len(decoded.batch) else 0
+        yield ToSend(messages.key, messages.value, event_time_us, with_log_time=False)
+
+
+def play(settings: Config, topic: str, batches: Iterator[ToSend], pace: Pace) -> None:
+    """Write messages to a topic when they are due; on a terminal with a count. The last line says how many.
+
+    raises ConfigError, LogUnavailable  there is no such topic; the brokers refuse or do not answer
+    """
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+
+    from detector.adapters.kafka_io import TopicWriter
+    from detector.adapters.kafka_topics import check_topics
+    from detector.cli import logs
+
+    check_topics(settings.kafka_properties(), [topic], [])
+    logs.configure(settings.log.level, settings.log.format, settings.secrets)
+    console, sent = Console(stderr=True), 0
+    with (
+        TopicWriter(settings.kafka_properties(), topic, say=logs.say) as writer,
+        Progress(TextColumn("{task.completed:,} messages"), console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task(topic, total=None)
+        for batch in batches:
+            for count in _send(writer, batch, pace):
+                sent += count
+                progress.update(task, completed=sent)
+    typer.echo(f"{sent:,} messages -> {topic}")
+
+
+def _send(writer: TopicWriter, batch: ToSend, pace: Pace) -> Iterator[int]:
+    """Send a batch, each message when it is due; yields how many went out, now and then."""
+    begin, count = 0, len(batch.keys)
+    log_time_us = batch.event_time_us.tolist() if batch.with_log_time else [None] * count
+    while begin < count:
+        end = begin + pace.due(batch.event_time_us[begin:])
+        for at in range(begin, end):
+            writer.write(batch.keys[at], batch.values[at], log_time_us[at])
+        writer.serve()
+        yield end - begin
+        begin = end
+        if begin < count:
+            time.sleep(min(pace.delay_s(int(batch.event_time_us[begin])), WAIT_S_MAX))
