@@ -13,6 +13,7 @@ from detector.adapters.kafka_client import (
     COMMON_DEFAULTS,
     FOR_THE_PERSON,
     REFUSED,
+    TOPIC_GONE,
     UNREACHABLE_FIX,
     Say,
     fix_for,
@@ -123,7 +124,7 @@ def settings_of(
             told = future.result()
         except KafkaException as exception:
             error = kafka_error(exception)
-            if error.code() not in MAY_NOT_SEE:
+            if error.code() not in MAY_NOT_SEE | TOPIC_GONE:
                 raise remedy(error, f"looking at the configuration of {resource.name}") from None
             told = {}
         if setting in told:
