@@ -100,9 +100,9 @@ def test_it_speaks_before_it_imports() -> None:
 @pytest.mark.parametrize(
     ("options", "stages"),
     [
-        (lab_train.Options(hidden=8, is_quick=True), ["random memory"]),
-        (lab_train.Options(hidden=8, epochs_max=2, window_readings=64), ["epoch 1", "epoch 2", "readout"]),
-        (lab_train.Options("reconstruction", 8, epochs_max=2, window_readings=64), ["epoch 1", "epoch 2"]),
+        (lab_train.Options(hidden=8, is_quick=True), ["random memory", "calibration"]),
+        (lab_train.Options(hidden=8, epochs_max=2, window_readings=64), ["epoch 1", "epoch 2", "readout", "calibration"]),
+        (lab_train.Options("reconstruction", 8, epochs_max=2, window_readings=64), ["epoch 1", "epoch 2", "calibration"]),
     ],
     ids=["quick", "trained", "reconstruction"],
 )

@@ -109,12 +109,14 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     predictor = Predictor(len(channels), options.hidden, options.layers, options.kind, options.dropout, horizons, lags)
     fit = fit_quickly if options.is_quick else fit_memory if options.kind == "prediction" else fit_whole
     epochs = fit(predictor.to(device), xs["train"], xs["held_out"], options, telling)
+    telling.begin("calibration", _count(xs["calibrate"]))
     predictor.to("cpu").eval()
     es = residuals(predictor, xs["calibrate"])
     values = [s.value for s in (*parts.train, *parts.calibrate)]
     scorer = fit_scorer(values, xs["train"] + xs["calibrate"], es, [burn_in(e) for e in es])
     scores = score_all(scorer, [s.value for s in parts.calibrate], xs["calibrate"], es)
     model = Model("trained", "", tuple(channels), predictor, scaling, scorer, Prior.fit(scores))
+    telling.played(_count(xs["calibrate"]))
     linear = LinearForecast(xs["train"])
     mean_errors = {
         "network": mean_error(residuals(one_ahead(predictor), xs["calibrate"]), BURN_IN),
