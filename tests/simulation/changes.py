@@ -61,7 +61,7 @@ def run_seed(seed: int) -> Counter[str]:
     rng = random.Random(seed)
     number = seed % LOGS
     shape, settings, sent, expected = brief(number)
-    _, _, others, _ = brief((number + len(FORMATS) * rng.randint(1, 2)) % LOGS)  # of the same shape
+    others = [message for k in (1, 2) for message in brief((number + len(FORMATS) * k) % LOGS)[2]]  # of the same shape
     plant = Plant(MODEL, settings, FORMATS[shape], sent, PARTITIONS, faults_of(rng, seed), rng.choice(INTERVALS_S))
     schedule = Schedule(plant, rng, mishaps_of(rng))
     schedule.play(turns=rng.randint(5, 30))
@@ -110,7 +110,7 @@ def _change(plant: Plant, schedule: Schedule, others: Sequence[Sent], rng: rando
             schedule.play(turns=rng.randint(1, 15), until_done=False)
         broker.recreate(partition)
     news = [message for message in others if message.partition == number][at:]
-    for message in news[: rng.randint(0, len(news))]:
+    for message in news[: rng.choice((len(news), rng.randint(0, len(news))))]:
         broker.append(number, message.key, message.value, headers=message.headers)
     return change
 

@@ -6,6 +6,8 @@ The seeds are those of `test_seeds`, which fail for nothing else.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -14,20 +16,24 @@ import pytest
 from detector.adapters.memory_log import MemoryLog
 from detector.codec.snapshots import Marker, RowCodec, encode_marker, key_of
 from detector.core.detect import Detector
+from detector.core.readings import Partition
 from detector.errors import CommitAborted
-from detector.ports import Outcome
-from detector.service import ledger
+from detector.ports import Outcome, Restored
+from detector.service import ledger, recovery
+from detector.service.beginning import Beginning
 from detector.service.ledger import Ledger
+from detector.service.recovery import Recovery
+from tests.simulation import changes
 from tests.simulation.oracle import run_seed
-from tests.simulation.simulate import failure_of
+from tests.simulation.simulate import Run, failure_of
 
 SEEDS_MAX = 300
 
 
-def found_after(**changes: Any) -> int:
+def found_after(run: Run = run_seed) -> int:
     """How many seeds it takes until one fails."""
     for seed in range(SEEDS_MAX):
-        failure, _ = failure_of(seed, partial(run_seed, **changes))
+        failure, _ = failure_of(seed, run)
         if failure:
             return seed + 1
     pytest.fail(f"{SEEDS_MAX} seeds have not found it")
@@ -35,7 +41,7 @@ def found_after(**changes: Any) -> int:
 
 @pytest.mark.parametrize("half", ["state", "rest"])
 def test_a_commit_in_two_halves_is_found(half: Literal["state", "rest"]) -> None:
-    assert found_after(torn_commit=0.05, torn_half=half) <= SEEDS_MAX
+    assert found_after(partial(run_seed, torn_commit=0.05, torn_half=half)) <= SEEDS_MAX
 
 
 @pytest.mark.parametrize("error", [1, -1])
@@ -91,3 +97,46 @@ def test_an_aborted_commit_that_is_taken_for_a_true_one_is_found(monkeypatch: py
     commit = MemoryLog.commit
     monkeypatch.setattr(MemoryLog, "commit", forgiving)
     assert found_after() <= SEEDS_MAX
+
+
+# -- what holds where logs change ---------------------------------------------------------------------------------------------
+
+
+def test_a_commit_of_what_another_log_held_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryLog, "reads_the_same", lambda self, partition: True)
+    assert found_after(changes.run_seed) <= SEEDS_MAX
+
+
+@pytest.mark.parametrize("unknown", [{"log_id": ""}, {"diverges_at": None}])
+def test_a_change_that_is_not_looked_at_is_found(monkeypatch: pytest.MonkeyPatch, unknown: dict[str, Any]) -> None:
+    def forgetful(self: MemoryLog, partitions: Sequence[Partition]) -> dict[Partition, Restored]:
+        return {partition: replace(at, **unknown) for partition, at in restore(self, partitions).items()}
+
+    restore = MemoryLog.restore
+    monkeypatch.setattr(MemoryLog, "restore", forgetful)
+    assert found_after(changes.run_seed) <= SEEDS_MAX
+
+
+def test_a_worker_that_reads_on_where_the_log_begins_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a client does that resets its offset by itself."""
+
+    def jumping(self: MemoryLog, partition: Partition, position: int) -> bool:
+        first = self._broker.first[partition]
+        if position < first:
+            self._position[partition] = first
+        return changed(self, partition, max(position, first))
+
+    changed = MemoryLog._has_changed
+    monkeypatch.setattr(MemoryLog, "_has_changed", jumping)
+    assert found_after(changes.run_seed) <= SEEDS_MAX
+
+
+def test_messages_that_are_missed_and_not_counted_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recovery, "_count_missed", lambda self, partition, reason, messages, start: None)
+    assert found_after(changes.run_seed) <= SEEDS_MAX
+
+
+def test_news_that_are_taken_for_known_messages_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where an offset of a log that is no more is believed."""
+    monkeypatch.setattr(recovery, "beginning", lambda at, marker, *_, **__: Beginning(marker.next_offset if marker else at.offset))
+    assert found_after(changes.run_seed) <= SEEDS_MAX

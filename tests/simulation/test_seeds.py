@@ -13,10 +13,11 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
+from tests.simulation import changes
 from tests.simulation.simulate import Chunk, chunk_of
 
 CHUNKS, SEEDS = 10, 20
-LOSSES = 100
+LOSSES = CHANGES = 100
 OFTEN = Counter(
     alerts=50_000,
     rows=25_000,
@@ -72,3 +73,11 @@ def test_what_is_taken_away_costs_no_more_than_it_must() -> None:
     assert not failures, "\n".join(failures)
     assert all(happened[kind] >= 3 for kind in ("hole", "beyond", "back", "earlier", "forward", "deleted"))
     assert happened["missed"] > 300
+
+
+def test_a_log_that_changes_costs_no_more_than_it_must() -> None:
+    _, failures, happened = chunk_of(0, CHANGES, "changes")
+    assert not failures, "\n".join(failures)
+    assert all(happened[kind] >= 10 for kind in changes.KINDS)
+    assert happened["missed"] > 300
+    assert happened["change_unheard"] >= 5
