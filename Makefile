@@ -55,7 +55,7 @@ parts: $(VENV)/installed-dev  ## the servers and tools that tests run beside Kaf
 simulate: $(VENV)/installed-dev  ## what a seed can do to workers and their log, 100,000 times (SEEDS=2000 WORKERS=2), or one again (SEED=7)
 	@$(BIN)/python -m tests.simulation.simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --workers $(WORKERS)) $(ARGS)
 
-chaos: $(VENV)/installed-dev  ## a real Kafka, its network and the workers broken over and over; nothing may be lost (ROUNDS=15 SEED=1)
+chaos: $(VENV)/installed-dev  ## a real Kafka, its network and the workers broken over and over; nothing may be lost (ROUNDS=15 SEED=1 STATIC=1)
 	@$(BIN)/python -m tests.chaos.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(STATIC),--static)
 
 check: $(VENV)/installed-dev  ## format, lint and types only

@@ -26,6 +26,7 @@ ASK_S_MAX = 1.0
 RETRY_S = 2.0
 SESSION_MARGIN_S = 2.0  # a coordinator that has just loaded the group counts sessions from then on
 NEW_PROTOCOL_SESSION_S = 60.0  # the brokers' own setting: group.consumer.session.timeout.ms, 45 s by default, 60 s at most by default
+UNSEEN = "the brokers do not list the group"  # its coordinator has not loaded it yet, or it is no more
 MEMBER_ID_SUFFIX = len("-01234567-89ab-cdef-0123-456789abcdef")  # brokers name a static member so: its name and a random UUID
 
 
@@ -44,6 +45,8 @@ class StaticMembership:
         self._properties, self._group, self._say = properties, group, say
         self._patience_s = NEW_PROTOCOL_SESSION_S if self.is_safe else float(properties["session.timeout.ms"]) / 1000 + SESSION_MARGIN_S
         self._own: set[str] = set()
+        self._unknown = f"who has the name {self.name} is not known"
+        self._seen = ""  # who had the name when last asked
         self._since_s = self._asked_s = self._tried_s = -math.inf
 
     def learn(self, member_id: str) -> None:
@@ -58,9 +61,6 @@ class StaticMembership:
         raises Fenced          it is alive: it had the name for longer than a session lasts
         """
         now_s = time.monotonic()
-        if now_s - self._asked_s > self._patience_s:
-            self._since_s = now_s  # what was before is another story
-        self._asked_s = now_s
         holder = self._by_trying(now_s) if self.is_safe else self._by_asking(now_s)
         if not holder:
             return
@@ -70,6 +70,9 @@ class StaticMembership:
 
     def _by_trying(self, now_s: float) -> str:
         """The brokers' refusal is why this is asked: that the name is taken, or nothing if it is time to try again."""
+        if now_s - self._asked_s > self._patience_s:
+            self._since_s = now_s  # what was before is another story
+        self._asked_s = now_s
         if now_s - self._tried_s < RETRY_S or now_s - self._since_s > self._patience_s:
             return f"the brokers keep it for another member of {self._group}"
         self._tried_s = now_s
@@ -86,13 +89,16 @@ class StaticMembership:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 groups = open_admin(self._properties, self._say).list_groups(self._group, timeout=ASK_S_MAX)
         except KafkaException as exception:
-            error = kafka_error(exception)
-            raise LogUnavailable(f"who has the name {self.name} is not known: {error.str()}", fix=fix_for(error)) from None
+            error, self._seen = kafka_error(exception), ""
+            raise LogUnavailable(f"{self._unknown}: {error.str()}", fix=fix_for(error)) from None
         found = [group for group in groups if group.id == self._group and group.error is None]
-        if not found and now_s - self._since_s <= self._patience_s:
-            return f"the group {self._group} is not to be seen"  # a coordinator that loads it; or it is no more
-        for member_id, host in ((member.id or "", member.client_host or "") for group in found for member in group.members):
-            if member_id[:-MEMBER_ID_SUFFIX] == self.name and member_id not in self._own:
-                return f"member {member_id} at {host.lstrip('/')} has it"
-        self._since_s = now_s
+        members = [(member.id or "", (member.client_host or "").lstrip("/")) for group in found for member in group.members]
+        others = [(id_, host) for id_, host in members if id_[:-MEMBER_ID_SUFFIX] == self.name and id_ not in self._own]
+        seen = f"member {others[0][0]} at {others[0][1]} has it" if others else "" if found else UNSEEN
+        if seen != self._seen:
+            self._seen, self._since_s = seen, now_s
+        if seen != UNSEEN:
+            return seen
+        if now_s - self._since_s <= self._patience_s:
+            raise LogUnavailable(f"{self._unknown}: {UNSEEN}", fix="wait: its coordinator may not have loaded it yet")
         return ""

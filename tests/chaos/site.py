@@ -109,7 +109,7 @@ class Site:
             if code is None:
                 continue
             said = worker.log_tail()
-            if NAME_TAKEN in said:
+            if "group.instance.id" in said.rpartition("error: ")[2]:
                 raise Trouble(f"{worker.name} ended for its name, which no other worker had:\n{said}")
             if worker.kind:
                 reason = "broken on purpose"
