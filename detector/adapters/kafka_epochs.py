@@ -54,6 +54,47 @@ class Read(NamedTuple):
     end: int
 
 
+class EpochsRead:
+    """Per partition the epoch of the last leader that anything was read of.
+
+    What was committed before a restore is read again to bring memories up to date; it must be what was read then.
+    """
+
+    def __init__(self) -> None:
+        self._epochs: dict[Partition, int] = {}
+        self._known: dict[Partition, Place] = {}  # what was committed when it was restored, until it is read up to there
+
+    def __getitem__(self, partition: Partition) -> int:
+        """-1 where none is known."""
+        return self._epochs.get(partition, -1)
+
+    def restored(self, partition: Partition, place: Place, *, is_known: bool) -> None:
+        """Reading begins anew. is_known: messages before the place were read and committed, as far as the log still has them."""
+        self._epochs[partition] = place.epoch
+        self._known.pop(partition, None)
+        if is_known and place.epoch >= 0:
+            self._known[partition] = place
+
+    def forget(self, partition: Partition) -> None:
+        """It is read no more."""
+        self._known.pop(partition, None)
+
+    def read(self, batch: Sequence[KafkaMessage], messages: Messages) -> set[Partition]:
+        """Go on with a batch; `messages` are the same as columns. Partitions that brought other messages than they had at a place."""
+        epochs = leader_epochs(batch, messages)
+        differing = set()
+        for partition, next_offset in messages.next_offsets().items() if self._known else ():
+            place = self._known.get(partition)
+            if place is None:
+                continue
+            if epochs.get(partition, -1) > place.epoch and holds_others(batch, partition, place):
+                differing.add(partition)
+            elif next_offset >= place.offset:
+                del self._known[partition]
+        self._epochs.update((partition, epoch) for partition, epoch in epochs.items() if partition not in differing)
+        return differing
+
+
 def leader_epochs(batch: Sequence[KafkaMessage], messages: Messages) -> dict[Partition, int]:
     """Per partition the epoch of its last message in a batch; `messages` are the same as columns. Old message formats have none."""
     last = np.zeros(len(messages.partitions), np.int64)

@@ -25,7 +25,7 @@ the commit on its way (`_committing`), and a later one finds its partitions gone
 without one and without a generation would be accepted, as that of a client that is in no group: such a commit is refused here.
 
 Whose messages they are. A topic may be deleted, and made anew under its name, while it is read; `kafka_watch` asks for the ids of topics
-once per `WATCH_INTERVAL_S`, and with every commit. What is committed was fetched before that question: if the id is still that of the
+every two seconds, and with every commit. What is committed was fetched before that question: if the id is still that of the
 restore, all of it came from the log that was restored. A log that lost its end, or of which retention took what was to be read next, stops
 the consumer with an error (`auto.offset.reset` is `error` for librdkafka, whatever the configuration says: `restore` follows that).
 """
@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
@@ -63,20 +63,20 @@ from detector.adapters.kafka_client import (
     remedy_while_running,
     to_messages,
 )
-from detector.adapters.kafka_epochs import Place, holds_others, leader_epochs
+from detector.adapters.kafka_epochs import EpochsRead, Place
 from detector.adapters.kafka_output import KafkaOutput, Record, decided, state_rows
+from detector.adapters.kafka_presence import Presence
 from detector.adapters.kafka_restore import GIVEN_UP, RESTORE_S_MAX, Bearing, end_open_transactions, ends, positions, read_state
 from detector.adapters.kafka_static_membership import StaticMembership
 from detector.adapters.kafka_topics import check_topics
 from detector.adapters.kafka_transactions import AGAIN, SESSION_LOST, Position, Transactions
-from detector.adapters.kafka_watch import Question, TopicView, TopicWatch, is_answered
+from detector.adapters.kafka_watch import Question, TopicWatch
 from detector.codec.messages import Messages
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, DetectorError, LogUnavailable
 from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
 
 ASK_S_MAX = 1.0
-WATCH_INTERVAL_S = 2.0
 LOG_CHANGED = {KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION, KafkaError.OFFSET_OUT_OF_RANGE}
 """What a consumer says that cannot read on where it is: retention has passed it, or the log is shorter, or other messages are in it."""
 # Refused credentials are a ConfigError at the start. Later they worked before: whoever changed something may change it back.
@@ -120,19 +120,9 @@ class KafkaLog:
         self._properties = dict(properties)
         self._with_log_time = with_log_time
         self._say = say
-        self._assigned: set[Partition] = set()  # the group's word
-        self._told: set[Partition] = set()  # what the worker knows of: those whose topic is there
-        self._lost: set[Partition] = set()  # of these, taken away since the last poll
-        self._changed: set[Partition] = set()  # of these, to be restored
-        self._stopped: set[Partition] = set()  # librdkafka fetches them no more: they have to be assigned again
-        self._missing: dict[str, tuple[str, str]] = {}  # topics of which nothing can be judged: why, and what to do
-        self._question: Question | None = None
-        self._seen: set[Partition] = set()  # assigned partitions whose topics were looked at since
-        self._watch_due_s = 0.0
         self._standing: dict[Partition, Restored] = {}  # restored and still ours: what is true for it
         self._reading: dict[Partition, int] = {}  # where each partition that may be read was resumed
-        self._known: dict[Partition, Place] = {}  # what was committed when it was restored, until it is read up to there
-        self._epochs: dict[Partition, int] = {}  # of the leaders that wrote what was read last; -1: not known
+        self._epochs = EpochsRead()
         self._bearings: dict[Partition, Bearing] = {}  # names of other workers that were dealt with
         self._release: Release = keep_nothing
         self._committing = Lock()
@@ -159,6 +149,7 @@ class KafkaLog:
         self._group_properties = group_properties
         self._consumer = self._join()
         self._watch = TopicWatch(properties, topics, state_topics, say)
+        self._presence = Presence(self._watch, say)
 
     def _join(self) -> Consumer:
         consumer: Consumer = open_consumer(self._group_properties, self._on_error, self._say)
@@ -200,11 +191,9 @@ class KafkaLog:
             self._ask()
         if self._static is not None and self._is_out:
             self._come_back(self._static)
-        self._look_at_topics()
-        changed = self._changed & self._told
-        self._changed = set()
-        for partition in changed:
-            self._reading.pop(partition, None)
+        self._presence.look()
+        changed = self._presence.changed()
+        self._stop_reading(changed)
         self._release = release
         try:
             with self._asking:
@@ -217,65 +206,23 @@ class KafkaLog:
             stopping, self._stopping = self._stopping, None
             raise stopping
         if self._is_out:
-            self._forget(list(self._assigned))  # a consumer that was fenced drops them without a word
-        return self._told_of(self._readable(batch), changed)
-
-    def _told_of(self, messages: Messages, changed: set[Partition]) -> Fetched:
-        """What the worker is to hear. Partitions that just came wait until it is known that their topics are there."""
-        present = {each for each in self._assigned if each.topic not in self._missing}
-        lost = self._lost | (self._told - present)
-        gained = present - (self._told - lost) if self._is_seen() else set[Partition]()
-        self._told = (self._told - lost) | gained
-        self._lost = set()
+            self._forget(self._presence.assigned)  # a consumer that was fenced drops them without a word
+        messages = self._readable(batch)
+        gained, lost = self._presence.tell()
+        for partition in lost:  # their topic may be gone
+            self._standing.pop(partition, None)
+        self._stop_reading(lost)
         is_joined = not self._membership[0].startswith(NO_GENERATION)
         return Fetched(messages, tuple(sorted(gained)), tuple(sorted(lost)), tuple(sorted(changed - lost)), is_joined)
 
-    # -- topics come and go -------------------------------------------------------------------------------------------
-
-    def _is_seen(self) -> bool:
-        """Whether the topics of all assigned partitions were looked at since these were assigned."""
-        return self._seen >= self._assigned
-
-    def _look_at_topics(self) -> None:
-        """Once in a while, and when partitions came: see which topics are there, and whether they are still the same.
-
-        raises LogUnavailable  partitions came, and the brokers do not answer
-        """
-        is_urgent = not self._is_seen()
-        if self._question is None and (is_urgent or time.monotonic() >= self._watch_due_s):
-            self._question = self._watch.ask()
-        if self._question is None or not (is_urgent or is_answered(self._question)):
-            return
-        question, self._question = self._question, None
-        self._watch_due_s = time.monotonic() + WATCH_INTERVAL_S
-        assigned = set(self._assigned)
-        shown = self._watch.answer(question)
-        self._seen = assigned
-        for topic in self._topics:
-            self._note_topic(topic, shown)
-
-    def _note_topic(self, topic: str, shown: Mapping[str, TopicView]) -> None:
-        why, fix = self._watch.unready(topic, shown)
-        if why:
-            if topic not in self._missing:
-                self._say("warning", f"{why}: nothing of it is judged until that is mended; {fix}")
-            self._missing[topic] = why, fix
-            gone = {each for each in self._assigned if each.topic == topic}
-            self._stopped |= gone
-            for partition in gone:
-                self._reading.pop(partition, None)
-                self._standing.pop(partition, None)
-            return
-        if self._missing.pop(topic, None):
-            self._say("info", f"input topic {topic} can be judged")
-        for partition, at in self._standing.items():
-            if partition.topic == topic and at.log_id != shown[topic].id:
-                self._changed.add(partition)
-                self._stopped.add(partition)
+    def _stop_reading(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            self._reading.pop(partition, None)
+            self._epochs.forget(partition)
 
     def topics_missing(self) -> Sequence[str]:
         """See `ports.Log`."""
-        return tuple(self._missing)
+        return tuple(sorted(self._presence.missing))
 
     def _learn_membership(self) -> None:
         self._membership = self._consumer.consumer_group_metadata(), self._consumer.memberid() or ""
@@ -339,27 +286,14 @@ class KafkaLog:
         if not batch:
             return Messages()
         messages = to_messages(batch, self._topics, with_log_time=self._with_log_time)
-        epochs = leader_epochs(batch, messages)
-        if self._known:
-            self._compare_known(batch, messages, epochs)
-        self._epochs.update(epochs)
+        for partition in self._epochs.read(batch, messages) & self._reading.keys():
+            self._presence.change(partition, is_stopped=False)
+            self._stop_reading([partition])
         readable = [partition in self._reading for partition in messages.partitions]
         if all(readable):
             return messages
         keep = np.flatnonzero(np.array(readable)[messages.partition]).tolist()
         return to_messages([batch[position] for position in keep], self._topics, with_log_time=self._with_log_time)
-
-    def _compare_known(self, batch: list[KafkaMessage], messages: Messages, epochs: Mapping[Partition, int]) -> None:
-        """Messages before the committed offset, which bring memories up to date, must be those that were read then."""
-        for partition, next_offset in messages.next_offsets().items():
-            place = self._known.get(partition)
-            if place is None:
-                continue
-            if epochs.get(partition, -1) > place.epoch and holds_others(batch, partition, place):
-                self._changed.add(partition)
-                self._reading.pop(partition, None)
-            elif next_offset >= place.offset:
-                del self._known[partition]
 
     # -- callbacks: they run inside poll() and close() ----------------------------------------------------------------
 
@@ -367,11 +301,10 @@ class KafkaLog:
         # An explicit offset spares the look-up of the committed one, which restore() makes anyway; nothing is fetched while paused.
         consumer.incremental_assign([TopicPartition(each.topic, each.partition, 0) for each in partitions])
         consumer.pause(partitions)
-        self._assigned.update(named(partitions))
-        self._seen -= {*named(partitions)}
+        self._presence.assign(named(partitions))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        known = tuple(each for each in named(partitions) if each in self._told)
+        known = tuple(each for each in named(partitions) if each in self._presence.told)
         try:
             if known and not self._closed and not self._is_out:  # a consumer that is being closed tells no more who it is
                 self._learn_membership()
@@ -411,14 +344,10 @@ class KafkaLog:
         with self._committing:
             consumer.incremental_unassign(partitions)  # sends the stored offsets first, unless the partitions are lost for good
 
-    def _forget(self, partitions: Sequence[Partition]) -> None:
+    def _forget(self, partitions: Collection[Partition]) -> None:
+        self._presence.take_away(partitions)
+        self._stop_reading(partitions)
         for partition in partitions:
-            self._assigned.discard(partition)
-            self._stopped.discard(partition)
-            if partition in self._told:
-                self._lost.add(partition)
-            self._reading.pop(partition, None)
-            self._known.pop(partition, None)
             self._standing.pop(partition, None)  # a commit on its way that has not sent its offsets yet sees this
 
     def _on_message_error(self, message: KafkaMessage, error: KafkaError) -> None:
@@ -428,10 +357,9 @@ class KafkaLog:
         what = f"reading {topic or ', '.join(self._topics)}"
         if error.code() in LOG_CHANGED and number is not None:
             self._say("warning", f"{what}, partition {number}: {error.str()}")
-            self._changed.add(Partition(topic, number))
-            self._stopped.add(Partition(topic, number))
+            self._presence.change(Partition(topic, number))
         elif error.code() in TOPIC_GONE:
-            self._watch_due_s = 0.0  # the watch says which, and what to do
+            self._presence.hurry()  # it says which, and what to do
         elif not self._note(error, what):
             self._say("warning", f"{what}: {error.str()}")
 
@@ -490,10 +418,9 @@ class KafkaLog:
         """
         shown = self._watch.answer(question)
         for partition in partitions:
-            if (at := self._standing.get(partition)) is not None and (
-                at.log_id != shown[partition.topic].id or not shown[partition.topic].partitions
-            ):
-                self._watch_due_s = 0.0
+            at, there = self._standing.get(partition), shown[partition.topic]
+            if at is not None and (at.log_id != there.id or not there.partitions):
+                self._presence.hurry()
                 raise CommitAborted(f"topic {partition.topic} was deleted, and what was read of it is not committed")
 
     def _position(self, name: str, offsets: Mapping[Partition, int], question: Question) -> Callable[[], Position]:
@@ -518,7 +445,7 @@ class KafkaLog:
 
     def _place(self, partition: Partition, offset: int, name: str = "") -> TopicPartition:
         """An offset to be committed; what it bears says who did, and which leader was the last that anything was read of."""
-        return TopicPartition(partition.topic, partition.number, offset, name, leader_epoch=self._epochs.get(partition, -1))
+        return TopicPartition(partition.topic, partition.number, offset, name, leader_epoch=self._epochs[partition])
 
     def _commit_in_order(
         self, output: KafkaOutput, messages: Sequence[Record], offsets: Mapping[Partition, int], rows: Sequence[Record]
@@ -552,9 +479,7 @@ class KafkaLog:
         known: dict[Partition, Place] = {}
         if isinstance(self._output, KafkaOutput):  # Kafka hears of a stored offset within the commit interval
             known = {each: Place(offset, self._epochs[each]) for each, offset in self._committed_before(partitions).items()}
-        for partition in partitions:
-            self._reading.pop(partition, None)
-            self._known.pop(partition, None)
+        self._stop_reading(partitions)
         try:
             self._consumer.pause(asked)
             if isinstance(self._output, Transactions):
@@ -563,18 +488,16 @@ class KafkaLog:
                 own_id, seen = self._output.transactional_id, self._bearings
                 self._bearings |= end_open_transactions(self._properties, self._group, partitions, own_id, seen, self._say)
             shown = self._watch.answer(question)
-            for topic in {each.topic for each in partitions}:
-                self._note_topic(topic, shown)
-            partitions = [each for each in partitions if each.topic not in self._missing]
+            self._presence.note({each.topic for each in partitions}, shown)
+            partitions = [each for each in partitions if each.topic not in self._presence.missing]
             found = positions(self._consumer, self._properties, partitions, known, self._reset, self._say) if partitions else {}
         except KafkaException as exception:
             raise remedy_while_running(kafka_error(exception), f"restoring {len(partitions)} partitions") from None
-        self._epochs.update((each, epoch) for each, (_, epoch) in found.items())
-        places = {each: Place(at.offset, epoch) for each, (at, epoch) in found.items() if at.is_committed and epoch >= 0}
-        self._known.update({each: place for each, place in places.items() if found[each][0].diverges_at is None})
         standing = {each: replace(at, log_id=shown[each.topic].id) for each, (at, _) in found.items()}
+        for each, at in standing.items():
+            self._epochs.restored(each, Place(at.offset, found[each][1]), is_known=at.is_committed and at.diverges_at is None)
+            self._presence.restored(each, at.log_id)
         self._standing.update(standing)
-        self._changed.difference_update(standing)
         return standing
 
     def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
@@ -593,12 +516,11 @@ class KafkaLog:
         if not offsets:
             return
         deadline = time.monotonic() + RESTORE_S_MAX
-        again = {each: offset for each, offset in offsets.items() if each in self._stopped}
+        again = self._presence.started(offsets)
         try:
             if again:
                 self._consumer.incremental_unassign([TopicPartition(each.topic, each.number) for each in again])
-                self._consumer.incremental_assign([TopicPartition(each.topic, each.number, offset) for each, offset in again.items()])
-                self._stopped -= again.keys()
+                self._consumer.incremental_assign([TopicPartition(each.topic, each.number, offsets[each]) for each in again])
             self._consumer.resume([TopicPartition(partition.topic, partition.number) for partition in offsets])
             for partition, offset in offsets.items():
                 self._seek(partition, offset, deadline)

@@ -117,8 +117,7 @@ class RowCodec:
             size = columns_bytes([[name, dtype, self._shapes[name]]])
             packed[:, at : at + size] = np.ascontiguousarray(states[name][rows], dtype).view(np.uint8).reshape(len(rows), size)
             at += size
-        whole, size = packed.tobytes(), self.row_bytes
-        return [whole[start : start + size] for start in range(0, len(whole), size)]
+        return list(map(np.ndarray.tobytes, packed))
 
     def empty(self, era: bytes, offset: int) -> bytes:
         """The row of a stream that is not there any more."""

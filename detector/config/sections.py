@@ -258,7 +258,7 @@ class Service(Section):
 class Http(Section):
     """Metrics and health."""
 
-    host: str = Field("0.0.0.0", description="address to listen on; all, since Prometheus comes from elsewhere")  # noqa: S104
+    host: str = Field("0.0.0.0", description="address to listen on; Prometheus comes from elsewhere. `::` takes IPv6 as well")  # noqa: S104
     port: int = Field(9095, ge=0, le=65_535, description="0 takes a free port; it is printed at the start")
 
 

@@ -38,6 +38,8 @@ MISSED_LINES = {
 """What is said of messages that are missed, by reason."""
 ROWS_MAX = 20_000
 """Rows per slice: some 20 MB at 64 hidden units, a fifth of a second."""
+SLICE_BYTES_MAX = 128 * 2**20
+"""Rows of the universal model are larger. A slice is held twice until its commit: encoded, and in librdkafka's queue."""
 
 
 class Recovery:
@@ -52,6 +54,7 @@ class Recovery:
         self._interval_s = interval_s
         self._draw_era = draw_era
         self._codec = RowCodec(detector.states.columns)
+        self._rows_max = max(1, min(ROWS_MAX, SLICE_BYTES_MAX // self._codec.row_bytes))
         self._ledgers: dict[Partition, Ledger] = {}
         self._numbers = itertools.count(1)
         self._round_begun_s = 0.0
@@ -199,7 +202,7 @@ class Recovery:
         if not self._interval_s:
             return {}
         self._accrue(now_s)
-        rows = min(self._owed_rows, ROWS_MAX)
+        rows = min(self._owed_rows, self._rows_max)
         self._owed_rows -= rows
         unsaved = self.rows_unsaved
         slices = {}
@@ -229,7 +232,7 @@ class Recovery:
         for partition in partitions:
             ledger = self._ledgers.get(partition)
             if ledger is not None and ledger.is_live and (ledger.unsaved or ledger.is_marker_old(self._detector)):
-                slices[partition] = self._slice(ledger, ROWS_MAX, now_s)
+                slices[partition] = self._slice(ledger, self._rows_max, now_s)
                 break
         for partition, ledger in self._ledgers.items():
             if ledger.marked is None:

@@ -296,6 +296,7 @@ class Worker:
                 raise _ToldToStop
             self._life.beat()
             yield piece
+            self.vitals.streams = self.detector.streams
 
     def _live(self) -> None:
         if self.vitals.state is S.RESTORING and self._assigned:
@@ -434,6 +435,7 @@ class Worker:
         self._settle()
         state = self.recovery.rest(partitions, self._clock())
         while (self._judged or state) and not self._is_astray:
+            self._life.beat()  # there may be many slices
             self._commit(state)
             state = self.recovery.rest(partitions, self._clock())  # the next slice is encoded while this one is written
             self._settle()

@@ -27,6 +27,10 @@ class ReadBack:
         everything = {self.states.stream(row).encode(): row for row in self.states.rows_in(self._slot).tolist()}
         self.rows = {name: row for name, row in everything.items() if name not in self.saved.gone}
         self.offset = {name: int(self.states.stands_for[row]) for name, row in self.rows.items()}
+        for name in self.saved.gone:
+            assert {column: self.states[column][everything[name]].tobytes() for column in columns} == {
+                column: each.array(1).tobytes() for column, each in columns.items()
+            }
         assert self.saved.gone == {name: self.states.stands_for[row] for name, row in everything.items() if name not in self.rows}
 
     def columns(self, name: bytes) -> dict[str, bytes]:

@@ -1,0 +1,131 @@
+"""Which partitions a worker is to have: those that the group gave it and whose topics are there, as its polls tell it one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from detector.adapters.kafka_client import Say
+from detector.adapters.kafka_watch import Question, TopicView, TopicWatch, is_answered
+from detector.core.readings import Partition
+
+WATCH_INTERVAL_S = 2.0
+
+
+class Presence:
+    """Keeps the group's word apart from what the worker was told.
+
+    told      partitions that the worker knows of
+    missing   topics of which nothing can be judged: none of their partitions is told
+    """
+
+    def __init__(self, watch: TopicWatch, say: Say) -> None:
+        self._watch, self._say = watch, say
+        self._question: Question | None = None
+        self._due_s = 0.0
+        self._assigned: set[Partition] = set()
+        self._seen: set[Partition] = set()  # of these, those whose topics were looked at since
+        self._lost: set[Partition] = set()  # of `told`, taken away since
+        self._changed: set[Partition] = set()
+        self._stopped: set[Partition] = set()
+        self._log_ids: dict[Partition, str] = {}  # as they were restored
+        self.told: set[Partition] = set()
+        self.missing: set[str] = set()
+
+    # -- the group's word -------------------------------------------------------------------------------------------------
+
+    def assign(self, partitions: Iterable[Partition]) -> None:
+        """The group gave these."""
+        partitions = set(partitions)
+        self._assigned |= partitions
+        self._seen -= partitions
+
+    def take_away(self, partitions: Iterable[Partition]) -> None:
+        """The group took these."""
+        partitions = set(partitions)
+        self._lost |= partitions & self.told
+        for mine in (self._assigned, self._changed, self._stopped):
+            mine -= partitions
+        for partition in partitions:
+            self._log_ids.pop(partition, None)
+
+    @property
+    def assigned(self) -> set[Partition]:
+        """What the group has given and not taken."""
+        return set(self._assigned)
+
+    # -- what becomes of topics -------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Once in a while, and when partitions came: see which topics are there, and whether they are still the same.
+
+        raises LogUnavailable  partitions came, and the brokers do not answer
+        """
+        is_urgent = not self._is_seen
+        if self._question is None and (is_urgent or time.monotonic() >= self._due_s):
+            self._question = self._watch.ask()
+        if self._question is None or not (is_urgent or is_answered(self._question)):
+            return
+        question, self._question = self._question, None
+        self._due_s = time.monotonic() + WATCH_INTERVAL_S
+        shown, self._seen = self._watch.answer(question), self.assigned
+        self.note(self._watch.topics, shown)
+
+    def hurry(self) -> None:
+        """Something is known to be wrong: look again at once."""
+        self._due_s = 0.0
+
+    @property
+    def _is_seen(self) -> bool:
+        return self._seen >= self._assigned
+
+    def note(self, topics: Iterable[str], shown: Mapping[str, TopicView]) -> None:
+        """What the brokers show of input topics and their state topics."""
+        for topic in topics:
+            partitions = {each for each in self._assigned if each.topic == topic}
+            why, fix = self._watch.unready(topic, shown)
+            if why:
+                if topic not in self.missing:
+                    self._say("warning", f"{why}: nothing of it is judged until that is mended; {fix}")
+                self.missing.add(topic)
+                self._stopped |= partitions
+                continue
+            if topic in self.missing:
+                self.missing.discard(topic)
+                self._say("info", f"input topic {topic} can be judged")
+            for partition in partitions:
+                if self._log_ids.get(partition, shown[topic].id) != shown[topic].id:
+                    self.change(partition)
+
+    def change(self, partition: Partition, *, is_stopped: bool = True) -> None:
+        """A partition's log is not what the worker is reading; is_stopped: librdkafka reads on only once it is assigned again."""
+        self._changed.add(partition)
+        if is_stopped:
+            self._stopped.add(partition)
+
+    def restored(self, partition: Partition, log_id: str) -> None:
+        """The worker knows the log as it is."""
+        self._log_ids[partition] = log_id
+        self._changed.discard(partition)
+
+    def started(self, partitions: Iterable[Partition]) -> set[Partition]:
+        """Of these, those that librdkafka does not read unless they are assigned again, which is done now."""
+        again = self._stopped & set(partitions)
+        self._stopped -= again
+        return again
+
+    # -- what the worker is told ------------------------------------------------------------------------------------------
+
+    def changed(self) -> set[Partition]:
+        """What the worker is to restore; told once."""
+        changed, self._changed = self._changed & self.told, set()
+        return changed
+
+    def tell(self) -> tuple[set[Partition], set[Partition]]:
+        """What the worker gained and lost since. What just came waits until it is known that its topic is there."""
+        present = {each for each in self._assigned if each.topic not in self.missing}
+        lost = self._lost | (self.told - present)
+        gained = present - (self.told - lost) if self._is_seen else set[Partition]()
+        self.told = (self.told - lost) | gained
+        self._lost = set()
+        return gained, lost
