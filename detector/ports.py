@@ -141,7 +141,7 @@ class Log(Protocol):
         """Per assigned partition: messages between the read position and the end, as last heard. Never blocks."""
 
     def topics_missing(self) -> Sequence[str]:
-        """Topics of which nothing can be judged now, since they, or the topics of their state, do not exist. Never blocks."""
+        """Topics that cannot be judged now, or not whole, since they, or the topics of their state, are not there. Never blocks."""
 
     def close(self) -> None:
         """Leave the group and free what is held. What is to be kept was committed before. Idempotent."""
@@ -228,7 +228,7 @@ class Vitals:
     messages_replayed   read again after a start or a rebalance, to bring memories up to date; nothing is told of them
     messages_missed     never judged, or not remembered, by reason (MISSED)
     log_changes         partitions that began anew, by reason (LOG_CHANGES)
-    topics_missing      input topics of which nothing can be judged now
+    topics_missing      input topics that cannot be judged now, or not whole
     rows_unsaved        memories that changed since they were saved
     unsaved_s           age of the oldest such change
     rows_saved          in all

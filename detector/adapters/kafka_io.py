@@ -124,7 +124,7 @@ class TopicReader:
                 fix="correct its name, or grant this user READ on it; `detector topics create` makes the topics that the service writes",
             )
         self._partitions = range(partitions)
-        self._consumer = open_consumer({**reader_properties(properties), "isolation.level": "read_committed"}, lambda error: None, say)
+        self._consumer = open_consumer(reader_properties(properties), lambda error: None, say)
         self._closed = False
         try:
             self._begin(from_us, to_us)

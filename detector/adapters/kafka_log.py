@@ -489,7 +489,7 @@ class KafkaLog:
                 self._bearings |= end_open_transactions(self._properties, self._group, partitions, own_id, seen, self._say)
             shown = self._watch.answer(question)
             self._presence.note({each.topic for each in partitions}, shown)
-            partitions = [each for each in partitions if each.topic not in self._presence.missing]
+            partitions = [each for each in partitions if self._presence.is_present(each)]
             found = positions(self._consumer, self._properties, partitions, known, self._reset, self._say) if partitions else {}
         except KafkaException as exception:
             raise remedy_while_running(kafka_error(exception), f"restoring {len(partitions)} partitions") from None

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from detector.adapters.kafka_client import Say
-from detector.adapters.kafka_watch import Question, TopicView, TopicWatch, is_answered
+from detector.adapters.kafka_watch import Question, TopicView, TopicWatch, Unready, is_answered
 from detector.core.readings import Partition
 
 WATCH_INTERVAL_S = 2.0
@@ -16,7 +16,7 @@ class Presence:
     """Keeps the group's word apart from what the worker was told.
 
     told      partitions that the worker knows of
-    missing   topics of which nothing can be judged: none of their partitions is told
+    missing   topics that cannot be judged, or not whole: the partitions that cannot are not told
     """
 
     def __init__(self, watch: TopicWatch, say: Say) -> None:
@@ -30,7 +30,7 @@ class Presence:
         self._stopped: set[Partition] = set()
         self._log_ids: dict[Partition, str] = {}  # as they were restored
         self.told: set[Partition] = set()
-        self.missing: set[str] = set()
+        self.missing: dict[str, Unready] = {}
 
     # -- the group's word -------------------------------------------------------------------------------------------------
 
@@ -82,20 +82,24 @@ class Presence:
     def note(self, topics: Iterable[str], shown: Mapping[str, TopicView]) -> None:
         """What the brokers show of input topics and their state topics."""
         for topic in topics:
-            partitions = {each for each in self._assigned if each.topic == topic}
-            why, fix = self._watch.unready(topic, shown)
-            if why:
-                if topic not in self.missing:
-                    self._say("warning", f"{why}: nothing of it is judged until that is mended; {fix}")
-                self.missing.add(topic)
-                self._stopped |= partitions
-                continue
-            if topic in self.missing:
-                self.missing.discard(topic)
+            before, now = self.missing.pop(topic, None), self._watch.unready(topic, shown)
+            if now is not None:
+                self.missing[topic] = now
+                if now != before:
+                    what = f"its partitions from {now.first} on are" if now.first else "nothing of it is"
+                    self._say("warning", f"{now.why}: {what} judged only when that is mended; {now.fix}")
+            elif before is not None:
                 self._say("info", f"input topic {topic} can be judged")
-            for partition in partitions:
-                if self._log_ids.get(partition, shown[topic].id) != shown[topic].id:
+            for partition in {each for each in self._assigned if each.topic == topic}:
+                if not self.is_present(partition):
+                    self._stopped.add(partition)
+                elif self._log_ids.get(partition, shown[topic].id) != shown[topic].id:
                     self.change(partition)
+
+    def is_present(self, partition: Partition) -> bool:
+        """Whether the partition can be judged, as far as was seen."""
+        unready = self.missing.get(partition.topic)
+        return unready is None or partition.number < unready.first
 
     def change(self, partition: Partition, *, is_stopped: bool = True) -> None:
         """A partition's log is not what the worker is reading; is_stopped: librdkafka reads on only once it is assigned again."""
@@ -123,7 +127,7 @@ class Presence:
 
     def tell(self) -> tuple[set[Partition], set[Partition]]:
         """What the worker gained and lost since. What just came waits until it is known that its topic is there."""
-        present = {each for each in self._assigned if each.topic not in self.missing}
+        present = {each for each in self._assigned if self.is_present(each)}
         lost = self._lost | (self.told - present)
         gained = present - (self.told - lost) if self._is_seen else set[Partition]()
         self.told = (self.told - lost) | gained

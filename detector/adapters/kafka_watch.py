@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import TopicDescription  # type: ignore[attr-defined] # its documented place
@@ -40,6 +40,18 @@ GONE = TopicView("", 0)
 UNKNOWN = TopicView("", 2**31 - 1)
 """What is taken for granted where the brokers do not describe topics: low watermark, end and leader epochs have to do."""
 Question: TypeAlias = Mapping[str, "Future[TopicDescription] | None"]
+
+
+class Unready(NamedTuple):
+    """Partitions of an input topic that cannot be judged now.
+
+    first     their lowest number; 0: none of the topic can
+    why, fix  what is wrong, and what a person does about it
+    """
+
+    first: int
+    why: str
+    fix: str
 
 
 class TopicWatch:
@@ -96,17 +108,17 @@ class TopicWatch:
         deadline = time.monotonic() + ANSWER_S_MAX + 1.0
         return {topic: _view(topic, future, max(0.0, deadline - time.monotonic())) for topic, future in question.items()}
 
-    def unready(self, topic: str, shown: Mapping[str, TopicView]) -> tuple[str, str]:
-        """Why partitions of this input topic cannot be judged now, and what to do about it; both empty where they can."""
+    def unready(self, topic: str, shown: Mapping[str, TopicView]) -> Unready | None:
+        """What of this input topic cannot be judged now; None: all of it can."""
         if not shown[topic].partitions:
-            return f"input topic {topic} does not exist", "create it again, or remove it from `input.topics`"
+            return Unready(0, f"input topic {topic} does not exist", "create it again, or remove it from `input.topics`")
         state = self._state_topics.get(topic)
         if state is None or shown[state].partitions >= shown[topic].partitions:
-            return "", ""
+            return None
         if not shown[state].partitions:
-            return f"input topic {topic} has no state topic {state}", "`detector topics create` makes it"
+            return Unready(0, f"input topic {topic} has no state topic {state}", "`detector topics create` makes it")
         problem = f"state topic {state} has {shown[state].partitions} partitions, its input {topic} has {shown[topic].partitions}"
-        return problem, "`detector topics create` adds partitions"
+        return Unready(shown[state].partitions, problem, "`detector topics create` adds partitions")
 
 
 def is_answered(question: Question) -> bool:

@@ -199,7 +199,7 @@ class _VitalsCollector(Collector):
         yield GaugeMetricFamily("detector_backoff_seconds", "Length of the pause in progress; 0 if none.", vitals.backoff_s)
         yield GaugeMetricFamily("detector_partitions_assigned", "Partitions that this worker reads.", vitals.partitions)
         yield GaugeMetricFamily(
-            "detector_input_topics_missing", "Input topics of which nothing can be judged now.", len(vitals.topics_missing)
+            "detector_input_topics_missing", "Input topics that cannot be judged now, or not whole.", len(vitals.topics_missing)
         )
         lag = GaugeMetricFamily("detector_lag_messages", "Messages not yet read.", labels=["topic", "partition"])
         for partition, messages in vitals.lag.items():

@@ -208,30 +208,26 @@ def test_a_new_group_with_latest_begins_at_the_end(kafka: str, make_topic: MakeT
         log.close()
 
 
-@pytest.mark.parametrize("delivery", DELIVERIES)
-def test_a_state_topic_that_was_not_lengthened_with_its_input_is_waited_for(kafka: str, make_topic: MakeTopic, delivery: Delivery) -> None:
-    """At a restore, and while running."""
+def test_partitions_whose_state_topic_was_not_lengthened_with_its_input_are_waited_for(kafka: str, make_topic: MakeTopic) -> None:
+    """The others of the topic are judged meanwhile."""
     topic, alerts, dead, state = make_topic("in", 2), make_topic("alerts"), make_topic("dead"), make_topic("state", 1)
     properties = {"bootstrap.servers": kafka, **FAST, "topic.metadata.refresh.interval.ms": "500"}
-    log = KafkaLog([topic], new_group(), alerts, dead, properties, delivery=delivery, state_topics={topic: state})
-    outcome = Outcome(state={Partition(topic, 1): {b"row": b"1"}}, offsets={Partition(topic, 1): 0})
+    lines: list[str] = []
+    short, whole = Partition(topic, 1), Partition(topic, 0)
+    log = KafkaLog([topic], new_group(), alerts, dead, properties, state_topics={topic: state}, say=lambda _, line: lines.append(line))
     try:
-        gained = gain(log, 2)
-        log.restore(gained)
-        for call in (lambda: kept(log, gained), lambda: log.commit(outcome)):
-            with pytest.raises(LogUnavailable, match=state) as caught:
-                call()
-            assert "`detector topics create`" in caught.value.fix
+        assert gain(log, 1) == [whole]
+        go_on(log, [whole])
+        log.commit(Outcome(state={whole: {b"row": b"0"}}, offsets={whole: 0}))
+        said = f"state topic {state} has 1 partitions, its input {topic} has 2: its partitions from 1 on are judged only when that is mended"
+        assert any(said in line and "`detector topics create`" in line for line in lines)
+        assert log.topics_missing() == (topic,)
+        assert list(log.restore([short])) == []
         create_topics(properties, [], state={topic: state})
-        for _ in tries(30):
-            try:
-                log.restore(gained)
-                log.commit(outcome)
-                break
-            except (LogUnavailable, CommitAborted) as error:
-                tell("again", str(error))
-        log.restore(gained)
-        assert kept(log, gained)[Partition(topic, 1)] == {b"row": b"1"}
+        assert gain(log, 1) == [short]
+        go_on(log, [short])
+        log.commit(Outcome(state={short: {b"row": b"1"}}, offsets={short: 0}))
+        assert kept(log, [short])[short] == {b"row": b"1"}
     finally:
         log.close()
 
