@@ -126,6 +126,7 @@ class KafkaLog:
         self._changed: set[Partition] = set()  # of these, to be restored
         self._stopped: set[Partition] = set()  # librdkafka fetches them no more: they have to be assigned again
         self._missing: dict[str, tuple[str, str]] = {}  # topics of which nothing can be judged: why, and what to do
+        self._has_come_back = False  # one of these topics, and librdkafka may not know
         self._question: Question | None = None
         self._seen: set[Partition] = set()  # assigned partitions whose topics were looked at since
         self._watch_due_s = 0.0
@@ -253,6 +254,16 @@ class KafkaLog:
         self._seen = assigned
         for topic in self._topics:
             self._note_topic(topic, shown)
+        if self._has_come_back:
+            self._have_it_joined()
+
+    def _have_it_joined(self) -> None:
+        """Let librdkafka see the topics that are there: of one that was missing when it joined it hears in five minutes, else."""
+        try:
+            self._consumer.list_topics(timeout=ASK_S_MAX)  # of all, or the group does not look at the answer
+        except KafkaException:
+            return  # with the next look
+        self._has_come_back = False
 
     def _note_topic(self, topic: str, shown: Mapping[str, TopicView]) -> None:
         why, fix = self._watch.unready(topic, shown)
@@ -267,6 +278,7 @@ class KafkaLog:
                 self._standing.pop(partition, None)
             return
         if self._missing.pop(topic, None):
+            self._has_come_back = True
             self._say("info", f"input topic {topic} can be judged")
         for partition, at in self._standing.items():
             if partition.topic == topic and at.log_id != shown[topic].id:

@@ -285,7 +285,7 @@ class Worker:
     def _begin(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         self._life.beat()
         restored = self.log.restore(partitions)
-        offsets = self.recovery.begin(restored, self._state(partitions), self._clock())
+        offsets = self.recovery.begin(restored, self._state(tuple(restored)), self._clock())  # those whose topic is gone are left out
         self._life.beat()
         return offsets
 
