@@ -140,10 +140,18 @@ def _memories() -> Row:
         ),
         series(
             "Messages replayed and missed",
-            "Messages read again to bring memories up to date, and messages that retention removed before they were judged or remembered.",
+            "Messages read again to bring memories up to date; and messages passed over, by reason: gone from the log before they were judged "
+            "or remembered (retention), or skipped by the configuration (auto_offset_reset).",
             MESSAGES_PER_S,
             Query(rate("detector_messages_replayed_total"), "replayed {{instance}}"),
-            Query(rate("detector_messages_missed_total"), "missed {{instance}}"),
+            Query(rate("detector_messages_missed_total", "instance, reason"), "missed: {{reason}} {{instance}}"),
+        ),
+        series(
+            "Logs that changed",
+            "Partitions that began anew in another log within a day, by reason; and input topics that are missing now.",
+            NUMBER,
+            Query("sum by (instance, reason) (increase(detector_log_changes_total{@}[1d]))", "{{reason}} {{instance}}"),
+            Query("sum by (instance) (detector_input_topics_missing{@})", "missing {{instance}}"),
         ),
     ]
     return "Memories", shown

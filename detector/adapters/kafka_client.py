@@ -53,6 +53,9 @@ HEARTBEATS_PER_SESSION = 3
 PRODUCER_DEFAULTS = {
     "partitioner": "murmur2_random",  # the same partition for the same key as Java's clients choose
     "message.max.bytes": "10485760",  # a dead letter is larger than the message that it keeps; the broker has the last word
+    # A new producer takes a topic that is gone for one that comes soon, by default for 30 s: its messages would only time out, which
+    # does not say why.
+    "topic.metadata.propagation.max.ms": "5000",
 }
 PRODUCER_REQUIRED = {"enable.idempotence": "true"}  # acks=all, and retries write nothing twice
 # An open transaction of a worker that died hides what comes after it from read_committed readers until the broker ends it. A commit

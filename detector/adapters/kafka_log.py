@@ -192,6 +192,8 @@ class KafkaLog:
         if self._static is not None and self._is_out:
             self._come_back(self._static)
         self._presence.look()
+        if self._presence.has_grown:
+            self._look_for_partitions()
         changed = self._presence.changed()
         self._stop_reading(changed)
         self._release = release
@@ -214,6 +216,12 @@ class KafkaLog:
         self._stop_reading(lost)
         is_joined = not self._membership[0].startswith(NO_GENERATION)
         return Fetched(messages, tuple(sorted(gained)), tuple(sorted(lost)), tuple(sorted(changed - lost)), is_joined)
+
+    def _look_for_partitions(self) -> None:
+        """Let librdkafka see which partitions there are. Asked for all topics: of the answer for one alone the group takes no notice."""
+        with suppress(KafkaException):  # again with the next poll
+            self._consumer.list_topics(timeout=ASK_S_MAX)
+            self._presence.has_grown = False
 
     def _stop_reading(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:

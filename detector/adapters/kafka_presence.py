@@ -15,8 +15,9 @@ WATCH_INTERVAL_S = 2.0
 class Presence:
     """Keeps the group's word apart from what the worker was told.
 
-    told      partitions that the worker knows of
-    missing   topics that cannot be judged, or not whole: the partitions that cannot are not told
+    told       partitions that the worker knows of
+    has_grown  whether a topic has come back, or has partitions that it had not: unless it is asked, librdkafka hears of that in five minutes
+    missing    topics that cannot be judged, or not whole: the partitions that cannot are not told
     """
 
     def __init__(self, watch: TopicWatch, say: Say) -> None:
@@ -31,6 +32,8 @@ class Presence:
         self._log_ids: dict[Partition, str] = {}  # as they were restored
         self.told: set[Partition] = set()
         self.missing: dict[str, Unready] = {}
+        self.has_grown = False
+        self._partitions: dict[str, int] = {}  # of each input topic, when last seen
 
     # -- the group's word -------------------------------------------------------------------------------------------------
 
@@ -82,6 +85,8 @@ class Presence:
     def note(self, topics: Iterable[str], shown: Mapping[str, TopicView]) -> None:
         """What the brokers show of input topics and their state topics."""
         for topic in topics:
+            self.has_grown |= shown[topic].partitions > self._partitions.get(topic, shown[topic].partitions)
+            self._partitions[topic] = shown[topic].partitions
             before, now = self.missing.pop(topic, None), self._watch.unready(topic, shown)
             if now is not None:
                 self.missing[topic] = now

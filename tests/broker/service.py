@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from detector.adapters.kafka_io import TopicReader
 from tests.forked import Forked
@@ -49,10 +50,16 @@ class Service:
     def metrics(self) -> dict[str, float]:
         """Name -> value, summed over labels."""
         values: dict[str, float] = {}
-        for family in text_string_to_metric_families(self.get("/metrics")[1]):
-            for sample in family.samples:
-                values[sample.name] = values.get(sample.name, 0) + sample.value
+        for sample in self._samples():
+            values[sample.name] = values.get(sample.name, 0) + sample.value
         return values
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Of a metric the sum of those that have these labels."""
+        return sum(each.value for each in self._samples() if each.name == name and labels.items() <= each.labels.items())
+
+    def _samples(self) -> list[Sample]:
+        return [sample for family in text_string_to_metric_families(self.get("/metrics")[1]) for sample in family.samples]
 
     def wait_for(self, what: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -67,6 +74,10 @@ class Service:
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def said(self, text: str) -> list[dict[str, Any]]:
+        """The lines whose event has this text."""
+        return [line for line in self.lines() if text in line["event"]]
 
 
 def kill_running(processes: Iterable[Forked]) -> None:

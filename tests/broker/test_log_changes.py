@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 
 import pytest
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from deploy.kafka.local_kafka import LocalKafka
 from detector.adapters.kafka_io import TopicWriter
@@ -16,6 +14,7 @@ from detector.adapters.kafka_topics import Topic, create_topics, output_topics
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, ConfigError, LogUnavailable
 from detector.ports import Fetched, Outcome
+from tests.broker.changes import delete_topics, make_anew, retain_from
 from tests.broker.members import FAST, MakeTopic, gain, go_on, new_group, read, settle, tell, tries
 
 pytestmark = pytest.mark.broker
@@ -25,11 +24,11 @@ class Site:
     """One or more input topics of one partition, and logs that read them."""
 
     def __init__(self, servers: str, make_topic: MakeTopic, topics: int = 1) -> None:
+        self.servers = servers
         self.properties = {"bootstrap.servers": servers, **FAST}
         self.topics = [make_topic("in") for _ in range(topics)]
         self.outputs = make_topic("alerts"), make_topic("dead")
         self.group = new_group()
-        self._admin = AdminClient({"bootstrap.servers": servers})
         self._logs: list[KafkaLog] = []
 
     def log(self, **properties: str) -> KafkaLog:
@@ -41,22 +40,6 @@ class Site:
             for number in range(count):
                 writer.write(b"k", f"{word}{number}".encode())
             writer.flush()
-
-    def retain_from(self, offset: int, topic: int = 0) -> None:
-        for future in self._admin.delete_records([TopicPartition(self.topics[topic], 0, offset)]).values():
-            future.result()
-
-    def delete(self, topic: int = 0) -> None:
-        for future in self._admin.delete_topics([self.topics[topic]]).values():
-            future.result()
-
-    def create(self, topic: int = 0) -> None:
-        for _ in tries(20):  # a topic that is being deleted cannot be created yet
-            try:
-                create_topics(self.properties, [Topic(self.topics[topic], 1)])
-                return
-            except ConfigError:
-                time.sleep(0.1)
 
     def partition(self, topic: int = 0) -> Partition:
         return Partition(self.topics[topic], 0)
@@ -102,7 +85,7 @@ def test_retention_that_overtakes_a_worker_is_told(site: Site, reset: str) -> No
     go_on(log, gain(log))
     log._consumer.pause([TopicPartition(*partition)])  # a worker that hangs
     site.write(30)
-    site.retain_from(25)
+    retain_from(site.servers, {(partition.topic, 0): 25})
     log._consumer.resume([TopicPartition(*partition)])
     until(log, "changed", [partition])
     assert not len(log.poll(10, 0.2).messages)  # nothing comes before it is restored
@@ -125,8 +108,7 @@ def test_a_topic_made_anew_is_another_log_even_if_it_is_longer(site: Site) -> No
     log.commit(Outcome(offsets={partition: 10}))
     before = log.restore([partition])[partition]
     log.resume({partition: 10})
-    site.delete()
-    site.create()
+    make_anew(site.servers, Topic(partition.topic, 1))
     site.write(30, word="new")
     # The consumer may read on at its old offset in the new log: what comes of that is not committed.
     with pytest.raises(CommitAborted, match="was deleted"):
@@ -147,7 +129,7 @@ def test_a_topic_that_is_gone_costs_itself_only(two_topics: Site) -> None:
     site.write(5, 1)
     log = site.log()
     assert len(read(log, 10)) == 10
-    site.delete(0)
+    delete_topics(site.servers, gone.topic)
     with pytest.raises(CommitAborted, match="was deleted"):  # not the end of the worker
         log.commit(Outcome(offsets={gone: 5, other: 5}))
     until(log, "lost", [gone])
@@ -155,7 +137,7 @@ def test_a_topic_that_is_gone_costs_itself_only(two_topics: Site) -> None:
     go_on(log, [other])
     assert len(read(log, 5)) == 5
     log.commit(Outcome(offsets={other: 5}))
-    site.create(0)
+    create_topics(site.properties, [Topic(gone.topic, 1)])
     site.write(3, 0, "new")
     until(log, "gained", [gone])
     assert log.topics_missing() == ()
