@@ -91,8 +91,8 @@ class Presence:
             if now is not None:
                 self.missing[topic] = now
                 if now != before:
-                    what = f"its partitions from {now.first} on are" if now.first else "nothing of it is"
-                    self._say("warning", f"{now.why}: {what} judged only when that is mended; {now.fix}")
+                    what = f"its partitions from {now.first} on are not" if now.first else "nothing of it is"
+                    self._say("warning", f"{now.why}: {what} judged until that is mended; {now.fix}")
             elif before is not None:
                 self._say("info", f"input topic {topic} can be judged")
             for partition in {each for each in self._assigned if each.topic == topic}:

@@ -220,7 +220,7 @@ def test_partitions_whose_state_topic_was_not_lengthened_with_its_input_are_wait
         go_on(log, [whole])
         log.commit(Outcome(state={whole: {b"row": b"0"}}, offsets={whole: 0}))
         said = (
-            f"state topic {state} has 1 partitions, its input {topic} has 2: its partitions from 1 on are judged only when that is mended"
+            f"state topic {state} has 1 partitions, its input {topic} has 2: its partitions from 1 on are not judged until that is mended"
         )
         assert any(said in line and "`detector topics create`" in line for line in lines)
         assert log.topics_missing() == (topic,)
