@@ -84,7 +84,7 @@ def measure(servers: str, folder: Path, delivery: str, streams: int, rate: int, 
         [Topic(topic, PARTITIONS), state_topic(f"{group}.{topic}.state", PARTITIONS), *output_topics(alerts, dead_letters, PARTITIONS)],
     )
     config: dict[str, Any] = {
-        "group": group, "delivery": delivery, "input": {"topics": [topic], "event_time": {"field": "time"}},
+        "group": group, "delivery": delivery, "model": "plant", "input": {"topics": [topic], "event_time": {"field": "time"}},
         "alerts": {"warmup_readings": WARMUP_READINGS, "silence_intervals": 0}, "kafka": {"bootstrap.servers": servers},
     }  # fmt: skip
     worker = Worker(folder, group, config, -1)
