@@ -9,15 +9,9 @@ the offsets, which librdkafka sends once per `auto.commit.interval.ms`, at a reb
 offsets are sent at once and the rows after them: state is never ahead. After a crash up to that interval's messages are
 judged again; an alert that is written twice has the same id.
 
-Group membership is dynamic unless `kafka: group.instance.id` is set. Dynamic: a worker that leaves hands its partitions over at
-once; one that is killed keeps them until `session.timeout.ms`. Static, for workers with a lasting name of their own (a pod of a
-StatefulSet): one that restarts within the session's time keeps its partitions and nobody else notices, but leaving does
-not hand them over. The name is not guessed from the host: two workers of one host would fence each other, and a
-container's random name would hold its partitions for a whole session after every restart. Fenced by its own past (a session that
-ended while a broker was away), it joins again as a new consumer and restores; if the name has another holder by now, it ends
-(`kafka_static_membership`). The transactional id follows the name: a static
-worker that restarts ends what it left open, a dynamic one's successor does so: every offset bears the id of the worker that committed it,
-until that worker gives the partition up in order. Who takes over a partition that bears a name ends what its bearer has left open.
+Whose transactions are open. The transactional id follows a static worker's name, which ends what it left open when it starts again; a
+dynamic one's successor does so: every offset bears the id of the worker that committed it, until that worker gives the partition up in
+order. Who takes over a partition that bears a name ends what its bearer has left open.
 
 Why no zombie commits. Every transaction carries offsets, with the membership as it is when they are sent. After a loss librdkafka
 joins again, and has a membership that would be believed, only when the lost partitions are unassigned; that waits for
@@ -32,57 +26,35 @@ the consumer with an error (`auto.offset.reset` is `error` for librdkafka, whate
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from threading import Lock
 from types import MappingProxyType
 from typing import Literal
 
-import numpy as np
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka import Message as KafkaMessage
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from detector.adapters.kafka_admin import ask_cluster
 from detector.adapters.kafka_client import (
-    TOPIC_GONE,
-    UNREACHABLE_FIX,
     Delivery,
     Say,
     consumer_properties,
     is_fatal,
     is_name_taken,
     kafka_error,
-    named,
     offsets_of,
-    open_consumer,
     quiet,
-    remedy,
     remedy_while_running,
-    to_messages,
 )
-from detector.adapters.kafka_epochs import EpochsRead, Place
+from detector.adapters.kafka_epochs import Place
+from detector.adapters.kafka_member import GroupMember
 from detector.adapters.kafka_output import KafkaOutput, Record, decided, state_rows
-from detector.adapters.kafka_presence import Presence
-from detector.adapters.kafka_restore import GIVEN_UP, RESTORE_S_MAX, Bearing, end_open_transactions, ends, positions, read_state
-from detector.adapters.kafka_static_membership import StaticMembership
+from detector.adapters.kafka_restore import GIVEN_UP, Bearing, end_open_transactions, positions, read_state
 from detector.adapters.kafka_topics import check_topics
 from detector.adapters.kafka_transactions import AGAIN, SESSION_LOST, Position, Transactions
 from detector.adapters.kafka_watch import Question, TopicWatch
-from detector.codec.messages import Messages
 from detector.core.readings import Partition
-from detector.errors import CommitAborted, DetectorError, LogUnavailable
+from detector.errors import CommitAborted, DetectorError
 from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
-
-ASK_S_MAX = 1.0
-LOG_CHANGED = {KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION, KafkaError.OFFSET_OUT_OF_RANGE}
-"""What a consumer says that cannot read on where it is: retention has passed it, or the log is shorter, or other messages are in it."""
-# Refused credentials are a ConfigError at the start. Later they worked before: whoever changed something may change it back.
-UNSETTLED = {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}
-# How librdkafka writes down a membership that has no generation, which is one of nobody: group, member and the rest follow.
-NO_GENERATION = b"CGMDv2:\xff\xff\xff\xff"
 
 
 class KafkaLog:
@@ -120,42 +92,23 @@ class KafkaLog:
         self._properties = dict(properties)
         self._with_log_time = with_log_time
         self._say = say
-        self._standing: dict[Partition, Restored] = {}  # restored and still ours: what is true for it
-        self._reading: dict[Partition, int] = {}  # where each partition that may be read was resumed
-        self._epochs = EpochsRead()
         self._bearings: dict[Partition, Bearing] = {}  # names of other workers that were dealt with
-        self._release: Release = keep_nothing
-        self._committing = Lock()
-        # confluent_kafka lets one thread at a time into a consumer, and a poll may wait for a commit (`release`): so a commit must not
-        # ask the consumer who it is while a poll is under way. An older membership does no harm: the coordinator refuses it.
-        self._asking = Lock()
-        self._membership: tuple[bytes, str] = (b"", "")  # as of the last poll or callback
-        self._trouble: DetectorError | None = None  # heard in a callback; raised by the next poll
-        self._stopping: BaseException | None = None  # raised by `release`, inside a callback that had to go on
-        self._is_away = False  # no broker answered when last heard of
-        self._is_out = False  # a static member whose session has ended, or that was fenced: `_come_back`
-        self._closed = False
         group_properties = consumer_properties(properties, group, delivery)
         self._reset = group_properties["auto.offset.reset"]
-        name = group_properties.get("group.instance.id", "")
-        self._static = StaticMembership(group_properties, group, say) if name else None
-        group_properties["auto.offset.reset"] = "error"  # else it would jump without a word
+        group_properties["auto.offset.reset"] = "error"  # `restore` follows the configuration's
         self._output: KafkaOutput | Transactions
         if delivery == "exactly_once":
-            transactional_id = f"{group}.{name or uuid.uuid4()}"
-            self._output = Transactions(properties, transactional_id, self._on_error, say)
+            transactional_id = f"{group}.{group_properties.get('group.instance.id', uuid.uuid4())}"
+            self._output = Transactions(properties, transactional_id, self._hear, say)
         else:
-            self._output = KafkaOutput(properties, self._on_error, say)
-        self._group_properties = group_properties
-        self._consumer = self._join()
+            self._output = KafkaOutput(properties, self._hear, say)
         self._watch = TopicWatch(properties, topics, state_topics, say)
-        self._presence = Presence(self._watch, say)
+        self._member = GroupMember(
+            topics, properties, group_properties, self._watch, with_log_time=with_log_time, give_up=self._hand_over, say=say
+        )
 
-    def _join(self) -> Consumer:
-        consumer: Consumer = open_consumer(self._group_properties, self._on_error, self._say)
-        on_lost = self._on_lost if self._static is None or self._static.is_safe else self._on_session_lost
-        consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=on_lost)
-        return consumer
+    def _hear(self, error: KafkaError) -> None:
+        self._member.hear(error)
 
     def check(self, timeout_s: float = 10.0, missing: Literal["wait", "fail"] = "fail") -> dict[str, int]:
         """Before the start: brokers that answer, topics as they should be; the number of partitions of each.
@@ -176,151 +129,17 @@ class KafkaLog:
             say=self._say,
         )
 
-    # -- poll -------------------------------------------------------------------------------------------------------
-
     def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
         """See `ports.Log`. A partition in both `lost` and `gained` was lost first."""
-        if self._committing.acquire(blocking=False):  # a commit on its way hears what there is to hear
+        committing = self._member.committing
+        if committing.acquire(blocking=False):  # a commit on its way hears what there is to hear
             self._output.serve()
-            self._committing.release()
-        if self._trouble is not None:
-            trouble, self._trouble = self._trouble, None
-            self._is_away = isinstance(trouble, LogUnavailable)
-            raise trouble
-        if self._is_away:
-            self._ask()
-        if self._static is not None and self._is_out:
-            self._come_back(self._static)
-        self._presence.look()
-        if self._presence.has_grown:
-            self._look_for_partitions()
-        changed = self._presence.changed()
-        self._stop_reading(changed)
-        self._release = release
-        try:
-            with self._asking:
-                self._learn_membership()
-                batch = self._consume(messages_max, timeout_s)
-                self._learn_membership()
-        finally:
-            self._release = keep_nothing
-        if self._stopping is not None:
-            stopping, self._stopping = self._stopping, None
-            raise stopping
-        if self._is_out:
-            self._forget(self._presence.assigned)  # a consumer that was fenced drops them without a word
-        messages = self._readable(batch)
-        gained, lost = self._presence.tell()
-        for partition in lost:  # their topic may be gone
-            self._standing.pop(partition, None)
-        self._stop_reading(lost)
-        is_joined = not self._membership[0].startswith(NO_GENERATION)
-        return Fetched(messages, tuple(sorted(gained)), tuple(sorted(lost)), tuple(sorted(changed - lost)), is_joined)
-
-    def _look_for_partitions(self) -> None:
-        """Let librdkafka see which partitions there are. Asked for all topics: of the answer for one alone the group takes no notice."""
-        with suppress(KafkaException):  # again with the next poll
-            self._consumer.list_topics(timeout=ASK_S_MAX)
-            self._presence.has_grown = False
-
-    def _stop_reading(self, partitions: Iterable[Partition]) -> None:
-        for partition in partitions:
-            self._reading.pop(partition, None)
-            self._epochs.forget(partition)
+            committing.release()
+        return self._member.poll(messages_max, timeout_s, release)
 
     def topics_missing(self) -> Sequence[str]:
         """See `ports.Log`."""
-        return tuple(sorted(self._presence.missing))
-
-    def _learn_membership(self) -> None:
-        self._membership = self._consumer.consumer_group_metadata(), self._consumer.memberid() or ""
-        if self._static is not None:
-            self._static.learn(self._membership[1])
-
-    def _come_back(self, static: StaticMembership) -> None:
-        """Join again, as a consumer of which the group knows nothing: its partitions are gained and restored like any.
-
-        raises LogUnavailable  another member has this worker's name and may be dead, or nobody tells
-        raises Fenced          another worker has it
-        """
-        static.see_that_it_is_free()
-        self._say("info", f"this worker's session has ended, nobody else has its name {static.name}: joining again")
-        with self._committing:
-            pass  # a commit on its way ends, or finds its partitions gone, before there is a membership again
-        with self._asking:
-            self._consumer.close()
-            self._consumer = self._join()
-            self._learn_membership()
-        self._is_out = False
-
-    def _ask(self) -> None:
-        """See whether the brokers are back: librdkafka tells of an outage once, and of its end not at all."""
-        try:
-            self._consumer.list_topics(self._topics[0], timeout=ASK_S_MAX)
-        except KafkaException as exception:
-            self._ask_why()
-            raise LogUnavailable(f"no Kafka broker answers: {kafka_error(exception).str()}", fix=UNREACHABLE_FIX) from None
-        self._is_away = False
-
-    def _ask_why(self) -> None:
-        """A client that knows of an outage no longer says why it goes on: another one meets the cause anew.
-
-        raises LogUnavailable  unless that one is answered
-        """
-        try:
-            ask_cluster(self._properties, ASK_S_MAX, quiet)
-        except DetectorError as cause:
-            raise LogUnavailable(str(cause), fix=cause.fix) from None
-
-    def _consume(self, messages_max: int, timeout_s: float) -> list[KafkaMessage]:
-        """What is there; if nothing is, the first that comes and what came with it. `consume` alone would wait for a full batch."""
-        try:
-            batch = self._consumer.consume(messages_max, 0)
-            if not batch:
-                first = self._consumer.poll(timeout_s)
-                if first is not None:
-                    batch = [first, *self._consumer.consume(messages_max - 1, 0)] if messages_max > 1 else [first]
-        except KafkaException as exception:
-            raise remedy(kafka_error(exception), f"reading {', '.join(self._topics)}") from None
-        if any(map(KafkaMessage.error, batch)):
-            for message in batch:
-                if (error := message.error()) is not None:
-                    self._on_message_error(message, error)
-            batch = [message for message in batch if message.error() is None]
-        return batch
-
-    def _readable(self, batch: list[KafkaMessage]) -> Messages:
-        """The messages as columns, without those of partitions that were lost or are not resumed yet."""
-        if not batch:
-            return Messages()
-        messages = to_messages(batch, self._topics, with_log_time=self._with_log_time)
-        for partition in self._epochs.read(batch, messages) & self._reading.keys():
-            self._presence.change(partition, is_stopped=False)
-            self._stop_reading([partition])
-        readable = [partition in self._reading for partition in messages.partitions]
-        if all(readable):
-            return messages
-        keep = np.flatnonzero(np.array(readable)[messages.partition]).tolist()
-        return to_messages([batch[position] for position in keep], self._topics, with_log_time=self._with_log_time)
-
-    # -- callbacks: they run inside poll() and close() ----------------------------------------------------------------
-
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # An explicit offset spares the look-up of the committed one, which restore() makes anyway; nothing is fetched while paused.
-        consumer.incremental_assign([TopicPartition(each.topic, each.partition, 0) for each in partitions])
-        consumer.pause(partitions)
-        self._presence.assign(named(partitions))
-
-    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        known = tuple(each for each in named(partitions) if each in self._presence.told)
-        try:
-            if known and not self._closed and not self._is_out:  # a consumer that is being closed tells no more who it is
-                self._learn_membership()
-                self._release(known)
-                self._hand_over(known)
-        except BaseException as stopping:  # noqa: BLE001 - raised by poll(): the group must not wait for us until then
-            self._stopping = stopping
-        self._on_lost(consumer, partitions)
+        return tuple(sorted(self._member.presence.missing))
 
     def _hand_over(self, partitions: Sequence[Partition]) -> None:
         """Take this worker's name off partitions that it gives up in order."""
@@ -331,62 +150,14 @@ class KafkaLog:
         if not offsets:
             return
         try:
-            with self._committing:
+            with self._member.committing:
                 output.commit([], self._position(GIVEN_UP, offsets, self._watch.ask(sorted({each.topic for each in offsets}))))
         except DetectorError as error:
             self._say("info", f"this worker's name stays on {len(offsets)} partitions: {error}")
 
     def _committed_before(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The offsets of `partitions` that this worker, or one before it, is known to have committed."""
-        return {each: at.offset for each in partitions if (at := self._standing.get(each)) is not None and at.is_committed}
-
-    def _on_session_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # librdkafka would join again by itself, and take the name from a worker that has it by now.
-        self._is_out = True
-        with suppress(KafkaException):  # it was fenced meanwhile
-            consumer.unsubscribe()
-        self._on_lost(consumer, partitions)
-
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._forget(named(partitions))
-        with self._committing:
-            consumer.incremental_unassign(partitions)  # sends the stored offsets first, unless the partitions are lost for good
-
-    def _forget(self, partitions: Collection[Partition]) -> None:
-        self._presence.take_away(partitions)
-        self._stop_reading(partitions)
-        for partition in partitions:
-            self._standing.pop(partition, None)  # a commit on its way that has not sent its offsets yet sees this
-
-    def _on_message_error(self, message: KafkaMessage, error: KafkaError) -> None:
-        if error.code() == KafkaError._PARTITION_EOF:
-            return
-        topic, number = message.topic() or "", message.partition()
-        what = f"reading {topic or ', '.join(self._topics)}"
-        if error.code() in LOG_CHANGED and number is not None:
-            self._say("warning", f"{what}, partition {number}: {error.str()}")
-            self._presence.change(Partition(topic, number))
-        elif error.code() in TOPIC_GONE:
-            self._presence.hurry()  # it says which, and what to do
-        elif not self._note(error, what):
-            self._say("warning", f"{what}: {error.str()}")
-
-    def _on_error(self, error: KafkaError) -> None:
-        self._note(error, "Kafka")  # a broken connection is in librdkafka's own log lines already
-
-    def _note(self, error: KafkaError, what: str) -> bool:
-        """Keep what a person or the worker must hear of, for the next poll; the rest librdkafka mends by itself."""
-        if self._static is not None and is_name_taken(error):
-            self._is_out = True
-            return True
-        found = remedy(error, what)
-        if error.code() in UNSETTLED:
-            found = LogUnavailable(str(found), fix=found.fix)
-        elif isinstance(found, LogUnavailable) and not is_fatal(error):
-            return False
-        if self._trouble is None or isinstance(self._trouble, LogUnavailable):
-            self._trouble = found
-        return True
+        return {each: at.offset for each in partitions if (at := self._member.standing.get(each)) is not None and at.is_committed}
 
     # -- commit -----------------------------------------------------------------------------------------------------
 
@@ -398,25 +169,25 @@ class KafkaLog:
         """
         rows = state_rows(self._state_topics, outcome.state)
         messages = decided(self._alerts_topic, outcome.alerts, self._letters_topic, outcome.dead_letters)
-        with self._committing:
+        with self._member.committing:
             partitions = [*outcome.offsets, *outcome.state]
             self._see_that_they_are_ours(partitions)
             question = self._watch.ask(sorted({each.topic for each in partitions})) if partitions else {}
             if isinstance(self._output, Transactions):
                 # The coordinator refuses a zombie for its offsets: a transaction without new ones repeats those of its state.
-                offsets = {each: self._standing[each].offset for each in outcome.state} | dict(outcome.offsets)
+                offsets = {each: self._member.standing[each].offset for each in outcome.state} | dict(outcome.offsets)
                 position = self._position(self._output.transactional_id, offsets, question)
                 self._output.commit(messages + rows, position)
             else:
                 self._see_that_they_are_the_same(partitions, question)
                 self._commit_in_order(self._output, messages, outcome.offsets, rows)
             for partition, offset in outcome.offsets.items():
-                if (standing := self._standing.get(partition)) is not None:
-                    self._standing[partition] = replace(standing, offset=offset, is_committed=True)
+                if (standing := self._member.standing.get(partition)) is not None:
+                    self._member.standing[partition] = replace(standing, offset=offset, is_committed=True)
 
     def _see_that_they_are_ours(self, partitions: Sequence[Partition]) -> None:
         for partition in partitions:
-            if partition not in self._standing:
+            if partition not in self._member.standing:
                 raise CommitAborted(f"{partition.topic} {partition.number} is not this worker's any more, or was not restored")
 
     def _see_that_they_are_the_same(self, partitions: Sequence[Partition], question: Question) -> None:
@@ -426,9 +197,9 @@ class KafkaLog:
         """
         shown = self._watch.answer(question)
         for partition in partitions:
-            at, there = self._standing.get(partition), shown[partition.topic]
+            at, there = self._member.standing.get(partition), shown[partition.topic]
             if at is not None and (at.log_id != there.id or not there.partitions):
-                self._presence.hurry()
+                self._member.presence.hurry()
                 raise CommitAborted(f"topic {partition.topic} was deleted, and what was read of it is not committed")
 
     def _position(self, name: str, offsets: Mapping[Partition, int], question: Question) -> Callable[[], Position]:
@@ -439,12 +210,12 @@ class KafkaLog:
                 return Position([], None)
             self._see_that_they_are_the_same(list(offsets), question)
             self._see_that_they_are_ours(list(offsets))
-            if self._asking.acquire(blocking=False):
+            if self._member.asking.acquire(blocking=False):
                 try:
-                    self._learn_membership()
+                    self._member.learn_membership()
                 finally:
-                    self._asking.release()
-            membership, member_id = self._membership
+                    self._member.asking.release()
+            membership, member_id = self._member.membership
             if not member_id:
                 raise CommitAborted("this worker's session has ended")
             return Position([self._place(each, offset, name) for each, offset in offsets.items()], membership)
@@ -453,7 +224,7 @@ class KafkaLog:
 
     def _place(self, partition: Partition, offset: int, name: str = "") -> TopicPartition:
         """An offset to be committed; what it bears says who did, and which leader was the last that anything was read of."""
-        return TopicPartition(partition.topic, partition.number, offset, name, leader_epoch=self._epochs[partition])
+        return TopicPartition(partition.topic, partition.number, offset, name, leader_epoch=self._member.epochs[partition])
 
     def _commit_in_order(
         self, output: KafkaOutput, messages: Sequence[Record], offsets: Mapping[Partition, int], rows: Sequence[Record]
@@ -462,9 +233,9 @@ class KafkaLog:
         output.write(messages)
         positions = [self._place(each, offset) for each, offset in offsets.items()]
         try:
-            self._consumer.store_offsets(offsets=positions)
+            self._member.consumer.store_offsets(offsets=positions)
             if rows and positions:
-                offsets_of(self._consumer.commit(offsets=positions, asynchronous=False))
+                offsets_of(self._member.consumer.commit(offsets=positions, asynchronous=False))
         except KafkaException as exception:
             error = kafka_error(exception)
             if error.code() in SESSION_LOST | AGAIN or error.code() == KafkaError._STATE or is_name_taken(error) or is_fatal(error):
@@ -482,30 +253,25 @@ class KafkaLog:
         """
         if not partitions:
             return {}
-        asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
         question = self._watch.ask(sorted({each.topic for each in partitions}))
         known: dict[Partition, Place] = {}
         if isinstance(self._output, KafkaOutput):  # Kafka hears of a stored offset within the commit interval
-            known = {each: Place(offset, self._epochs[each]) for each, offset in self._committed_before(partitions).items()}
-        self._stop_reading(partitions)
+            known = {each: Place(offset, self._member.epochs[each]) for each, offset in self._committed_before(partitions).items()}
         try:
-            self._consumer.pause(asked)
+            self._member.pause(partitions)
             if isinstance(self._output, Transactions):
-                with self._committing:
+                with self._member.committing:
                     self._output.ready()  # also settles what became of a commit that nobody knows about
                 own_id, seen = self._output.transactional_id, self._bearings
                 self._bearings |= end_open_transactions(self._properties, self._group, partitions, own_id, seen, self._say)
             shown = self._watch.answer(question)
-            self._presence.note({each.topic for each in partitions}, shown)
-            partitions = [each for each in partitions if self._presence.is_present(each)]
-            found = positions(self._consumer, self._properties, partitions, known, self._reset, self._say) if partitions else {}
+            self._member.presence.note({each.topic for each in partitions}, shown)
+            partitions = [each for each in partitions if self._member.presence.is_present(each)]
+            found = positions(self._member.consumer, self._properties, partitions, known, self._reset, self._say) if partitions else {}
         except KafkaException as exception:
             raise remedy_while_running(kafka_error(exception), f"restoring {len(partitions)} partitions") from None
         standing = {each: replace(at, log_id=shown[each.topic].id) for each, (at, _) in found.items()}
-        for each, at in standing.items():
-            self._epochs.restored(each, Place(at.offset, found[each][1]), is_known=at.is_committed and at.diverges_at is None)
-            self._presence.restored(each, at.log_id)
-        self._standing.update(standing)
+        self._member.restored(standing, {each: epoch for each, (_, epoch) in found.items()})
         return standing
 
     def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
@@ -521,54 +287,21 @@ class KafkaLog:
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         """See `ports.Log`."""
-        if not offsets:
-            return
-        deadline = time.monotonic() + RESTORE_S_MAX
-        again = self._presence.started(offsets)
-        try:
-            if again:
-                self._consumer.incremental_unassign([TopicPartition(each.topic, each.number) for each in again])
-                self._consumer.incremental_assign([TopicPartition(each.topic, each.number, offsets[each]) for each in again])
-            self._consumer.resume([TopicPartition(partition.topic, partition.number) for partition in offsets])
-            for partition, offset in offsets.items():
-                self._seek(partition, offset, deadline)
-            ends(self._consumer, list(offsets), OFFSET_END)  # any request wakes the connections, which would notice up to a second later
-        except KafkaException as exception:
-            raise remedy(kafka_error(exception), f"resuming {len(offsets)} partitions") from None
-        self._reading.update(offsets)
-
-    def _seek(self, partition: Partition, offset: int, deadline: float) -> None:
-        while True:
-            try:
-                self._consumer.seek(TopicPartition(partition.topic, partition.number, offset))
-                return
-            except KafkaException as exception:
-                # Just assigned: librdkafka is not ready to move the position yet. Or it was fenced: the next poll tells.
-                if partition not in named(self._consumer.assignment()):
-                    return
-                if kafka_error(exception).code() != KafkaError._STATE or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.005)
+        if offsets:
+            self._member.resume(offsets)
 
     def lag(self) -> Mapping[Partition, int]:
-        """See `ports.Log`. Ends as of the last fetch; a partition of which none was heard yet is left out."""
-        lag = {}
-        for partition, resumed in self._reading.items():
-            where = TopicPartition(partition.topic, partition.number)
-            _, high = self._consumer.get_watermark_offsets(where, cached=True)
-            position = self._consumer.position([where])[0].offset
-            if high >= 0:
-                lag[partition] = max(0, high - (position if position >= 0 else resumed))
-        return lag
+        """See `ports.Log`. A partition of whose end nothing was heard yet is left out."""
+        return self._member.lag()
 
     def close(self) -> None:
         """See `ports.Log`. Sends the stored offsets. A dynamic member hands its partitions over now; a static one when its session ends."""
-        if not self._closed:
-            if not self._is_away:
-                self._learn_membership()
-                self._hand_over(list(self._standing))
-            self._closed = True
-            self._reading.clear()
-            self._consumer.close()
-            if isinstance(self._output, Transactions):
-                self._output.close()
+        member = self._member
+        if member.is_closed:
+            return
+        if not member.is_away:
+            member.learn_membership()
+            self._hand_over(list(member.standing))
+        member.close()
+        if isinstance(self._output, Transactions):
+            self._output.close()

@@ -135,7 +135,7 @@ def test_a_zombie_cannot_commit(plant: Plant) -> None:
         zombie.commit(Outcome(state={plant.partitions[0]: {b"row": b"zombie"}}))
     successor.commit(plant.outcome(b"successor", 1))
     for _ in tries(10):
-        if not zombie._consumer.memberid():  # now librdkafka knows, and nobody has told the worker
+        if not zombie._member.consumer.memberid():  # now librdkafka knows, and nobody has told the worker
             break
     with pytest.raises(CommitAborted, match="session has ended"):
         zombie.commit(plant.outcome(b"zombie", 2))

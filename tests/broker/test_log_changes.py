@@ -83,10 +83,10 @@ def test_retention_that_overtakes_a_worker_is_told(site: Site, reset: str) -> No
     log.close()
     log = site.log(**{"auto.offset.reset": reset})
     go_on(log, gain(log))
-    log._consumer.pause([TopicPartition(*partition)])  # a worker that hangs
+    log._member.consumer.pause([TopicPartition(*partition)])  # a worker that hangs
     site.write(30)
     retain_from(site.servers, {(partition.topic, 0): 25})
-    log._consumer.resume([TopicPartition(*partition)])
+    log._member.consumer.resume([TopicPartition(*partition)])
     until(log, "changed", [partition])
     assert not len(log.poll(10, 0.2).messages)  # nothing comes before it is restored
     if reset == "error":

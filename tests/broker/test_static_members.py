@@ -97,7 +97,7 @@ def test_it_comes_back_after_an_outage_under_load(broker: LocalKafka, topics: tu
         for _ in tries(20):  # as a worker does: it does not poll until it knows what became of its commit
             with suppress(LogUnavailable):
                 log.commit(alert(b"second", here, 2))
-            if not log._consumer.memberid():
+            if not log._member.consumer.memberid():
                 break
         broker.start()
         time.sleep(2.5)  # a heartbeat
