@@ -246,14 +246,17 @@ class GroupMember:
         raises LogUnavailable  resume again
         """
         deadline = time.monotonic() + RESTORE_S_MAX
-        again = self.presence.started(offsets)
+        again = self.presence.stopped & offsets.keys()
         try:
+            # Before they are assigned again: librdkafka starts those on a thread of its own, and of what else is asked of them meanwhile
+            # it drops one or the other as outdated (2.16). They begin at their offsets by themselves.
+            self.consumer.resume([TopicPartition(partition.topic, partition.number) for partition in offsets])
             if again:
                 self.consumer.incremental_unassign([TopicPartition(each.topic, each.number) for each in again])
                 self.consumer.incremental_assign([TopicPartition(each.topic, each.number, offsets[each]) for each in again])
-            self.consumer.resume([TopicPartition(partition.topic, partition.number) for partition in offsets])
-            for partition, offset in offsets.items():
-                self._seek(partition, offset, deadline)
+                self.presence.stopped -= again
+            for partition in offsets.keys() - again:
+                self._seek(partition, offsets[partition], deadline)
             ends(self.consumer, list(offsets), OFFSET_END)  # any request wakes the connections, which would notice up to a second later
         except KafkaException as exception:
             raise remedy(kafka_error(exception), f"resuming {len(offsets)} partitions") from None
@@ -268,7 +271,10 @@ class GroupMember:
                 # Just assigned: librdkafka is not ready to move the position yet. Or it was fenced: the next poll tells.
                 if partition not in named(self.consumer.assignment()):
                     return
-                if kafka_error(exception).code() != KafkaError._STATE or time.monotonic() > deadline:
+                if kafka_error(exception).code() != KafkaError._STATE:
+                    raise
+                if time.monotonic() > deadline:
+                    self.presence.stopped.add(partition)  # the next call assigns it again
                     raise
                 time.sleep(0.005)
 

@@ -16,6 +16,7 @@ class Presence:
     """Keeps the group's word apart from what the worker was told.
 
     told       partitions that the worker knows of
+    stopped    those that librdkafka reads only once they are assigned again
     has_grown  whether a topic has come back, or has partitions that it had not: unless it is asked, librdkafka hears of that in five minutes
     missing    topics that cannot be judged, or not whole: the partitions that cannot are not told
     """
@@ -28,9 +29,9 @@ class Presence:
         self._seen: set[Partition] = set()  # of these, those whose topics were looked at since
         self._lost: set[Partition] = set()  # of `told`, taken away since
         self._changed: set[Partition] = set()
-        self._stopped: set[Partition] = set()
         self._log_ids: dict[Partition, str] = {}  # as they were restored
         self.told: set[Partition] = set()
+        self.stopped: set[Partition] = set()
         self.missing: dict[str, Unready] = {}
         self.has_grown = False
         self._partitions: dict[str, int] = {}  # of each input topic, when last seen
@@ -47,7 +48,7 @@ class Presence:
         """The group took these."""
         partitions = set(partitions)
         self._lost |= partitions & self.told
-        for mine in (self._assigned, self._changed, self._stopped):
+        for mine in (self._assigned, self._changed, self.stopped):
             mine -= partitions
         for partition in partitions:
             self._log_ids.pop(partition, None)
@@ -97,7 +98,7 @@ class Presence:
                 self._say("info", f"input topic {topic} can be judged")
             for partition in {each for each in self._assigned if each.topic == topic}:
                 if not self.is_present(partition):
-                    self._stopped.add(partition)
+                    self.stopped.add(partition)
                 elif self._log_ids.get(partition, shown[topic].id) != shown[topic].id:
                     self.change(partition)
 
@@ -110,18 +111,12 @@ class Presence:
         """A partition's log is not what the worker is reading; is_stopped: librdkafka reads on only once it is assigned again."""
         self._changed.add(partition)
         if is_stopped:
-            self._stopped.add(partition)
+            self.stopped.add(partition)
 
     def restored(self, partition: Partition, log_id: str) -> None:
         """The worker knows the log as it is."""
         self._log_ids[partition] = log_id
         self._changed.discard(partition)
-
-    def started(self, partitions: Iterable[Partition]) -> set[Partition]:
-        """Of these, those that librdkafka does not read unless they are assigned again, which is done now."""
-        again = self._stopped & set(partitions)
-        self._stopped -= again
-        return again
 
     # -- what the worker is told ------------------------------------------------------------------------------------------
 
