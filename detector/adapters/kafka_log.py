@@ -607,13 +607,15 @@ class KafkaLog:
         deadline = time.monotonic() + RESTORE_S_MAX
         again = {each: offset for each, offset in offsets.items() if each in self._stopped}
         try:
+            # Before they are assigned again: librdkafka starts those on a thread of its own, and of what else is asked of them meanwhile
+            # it drops one or the other as outdated (2.16). They begin at their offsets by themselves.
+            self._consumer.resume([TopicPartition(partition.topic, partition.number) for partition in offsets])
             if again:
                 self._consumer.incremental_unassign([TopicPartition(each.topic, each.number) for each in again])
                 self._consumer.incremental_assign([TopicPartition(each.topic, each.number, offset) for each, offset in again.items()])
                 self._stopped -= again.keys()
-            self._consumer.resume([TopicPartition(partition.topic, partition.number) for partition in offsets])
-            for partition, offset in offsets.items():
-                self._seek(partition, offset, deadline)
+            for partition in offsets.keys() - again.keys():
+                self._seek(partition, offsets[partition], deadline)
             ends(self._consumer, list(offsets), OFFSET_END)  # any request wakes the connections, which would notice up to a second later
         except KafkaException as exception:
             raise remedy(kafka_error(exception), f"resuming {len(offsets)} partitions") from None
@@ -628,7 +630,10 @@ class KafkaLog:
                 # Just assigned: librdkafka is not ready to move the position yet. Or it was fenced: the next poll tells.
                 if partition not in named(self._consumer.assignment()):
                     return
-                if kafka_error(exception).code() != KafkaError._STATE or time.monotonic() > deadline:
+                if kafka_error(exception).code() != KafkaError._STATE:
+                    raise
+                if time.monotonic() > deadline:
+                    self._stopped.add(partition)  # the next call assigns it again
                     raise
                 time.sleep(0.005)
 

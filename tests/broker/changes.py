@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from detector.adapters.kafka_topics import Topic, create_topics
 from tests.broker.members import tries
 
 ANSWER_S_MAX = 5.0
+
+
+def topic_id(servers: str, topic: str) -> str:
+    """A topic's id; another one of the same name has another."""
+    admin = AdminClient({"bootstrap.servers": servers})
+    return str(admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S_MAX)[topic].result().topic_id)
 
 
 def retain_from(servers: str, offsets: Mapping[tuple[str, int], int]) -> None:
