@@ -26,7 +26,7 @@ without one and without a generation would be accepted, as that of a client that
 
 Whose messages they are. A topic may be deleted, and made anew under its name, while it is read; `kafka_watch` asks for the ids of topics
 once per `WATCH_INTERVAL_S`, and with every commit. What is committed was fetched before that question: if the id is still that of the
-restore, all of it came from the log that was restored. A log that lost its end, or of which retention took what was to be read next, stops
+restore, all of it came from the log that was restored. A topic that has another id is read by another consumer. A log that lost its end, or of which retention took what was to be read next, stops
 the consumer with an error (`auto.offset.reset` is `error` for librdkafka, whatever the configuration says: `restore` follows that).
 """
 
@@ -127,6 +127,8 @@ class KafkaLog:
         self._stopped: set[Partition] = set()  # librdkafka fetches them no more: they have to be assigned again
         self._missing: dict[str, tuple[str, str]] = {}  # topics of which nothing can be judged: why, and what to do
         self._has_come_back = False  # one of these topics, and librdkafka may not know
+        self._ids: dict[str, str] = {}  # of the topics, as this consumer knows them
+        self._anew: set[str] = set()  # topics that have another by now
         self._question: Question | None = None
         self._seen: set[Partition] = set()  # assigned partitions whose topics were looked at since
         self._watch_due_s = 0.0
@@ -202,6 +204,8 @@ class KafkaLog:
         if self._static is not None and self._is_out:
             self._come_back(self._static)
         self._look_at_topics()
+        if self._anew:
+            self._begin_again()
         changed = self._changed & self._told
         self._changed = set()
         for partition in changed:
@@ -280,10 +284,17 @@ class KafkaLog:
         if self._missing.pop(topic, None):
             self._has_come_back = True
             self._say("info", f"input topic {topic} can be judged")
-        for partition, at in self._standing.items():
-            if partition.topic == topic and at.log_id != shown[topic].id:
-                self._changed.add(partition)
-                self._stopped.add(partition)
+        if self._ids.setdefault(topic, shown[topic].id) != shown[topic].id:
+            self._anew.add(topic)
+            self._ids[topic] = shown[topic].id
+
+    def _begin_again(self) -> None:
+        """Be another consumer: one that has read a topic reads nothing of another by its name whose leaders' epochs are lower (librdkafka 2.16)."""
+        self._say("info", f"input topic {', '.join(sorted(self._anew))} was made anew: joining again")
+        self._hand_over([each for each in self._standing if each.topic not in self._anew])
+        self._is_out = True
+        self._join_again()
+        self._anew.clear()
 
     def topics_missing(self) -> Sequence[str]:
         """See `ports.Log`."""
@@ -295,13 +306,18 @@ class KafkaLog:
             self._static.learn(self._membership[1])
 
     def _come_back(self, static: StaticMembership) -> None:
-        """Join again, as a consumer of which the group knows nothing: its partitions are gained and restored like any.
+        """Join again.
 
         raises LogUnavailable  another member has this worker's name and may be dead, or nobody tells
         raises Fenced          another worker has it
         """
         static.see_that_it_is_free()
         self._say("info", f"this worker's session has ended, nobody else has its name {static.name}: joining again")
+        self._join_again()
+
+    def _join_again(self) -> None:
+        """As a consumer of which the group knows nothing: all partitions are lost, and gained like any."""
+        self._forget(list(self._assigned))
         with self._committing:
             pass  # a commit on its way ends, or finds its partitions gone, before there is a membership again
         with self._asking:
@@ -577,7 +593,7 @@ class KafkaLog:
             shown = self._watch.answer(question)
             for topic in {each.topic for each in partitions}:
                 self._note_topic(topic, shown)
-            partitions = [each for each in partitions if each.topic not in self._missing]
+            partitions = [each for each in partitions if each.topic not in self._missing and each.topic not in self._anew]
             found = positions(self._consumer, self._properties, partitions, known, self._reset, self._say) if partitions else {}
         except KafkaException as exception:
             raise remedy_while_running(kafka_error(exception), f"restoring {len(partitions)} partitions") from None
