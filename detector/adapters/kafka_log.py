@@ -20,8 +20,9 @@ without one and without a generation would be accepted, as that of a client that
 
 Whose messages they are. A topic may be deleted, and made anew under its name, while it is read; `kafka_watch` asks for the ids of topics
 every two seconds, and with every commit. What is committed was fetched before that question: if the id is still that of the
-restore, all of it came from the log that was restored. A log that lost its end, or of which retention took what was to be read next, stops
-the consumer with an error (`auto.offset.reset` is `error` for librdkafka, whatever the configuration says: `restore` follows that).
+restore, all of it came from the log that was restored. A topic that has another id is read by another consumer. A log that lost its end,
+or of which retention took what was to be read next, stops the consumer with an error (`auto.offset.reset` is `error` for librdkafka,
+whatever the configuration says: `restore` follows that).
 """
 
 from __future__ import annotations

@@ -118,6 +118,8 @@ class GroupMember:
         if self._static is not None and self._is_out:
             self._come_back(self._static)
         self.presence.look()
+        if self.presence.anew:
+            self._begin_again()
         if self.presence.has_grown:
             self._look_for_partitions()
         changed = self.presence.changed()
@@ -149,19 +151,33 @@ class GroupMember:
             self._static.learn(self.membership[1])
 
     def _come_back(self, static: StaticMembership) -> None:
-        """Join again, as a consumer of which the group knows nothing: its partitions are gained and restored like any.
+        """Join again.
 
         raises LogUnavailable  another member has this worker's name and may be dead, or nobody tells
         raises Fenced          another worker has it
         """
         static.see_that_it_is_free()
         self._say("info", f"this worker's session has ended, nobody else has its name {static.name}: joining again")
+        self._join_again()
+
+    def _begin_again(self) -> None:
+        """Be another consumer: one that has read a topic reads nothing of another by its name whose leaders' epochs are lower (librdkafka 2.16)."""
+        anew = self.presence.anew
+        self._say("info", f"input topic {', '.join(sorted(anew))} was made anew: joining again")
+        self._give_up([each for each in self.standing if each.topic not in anew])
+        self._is_out = True
+        self._join_again()
+
+    def _join_again(self) -> None:
+        """As a consumer of which the group knows nothing: all partitions are lost, and gained like any."""
+        self._forget(self.presence.assigned)
         with self.committing:
             pass  # a commit on its way ends, or finds its partitions gone, before there is a membership again
         with self.asking:
             self.consumer.close()
             self.consumer = self._join()
             self.learn_membership()
+        self.presence.join_again()
         self._is_out = False
 
     def _ask(self) -> None:
@@ -237,7 +253,7 @@ class GroupMember:
         """This is true for them now; epochs: as committed."""
         for each, at in standing.items():
             self.epochs.restored(each, Place(at.offset, epochs[each]), is_known=at.is_committed and at.diverges_at is None)
-            self.presence.restored(each, at.log_id)
+            self.presence.restored(each)
         self.standing.update(standing)
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:

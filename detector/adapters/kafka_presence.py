@@ -18,6 +18,7 @@ class Presence:
     told       partitions that the worker knows of
     stopped    those that librdkafka reads only once they are assigned again
     has_grown  whether a topic has come back, or has partitions that it had not: unless it is asked, librdkafka hears of that in five minutes
+    anew       topics that were made anew since the consumer came: none of their partitions is told before another consumer reads
     missing    topics that cannot be judged, or not whole: the partitions that cannot are not told
     """
 
@@ -29,10 +30,11 @@ class Presence:
         self._seen: set[Partition] = set()  # of these, those whose topics were looked at since
         self._lost: set[Partition] = set()  # of `told`, taken away since
         self._changed: set[Partition] = set()
-        self._log_ids: dict[Partition, str] = {}  # as they were restored
+        self._ids: dict[str, str] = {}  # of the topics, as the present consumer knows them
         self.told: set[Partition] = set()
         self.stopped: set[Partition] = set()
         self.missing: dict[str, Unready] = {}
+        self.anew: set[str] = set()
         self.has_grown = False
         self._partitions: dict[str, int] = {}  # of each input topic, when last seen
 
@@ -50,8 +52,6 @@ class Presence:
         self._lost |= partitions & self.told
         for mine in (self._assigned, self._changed, self.stopped):
             mine -= partitions
-        for partition in partitions:
-            self._log_ids.pop(partition, None)
 
     @property
     def assigned(self) -> set[Partition]:
@@ -96,16 +96,19 @@ class Presence:
                     self._say("warning", f"{now.why}: {what} judged until that is mended; {now.fix}")
             elif before is not None:
                 self._say("info", f"input topic {topic} can be judged")
-            for partition in {each for each in self._assigned if each.topic == topic}:
-                if not self.is_present(partition):
-                    self.stopped.add(partition)
-                elif self._log_ids.get(partition, shown[topic].id) != shown[topic].id:
-                    self.change(partition)
+            if shown[topic].partitions and self._ids.setdefault(topic, shown[topic].id) != shown[topic].id:
+                self.anew.add(topic)
+            self.stopped |= {each for each in self._assigned if each.topic == topic and not self.is_present(each)}
 
     def is_present(self, partition: Partition) -> bool:
         """Whether the partition can be judged, as far as was seen."""
         unready = self.missing.get(partition.topic)
-        return unready is None or partition.number < unready.first
+        return partition.topic not in self.anew and (unready is None or partition.number < unready.first)
+
+    def join_again(self) -> None:
+        """Another consumer reads from now on: it knows topics as they are."""
+        self._ids.clear()
+        self.anew.clear()
 
     def change(self, partition: Partition, *, is_stopped: bool = True) -> None:
         """A partition's log is not what the worker is reading; is_stopped: librdkafka reads on only once it is assigned again."""
@@ -113,9 +116,8 @@ class Presence:
         if is_stopped:
             self.stopped.add(partition)
 
-    def restored(self, partition: Partition, log_id: str) -> None:
+    def restored(self, partition: Partition) -> None:
         """The worker knows the log as it is."""
-        self._log_ids[partition] = log_id
         self._changed.discard(partition)
 
     # -- what the worker is told ------------------------------------------------------------------------------------------

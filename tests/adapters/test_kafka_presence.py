@@ -48,7 +48,7 @@ def begun(presence: Presence) -> None:
     presence.look()
     assert presence.tell() == ({A0, A1, B0}, set())
     for partition in (A0, A1, B0):
-        presence.restored(partition, THERE[partition.topic].id)
+        presence.restored(partition)
 
 
 def look_again(presence: Presence) -> None:
@@ -88,9 +88,16 @@ def test_a_topic_that_is_gone_is_lost_and_gained_when_it_is_back(presence: Prese
     assert list(presence.missing) == ["a"]
     watch.shown = {**THERE, "a": TopicView("C", 2)}
     look_again(presence)
-    assert presence.tell() == ({A0, A1}, set())
+    assert presence.tell() == (set(), set())
+    assert presence.anew == {"a"}
     assert presence.has_grown
-    assert presence.stopped == {A0, A1}
+    watch.shown = {**THERE, "a": TopicView("", 0)}
+    presence.join_again()
+    look_again(presence)
+    watch.shown = THERE  # the same as before, since only its state topic was missing
+    look_again(presence)
+    assert presence.tell() == ({A0, A1}, set())
+    assert presence.stopped == {A0, A1}  # librdkafka has stopped to read them
 
 
 def test_partitions_that_have_no_state_partition_wait_alone(presence: Presence, watch: Watch) -> None:
@@ -103,19 +110,19 @@ def test_partitions_that_have_no_state_partition_wait_alone(presence: Presence, 
     assert presence.tell() == ({A1}, set())
 
 
-def test_a_topic_made_anew_changes_until_it_is_restored(presence: Presence, watch: Watch) -> None:
+def test_a_topic_made_anew_waits_for_another_consumer(presence: Presence, watch: Watch) -> None:
     begun(presence)
     watch.shown = {**THERE, "a": TopicView("C", 2)}
     look_again(presence)
-    assert presence.changed() == {A0, A1}
-    assert presence.changed() == set()
-    look_again(presence)
-    presence.restored(A0, "C")
-    assert presence.changed() == {A1}
-    presence.restored(A1, "C")
-    look_again(presence)
-    assert presence.changed() == set()
-    assert presence.stopped == {A0, A1}
+    assert presence.anew == {"a"}
+    presence.take_away([A0, A1, B0])  # as the consumer is closed
+    presence.join_again()
+    assert presence.tell() == (set(), {A0, A1, B0})
+    presence.assign([A0, A1, B0])
+    presence.look()
+    assert presence.tell() == ({A0, A1, B0}, set())
+    assert not presence.anew
+    assert not presence.stopped
 
 
 def test_what_changed_and_was_taken_away_is_only_lost(presence: Presence) -> None:

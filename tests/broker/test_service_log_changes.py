@@ -222,6 +222,11 @@ def test_a_log_that_lost_its_end_is_judged_from_where_it_differs(own_kafka: Loca
     assert service.metric(CHANGES, reason="truncated") == 1 == service.metric(CHANGES)
     assert service.metric(MISSED) == service.metric("detector_messages_replayed_total") == 0
 
+    site.make_anew(topic)  # whose leader has a lower epoch than that of the old one, since the broker was started again
+    site.write(topic)
+    site.settled(topic, LOT)
+    assert service.metric(CHANGES, reason="recreated") == 1
+
 
 def test_a_topic_that_is_gone_costs_itself_only(kafka: str, tmp_path: Path, start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     site = Site(kafka, tmp_path, inputs=2)

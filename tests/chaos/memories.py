@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 
 import numpy as np
 from confluent_kafka import Message as KafkaMessage
 
-from detector.codec.snapshots import HEADER, STREAM
+from detector.codec.snapshots import HEADER, MARKER, STREAM, decode_marker
 from tests.chaos.oracle import Difference, Undisturbed
 from tests.chaos.source import PARTITIONS
 from tests.codec.saved import read_back
@@ -44,6 +45,20 @@ class Memories:
         if found_us != expected_us:
             into.differing += 1
             into.say(f"row of {number} {stream.decode()} stands for {offset}: newest reading {found_us}, expected {expected_us}")
+
+    def unsaved(self, ends: Sequence[int], log_id: str) -> str:
+        """What of the memories at these offsets of this log is not saved yet; empty if all is."""
+        for number, end in enumerate(ends):
+            value = self._state[number].get(MARKER)
+            marker = decode_marker(value) if value else None
+            if marker is None or (marker.offset, marker.next_offset, marker.log_id) != (end, end, log_id):
+                return f"partition {number} ends at {end}, its marker is {marker}"
+        return ""
+
+    def begin_anew(self) -> None:
+        """The state topics are new."""
+        for state in self._state:
+            state.clear()
 
     def settle(self, into: Difference) -> None:
         """All workers have left, and nothing is to be judged again: every memory must be saved."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -19,11 +21,12 @@ from detector.codec.readings import JsonReadings
 from detector.config import Config
 from detector.core.detect import Detector
 from detector.core.model import Model
-from detector.core.readings import Disposition
+from detector.core.readings import Disposition, Partition
 from detector.service.account import refused
 from tests.chaos.source import PARTITIONS, TOPIC
 from tests.core.builders import memory_of
 
+NOTHING: Mapping[int, range] = MappingProxyType({})
 Written: TypeAlias = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]
 """A message as it can be compared: key, value, headers."""
 Naming: TypeAlias = Callable[[Written], tuple[str, int]]
@@ -44,13 +47,17 @@ class Undisturbed:
         self._decoder = JsonReadings(wiring.reading_format(config.input, model.channels), self.detector.names)
         self._encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}")
 
-    def judge(self, batch: list[KafkaMessage]) -> tuple[list[Message], list[Message]]:
-        """Alerts and dead letters, in the order of the log of each partition."""
-        messages = to_messages(batch, (TOPIC,), with_log_time=True)
+    def judge(self, batch: list[KafkaMessage], passed: Mapping[int, range] = NOTHING) -> tuple[list[Message], list[Message]]:
+        """Alerts and dead letters, in the order of the log of each partition.
+
+        passed  per number of the partition offsets of messages that nobody could have judged
+        """
         for message in batch:
             partition = message.partition() or 0
             assert message.offset() == self.ends[partition], "the input has holes"
             self.ends[partition] += 1
+        batch = [message for message in batch if message.offset() not in passed.get(message.partition() or 0, ())]
+        messages = to_messages(batch, (TOPIC,), with_log_time=True)
         decoded = self._decoder.decode(messages)
         names = [self.detector.names.name(stream) for stream in decoded.batch.stream_id.tolist()]
         verdicts = self.detector.detect(decoded.batch)
@@ -61,6 +68,13 @@ class Undisturbed:
         rejects = sorted((*decoded.rejects, *refused(decoded, verdicts)), key=lambda reject: reject.position)
         return [self._encoder.message(alert) for alert in verdicts.alerts], dead_letters(messages, rejects)
 
+    def begin_anew(self, offsets: Mapping[int, int]) -> None:
+        """These partitions, by number, go on at these offsets, and nothing is remembered of them."""
+        self.detector.forget([Partition(TOPIC, number) for number in offsets])
+        for number, offset in offsets.items():
+            self.ends[number] = offset
+        self.history = {place: events for place, events in self.history.items() if place[0] not in offsets}
+
     def memories(self) -> dict[tuple[int, bytes], dict[str, bytes]]:
         """Every column of every stream, bit for bit, by partition and stream."""
         return {(partition.number, stream.encode()): memory for (partition, stream), memory in memory_of(self.detector).items()}
@@ -68,15 +82,19 @@ class Undisturbed:
 
 @dataclass(slots=True)
 class Difference:
-    """What the comparison found, in messages; `examples` names the first of them."""
+    """What the comparison found, in messages; `examples` names the first of them.
+
+    silent   neither judged nor dead-lettered nor counted as missed, as the workers count
+    """
 
     lost: int = 0
     repeated: int = 0
     differing: int = 0
+    silent: int = 0
     examples: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.lost or self.repeated or self.differing)
+        return bool(self.lost or self.repeated or self.differing or self.silent)
 
     def say(self, example: str) -> None:
         if len(self.examples) < 12:
@@ -95,9 +113,10 @@ class Ledger:
     def __init__(self, what: str, name_of: Naming) -> None:
         self._what = what
         self._name_of = name_of
+        self._ranks = itertools.count()
         self._expected: dict[str, tuple[int, Written]] = {}
         self._missing: dict[str, None] = {}
-        self._found: set[str] = set()
+        self._found: dict[str, int] = {}  # and the number of the input's partition
         self._last: dict[tuple[int, int], int] = {}
 
     def expect(self, messages: Sequence[Message]) -> None:
@@ -106,7 +125,7 @@ class Ledger:
             written = as_written(message.key, message.value, message.headers)
             name, _ = self._name_of(written)
             assert name not in self._expected, f"the oracle tells {name} twice"
-            self._expected[name] = len(self._expected), written
+            self._expected[name] = next(self._ranks), written
             self._missing[name] = None
 
     def find(self, message: KafkaMessage, into: Difference) -> None:
@@ -121,7 +140,7 @@ class Ledger:
             into.repeated += 1
             into.say(f"{self._what} repeated: {name}")
             return
-        self._found.add(name)
+        self._found[name] = source
         self._missing.pop(name, None)
         rank, expected = self._expected.get(name, (-1, None))
         if written != expected:
@@ -132,6 +151,17 @@ class Ledger:
             into.say(f"{self._what} out of order: {name}")
         else:
             self._last[source, output] = rank
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that must come was found."""
+        return not self._missing
+
+    def begin_anew(self, partitions: Container[int]) -> None:
+        """What follows from these partitions of the input may be called like what was settled: their offsets begin again."""
+        for name in [name for name, source in self._found.items() if source in partitions]:
+            del self._found[name]
+            self._expected.pop(name, None)
 
     def settle(self, into: Difference) -> None:
         """What is missing now will not come any more."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from detector.adapters.bundle import Bundle, load_bundle, save_bundle
+from detector.adapters.kafka_topics import Topic, create_topics
 from detector.cli import main
 from detector.config import load_config
 from tests.chaos.cluster import ProxiedKafka
@@ -19,6 +21,8 @@ from tests.chaos.workers import Worker
 from tests.core.builders import model_of
 
 GROUP = "chaos"
+INPUT = Topic(TOPIC, PARTITIONS, {"segment.ms": "1000"})
+"""What a round writes begins a segment of its own, which can be lost."""
 PLACES = 6  # workers that can be alive at once
 SESSION_S = 1.5
 NAME_TAKEN = "another worker runs under the same group.instance.id"
@@ -40,6 +44,7 @@ class Site:
         self.workers: list[Worker] = []
         self.restarts: list[str] = []
         self._started = 0
+        self._heard = Counter[str]()
         self.broker = ProxiedKafka(folder / "kafka", PLACES, GROUP)
         model = model_of(channels=2, hidden=8)
         save_bundle(folder / "model", Bundle(model))
@@ -52,7 +57,8 @@ class Site:
     def open(self, workers: int, kind: str = "") -> None:
         """Start the broker, make the topics, start workers, all of them broken if a kind is named."""
         self.broker.start()
-        if main(["topics", "create", "--config", str(self._file), "--with-input", "--partitions", str(PARTITIONS)]) != 0:
+        create_topics({"bootstrap.servers": self.broker.bootstrap_servers}, [INPUT])
+        if main(["topics", "create", "--config", str(self._file), "--partitions", str(PARTITIONS)]) != 0:
             raise Trouble("the topics could not be made")
         for _ in range(workers):
             self.add_worker(kind)
@@ -120,6 +126,21 @@ class Site:
             self.workers.remove(worker)
             self.restarts.append(reason)
             self.add_worker()
+
+    def passed_over(self) -> dict[int, range]:
+        """Per number of the partition what workers say, since this was asked last, that retention took before they had it."""
+        passed = {}
+        for worker in self.workers:
+            lines = worker.said("the log no longer holds messages that were still needed")
+            for line in lines[self._heard[worker.name] :]:
+                passed[int(line["partition"].rpartition("/")[2])] = range(line["continuing_at"] - line["messages"], line["continuing_at"])
+            self._heard[worker.name] = len(lines)
+        return passed
+
+    def accounted(self) -> dict[str, float]:
+        """Per worker: messages that it says were judged, or missed."""
+        names = "detector_messages_polled_total", "detector_messages_missed_total"
+        return {worker.name: sum(worker.metric(name) or 0.0 for name in names) for worker in self.workers}
 
     def unaccounted(self) -> float:
         """Readings without a disposition, over all workers that answer."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,15 +68,32 @@ class Source:
     def __init__(self, seed: int, rounds: int) -> None:
         self._random = random.Random(f"source/{seed}")
         self._tick = 0
-        ticks = WARMUP_TICKS + rounds * TICKS
+        self._ticks = WARMUP_TICKS + rounds * TICKS
         self._lives = [[Life(SHARED if i == 0 else f"p{p}/s{i}") for i in range(STREAMS)] for p in range(PARTITIONS)]
         self._values = [
-            [normal_values(ticks, len(CHANNELS), seed=STREAMS * p + i).tolist() for i in range(STREAMS)] for p in range(PARTITIONS)
+            [normal_values(self._ticks, len(CHANNELS), seed=STREAMS * p + i).tolist() for i in range(STREAMS)] for p in range(PARTITIONS)
         ]
 
     def warm_up(self) -> list[list[Sent]]:
         """The first ticks, in which every stream settles and nothing happens."""
         return [self._one_tick(is_calm=True) for _ in range(WARMUP_TICKS)]
+
+    def anew(self, lengths: Sequence[int], *, is_longer: bool) -> list[list[Sent]]:
+        """As many messages per partition, or more: a while in which every stream settles, and bursts."""
+        ticks: list[list[Sent]] = []
+        counts = Counter[int]()
+        while (short := max(length - counts[p] for p, length in enumerate(lengths))) >= (0 if is_longer else 1):
+            ticks += [self._one_tick(is_calm=True)] if short > TICKS * STREAMS else self.burst()
+            counts = Counter(sent.partition for tick in ticks for sent in tick)
+        room = Counter(dict(enumerate(lengths)))
+        kept: list[list[Sent]] = []
+        for tick in ticks:
+            kept.append([])
+            for sent in tick:
+                if is_longer or room[sent.partition] > 0:
+                    kept[-1].append(sent)
+                    room[sent.partition] -= 1
+        return kept
 
     def burst(self) -> list[list[Sent]]:
         """The messages of a round, tick by tick."""
@@ -112,7 +130,7 @@ class Source:
         """One stream's messages of this tick."""
         rng = self._random
         time_us = self._now_us() + i * 1_000 + rng.randrange(300_000)
-        value: dict[str, float] = dict(zip(CHANNELS, self._values[p][i][self._tick], strict=True))
+        value: dict[str, float] = dict(zip(CHANNELS, self._values[p][i][self._tick % self._ticks], strict=True))
         if life.astray_from <= self._tick < life.astray_until:
             value[CHANNELS[life.channel]] += life.distance * UNITS[life.channel]
         if rng.random() < 0.01:

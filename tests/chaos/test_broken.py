@@ -27,6 +27,6 @@ def test_a_broken_worker_is_found_out(tmp_path: Path, kind: str) -> None:
             chaos.calm_round()
     finally:
         chaos.close()
-    found = chaos.difference
+    found = chaos.compared.difference
     print("\n".join(found.examples))
     assert found.differing if kind.startswith("row offset") else found.lost

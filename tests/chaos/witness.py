@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
@@ -55,8 +55,12 @@ def _offsets_held(reader: Consumer, group: str) -> dict[int, int]:
     deadline = time.monotonic() + ANSWER_S_MAX
     while unread and time.monotonic() < deadline:
         for message in reader.consume(10_000, 0.2):
-            if message.error() is None and (found := _committed_in(message, group)) is not None:
-                held[found[0]] = found[1]
+            if message.error() is not None or (number := _input_in(message, group)) is None:
+                continue
+            if (value := message.value()) is None:  # with its topic
+                held.pop(number, None)
+            else:
+                held[number] = struct.unpack_from(">q", value, 2)[0]
         unread = {
             each.partition
             for each in reader.position([TopicPartition(topic, number) for number in unread])
@@ -67,13 +71,13 @@ def _offsets_held(reader: Consumer, group: str) -> dict[int, int]:
     return held
 
 
-def _committed_in(message: KafkaMessage, group: str) -> tuple[int, int] | None:
-    """Partition and offset, if this message of the broker's is an offset of the group's for the input."""
-    key, value = message.key(), message.value()
+def _input_in(message: KafkaMessage, group: str) -> int | None:
+    """The number of the input's partition, if this message of the broker's is of an offset of the group's for it."""
+    key = message.key()
     start = struct.pack(">hh", 1, len(group)) + group.encode() + struct.pack(">h", len(TOPIC)) + TOPIC.encode()
-    if not isinstance(key, bytes) or value is None or key[:2] > b"\0\1" or key[2 : len(start)] != start[2:]:
+    if not isinstance(key, bytes) or key[:2] > b"\0\1" or key[2 : len(start)] != start[2:]:
         return None
-    return struct.unpack_from(">i", key, len(start))[0], struct.unpack_from(">q", value, 2)[0]
+    return int(struct.unpack_from(">i", key, len(start))[0])
 
 
 def ends(admin: AdminClient, places: Iterable[tuple[str, int]], level: IsolationLevel) -> dict[tuple[str, int], int]:
@@ -129,17 +133,35 @@ class Reader:
 
     topics  each of PARTITIONS partitions
     group   whose offsets can be asked for; it is not joined
+
+    read_to  per topic and number of the partition: the next offset to read
     """
 
     def __init__(self, servers: str, topics: Sequence[str], group: str = "witness") -> None:
         common: dict[str, str | int | float | bool] = {"bootstrap.servers": servers, **QUICK}
-        reads = {"group.id": group, "enable.auto.commit": "false", "isolation.level": "read_committed", "enable.partition.eof": "true"}
+        reads: dict[str, str | int | float | bool] = {
+            "group.id": group,
+            "enable.auto.commit": "false",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": "true",
+        }
         self._common = common
         self._admin = AdminClient(common)
-        self._consumer = Consumer({**common, **reads})
+        self._reads = {**common, **reads}
         self._places = [(topic, number) for topic in topics for number in range(PARTITIONS)]
-        self._consumer.assign([TopicPartition(topic, number, 0) for topic, number in self._places])
-        self._read_to = dict.fromkeys(self._places, 0)
+        self.read_to = dict.fromkeys(self._places, 0)
+        self._consumer = self._open()
+
+    def _open(self) -> Consumer:
+        consumer = Consumer(self._reads)
+        consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in self.read_to.items()])
+        return consumer
+
+    def begin_anew(self, places: Mapping[tuple[str, int], int]) -> None:
+        """Read on from these offsets: the logs there are others by now, and a client that has read the former ones knows too much."""
+        self.read_to.update(places)
+        self._consumer.close()
+        self._consumer, self._admin = self._open(), AdminClient(self._common)
 
     def committed(self) -> list[int]:
         """The group's offset of each input partition; -1 where it has none, or the broker does not answer now."""
@@ -156,7 +178,7 @@ class Reader:
         """
         found = []
         ends = self._ends(deadline)
-        while behind := [place for place in self._places if self._read_to[place] < ends[place]]:
+        while behind := [place for place in self._places if self.read_to[place] < ends[place]]:
             if time.monotonic() > deadline:
                 raise Trouble(f"a transaction stays open: {', '.join(f'{topic}/{number}' for topic, number in behind)}")
             for message in self._consumer.consume(1_000, 0.05):
@@ -164,7 +186,7 @@ class Reader:
                 if error is None:
                     found.append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    self._read_to[message.topic() or "", message.partition() or 0] = message.offset() or 0
+                    self.read_to[message.topic() or "", message.partition() or 0] = message.offset() or 0
         return found
 
     def _ends(self, deadline: float) -> dict[tuple[str, int], int]:

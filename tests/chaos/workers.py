@@ -106,6 +106,11 @@ class Worker:
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         return sum(sample.value for sample in samples if sample.name == name)
 
+    def said(self, event: str) -> list[dict[str, Any]]:
+        """The lines of its log whose event begins like this."""
+        begin = '{"event": "' + event
+        return [json.loads(line) for line in self.log.read_text(errors="replace").splitlines() if line.startswith(begin)]
+
     def log_tail(self, lines: int = 8) -> str:
         """What it said last."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
