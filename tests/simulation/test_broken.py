@@ -6,6 +6,8 @@ The seeds are those of `test_seeds`, which fail for nothing else.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -15,19 +17,21 @@ from detector.adapters.memory_log import MemoryLog
 from detector.codec.snapshots import Marker, RowCodec, encode_marker, key_of
 from detector.core.detect import Detector
 from detector.errors import CommitAborted
-from detector.ports import Outcome
-from detector.service import ledger
+from detector.ports import Outcome, Restored
+from detector.service import ledger, recovery
+from detector.service.beginning import Beginning, beginning
 from detector.service.ledger import Ledger
+from tests.simulation import changes
 from tests.simulation.oracle import run_seed
 from tests.simulation.simulate import failure_of
 
 SEEDS_MAX = 300
 
 
-def found_after(**changes: Any) -> int:
+def found_after(run: Callable[..., Any] = run_seed, **faults: Any) -> int:
     """How many seeds it takes until one fails."""
     for seed in range(SEEDS_MAX):
-        failure, _ = failure_of(seed, partial(run_seed, **changes))
+        failure, _ = failure_of(seed, partial(run, **faults))
         if failure:
             return seed + 1
     pytest.fail(f"{SEEDS_MAX} seeds have not found it")
@@ -81,6 +85,14 @@ def test_a_tombstone_that_deletes_a_stream_that_came_back_is_found(monkeypatch: 
 
     monkeypatch.setattr(Ledger, "_delete", ruthless)
     assert found_after() <= SEEDS_MAX
+
+
+def test_a_topic_made_anew_that_is_taken_for_the_old_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trusting(at: Restored, *arguments: Any, **named: Any) -> Beginning:
+        return beginning(replace(at, log_id=""), *arguments, **named)
+
+    monkeypatch.setattr(recovery, "beginning", trusting)
+    assert found_after(changes.run_seed) <= SEEDS_MAX
 
 
 def test_an_aborted_commit_that_is_taken_for_a_true_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
