@@ -5,6 +5,9 @@ offsets first     offsets in a transaction of their own, before alerts and state
 row offset late   every saved row claims to stand for one offset more than it does
 row offset early  ... for one less
 
+ids unseen        whether a topic is another one by now is not looked at
+silent reset      librdkafka goes on at the first message that is left, by itself
+
 Those that tear a commit apart die between its halves, as soon as the rest of it would matter: it holds an alert, and for "state first"
 the memory of the alert's stream is in the half that was written.
 """
@@ -17,7 +20,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from confluent_kafka import Consumer
+
 from detector.adapters.kafka_log import KafkaLog
+from detector.adapters.kafka_watch import Question, TopicView, TopicWatch
 from detector.codec.snapshots import RowCodec, key_of
 from detector.ports import Outcome
 
@@ -69,9 +75,32 @@ def _row_offsets(shift: int) -> Callable[[], None]:
     return patch
 
 
-KINDS: dict[str, Callable[[], None]] = {
+def _ids_unseen() -> None:
+    answer = TopicWatch.answer
+
+    def patched(watch: TopicWatch, question: Question) -> dict[str, TopicView]:
+        return {topic: replace(view, id="") for topic, view in answer(watch, question).items()}
+
+    TopicWatch.answer = patched  # type: ignore[assignment, method-assign]
+
+
+def _silent_reset() -> None:
+    join = KafkaLog._join
+
+    def patched(log: KafkaLog) -> Consumer:
+        log._group_properties["auto.offset.reset"] = "earliest"
+        return join(log)
+
+    KafkaLog._join = patched  # type: ignore[assignment, method-assign]
+
+
+ONCE: dict[str, Callable[[], None]] = {
     "state first": _state_first,
     "offsets first": _offsets_first,
     "row offset late": _row_offsets(1),
     "row offset early": _row_offsets(-1),
 }
+"""Not exactly once."""
+BLIND: dict[str, Callable[[], None]] = {"ids unseen": _ids_unseen, "silent reset": _silent_reset}
+"""Not aware of what a log can do."""
+KINDS = ONCE | BLIND

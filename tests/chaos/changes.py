@@ -46,12 +46,12 @@ def made_anew(compared: Comparison, source: Source, rng: random.Random) -> None:
 def made_anew_while_stopped(compared: Comparison, source: Source, rng: random.Random) -> None:
     """Likewise, and nobody sees it."""
     site = compared.site
-    count = len(site.workers)
-    for worker in list(site.workers):
+    stopped = list(site.workers)
+    for worker in stopped:
         site.kill(worker)
     made_anew(compared, source, rng)
-    for _ in range(count):
-        site.add_worker()
+    for worker in stopped:
+        site.add_worker(worker.kind)
 
 
 def truncated(compared: Comparison, source: Source, rng: random.Random) -> None:

@@ -74,13 +74,13 @@ class Chaos:
         self.seed = seed
         self.site = Site(folder, delivery, interval_s, is_static=is_static)
         self.compared = Comparison(self.site)
-        self._source = Source(seed, rounds)
+        self.source = Source(seed, rounds)
 
     def open(self, workers: int = WORKERS, kind: str = "") -> None:
         """Start everything, and let every stream settle. Workers are broken if a kind is named."""
         self.site.open(workers, kind)
         self.compared.open()
-        self.compared.write(self._source.warm_up())
+        self.compared.write(self.source.warm_up())
         self.compared.compare()
 
     def round(self, number: int, kind: str) -> Round:
@@ -93,9 +93,9 @@ class Chaos:
         begun_s, restarts, broker = time.monotonic(), len(self.site.restarts), self.site.broker
         markers, further_restarts = broker.markers_written, broker.further_restarts
         if kind in CHANGES:
-            counts = change(kind, self.compared, self._source, rng)
+            counts = change(kind, self.compared, self.source, rng)
         else:
-            burst = self._source.burst()
+            burst = self.source.burst()
             with ThreadPoolExecutor() as beside:
                 writing = beside.submit(self.compared.write, burst, BURST_S)
                 time.sleep(done.moment_s)
@@ -109,7 +109,7 @@ class Chaos:
 
     def calm_round(self) -> None:
         """One burst, and nothing else happens."""
-        self.compared.write(self._source.burst(), BURST_S)
+        self.compared.write(self.source.burst(), BURST_S)
         self.compared.compare()
 
     def finish(self) -> None:
