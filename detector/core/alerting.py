@@ -94,9 +94,12 @@ class Alert:
 
 
 @lru_cache(maxsize=65_536)
-def alert_id(kind: Kind, stream: str, partition: Partition, offset: int, item: int) -> str:
-    """The id of the alert that this reading opened for this stream: an RFC 9562 UUID, version 5."""
-    return str(uuid.uuid5(NAMESPACE, f"{kind}\n{partition.topic}\n{partition.number}\n{offset}\n{item}\n{stream}"))
+def alert_id(kind: Kind, stream: str, partition: Partition, offset: int, item: int, opened_at_us: int) -> str:
+    """The id of the alert that this reading opened for this stream: an RFC 9562 UUID, version 5.
+
+    opened_at_us   its event time: in a topic that was made anew another reading has the same offset
+    """
+    return str(uuid.uuid5(NAMESPACE, f"{kind}\n{partition.topic}\n{partition.number}\n{offset}\n{item}\n{opened_at_us}\n{stream}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,8 @@ class Alerting:
 
     def open_id(self, row: int, partition: Partition) -> str:
         """The id of the alert of kind score that is open for a row."""
-        offset, item = int(self._states["opened_offset"][row]), int(self._states["opened_item"][row])
-        return alert_id("score", self._states.stream(row), partition, offset, item)
+        opened_by = (int(self._states[column][row]) for column in OPENED_BY["score"])
+        return alert_id("score", self._states.stream(row), partition, *opened_by)
 
     def still_open(self) -> list[Alert]:
         """What is open in all memories, as far as they know it: as opened, without score and channels, with its severity of now."""
@@ -132,7 +135,7 @@ class Alerting:
                 partition, stream = states.partition(row), states.stream(row)
                 offset, item, opened_at_us = (int(states[column][row]) for column in OPENED_BY[kind])
                 alert = Alert(
-                    id=alert_id(kind, stream, partition, offset, item),
+                    id=alert_id(kind, stream, partition, offset, item, opened_at_us),
                     status="opened",
                     kind=kind,
                     reason="evidence" if kind == "score" else kind,
@@ -228,7 +231,7 @@ class Alerting:
             for column in columns:
                 states[column][row] = 0  # as in a row that was freed meanwhile
         return Alert(
-            id=alert_id(kind, states.stream(row), partition, offset, item),
+            id=alert_id(kind, states.stream(row), partition, offset, item, opened_at_us),
             status=STATUS_OF.get(reason, "closed"),
             kind=kind,
             reason=reason,

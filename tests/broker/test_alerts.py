@@ -34,7 +34,7 @@ ALERT = Alert("", "opened", "score", "evidence", "warning", "", OPENED_US, OPENE
 def alert(stream: str, hour: int, **facts: Any) -> Alert:
     """One event of a stream's alert, that hour of 2026-01-02; `facts` are in what it differs."""
     whole = replace(ALERT, stream=stream, event_time_us=OPENED_US + hour * HOUR_US, **facts)
-    return replace(whole, id=alert_id(whole.kind, stream, PARTITION, 1, 0))
+    return replace(whole, id=alert_id(whole.kind, stream, PARTITION, 1, 0, OPENED_US))
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from typing import Any
 from confluent_kafka import Consumer
 
 from detector.adapters.kafka_log import KafkaLog
+from detector.adapters.kafka_member import GroupMember
 from detector.adapters.kafka_watch import Question, TopicView, TopicWatch
 from detector.codec.snapshots import RowCodec, key_of
 from detector.ports import Outcome
@@ -85,13 +86,13 @@ def _ids_unseen() -> None:
 
 
 def _silent_reset() -> None:
-    join = KafkaLog._join
+    join = GroupMember._join
 
-    def patched(log: KafkaLog) -> Consumer:
-        log._group_properties["auto.offset.reset"] = "earliest"
-        return join(log)
+    def patched(member: GroupMember) -> Consumer:
+        member._group_properties["auto.offset.reset"] = "earliest"
+        return join(member)
 
-    KafkaLog._join = patched  # type: ignore[assignment, method-assign]
+    GroupMember._join = patched  # type: ignore[assignment, method-assign]
 
 
 ONCE: dict[str, Callable[[], None]] = {

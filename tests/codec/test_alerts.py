@@ -18,7 +18,7 @@ from detector.core.readings import Partition
 NAN = float("nan")
 PARTITION = Partition("readings", 3)
 ALERT = Alert(
-    id=alert_id("score", "plant1/pümp7", PARTITION, 42, 0),
+    id=alert_id("score", "plant1/pümp7", PARTITION, 42, 0, 1_793_527_200_000_001),
     status="opened",
     kind="score",
     reason="evidence",

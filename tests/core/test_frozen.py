@@ -80,7 +80,7 @@ def test_a_channel_that_freezes_is_an_alert_until_it_moves(cuts: Any) -> None:
     assert (closed.status, closed.kind, closed.reason, closed.severity) == ("closed", "frozen", "moved", "warning")
     assert opened.event_time_us == opened.opened_at_us == closed.opened_at_us == START_US + (AT + MIN + 1) * SECOND_US
     assert closed.event_time_us == START_US + (AT + 101) * SECOND_US
-    assert opened.id == closed.id == alert_id("frozen", "pump", P0, AT + MIN + 1, 0)
+    assert opened.id == closed.id == alert_id("frozen", "pump", P0, AT + MIN + 1, 0, opened.opened_at_us)
     assert np.isnan([opened.score, opened.tail_probability, closed.score, closed.tail_probability]).all()
     for alert in (opened, closed):
         (channel,) = alert.channels
