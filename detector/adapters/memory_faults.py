@@ -96,7 +96,7 @@ class Truth:
     state     per partition, what counts by key
     written   per partition, all that was ever written as state, in order
     epochs    per partition that of the log when the offset was committed
-    history   per partition all offsets that were ever committed, in order
+    history   per partition all offsets that were ever committed of its present log, in order
     """
 
     alerts: list[Message] = field(default_factory=list)

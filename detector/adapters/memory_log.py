@@ -75,6 +75,7 @@ class MemoryBroker:
         self.identity[partition].is_missing = True
         self.truth.offsets.pop(partition, None)
         self.truth.epochs.pop(partition, None)
+        self.truth.history.pop(partition, None)
 
     def truncate(self, partition: Partition, end: int) -> None:
         """Let the log lose its end; what is appended then has a later epoch."""
@@ -84,7 +85,7 @@ class MemoryBroker:
 
     def known_to(self, partition: Partition) -> int:
         """Up to where the messages that the log holds now were committed."""
-        offset = self.truth.offsets.get(partition, 0)
+        offset = self.truth.offsets.get(partition, self.truth.history.get(partition, [0])[-1])  # it may have been deleted since
         diverges_at = self.identity[partition].diverges_at(offset, self.truth.epochs.get(partition, 0))
         return offset if diverges_at is None else diverges_at
 
