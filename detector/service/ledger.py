@@ -7,7 +7,7 @@ where a restart must judge again, and the rows that changed longest ago are save
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -43,6 +43,8 @@ class Ledger:
     next_offset   of the message that comes next
     live_from     messages before this offset are only judged to bring the memory up to date: they were told of before
     unsaved       rows, freed rows and tombstones that are to be written
+    missed        messages that were missed when the partition came back, by reason, until a commit has made that true
+    log_change    likewise, what had become of its log
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Ledger:
         self.unsaved = 0
         self.tombstones: deque[tuple[int, bytes]] = deque()  # keys to delete once the marker has passed the offset
         self.layout_is_saved = False
+        self.missed: Counter[str] = Counter()
+        self.log_change = ""
         self._era = era
         self._fingerprint = fingerprint
         self._log_id = log_id

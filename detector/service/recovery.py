@@ -116,26 +116,22 @@ class Recovery:
         else:
             self._go_on(ledger, saved, marker, now_s)
         ledger.layout_is_saved = self._codec.layout_id in saved.layouts
-        self._tell(partition, begun, start)
-        self._count_missed(partition, "retention", min(at.first, start) - needed, start)
-        self._count_missed(partition, "auto_offset_reset", start - at.first if is_passed else 0, start)
+        ledger.log_change = begun.log_change
+        ledger.missed["retention"] = max(0, min(at.first, start) - needed)
+        ledger.missed["auto_offset_reset"] = start - at.first if is_passed else 0
+        _tell(partition, begun, ledger, start)
         self._ledgers[partition] = ledger
         self._log_ids[partition] = at.log_id
         return start
 
-    def _tell(self, partition: Partition, begun: Beginning, start: int) -> None:
-        if begun.why_cold:
-            facts = {"partition": f"{partition.topic}/{partition.number}", "offset": start}
-            log_line.warning("memories begin anew: " + begun.why_cold, extra=facts)
-        if begun.log_change:
-            self.log_changes[begun.log_change] += 1
-
-    def _count_missed(self, partition: Partition, reason: str, messages: int, start: int) -> None:
-        if messages <= 0:
-            return
-        self.messages_missed[reason] += messages
-        facts = {"partition": f"{partition.topic}/{partition.number}", "messages": messages, "continuing_at": start}
-        log_line.warning(MISSED_LINES[reason], extra=facts)
+    def confirm(self, partitions: Iterable[Partition]) -> None:
+        """A commit of these partitions is true: what they missed when they came back is counted, once, whoever brought them back before."""
+        for partition in partitions:
+            ledger = self._ledgers.get(partition)
+            if ledger is not None:
+                self.messages_missed += ledger.missed
+                self.log_changes.update([ledger.log_change] if ledger.log_change else [])
+                ledger.missed, ledger.log_change = Counter(), ""
 
     def _go_on(self, ledger: Ledger, saved: Saved, marker: Marker, now_s: float) -> None:
         gone = sorted((offset, name) for name, offset in saved.gone.items())
@@ -243,6 +239,16 @@ class Recovery:
         saved = ledger.save(self._detector, self._codec, rows_max)
         ledger.sign(self._detector, saved, now_s)
         return saved
+
+
+def _tell(partition: Partition, begun: Beginning, ledger: Ledger, start: int) -> None:
+    """Say what a partition lost when it came back."""
+    name = f"{partition.topic}/{partition.number}"
+    if begun.why_cold:
+        log_line.warning("memories begin anew: " + begun.why_cold, extra={"partition": name, "offset": start})
+    for reason, messages in ledger.missed.items():
+        if messages:
+            log_line.warning(MISSED_LINES[reason], extra={"partition": name, "messages": messages, "continuing_at": start})
 
 
 def _refuse_the_past(partition: Partition, at: Restored, marker: Marker | None) -> None:

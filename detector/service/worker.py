@@ -278,8 +278,6 @@ class Worker:
         except _ToldToStop:
             return
         if offsets is not None:
-            self.vitals.messages_missed = dict(self.recovery.messages_missed)
-            self.vitals.log_changes = dict(self.recovery.log_changes)
             self._life.insist(lambda: self.log.resume(offsets), until_stopped=True)
 
     def _begin(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
@@ -418,6 +416,9 @@ class Worker:
             self._is_astray = True
             return
         self.vitals.commits += 1
+        self.recovery.confirm(flight.outcome.offsets)
+        self.vitals.messages_missed = dict(self.recovery.messages_missed)
+        self.vitals.log_changes = dict(self.recovery.log_changes)
         for rows in flight.outcome.state.values():
             self.vitals.rows_saved += len(rows)
             self.vitals.state_bytes += sum(len(row) for row in rows.values() if row is not None)

@@ -418,6 +418,7 @@ def test_nothing_saved_is_a_cold_start_without_a_word(caplog: pytest.LogCaptureF
     keeper = Keeper()
     assert keeper.begin({P0: Restored(17, True, 5, 90)}) == {P0: 17}
     assert keeper.recovery.is_live
+    keeper.recovery.confirm([P0])
     assert not keeper.recovery.messages_missed
     assert not caplog.records
 
@@ -453,6 +454,7 @@ def test_where_the_groups_offset_has_expired_it_goes_on_at_the_markers(end: int)
 def test_a_hole_that_retention_left_is_counted_and_announced(first: int, missed: int, start: int, caplog: pytest.LogCaptureFixture) -> None:
     keeper = Keeper()
     assert keeper.begin(*restored(saved_at(), 90, first=first)) == {P0: start}
+    keeper.recovery.confirm([P0])
     assert keeper.recovery.messages_missed.total() == missed
     assert ("no longer holds" in caplog.text) == (missed > 0)
     assert keeper.recovery.is_live == (first >= 90)
@@ -464,6 +466,7 @@ def test_a_hole_that_retention_left_is_counted_and_announced(first: int, missed:
 def test_a_hole_before_a_cold_start_is_counted_as_well() -> None:
     keeper = Keeper()
     assert keeper.begin({P0: Restored(10, True, 25, 90)}) == {P0: 25}
+    keeper.recovery.confirm([P0])
     assert keeper.recovery.messages_missed == {"retention": 15}
     assert keeper.recovery.is_live
 
@@ -557,4 +560,5 @@ def test_state_that_breaks_off_leaves_nothing_behind_and_is_read_again() -> None
         keeper.recovery.begin(at, broken(), 0.0)
     assert keeper.memory() == {}
     assert keeper.begin(at, saved.state) == Keeper().begin(at, saved.state)
+    keeper.recovery.confirm([P0])
     assert not keeper.recovery.messages_missed

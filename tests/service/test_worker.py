@@ -586,8 +586,27 @@ def test_what_the_log_no_longer_holds_is_counted() -> None:
     log = Log({P0: ["a"] * 9}, [Turn(gained=(P0,))], truth={P0: Restored(2, first=5)})
     bench = Bench(log)
     bench.step(2)
+    assert bench.vitals.messages_missed == {}  # nothing is committed yet: another worker may have to bring it back again
+    bench.worker.drain()
     assert bench.vitals.messages_missed == {"retention": 3}
     assert log.resumed == [{P0: 5}]
+
+
+def test_what_was_missed_is_counted_once_however_often_it_is_brought_back() -> None:
+    log = Log(
+        {P0: ["a"] * 9},
+        [Turn(gained=(P0,))],
+        errors={"commit": [CommitAborted("by a test"), None]},
+        truth={P0: Restored(2, first=5, log_id="B", diverges_at=1)},
+    )
+    bench = Bench(log)
+    bench.step(2)
+    bench.worker.drain()
+    bench.step(2)
+    bench.worker.drain()
+    assert len(log.restored) == 2
+    assert bench.vitals.messages_missed == {"retention": 4}
+    assert bench.vitals.log_changes == {"truncated": 1}
 
 
 # -- schemas that are away ------------------------------------------------------------------------------------------------

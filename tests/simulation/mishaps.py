@@ -25,7 +25,7 @@ class Mortal:
     """A worker's log, in one of whose next calls the worker is killed if it is doomed: before the call does anything, or after.
 
     saved     what its commits made true: "rows", "markers", "tombstones"
-    skipped   messages that were not committed when they were restored, and that the worker then did not ask for
+    skipped   messages that were not committed when they were restored, that the worker then did not ask for, and beyond which it committed
     known     messages that it read again although they were committed when their partition was restored
     """
 
@@ -33,6 +33,7 @@ class Mortal:
         self.log = log
         self.saved: Counter[str] = Counter()
         self.skipped = self.known = 0
+        self._passed: dict[Partition, int] = {}  # skipped, until something is committed
         self._committed: dict[Partition, int] = {}  # when the partition was restored, of the log that it had then
         self._calls_left: float = float("inf")
         self._dies_before = False
@@ -65,6 +66,7 @@ class Mortal:
 
     def commit(self, outcome: Outcome) -> None:
         self._call(lambda: self.log.commit(outcome))
+        self.skipped += sum(self._passed.pop(partition, 0) for partition in outcome.offsets)
         for rows in outcome.state.values():
             for key, row in rows.items():
                 self.saved["tombstones" if row is None else "markers" if key == MARKER else "rows"] += 1
@@ -81,7 +83,7 @@ class Mortal:
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:
         self._call(lambda: self.log.resume(offsets))
-        self.skipped += sum(max(0, offset - self._committed[partition]) for partition, offset in offsets.items())
+        self._passed.update((partition, max(0, offset - self._committed[partition])) for partition, offset in offsets.items())
 
     def lag(self) -> Mapping[Partition, int]:
         return self.log.lag()

@@ -56,9 +56,9 @@ def unwell(plant: Plant) -> Iterator[str]:
     ends = {partition: plant.broker.end(partition) for partition in plant.broker.partitions}
     if plant.broker.truth.offsets != ends:
         yield f"committed offsets are {plant.broker.truth.offsets}, the ends {ends}"
+    if silent := sum(member.silent for member in plant.members):  # those that are gone may not have heard of their last commits
+        yield f"{silent} messages were neither judged nor dead-lettered nor counted as missed"
     for member in (*plant.members, *plant.gone):
-        if silent := member.silent:
-            yield f"{silent} messages were neither judged nor dead-lettered nor counted as missed"
         if not member.is_conserved:
             yield f"readings polled {member.worker.vitals.readings}, dispositions {dict(member.book.dispositions)}"
 
@@ -106,6 +106,6 @@ def happened(plant: Plant) -> Counter[str]:
     counts = sum((member.log.saved for member in everyone), plant.broker.happened + plant.happened)
     counts["alerts"] = len(plant.broker.truth.alerts)
     counts["replayed"] = sum(member.worker.vitals.messages_replayed for member in everyone)
-    counts["silent"] = sum(member.silent for member in everyone)
+    counts["silent"] = sum(member.silent for member in plant.members)
     counts["missed"] = sum(sum(member.worker.vitals.messages_missed.values()) for member in everyone)
     return counts

@@ -132,7 +132,7 @@ def test_a_worker_that_reads_on_where_the_log_begins_is_found(monkeypatch: pytes
 
 
 def test_messages_that_are_missed_and_not_counted_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Recovery, "_count_missed", lambda self, partition, reason, messages, start: None)
+    monkeypatch.setattr(Recovery, "confirm", lambda self, partitions: None)
     assert found_after(changes.run_seed) <= SEEDS_MAX
 
 
