@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
 
 from deploy.kafka.local_kafka import LocalKafka
 from detector.adapters.kafka_io import TopicWriter
@@ -189,3 +191,12 @@ def test_a_log_that_lost_its_end_is_told_where_it_differs(own_kafka: LocalKafka)
         assert len(read(log, 350 - cut)) == 350 - cut
     finally:
         log.close()
+
+
+def test_partitions_that_are_added_are_read_within_seconds(site: Site) -> None:
+    log = site.log()
+    go_on(log, gain(log))
+    admin = AdminClient({"bootstrap.servers": site.properties["bootstrap.servers"]})
+    for future in admin.create_partitions([NewPartitions(site.topics[0], 2)]).values():
+        future.result()
+    assert gain(log, seconds=30) == [Partition(site.topics[0], 1)]
