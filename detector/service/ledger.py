@@ -75,6 +75,11 @@ class Ledger:
         """When the oldest change that is not saved was made; None: all is saved."""
         return next(iter(self._chapters.values())).since_s if self._chapters else None
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something was missed, or the log had changed, that no commit has made true yet."""
+        return bool(self.log_change) or self.missed.total() > 0
+
     def bury(self, names: Sequence[bytes], offset: int) -> None:
         """Streams whose saved rows are to be deleted once nothing before `offset` will be judged again."""
         self.tombstones.extend((offset, name) for name in names)
@@ -158,8 +163,8 @@ class Ledger:
         return self.marked is None or self.marked[0] != self.marker(detector).offset
 
     def owes_marker(self, detector: Detector, now_s: float, interval_s: float) -> bool:
-        """Whether it is time for a new marker, though no row is due: messages may change nothing for long."""
-        return self.marked is None or (now_s - self.marked[1] >= interval_s and self.is_marker_old(detector))
+        """Whether it is time for a new marker, though no row is due: messages may change nothing for long, and what was missed is to be counted."""
+        return self.marked is None or self.has_news or (now_s - self.marked[1] >= interval_s and self.is_marker_old(detector))
 
     def sign(self, detector: Detector, saved: dict[bytes, bytes | None], now_s: float) -> None:
         """Add the marker."""

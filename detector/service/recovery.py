@@ -149,6 +149,11 @@ class Recovery:
         self._detector.forget(partitions)
 
     @property
+    def is_counted(self) -> bool:
+        """Whether all that was missed, and every change of a log, is counted."""
+        return not any(ledger.has_news for ledger in self._ledgers.values())
+
+    @property
     def is_live(self) -> bool:
         """Whether all that comes next is news."""
         return all(ledger.is_live for ledger in self._ledgers.values())

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from confluent_kafka.admin import AdminClient
+
 from detector.adapters.kafka_topics import create_topics
 from tests.broker.changes import delete_topics, make_anew, retain_from
 from tests.chaos.comparison import Comparison, Counts
 from tests.chaos.site import INPUT
 from tests.chaos.source import PARTITIONS, TOPIC, Source
-from tests.chaos.witness import Trouble
+from tests.chaos.witness import READ_UNCOMMITTED, Trouble, ends
 
 NOTICE_S_MAX = 30.0
 
@@ -58,9 +60,13 @@ def truncated(compared: Comparison, source: Source, rng: random.Random) -> None:
     """Some partitions lose their last segment."""
     broker = compared.site.broker
     broker.stop()
-    cut = {number: broker.lose_last_segment(TOPIC, number) for number in rng.sample(range(PARTITIONS), rng.randint(1, PARTITIONS))}
+    cut = rng.sample(range(PARTITIONS), rng.randint(1, PARTITIONS))
+    for number in cut:
+        broker.lose_last_segment(TOPIC, number)
     broker.start()
-    compared.begin_anew(cut)
+    # Where retention has passed, a log without its only segment goes on where retention was, not where the segment began.
+    found = ends(AdminClient({"bootstrap.servers": broker.bootstrap_servers}), [(TOPIC, number) for number in cut], READ_UNCOMMITTED)
+    compared.begin_anew({number: found[TOPIC, number] for number in cut})
     compared.write([*source.warm_up(), *source.burst()])
 
 

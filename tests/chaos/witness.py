@@ -14,6 +14,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from tests.chaos.source import PARTITIONS, TOPIC, Sent
 
 QUICK = {"reconnect.backoff.max.ms": "200", "log_level": "0"}
+READ_UNCOMMITTED = IsolationLevel.READ_UNCOMMITTED
 ANSWER_S_MAX = 5.0
 OFFSETS_S_MAX = 15.0  # longer than a transaction that is open stays so: it is ended after its time-out
 
@@ -193,7 +194,7 @@ class Reader:
         """Where each partition ends, undecided messages included."""
         while True:
             try:
-                return ends(self._admin, self._places, IsolationLevel.READ_UNCOMMITTED)
+                return ends(self._admin, self._places, READ_UNCOMMITTED)
             except KafkaException as exception:
                 if time.monotonic() > deadline:
                     raise Trouble(f"the broker does not tell where its topics end: {exception}") from None

@@ -72,7 +72,9 @@ class Member:
     def is_idle(self) -> bool:
         """Whether it has read, committed and saved all there is."""
         on_its_way = self.commits.on_its_way
-        return (on_its_way is None or on_its_way.done()) and not any(self.log.lag().values()) and not self.worker.recovery.rows_unsaved
+        recovery = self.worker.recovery
+        is_at_rest = (on_its_way is None or on_its_way.done()) and not any(self.log.lag().values())
+        return is_at_rest and not recovery.rows_unsaved and recovery.is_counted
 
 
 class Plant:
