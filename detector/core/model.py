@@ -1,26 +1,25 @@
 """A trained model, whole: all that judging needs and no more.
 
-Two kinds, with the same interface part by part:
+Two kinds:
 
-    fleet      its memory and what is read from it, its scaling and score were measured in training
-    universal  judges any stream: its scaling and what is read from its memory are the stream's own (`RunningScaling`,
-               `RunningReadout`), and a score that was measured on one channel is tiled
+    fleet      its memory, forecast, scaling and score were measured in training
+    universal  judges any stream: scaling and forecast are the stream's own (`scaler.py`, `online_ridge.py`), and a score that was measured
+               on one channel is tiled
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from detector.core.predictor import Predictor, SharedPredictor
-from detector.core.readout import RunningReadout
-from detector.core.running import RunningScaling
-from detector.core.scaling import Scaling
-from detector.core.scoring import BandScorer
-from detector.core.threshold import Prior
+from detector.core import online_ridge, scaler, stopped
+from detector.core.alarm import Prior
+from detector.core.compiled_model import CompiledModel, Room, compile_model
+from detector.core.forecast import Network
+from detector.core.record import Layout, Part, layout_of
+from detector.core.scaler import Scaling
+from detector.core.score import Score
 
 
 @dataclass(frozen=True)
@@ -29,46 +28,55 @@ class Model:
 
     name, fingerprint  of the bundle; the fingerprint covers weights and calibration
     channels           names of the D channels, in the order of the columns
-    readout            what each stream learns to read from its memory; None: the predictor knows
+    scaling            of all streams; None: every stream has a scaling, and a forecast, of its own
     """
 
     name: str
     fingerprint: str
     channels: tuple[str, ...]
-    predictor: Predictor | SharedPredictor
-    scaling: Scaling | RunningScaling
-    scorer: BandScorer
+    network: Network
+    scaling: Scaling | None
+    score: Score
     prior: Prior
-    readout: RunningReadout | None = None
 
-    def reach(self, units: Scaling) -> NDArray[np.floating[Any]]:
-        """How far from what is expected 99 % of normal readings lie at most, engineering units, f[D]; f[B, D] where every stream has its own."""
-        reach: NDArray[np.floating[Any]] = self.scorer.error_scale * units.residual * units.scale
-        return reach
+    @property
+    def is_universal(self) -> bool:
+        """Whether streams measure themselves."""
+        return self.scaling is None
+
+    def layout(self) -> Layout:
+        """The record of a stream."""
+        d = len(self.channels)
+        partial: list[Part] = [("partial", (d,), np.nan), ("has_partial", (d,), 0)]
+        parts = [*self.network.parts, *self.score.parts, *stopped.parts(d), *partial]
+        if self.is_universal:
+            parts += [*scaler.online_parts(d), *online_ridge.parts(d, self.network.hidden)]
+        return layout_of(parts, self.prior.starts)
+
+    def compiled(self, layout: Layout) -> tuple[CompiledModel, Room]:
+        """What the compiled code reads, and the room for a block."""
+        described = [*self.network.describe(), self.score.describe(), scaler.describe(self.scaling, self.score.weight)]
+        if self.is_universal:
+            described.append(online_ridge.describe(len(self.channels), self.network.hidden))
+        return compile_model(layout, described)
 
 
 @dataclass(frozen=True)
-class Universal:
+class UniversalModel:
     """A model of any stream, before it is known which channels it will judge.
 
     fingerprint  of the bundle, whatever the channels
-    network      a memory of many channels, of which as many are used as there are; of one channel, in bundles of before version 8, which
-                 all share, each with a memory of its own
-    scorer       fitted on one channel
+    network      a memory of many channels, of which as many are used as there are
+    score        fitted on one channel
     """
 
     name: str
     fingerprint: str
-    network: Predictor
-    scorer: BandScorer
+    network: Network
+    score: Score
     prior: Prior
 
     def model(self, fingerprint: str, channels: tuple[str, ...]) -> Model:
         """The model of these channels."""
         d = len(channels)
-        scorer = self.scorer.tiled(d)
-        if self.network.channels == 1:
-            scaling, shared = RunningScaling(d), SharedPredictor(self.network, d)
-            return Model(self.name, fingerprint, channels, shared, scaling, scorer, self.prior)
-        scaling, readout = RunningScaling(d, scorer.counted), RunningReadout(d, self.network.hidden)
-        return Model(self.name, fingerprint, channels, self.network.of_channels(d), scaling, scorer, self.prior, readout)
+        return Model(self.name, fingerprint, channels, self.network.of_channels(d), None, self.score.tiled(d), self.prior)

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 
 class Partition(NamedTuple):
-    """One ordered piece of a log. A stream's memory belongs to the partition that carries its readings."""
+    """One ordered piece of a log. A stream's state belongs to the partition that carries its readings."""
 
     topic: str
     number: int
+
+
+NOT_JUDGED = 255
+"""What stands for the disposition of a reading until it has one. It is none, so that a reading that was skipped shows."""
 
 
 class Disposition(IntEnum):
@@ -26,7 +30,7 @@ class Disposition(IntEnum):
     LATE       older than the stream's newest reading; ignored
     DUPLICATE  as old as the stream's newest reading, where ties are not kept; ignored
     INVALID    could not be decoded; a dead letter
-    PART       one channel's value of a narrow reading, held until the reading is whole
+    PARTIAL    one channel's value of a long-format reading, held until the reading is whole
     """
 
     SCORED = 0
@@ -34,7 +38,7 @@ class Disposition(IntEnum):
     LATE = 2
     DUPLICATE = 3
     INVALID = 4
-    PART = 5
+    PARTIAL = 5
 
 
 class StreamNames(dict[bytes, int]):
@@ -84,14 +88,14 @@ class StreamNames(dict[bytes, int]):
 class ReadingBatch:
     """Readings of many streams, as columns, in log order.
 
-    stream_id       i4[N]    interned in a StreamNames; StreamStates.rows_for maps it to a row
+    stream_id       i4[N]    interned in a StreamNames; StateStore.rows_for maps it to a row
     event_time_us   i8[N]    microseconds since the epoch, UTC, as measured by the sensor
     value           f4[N, D] engineering units before scaling; NaN means missing, never 0
     partition       i4[N]    index into `partitions`
     offset          i8[N]    the message's offset in its partition
     item            i4[N]    the reading's place inside its message (0 unless a gateway sent several)
     partitions      the partitions that occur, in the order of their indices
-    channel         i4[N]    narrow readings only: the one channel that each carries; None where readings are whole
+    channel         i4[N]    long-format readings only: the one channel that each carries; None where readings are whole
 
     Rows of one stream keep their log order; streams may interleave freely.
     """
@@ -112,6 +116,13 @@ class ReadingBatch:
     def channels(self) -> int:
         """D, the number of channels."""
         return int(self.value.shape[1])
+
+    @staticmethod
+    def of_one(stream_id: int, partition: Partition, offset: int, channels: int) -> ReadingBatch:
+        """One reading in which everything is missing: a place in the log."""
+        one = np.array([0], np.int32)
+        value = np.full((1, channels), np.nan, np.float32)
+        return ReadingBatch(np.array([stream_id], np.int32), one.astype(np.int64), value, one, np.array([offset], np.int64), one, (partition,))
 
     def take(self, positions: NDArray[np.intp] | slice) -> ReadingBatch:
         """The readings at `positions`, in that order."""

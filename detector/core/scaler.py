@@ -1,0 +1,236 @@
+"""Engineering units <-> units of the normal standard deviation, and what is usual for a stream in those units.
+
+Of a fleet's model all of this is measured in training and the same for all streams (`Scaling`). Of a universal model each stream measures
+it for itself, channel by channel, while it is judged (`OnlineScaler`). Cumulative at first, slowly forgetting later:
+
+    rate      = max(1 / n, FORGETTING)                     n: values learned so far, this one included
+    d         = v - location, within +-CLIP scale          so that one absurd value teaches little
+    location += rate d
+    variance  = (1 - rate) (variance + rate d^2)           scale: its root
+    square   += rate (min(|s|, CLIP size)^2 - square)      size: its root; s: the residual, and each band of the scaled readings
+
+    middle   += step sgn(v - middle)                       of each term v of the score that is calibrated, in units of its width in training:
+    high     += 10 step (.99 - [v < high])                 50 % and 99 % quantile; at first those of training, 0 and 1
+    step      = max(high - middle, WIDTH_MIN) / min(n + 1000, 1 / FORGETTING)
+
+Judge first, learn after: a reading is scaled by what was learned from those before it. Nothing is learned from an open alert, nor
+while the CUSUM is above 0.
+
+A channel that has never moved is not known to be quiet: a switch, a mode, a command that came for the first time would otherwise be
+stranger than anything. After m moves, values that differ from the one before,
+
+    limit of scaled values = min(sqrt(n), 3 + sqrt(m), SCALED_MAX);    size = sqrt((m square + .1) / (m + .1))
+
+and the channel counts by `weight_of` m of n. That a value cannot be further than sqrt(n) scales from the mean of n values that it is one of
+is Samuelson's inequality.
+
+source of the variance: Finch, "Incremental calculation of weighted mean and variance", 2009; of the quantiles: Robbins and Monro, "A stochastic
+approximation method", 1951.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.compiled import compiled, inlined
+from detector.core.compiled_model import Described, of_rows
+from detector.core.forecast import SCALED_MAX
+from detector.core.record import COUNT_MAX, Part, keep_wide, part, wide
+
+f4 = np.float32
+F4 = NDArray[np.float32]
+
+CONSTANT_BELOW = 1e-5
+"""A channel whose standard deviation is smaller than this part of its mean counts as constant; its scale is 1."""
+FORGETTING = 1 / 20_000
+"""What was normal is forgotten over so many readings. Over a tenth of them, a tenth of the ranking on public recordings is lost."""
+CLIP = 10.0
+"""A value further away than so many scales teaches as if it were there: a channel that spikes in every hundredth reading keeps its scale."""
+RESOLUTION = 2.0**-22
+"""Scale of a channel, as a part of its location, below which differences are rounding: values are 32-bit floats."""
+SIZE_MIN = f4(0.004)
+"""Usual residuals and bands are at least so large, scaled units: what follows exactly from its past must not explode at a trifle."""
+RESET_READINGS = 100
+"""After a reset of the baseline the past weighs as much as so many readings: the new normal is learned soon."""
+LIMIT_MIN = f4(3)
+"""A channel's first move is as far as so many scales, however long it had kept its value."""
+MOVES_PRIOR = f4(0.1)
+"""A size of one, in scaled units, weighs as much as so many moves."""
+COLD_READINGS = 80
+"""The first readings of a stream teach nothing about its terms, nor its alarm: its scales are not known yet, and every score is high."""
+TERMS_PRIOR = 1_000
+"""So many readings count what training measured of the terms."""
+HIGH_RATE, HIGH_QUANTILE = f4(10), f4(0.99)
+WIDTH_MIN = f4(0.3)
+"""Of a term, at least, parts of its width in training: no stream is so calm that a trifle would be strange."""
+AT_HIGH = f4(np.log(2.0))
+"""What a calibrated term is at its high quantile; at its middle it is 0."""
+WEIGHT_MIN, MOVES_IN_FULL = f4(1e-3), f4(2)
+"""Least weight of a channel; and what the share of readings in which it changes is multiplied by."""
+
+TINY = float(np.finfo(np.float32).tiny)
+BANDS, TERMS = 4, 4
+"""Of a channel; and of the score, those that are counted from a middle."""
+SCALE_PARTS = 7 + BANDS
+"""count, moves, location (2), variance (2), residual, bands (4): of each channel."""
+COUNT, MOVES, LOCATION, VARIANCE, RESIDUAL, BAND = 0, 1, 2, 4, 6, 7
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Location and scale of each channel, f4[D], scale > 0: measured in training."""
+
+    location: F4
+    scale: F4
+
+    @staticmethod
+    def fit(value: F4) -> Scaling:
+        """Mean and standard deviation of each channel; NaN is skipped, a channel without any value gets 0 and 1.
+
+        value  f4[T, D]
+        """
+        wide = np.asarray(value, np.float64)
+        present = np.isfinite(wide)
+        count = np.maximum(present.sum(axis=0), 1)
+        location = np.where(present, wide, 0.0).sum(axis=0) / count
+        variance = np.where(present, (wide - location) ** 2, 0.0).sum(axis=0) / count
+        scale = np.sqrt(variance)
+        constant = scale <= CONSTANT_BELOW * np.maximum(np.abs(location), CONSTANT_BELOW)
+        return Scaling(location.astype(np.float32), np.where(constant, 1.0, scale).astype(np.float32))
+
+    def scaled(self, value: F4) -> F4:
+        """f4[N, D] -> f4[N, D] within +-SCALED_MAX; NaN stays NaN."""
+        scaled: F4 = (value - self.location) / self.scale
+        return np.clip(scaled, -SCALED_MAX, SCALED_MAX, out=scaled)
+
+
+def describe(scaling: Scaling | None, weight: F4) -> Described:
+    """Of a fleet's model all rows of a block have the units of training; otherwise each reading fills in its stream's own. weight f4[D]
+
+    location, scale   f8[ROWS, D]
+    limit             f4[ROWS, D] largest scaled value
+    residual_size     f4[ROWS, D] usual size of a residual, scaled units
+    band_size         f4[ROWS, 4 D] usual size of the bands, over the root of the weight
+    weight            f4[ROWS, D] of the channels, 0..1
+    own_middle, own_width   f4[ROWS, 4] of the terms, in units of those of training
+    """
+    d = len(weight)
+    location, scale = (scaling.location, scaling.scale) if scaling else (0, 1)
+    units = {
+        "limit": of_rows(d, SCALED_MAX), "residual_size": of_rows(d, 1), "band_size": of_rows(BANDS * d, 1), "weight": of_rows(d, weight),
+        "own_middle": of_rows(TERMS, 0), "own_width": of_rows(TERMS, 1),
+    }  # fmt: skip
+    wide_units = {"location": of_rows(d, location, np.float64), "scale": of_rows(d, scale, np.float64)}
+    return Described({"is_online": scaling is None}, {}, units, wide_units)
+
+
+def online_parts(channels: int) -> list[Part]:
+    """What is remembered of a stream that measures itself. Locations and variances in 48 bits: at 1e9 a 32-bit mean could not move by less
+    than 64."""
+    return [("scale", (SCALE_PARTS, channels), 0), ("term_middle", (TERMS,), 0), ("term_high", (TERMS,), 1)]
+
+
+def weight_of(moves: NDArray[Any], readings: float | NDArray[Any]) -> F4:
+    """What a channel tells next to one that changes with every reading, 0..1, from how often its value changed: in full if every other time.
+    Nobody can foresee a command or a switch, so an error of what was forecast of it, however large, is no news."""
+    share: F4 = np.divide(moves, np.maximum(readings, 1), dtype=np.float32)
+    weight: F4 = np.clip(MOVES_IN_FULL * share, WEIGHT_MIN, f4(1))
+    return weight
+
+
+@inlined
+def _size(square, known):  # type: ignore[no-untyped-def]
+    """Usual size of a signal from its mean square, of which so much is known."""
+    return np.sqrt(max(known * square + (f4(1) - known), SIZE_MIN * SIZE_MIN))
+
+
+@compiled
+def measure_units(f, at, m, r, room, doubles):  # type: ignore[no-untyped-def]
+    """The units of a stream that measures itself, into row r of the block's. f: floats of the stream's record"""
+    d = m.channels
+    for k in range(d):
+        count, moves = f[at.scale + COUNT * d + k], f[at.scale + MOVES * d + k]
+        known = moves / (moves + MOVES_PRIOR)
+        location = wide(f, at.scale + LOCATION * d + k, d)
+        deviation = np.sqrt(wide(f, at.scale + VARIANCE * d + k, d))
+        weight = min(max(MOVES_IN_FULL * moves / max(count, f4(1)), WEIGHT_MIN), f4(1))
+        doubles[m.location + r * d + k] = location
+        doubles[m.scale + r * d + k] = max(deviation, max(RESOLUTION * abs(location), TINY))
+        room[m.limit + r * d + k] = min(min(np.sqrt(count), LIMIT_MIN + np.sqrt(moves)), SCALED_MAX)
+        room[m.residual_size + r * d + k] = _size(f[at.scale + RESIDUAL * d + k], known)
+        room[m.weight + r * d + k] = weight
+        root = np.sqrt(weight)
+        for j in range(BANDS):
+            room[m.band_size + (r * BANDS + j) * d + k] = _size(f[at.scale + (BAND + j) * d + k], known) / root
+    for j in range(TERMS):
+        room[m.own_middle + r * TERMS + j] = f[at.term_middle + j]
+        room[m.own_width + r * TERMS + j] = max(f[at.term_high + j] - f[at.term_middle + j], WIDTH_MIN)
+
+
+@compiled
+def scale(m, r, room, doubles):  # type: ignore[no-untyped-def]
+    """value -> x, scaled, of row r of the block; NaN stays NaN."""
+    for k in range(r * m.channels, (r + 1) * m.channels):
+        value, limit = room[m.value + k], room[m.limit + k]
+        scaled = f4((np.float64(value) - doubles[m.location + k]) / doubles[m.scale + k])
+        room[m.x + k] = scaled if np.isnan(value) else min(max(scaled, -limit), limit)
+
+
+@inlined
+def _clipped_square(signal, square):  # type: ignore[no-untyped-def]
+    """What a signal teaches about its mean square; as long as that is not known, everything."""
+    own = signal * signal
+    return min(own, f4(CLIP * CLIP) * square) if square > SIZE_MIN * SIZE_MIN else own
+
+
+@compiled
+def learn_units(s, f, at, m, r, room):  # type: ignore[no-untyped-def]
+    """Learn from a reading that has been judged, row r of the block; a missing value teaches nothing. s, f: the stream's record"""
+    d, terms = m.channels, part(room, m.term + r * m.terms, TERMS)
+    value, x, off = part(room, m.value + r * d, d), part(room, m.x + r * d, d), part(room, m.off + r * d, d)
+    for k in range(d):
+        if np.isnan(value[k]):
+            continue
+        place = at.scale + k
+        if room[m.moved + r * d + k] > f4(0) and f[place + COUNT * d] > 0:
+            f[place + MOVES * d] = min(f[place + MOVES * d] + f4(1), f4(COUNT_MAX))
+        count = min(f[place + COUNT * d] + f4(1), f4(COUNT_MAX))
+        f[place + COUNT * d] = count
+        rate = max(1.0 / count, FORGETTING)
+        location, variance = wide(f, place + LOCATION * d, d), wide(f, place + VARIANCE * d, d)
+        deviation, away = np.sqrt(variance), np.float64(value[k]) - location
+        if deviation > RESOLUTION * abs(location):
+            away = min(max(away, -CLIP * deviation), CLIP * deviation)
+        keep_wide(f, place + LOCATION * d, d, location + rate * away)
+        keep_wide(f, place + VARIANCE * d, d, (1.0 - rate) * (variance + rate * away * away))
+        slow = f4(rate)
+        square = f[place + RESIDUAL * d]
+        f[place + RESIDUAL * d] = square + slow * (_clipped_square(off[k], square) - square)
+        upper = x[k]
+        for j in range(BANDS):
+            lower = f[at.ewma + j * d + k] if j < BANDS - 1 else f4(0)
+            square = f[place + (BAND + j) * d]
+            f[place + (BAND + j) * d] = square + slow * (_clipped_square(upper - lower, square) - square)
+            upper = lower
+    s.scale_readings = min(s.scale_readings + 1, COUNT_MAX)
+    if s.scale_readings > COLD_READINGS:
+        for j in range(TERMS):
+            middle, high = f[at.term_middle + j], f[at.term_high + j]
+            step = max(high - middle, WIDTH_MIN) / f4(min(s.scale_readings + TERMS_PRIOR, round(1 / FORGETTING)))
+            f[at.term_middle + j] = middle + (step if terms[j] > 0 else -step)
+            f[at.term_high + j] = high + HIGH_RATE * step * (HIGH_QUANTILE - (f4(1) if terms[j] < AT_HIGH else f4(0)))
+
+
+@compiled
+def reset_units(s, f, at, d):  # type: ignore[no-untyped-def]
+    """The baseline was reset: what was learned before weighs as much as RESET_READINGS readings."""
+    for k in range(d):
+        count, moves = f[at.scale + COUNT * d + k], f[at.scale + MOVES * d + k]
+        kept = min(count, f4(RESET_READINGS))
+        f[at.scale + MOVES * d + k] = np.ceil(moves * (kept / max(count, f4(1))))  # as often as before
+        f[at.scale + COUNT * d + k] = kept
+    s.scale_readings = min(s.scale_readings, RESET_READINGS)
