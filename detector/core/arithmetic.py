@@ -54,18 +54,13 @@ def _panel_of(rows: int) -> Any:
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             number, scalar = ir.IntType(64), ir.FloatType()
             vector = ir.VectorType(scalar, LANES)
-            of_floats, undefined = scalar.as_pointer(), ir.Constant(vector, ir.Undefined)
-            first_lane = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+            of_floats = scalar.as_pointer()
             a, a_stride, panel, inputs, bias, out, out_stride = arguments
             a, panel, bias, out = (builder.inttoptr(address, of_floats) for address in (a, panel, bias, out))
-            name = f"llvm.fma.v{LANES}f32"
-            fma = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+            fma = _fma(builder)
 
             def at(base, offset):  # type: ignore[no-untyped-def]
                 return builder.bitcast(builder.gep(base, [offset]), vector.as_pointer())
-
-            def in_all_lanes(value):  # type: ignore[no-untyped-def]
-                return builder.shuffle_vector(builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0)), undefined, first_lane)
 
             start = builder.load(at(bias, number(0)), align=4)
             row_of = [builder.gep(a, [builder.mul(a_stride, number(r))]) for r in range(rows)]
@@ -75,7 +70,7 @@ def _panel_of(rows: int) -> Any:
             k, sums = builder.phi(number), [builder.phi(vector) for _ in range(rows)]
             weights = builder.load(at(panel, builder.mul(k, number(LANES))), align=4)
             added = [
-                builder.call(fma, [in_all_lanes(builder.load(builder.gep(row, [k]))), weights, total])
+                builder.call(fma, [_in_all_lanes(builder, builder.load(builder.gep(row, [k]))), weights, total])
                 for row, total in zip(row_of, sums, strict=True)
             ]
             following = builder.add(k, number(1))
@@ -95,6 +90,36 @@ def _panel_of(rows: int) -> Any:
     return panel
 
 
+@intrinsic
+def _decay_and_add(typing_context, sums, kept, factor, values):  # type: ignore[no-untyped-def]
+    """sums[:LANES] = kept * sums + factor * values; sums, values: addresses of 32-bit floats."""
+    signature = types.void(types.uintp, types.float32, types.float32, types.uintp)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        sums, kept, factor, values = arguments
+        vector = ir.VectorType(ir.FloatType(), LANES)
+        sums, values = (builder.inttoptr(address, vector.as_pointer()) for address in (sums, values))
+        kept, factor = (_in_all_lanes(builder, scalar) for scalar in (kept, factor))
+        remembered = builder.fmul(kept, builder.load(sums, align=4))
+        builder.store(builder.call(_fma(builder), [factor, builder.load(values, align=4), remembered]), sums, align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _fma(builder):  # type: ignore[no-untyped-def]
+    """LLVM's fused multiply-add of a register."""
+    name, vector = f"llvm.fma.v{LANES}f32", ir.VectorType(ir.FloatType(), LANES)
+    return builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+
+
+def _in_all_lanes(builder, scalar):  # type: ignore[no-untyped-def]
+    """A register of which every lane is the same."""
+    undefined = ir.Constant(ir.VectorType(ir.FloatType(), LANES), ir.Undefined)
+    first_lane = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0)), undefined, first_lane)
+
+
 _panel_of_block, _panel_of_row = _panel_of(ROWS), _panel_of(1)
 
 
@@ -108,19 +133,19 @@ def product(a, weights, panels, outputs, inputs, bias, rows, out):  # type: igno
     out       (block f4, offset, floats per row): [ROWS, >= outputs], overwritten
     """
     for first in range(0, outputs, LANES):
-        _one_panel(a, weights, panels + first * inputs, inputs, bias + first, rows, out, first)
+        one_panel(a, weights, panels + first * inputs, inputs, bias + first, rows, out, first)
 
 
 @compiled
 def triangular_product(a, weights, panels, outputs, inputs, bias, rows, out):  # type: ignore[no-untyped-def]
     """The same for a lower triangular weight, transposed, whose output i needs inputs 0..i only; what lies behind is not read."""
     for first in range(0, outputs, LANES):
-        _one_panel(a, weights, panels + first * inputs, min(first + LANES, inputs), bias + first, rows, out, first)
+        one_panel(a, weights, panels + first * inputs, min(first + LANES, inputs), bias + first, rows, out, first)
 
 
 @compiled
-def _one_panel(a, weights, panel, inputs, bias, rows, out, first):  # type: ignore[no-untyped-def]
-    """Outputs [first, first + LANES)."""
+def one_panel(a, weights, panel, inputs, bias, rows, out, first):  # type: ignore[no-untyped-def]
+    """Outputs [first, first + LANES) of a product. panel, bias: where theirs begin among the weights."""
     (a_block, a_start, a_row), (out_block, out_start, out_row) = a, out
     of, into = _address(a_block, a_start), _address(out_block, out_start + first)
     panel_at, bias_at = _address(weights, panel), _address(weights, bias)
@@ -129,6 +154,12 @@ def _one_panel(a, weights, panel, inputs, bias, rows, out, first):  # type: igno
     else:
         for r in range(rows):
             _panel_of_row(of + np.uint64(4 * a_row * r), a_row, panel_at, inputs, bias_at, into + np.uint64(4 * out_row * r), out_row)
+
+
+@compiled
+def decay_and_add(sums, at, kept, factor, values, first):  # type: ignore[no-untyped-def]
+    """LANES sums from `at` on, each somewhat forgotten (`kept`), and `factor` times the values from `first` on added."""
+    _decay_and_add(_address(sums, at), kept, factor, _address(values, first))
 
 
 @inlined

@@ -31,8 +31,7 @@ def advance(heads, floats, chosen, rows, at, m, weights, room, doubles):  # type
         scaler.scale(m, r, room, doubles)
         forecast.take_forecast(s, f, at, m, part(room, m.expected + r * d, d))
         if m.is_online:
-            outputs = len(online_ridge.AHEAD) * d
-            online_ridge.forecast_of(s, f, at, m, part(room, m.ridge_at_horizons + r * outputs, outputs), part(room, m.expected + r * d, d))
+            online_ridge.forecast_of(s, f, at, m, r, room)
         forecast.feed(f, at, part(room, m.x + r * d, d), part(room, m.fed + r * d, d))
     lstm.advance(floats, chosen, rows, at, m, weights, room)
     for r in range(rows):

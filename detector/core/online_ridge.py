@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.core.arithmetic import copy
-from detector.core.compiled import compiled
+from detector.core.arithmetic import LANES, copy, decay_and_add, one_panel
+from detector.core.compiled import compiled, inlined
 from detector.core.compiled_model import Described, of_rows
 from detector.core.forecast import HORIZONS, SCALED_MAX
 from detector.core.record import Part, part
@@ -49,15 +49,30 @@ LEARNED_MAX = 15_625 * SOLVE_EVERY
 """No longer past is counted; from there on the count goes around, so that the ridge is still solved for now and then only."""
 
 
+@inlined
+def padded(count):  # type: ignore[no-untyped-def]
+    """The next multiple of LANES: rows of so many floats are added to, and read, a register at a time."""
+    return -(-count // LANES) * LANES
+
+
 def parts(channels: int, hidden: int) -> list[Part]:
-    """What is remembered of a stream: sums, of the symmetric G the lower triangle, row after row; what was solved for; the last readings."""
-    features, past, own = hidden + 1, HORIZONS[-1], (len(HORIZONS) + 1) * channels
+    """What is remembered of a stream: sums, of the symmetric G the lower triangle in blocks of LANES; what was solved for; the last readings.
+
+    gram       rows of G without the constant, row j up to a multiple of LANES beyond j
+    total      [H] sum of h;  the sum of the constant is the last of `own`
+    cross      [H + 1, (K + 1) D padded] sums of u times what it is regressed on
+    own        [(K + 1) D + 1] sums of x times the same, and of 1
+    weight     [P, H, LANES] panels of K D outputs;  constant  [P LANES]
+    """
+    past, own = HORIZONS[-1], (len(HORIZONS) + 1) * channels
     outputs = own - channels
     return [
-        ("gram", (features * (features + 1) // 2,), 0),
-        ("cross", (features, own), 0),
-        ("own", (own,), 0),
-        ("weight", (features, outputs), 0),
+        ("gram", (sum(padded(j + 1) for j in range(hidden)),), 0),
+        ("total", (padded(hidden),), 0),
+        ("cross", (hidden + 1, padded(own)), 0),
+        ("own", (own + 1,), 0),
+        ("weight", (padded(outputs) // LANES, hidden, LANES), 0),
+        ("constant", (padded(outputs),), 0),
         ("value_weight", (outputs,), 0),
         ("error", (outputs,), 0),
         ("past_hidden", (past, hidden), 0),
@@ -66,32 +81,33 @@ def parts(channels: int, hidden: int) -> list[Part]:
 
 
 def describe(channels: int, hidden: int) -> Described:
-    """Room for solving: what was forecast at each horizon, targets, the factor of G, and what is solved for."""
+    """Room for solving: what was forecast at each horizon, of one horizon, h, targets, the factor of G, and what is solved for."""
     features, own = hidden + 1, (len(HORIZONS) + 1) * channels
-    room = {"ridge_at_horizons": of_rows(own - channels), "target": np.zeros(own)}
-    return Described({}, {}, room, {"lower": np.zeros(features * features), "solved": np.zeros(features * own)})
+    room = {"ridge_at_horizons": of_rows(own - channels), "ridge_of_one": np.zeros(padded(own)), "ridge_h": np.zeros(padded(hidden))}
+    return Described({}, {}, room | {"target": np.zeros(padded(own))}, {"lower": np.zeros(features**2), "solved": np.zeros(features * own)})
 
 
 @compiled
-def forecast_of(s, f, at, m, at_horizons, expected):  # type: ignore[no-untyped-def]
-    """The forecast of the next reading [D], in place: it stays as given as long as nothing was forecast; and at_horizons [K D] for `learn`."""
+def forecast_of(s, f, at, m, r, room):  # type: ignore[no-untyped-def]
+    """The forecast of the next reading, row r of the block, in place: it stays as given as long as nothing was forecast; and what was
+    forecast at each horizon, for `learn`."""
     d, hidden, count, past = m.channels, m.hidden, s.readings, AHEAD[-1]
-    outputs = len(AHEAD) * d
+    outputs, expected = len(AHEAD) * d, part(room, m.expected + r * d, d)
+    at_horizons = part(room, m.ridge_at_horizons + r * outputs, outputs)
     for q in range(len(AHEAD)):
-        first, into = q * d, part(at_horizons, q * d, d)
+        first, last = q * d, (q + 1) * d
         if count < AHEAD[q]:
-            for k in range(d):
-                into[k] = np.nan
+            for k in range(first, last):
+                at_horizons[k] = np.nan
             continue
         slot = (count - AHEAD[q]) % past
-        h = part(f, at.past_hidden + slot * hidden, hidden)
-        for k in range(d):
-            x = f[at.past_fed + slot * d + k]
-            into[k] = x + f[at.value_weight + first + k] * x + f[at.weight + hidden * outputs + first + k]
-        for j in range(hidden):
-            weight = part(f, at.weight + j * outputs + first, d)
-            for k in range(d):
-                into[k] += h[j] * weight[k]
+        of_one = (room, m.ridge_of_one, 0)
+        for panel in range(first // LANES, (last - 1) // LANES + 1):
+            weight, constant = at.weight + panel * hidden * LANES, at.constant + panel * LANES
+            one_panel((f, at.past_hidden + slot * hidden, hidden), f, weight, hidden, constant, 1, of_one, panel * LANES)
+        for k in range(first, last):
+            x = f[at.past_fed + slot * d + k - first]
+            at_horizons[k] = room[m.ridge_of_one + k] + x + f[at.value_weight + k] * x
     for k in range(d):
         total, precision = f4(0), f4(0)
         for q in range(k, outputs, d):
@@ -122,7 +138,8 @@ def learn(s, f, at, m, r, may_learn, room, doubles):  # type: ignore[no-untyped-
             for k in range(d):
                 targets[q * d + k] = f[since + k] - then[k]
         copy(then, targets[outputs:])
-        _add(f, at, hidden, part(f, at.past_hidden + oldest * hidden, hidden), targets, d)
+        copy(part(f, at.past_hidden + oldest * hidden, hidden), part(room, m.ridge_h, hidden))
+        _add(f, at, hidden, d, outputs + d, room, m.ridge_h, m.target)
         if s.ridge_readings % (SOLVE_EVERY_EARLY if s.ridge_readings <= EARLY_READINGS else SOLVE_EVERY) == 0:
             features = hidden + 1
             lower = part(doubles, m.lower, features * features).reshape((features, features))
@@ -142,35 +159,39 @@ def _measure_errors(learned, x, at_horizons, error):  # type: ignore[no-untyped-
 
 
 @compiled
-def _add(floats, at, hidden, h, targets, d):  # type: ignore[no-untyped-def]
-    """Take one reading into the sums; u is h [H] and 1."""
-    gram, own = at.gram, targets.shape[0]
-    for j in range(hidden + 1):
-        u = h[j] if j < hidden else f4(1)
-        row = floats[gram : gram + j + 1]
-        for m in range(min(j + 1, hidden)):
-            row[m] = KEPT * row[m] + u * h[m]
-        if j == hidden:
-            row[hidden] = KEPT * row[hidden] + u
-        gram += j + 1
-        cross = floats[at.cross + j * own : at.cross + (j + 1) * own]
-        for q in range(own):
-            cross[q] = KEPT * cross[q] + u * targets[q]
-    x = targets[own - d :]
+def _add(f, at, hidden, d, own, room, h, targets):  # type: ignore[no-untyped-def]
+    """Take one reading into the sums. h, targets: where they begin in the room, padded with zeros to a multiple of LANES; own: (K + 1) D"""
+    gram, cross = at.gram, at.cross
+    for j in range(hidden):
+        u = room[h + j]
+        for first in range(0, j + 1, LANES):
+            decay_and_add(f, gram, KEPT, u, room, h + first)
+            gram += LANES
+        for first in range(0, own, LANES):
+            decay_and_add(f, cross, KEPT, u, room, targets + first)
+            cross += LANES
+    for first in range(0, hidden, LANES):
+        decay_and_add(f, at.total + first, KEPT, f4(1), room, h + first)
+    for first in range(0, own, LANES):
+        decay_and_add(f, cross + first, KEPT, f4(1), room, targets + first)
     for q in range(own):
-        floats[at.own + q] = KEPT * floats[at.own + q] + x[q % d] * targets[q]
+        f[at.own + q] = KEPT * f[at.own + q] + room[targets + own - d + q % d] * room[targets + q]
+    f[at.own + own] = KEPT * f[at.own + own] + f4(1)
 
 
 @compiled
-def _solve(floats, at, d, lower, solved):  # type: ignore[no-untyped-def]
+def _solve(f, at, d, lower, solved):  # type: ignore[no-untyped-def]
     """By Cholesky's L L' = G + RIDGE I: L Z = cross, L' S = Z. In 64 bits; every inner loop goes along a row, so that it is vectorised."""
     features, own = solved.shape
-    outputs, gram = own - d, at.gram
-    for i in range(features):  # lower[j] holds column j of L
+    hidden, outputs, gram, width = features - 1, own - d, at.gram, padded(own)
+    for i in range(hidden):  # lower[j] holds column j of L
         for j in range(i + 1):
-            lower[j, i] = floats[gram + j]
-        gram += i + 1
-        copy(floats[at.cross + i * own : at.cross + (i + 1) * own], solved[i])
+            lower[j, i] = f[gram + j]
+        gram += padded(i + 1)
+        lower[i, hidden] = f[at.total + i]
+    lower[hidden, hidden] = f[at.own + own]
+    for i in range(features):
+        copy(part(f, at.cross + i * width, own), solved[i])
     for j in range(features):
         column = lower[j]
         root = np.sqrt(max(column[j] + RIDGE, RIDGE))
@@ -197,22 +218,24 @@ def _solve(floats, at, d, lower, solved):  # type: ignore[no-untyped-def]
                 solved[m, q] -= factor * solved[i, q]
     for q in range(outputs):
         value = outputs + q % d  # where the channel's own value stands
-        over, under = np.float64(floats[at.own + q]), floats[at.own + value] + RIDGE
+        over, under = np.float64(f[at.own + q]), f[at.own + value] + RIDGE
         for j in range(features):
-            crossed = np.float64(floats[at.cross + j * own + value])
+            crossed = np.float64(f[at.cross + j * width + value])
             over -= crossed * solved[j, q]
             under -= crossed * solved[j, value]
         factor = over / max(under, RIDGE)
-        floats[at.value_weight + q] = factor
-        for j in range(features):
-            floats[at.weight + j * outputs + q] = solved[j, q] - factor * solved[j, value]
+        f[at.value_weight + q] = factor
+        f[at.constant + q] = solved[hidden, q] - factor * solved[hidden, value]
+        panel = at.weight + (q // LANES) * hidden * LANES + q % LANES
+        for j in range(hidden):
+            f[panel + j * LANES] = solved[j, q] - factor * solved[j, value]
 
 
 @compiled
-def reset_sums(s, floats, at):  # type: ignore[no-untyped-def]
+def reset_sums(s, f, at):  # type: ignore[no-untyped-def]
     """The baseline was reset: what was learned before weighs as much as RESET_READINGS readings."""
     if s.ridge_readings > RESET_READINGS:
-        part = f4(RESET_READINGS / s.ridge_readings)
+        kept = f4(RESET_READINGS / s.ridge_readings)
         s.ridge_readings = RESET_READINGS
-        for q in range(at.gram, at.weight):  # gram, cross, own
-            floats[q] *= part
+        for q in range(at.gram, at.weight):  # gram, total, cross, own
+            f[q] *= kept

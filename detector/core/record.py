@@ -98,10 +98,12 @@ OFFSETS = np.dtype(
             "scale",  # [11, D] a scaler of the stream's own (`scaler.py`)
             "term_middle",  # [4] of its own
             "term_high",
-            "gram",  # a ridge of its own (`online_ridge.py`): lower triangle of [H + 1, H + 1]
-            "cross",  # [H + 1, (K + 1) D]
-            "own",  # [(K + 1) D]
-            "weight",  # [H + 1, K D]
+            "gram",  # a ridge of its own (`online_ridge.py`): sums
+            "total",
+            "cross",
+            "own",
+            "weight",  # what was solved for
+            "constant",
             "value_weight",  # [K D]
             "error",  # [K D]
             "past_hidden",  # [K, H] a ring
