@@ -1,6 +1,6 @@
 """The seam between the service and the world: what a log must be able to do.
 
-A log brings messages, and makes what was decided about them true. `adapters` has three: Kafka, memory, recordings.
+A log brings messages, and makes what was decided about them true. `adapters` has two: Kafka and recordings; `tests.doubles` has one in memory.
 """
 
 from __future__ import annotations

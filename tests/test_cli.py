@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import detector.cli
-from detector.adapters.file_log import FileLog
+from detector.adapters.recordings.file_log import FileLog
 from detector.cli import main
 from detector.codec.readings import JsonReadings
 from detector.core.detect import Detector, Settings
@@ -170,10 +170,12 @@ def test_an_unknown_kafka_property(small_bundle: Path, tmp_path: Path, capsys: p
 
 
 def test_no_broker(small_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from detector.adapters.kafka_admin import ask_cluster
+    from detector.adapters.kafka.admin import ask_cluster
 
-    for room in ("kafka_topics", "kafka_io"):
-        monkeypatch.setattr(f"detector.adapters.{room}.ask_cluster", lambda properties, timeout_s, say: ask_cluster(properties, 0.3, say))
+    for module in ("topics", "topic_io"):
+        monkeypatch.setattr(
+            f"detector.adapters.kafka.{module}.ask_cluster", lambda properties, timeout_s, say: ask_cluster(properties, 0.3, say)
+        )
     with_model = (f"run --topic t --model {small_bundle}", f"check --topic t --model {small_bundle}")
     for command in (*with_model, "topics check", "topics create", "alerts --follow"):
         told = failed(capsys, f"{command} --bootstrap-servers {NOBODY}", 1)

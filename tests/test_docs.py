@@ -84,7 +84,7 @@ def test_the_bytes_per_stream_of_the_sizing_page() -> None:
 def test_every_line_of_warning_is_explained() -> None:
     """docs/log-lines.md quotes what the service's rooms say as a warning or an error, and librdkafka's helpers through `say`."""
     page = (ROOT / "docs" / "log-lines.md").read_text(encoding="utf-8")
-    files = [path for room in ("service", "adapters") for path in sorted((ROOT / "detector" / room).glob("*.py"))]
+    files = [path for room in ("service", "adapters") for path in sorted((ROOT / "detector" / room).rglob("*.py"))]
     lines = [line for path in [*files, ROOT / "detector" / "cli" / "run.py"] for line in _warnings(path)]
     assert "commit aborted: memories are discarded and restored" in lines
     assert [line for line in lines if line not in page] == []

@@ -34,7 +34,7 @@ IMPURE = {
     *("sys", "tempfile", "threading", "time", "urllib"),
     *("confluent_kafka", "prometheus_client", "pydantic_settings", "requests", "rich", "structlog", "typer", "yaml"),
 }
-ONLY_IN = {"confluent_kafka": ("adapters/kafka_*.py", "adapters/mock_kafka.py"), "prometheus_client": ("adapters/telemetry.py",)}
+ONLY_IN = {"confluent_kafka": ("adapters/kafka/*.py",), "prometheus_client": ("adapters/prometheus/*.py",)}
 
 
 def imports(path: Path) -> Iterator[str]:

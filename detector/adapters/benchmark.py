@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.adapters.recording import read_recording
+from detector.adapters.recordings.reader import read_recording
 from detector.errors import DataError
 
 F4 = NDArray[np.float32]

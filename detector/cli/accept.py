@@ -27,8 +27,8 @@ def accept(
 
     Example: [bold]detector accept plant1/pump07 --config detector.yaml[/bold]
     """
-    from detector.adapters.kafka_io import TopicWriter
-    from detector.adapters.kafka_topics import check_topics
+    from detector.adapters.kafka.topic_io import TopicWriter
+    from detector.adapters.kafka.topics import check_topics
     from detector.cli import logs
     from detector.codec.acceptances import acceptance
     from detector.codec.formats import STREAM_BYTES_MAX

@@ -13,7 +13,7 @@ from detector.cli.options import ConfigFile, Group, Servers, overrides
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
-    from detector.adapters.kafka_io import TopicReader
+    from detector.adapters.kafka.topic_io import TopicReader
     from detector.codec.alerts import AlertEvent
     from detector.codec.messages import Messages
 
@@ -45,7 +45,7 @@ def alerts(
 
     Example: [bold]detector alerts --group plant1 --since 1h --json | jq .stream[/bold]
     """
-    from detector.adapters.kafka_io import TopicReader
+    from detector.adapters.kafka.topic_io import TopicReader
     from detector.cli import logs
     from detector.config import load_config
 

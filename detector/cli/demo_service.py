@@ -57,8 +57,8 @@ class Topics:
 
 def broker(stack: ExitStack, bootstrap_servers: str | None) -> Topics:
     """The embedded mock broker, for as long as `stack`; or topics of the demo's own on a real Kafka."""
-    from detector.adapters.kafka_topics import Topic, create_topics, output_topics
-    from detector.adapters.mock_kafka import MockKafka
+    from detector.adapters.kafka.mock_broker import MockKafka
+    from detector.adapters.kafka.topics import Topic, create_topics, output_topics
 
     if bootstrap_servers is None:
         names = Topics("", "detector-demo", is_mock=True)

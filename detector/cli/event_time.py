@@ -19,7 +19,7 @@ def types(config: Config) -> dict[str, str]:
 
     raises LogUnavailable, ConfigError  the brokers do not answer, or refuse
     """
-    from detector.adapters.kafka_admin import timestamp_types
+    from detector.adapters.kafka.admin import timestamp_types
     from detector.cli import logs
 
     if config.input.event_time.field is not None:

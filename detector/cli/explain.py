@@ -33,8 +33,8 @@ def explain(
     import numpy as np
 
     from detector.adapters.bundle import for_channels, read_bundle
-    from detector.adapters.gate_file import write_gates
-    from detector.adapters.recording import read_recording
+    from detector.adapters.recordings.gate_file import write_gates
+    from detector.adapters.recordings.reader import read_recording
     from detector.cli import wiring
     from detector.config import Config
     from detector.core.model import Model

@@ -52,7 +52,7 @@ def configure(level: str, format: str, secrets: Collection[str] = ()) -> None:
 
 
 def say(level: str, line: str) -> None:
-    """Takes librdkafka's own lines (`adapters.kafka_client.Say`)."""
+    """Takes librdkafka's own lines (`adapters.kafka.client.Say`)."""
     logging.getLogger("librdkafka").log(getattr(logging, level.upper(), logging.ERROR), "%s", line)
 
 

@@ -10,7 +10,7 @@ import typer
 from detector.cli.options import ConfigFile, ModelName, names_in, overrides
 
 if TYPE_CHECKING:
-    from detector.adapters.file_log import FileLog
+    from detector.adapters.recordings.file_log import FileLog
     from detector.core.detect import Detector
     from detector.service.worker import Worker
 
@@ -38,9 +38,9 @@ def replay(
     Example: [bold]detector replay week.parquet --model models/mine --out verdicts.parquet --alerts alerts.jsonl[/bold]
     """
     from detector.adapters.bundle import for_channels, read_bundle
-    from detector.adapters.file_log import FileLog, is_table
-    from detector.adapters.recording import read_recording
-    from detector.adapters.verdict_file import VerdictFile
+    from detector.adapters.recordings.file_log import FileLog, is_table
+    from detector.adapters.recordings.reader import read_recording
+    from detector.adapters.recordings.verdict_file import VerdictFile
     from detector.cli import logs, wiring
     from detector.config import load_config
     from detector.core.detect import Detector

@@ -49,9 +49,9 @@ def serve(config: Config) -> None:
 
     Console().print(f"[bold]detector {__version__}[/bold]")  # at once: what comes now takes seconds to import
 
-    from detector.adapters.http import HttpServer
-    from detector.adapters.kafka_log import KafkaLog
-    from detector.adapters.telemetry import Telemetry
+    from detector.adapters.http_server import HttpServer
+    from detector.adapters.kafka.log import KafkaLog
+    from detector.adapters.prometheus.metrics import Telemetry
     from detector.cli import event_time, logs, schemas, wiring
     from detector.core.detect import Detector
     from detector.ports import Vitals

@@ -6,9 +6,9 @@ import gc
 from collections import Counter
 from collections.abc import Sequence
 
-from detector.adapters.alertmanager import Alertmanagers
+from detector.adapters.alertmanager.sender import Alertmanagers
 from detector.adapters.bundle import load_bundle
-from detector.adapters.telemetry import About
+from detector.adapters.prometheus.metrics import About
 from detector.cli.options import names_in
 from detector.codec.alertmanager import AlertmanagerEncoder
 from detector.codec.alerts import AlertEncoder

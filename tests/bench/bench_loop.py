@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `deploy` is no i
 
 from deploy.kafka.local_kafka import LocalKafka
 from detector.adapters.bundle import load_bundle
-from detector.adapters.kafka_client import Delivery
-from detector.adapters.kafka_io import TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_topics import Topic, create_topics, output_topics, state_topic
-from detector.adapters.telemetry import Telemetry
+from detector.adapters.kafka.client import Delivery
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics, output_topics, state_topic
+from detector.adapters.prometheus.metrics import Telemetry
 from detector.cli import wiring
 from detector.codec.readings import Decoded
 from detector.config import load_config

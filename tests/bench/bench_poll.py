@@ -12,9 +12,9 @@ import uuid
 from pathlib import Path
 
 from deploy.kafka.local_kafka import LocalKafka
-from detector.adapters.kafka_io import TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics
 
 MESSAGES, BATCH, PARTITIONS = 2_000_000, 10_000, 4
 VALUE = b'{"time":"2026-11-01T10:00:00.000Z","temperature":71.25,"pressure":4.125,"rpm":2950.5,"current":12.75,"x":1}' + b" " * 3

@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from detector.adapters.kafka_io import TopicReader
-from detector.adapters.kafka_log import KafkaLog
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicReader
 from detector.core.readings import Partition
 from detector.errors import LogUnavailable
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from detector.adapters.bundle import load_bundle
-from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_topics import create_topics, output_topics
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
+from detector.adapters.kafka.topics import create_topics, output_topics
 from detector.codec.alerts import AlertEncoder
 from detector.codec.dead_letters import OMITTED, REASON
 from detector.codec.messages import Headers

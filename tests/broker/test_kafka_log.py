@@ -7,10 +7,10 @@ import time
 import pytest
 
 from deploy.kafka.local_kafka import LocalKafka, free_port
-from detector.adapters.kafka_client import Delivery
-from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_topics import create_topics, output_topics
+from detector.adapters.kafka.client import Delivery
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
+from detector.adapters.kafka.topics import create_topics, output_topics
 from detector.codec.dead_letters import OMITTED, REASON
 from detector.codec.messages import Message
 from detector.core.readings import Partition

@@ -12,10 +12,10 @@ from contextlib import ExitStack, closing
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from detector.adapters.kafka_io import TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_restore import GIVEN_UP
-from detector.adapters.kafka_transactions import Transactions, end_transaction
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.restore import GIVEN_UP
+from detector.adapters.kafka.topic_io import TopicWriter
+from detector.adapters.kafka.transactions import Transactions, end_transaction
 from detector.codec.messages import Message
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, ConfigError, Fenced
@@ -174,8 +174,8 @@ def test_a_transaction_that_others_ended_is_aborted_and_the_next_one_works(
 
 DIES_INSIDE = """
     import sys, time
-    from detector.adapters.kafka_log import KafkaLog
-    from detector.adapters.kafka_transactions import Transactions
+    from detector.adapters.kafka.log import KafkaLog
+    from detector.adapters.kafka.transactions import Transactions
     from detector.codec.messages import Message
     from detector.core.readings import Partition
     from detector.ports import Outcome

@@ -10,9 +10,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
 from deploy.kafka.local_kafka import LocalKafka
-from detector.adapters.kafka_io import TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_topics import Topic, create_topics, output_topics
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics, output_topics
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, ConfigError, LogUnavailable
 from detector.ports import Fetched, Outcome

@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka.admin import ConfigResource, ConfigSource  # type: ignore[attr-defined] # its documented place
 
 from deploy.kafka.local_kafka import LocalKafka, fetch_jars
-from detector.adapters.kafka_admin import open_admin
-from detector.adapters.kafka_client import quiet
+from detector.adapters.kafka.admin import open_admin
+from detector.adapters.kafka.client import quiet
 from detector.cli import main
 from tests.conftest import go_without, need_local_kafka
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.mock_kafka import MockKafka
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.mock_broker import MockKafka
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
 from detector.cli import main
 from detector.codec.messages import Message
 from detector.ports import Outcome
@@ -51,7 +51,7 @@ def test_the_service_refuses_it_where_it_could_not_keep_its_word(small_bundle: P
 
 
 def test_its_process_ends_with_its_standard_input() -> None:
-    command = [sys.executable, "-m", "detector.adapters.mock_kafka"]
+    command = [sys.executable, "-m", "detector.adapters.kafka.mock_broker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

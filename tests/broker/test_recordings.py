@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 
 from detector.adapters.bundle import load_bundle
-from detector.adapters.kafka_io import TopicReader
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.verdict_file import VerdictFile
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicReader
+from detector.adapters.recordings.verdict_file import VerdictFile
 from detector.cli import main, wiring
 from detector.codec.alerts import AlertEncoder
 from detector.codec.readings import JsonReadings

@@ -24,9 +24,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
-from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_schemas import SchemaRegistry
-from detector.adapters.recording import read_recording
+from detector.adapters.kafka.schema_registry import SchemaRegistry
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
+from detector.adapters.recordings.reader import read_recording
 from detector.cli import main
 from detector.cli.schemas import Framing, framing
 from detector.codec.alerts import alert_schema

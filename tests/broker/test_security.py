@@ -18,10 +18,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its document
     UserScramCredentialUpsertion,
 )
 
-from detector.adapters.kafka_client import consumer_properties, open_consumer, quiet
-from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_static_membership import StaticMembership
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.client import consumer_properties, open_consumer, quiet
+from detector.adapters.kafka.static_membership import StaticMembership
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics
 from detector.cli import main
 from detector.config import load_config
 from detector.errors import LogUnavailable

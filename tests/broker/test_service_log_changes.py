@@ -17,8 +17,8 @@ import pytest
 
 from deploy.kafka.local_kafka import LocalKafka
 from detector.adapters.bundle import Bundle, save_bundle
-from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics
 from detector.cli import main
 from detector.codec.dead_letters import REASON
 from detector.core.readings import Partition

@@ -14,10 +14,10 @@ from contextlib import closing, contextmanager, suppress
 import pytest
 
 from deploy.kafka.local_kafka import LocalKafka
-from detector.adapters import kafka_static_membership
-from detector.adapters.kafka_io import TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka import static_membership
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics
 from detector.codec.messages import Message
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable
@@ -157,7 +157,7 @@ def test_of_two_workers_of_one_name_exactly_one_goes_on(broker: LocalKafka, topi
 
 OLD = """
     import json, sys
-    from detector.adapters.kafka_log import KafkaLog
+    from detector.adapters.kafka.log import KafkaLog
     from detector.errors import Fenced, LogUnavailable
 
     servers, group, topic, alerts, dead, properties = sys.argv[1:]
@@ -220,7 +220,7 @@ def test_the_new_protocol_keeps_a_name_for_its_holder(
     group, properties = new_group(), {"bootstrap.servers": broker.bootstrap_servers, **NEW_PROTOCOL}
     with old_holder(broker, group, topics, NEW_PROTOCOL) as old:
         with monkeypatch.context() as patch:
-            patch.setattr(kafka_static_membership, "NEW_PROTOCOL_SESSION_S", 3.0)
+            patch.setattr(static_membership, "NEW_PROTOCOL_SESSION_S", 3.0)
             second = KafkaLog([topic], group, alerts, dead, properties)
         with closing(second), pytest.raises(Fenced, match="worker-0"):
             poll_to_the_end(second)

@@ -19,9 +19,9 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
 from deploy.kafka.local_kafka import Listener, LocalKafka
-from detector.adapters.kafka_client import open_client, quiet
-from detector.adapters.kafka_io import TopicWriter
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.client import open_client, quiet
+from detector.adapters.kafka.topic_io import TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics
 from detector.cli import main
 from tests.broker.certificates import Authority
 from tests.broker.identity import AUDIENCE, ISSUER, SECRETS, IdentityProvider

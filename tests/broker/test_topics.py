@@ -15,9 +15,9 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] # its documented place
 from confluent_kafka.cimpl import NewPartitions
 
-from detector.adapters.kafka_admin import ask_cluster, open_admin
-from detector.adapters.kafka_client import quiet
-from detector.adapters.kafka_topics import Topic, check_topics, create_topics, output_topics, state_topic
+from detector.adapters.kafka.admin import ask_cluster, open_admin
+from detector.adapters.kafka.client import quiet
+from detector.adapters.kafka.topics import Topic, check_topics, create_topics, output_topics, state_topic
 from detector.cli import main
 from detector.cli.topics import checked
 from detector.config import load_config

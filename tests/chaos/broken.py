@@ -22,9 +22,9 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_member import GroupMember
-from detector.adapters.kafka_watch import Question, TopicView, TopicWatch
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.member import GroupMember
+from detector.adapters.kafka.topic_watch import Question, TopicView, TopicWatch
 from detector.codec.snapshots import RowCodec, key_of
 from detector.ports import Outcome
 

@@ -13,8 +13,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from detector.adapters.http import HttpServer
-from detector.adapters.telemetry import About, Telemetry
+from detector.adapters.http_server import HttpServer
+from detector.adapters.prometheus.metrics import About, Telemetry
 from detector.core.readings import StreamNames
 from detector.ports import Vitals
 from tests.conftest import need_part

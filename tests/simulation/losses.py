@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from detector.adapters.memory_faults import NO_FAULTS
 from detector.codec.messages import Message
 from detector.core.readings import Partition
+from tests.doubles.memory_faults import NO_FAULTS
 from tests.simulation.brief import LOGS, MODEL, PARTITIONS, brief
 from tests.simulation.messages import FORMATS
 from tests.simulation.oracle import Differs, happened, memories, of_memories, of_messages, unwell

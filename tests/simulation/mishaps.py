@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from detector.adapters.memory_log import MemoryLog
 from detector.codec.snapshots import MARKER
 from detector.core.readings import Partition
 from detector.errors import DetectorError
 from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
+from tests.doubles.memory_log import MemoryLog
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from detector.adapters.memory_faults import NO_FAULTS, Faults
+from tests.doubles.memory_faults import NO_FAULTS, Faults
 from tests.simulation.service import Member, Plant
 
 TURNS = 45

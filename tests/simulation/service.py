@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
-from detector.adapters.memory_faults import NO_FAULTS, Faults
-from detector.adapters.memory_log import MemoryBroker
 from detector.codec.alerts import AlertEncoder
 from detector.codec.messages import Message
 from detector.codec.readings import JsonReadings, ReadingFormat
@@ -22,6 +20,8 @@ from detector.core.readings import Partition
 from detector.errors import Fenced
 from detector.service.recovery import Recovery
 from detector.service.worker import Worker
+from tests.doubles.memory_faults import NO_FAULTS, Faults
+from tests.doubles.memory_log import MemoryBroker
 from tests.simulation.messages import Sent
 from tests.simulation.mishaps import Commits, Killed, Mortal
 from tests.simulation.outcomes import Book, by_partition

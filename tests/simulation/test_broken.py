@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import pytest
 
-from detector.adapters.memory_log import MemoryLog
 from detector.codec.snapshots import Marker, RowCodec, encode_marker, key_of
 from detector.core.detect import Detector
 from detector.core.readings import Partition
@@ -23,6 +22,7 @@ from detector.service import ledger, recovery
 from detector.service.beginning import Beginning
 from detector.service.ledger import Ledger
 from detector.service.recovery import Recovery
+from tests.doubles.memory_log import MemoryLog
 from tests.simulation import changes
 from tests.simulation.oracle import run_seed
 from tests.simulation.simulate import Run, failure_of

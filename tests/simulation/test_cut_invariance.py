@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from detector.adapters.memory_faults import Faults
 from detector.core.readings import Disposition
 from tests.core.builders import memory_of, model_of, settings_of
 from tests.core.plant import eventful_log
+from tests.doubles.memory_faults import Faults
 from tests.simulation.messages import FORMATS, SHAPES, Sent, written
 from tests.simulation.service import Plant, undisturbed
 

@@ -1,0 +1,234 @@
+"""What a worker does before it takes partitions over: end what a dead one left open, see where they stand, read the state that was kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka import Message as KafkaMessage
+
+from detector.adapters.kafka.client import NO_CONCERN_OF_READERS, Say, kafka_error, offsets_of, open_consumer, reader_properties, remedy
+from detector.adapters.kafka.epochs import Place, Read, divergences
+from detector.adapters.kafka.transactions import end_transaction
+from detector.core.readings import Partition
+from detector.errors import ConfigError, DetectorError, LogUnavailable
+from detector.ports import Restored
+
+ASK_S_MAX = 5.0
+RESTORE_S_MAX = 10.0
+SILENCE_S_MAX = 10.0
+PIECE_ROWS_MAX = 2_000  # some 40 MB of the largest rows; librdkafka holds as much again
+POLL_S = 0.05
+EARLIEST = {"earliest", "smallest", "beginning"}
+LATEST = {"latest", "largest", "end"}
+STATE_READER = {
+    "isolation.level": "read_committed",
+    "fetch.wait.max.ms": "10",  # the end of a partition is known when a fetch comes back empty; by default that takes 500 ms
+    "max.partition.fetch.bytes": "8388608",  # few partitions, all of each: 1 MiB at a time takes a third longer
+}
+
+# -- who wrote last ---------------------------------------------------------------------------------------------------
+
+
+GIVEN_UP = "given up"
+"""What the committed offset bears of a partition that its worker gave up in order. One that bears nothing was set by other tools."""
+
+
+class Bearing(NamedTuple):
+    """What the committed offset of a partition bears: the transactional id of the worker that committed it."""
+
+    offset: int
+    name: str
+
+
+def end_open_transactions(
+    properties: Mapping[str, str], group: str, partitions: Sequence[Partition], own_id: str, seen: Mapping[Partition, Bearing], say: Say
+) -> dict[Partition, Bearing]:
+    """End the transactions of workers whose names these partitions bear: they did not give them up in order.
+
+    A worker that died inside a transaction would otherwise hold up whoever reads the alerts, and its successor's restore, until the
+    coordinator ends it: `transaction.timeout.ms` and up to 10 s more. Only one that never committed before it died is not known
+    here. What cannot be done is told and left to the coordinator.
+
+    Ending the transaction of a worker that lives after all makes it restore its other partitions; these are not its own any more, so
+    it would be refused. Two that took each other's partitions must not go on like that: what was `seen` is not ended again.
+
+    returns  what was seen now
+    """
+    try:
+        bearings = _bearings(properties, group, partitions, say)
+        for transactional_id in sorted({each.name for partition, each in bearings.items() if seen.get(partition) != each} - {own_id}):
+            say("info", f"ending what {transactional_id} may have left open")
+            end_transaction(properties, transactional_id, say)
+    except KafkaException as exception:
+        say("warning", f"whether a dead worker left a transaction open is not known: {kafka_error(exception).str()}")
+    except DetectorError as error:
+        say("warning", f"waiting until the brokers end a dead worker's transaction: {error}")
+    else:
+        return bearings
+    return {}
+
+
+def _bearings(properties: Mapping[str, str], group: str, partitions: Sequence[Partition], say: Say) -> dict[Partition, Bearing]:
+    """Of those of `partitions` that bear a name.
+
+    As last decided: a reader of committed offsets would wait for just the transactions that are to be ended. Asked by a consumer of its
+    own: requests of librdkafka's admin client to a coordinator abort the process if the connection breaks (its pull request 5397).
+    """
+    asker = open_consumer(
+        {**reader_properties(properties), "group.id": group, "isolation.level": "read_uncommitted"}, lambda error: None, say
+    )
+    try:
+        asked = [TopicPartition(each.topic, each.number) for each in partitions]
+        found = asker.committed(asked, timeout=ASK_S_MAX)
+    finally:
+        asker.close()
+    names = [(each, each.metadata or "") for each in found]
+    return {Partition(each.topic, each.partition): Bearing(each.offset, name) for each, name in names if name.startswith(f"{group}.")}
+
+
+# -- where partitions stand -------------------------------------------------------------------------------------------
+
+
+def positions(
+    consumer: Consumer,
+    properties: Mapping[str, str],
+    partitions: Sequence[Partition],
+    known: Mapping[Partition, Place],
+    reset: str,
+    say: Say,
+) -> dict[Partition, tuple[Restored, int]]:
+    """Where partitions stand, without their state; and the epoch that is committed beside the offset, -1 if none is.
+
+    known  places of which the group may not have heard yet; they are newer than what it says
+    reset  `auto.offset.reset`: where a partition begins of which no offset is committed, or whose log no longer holds it
+
+    raises KafkaException  the brokers did not answer in time
+    raises LogUnavailable  likewise
+    raises ConfigError     `reset` is needed, and does not say where to begin
+    """
+    asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
+    told = consumer.committed(asked, timeout=RESTORE_S_MAX)
+    offsets_of(told)
+    own = {Partition(each.topic, each.partition) for each in told if each.metadata}
+    committed = {**_places(told), **known}
+    first, end = ends(consumer, partitions, OFFSET_BEGINNING), ends(consumer, partitions, OFFSET_END)
+    found = {each: _position(each, committed[each].offset, first[each].offset, end[each].offset, reset, say) for each in partitions}
+    # Where the leader is still the one of the last message that was read, nothing can have been lost.
+    read = {
+        each: Read(at.offset, committed[each].epoch, at.first, at.end)
+        for each, at in found.items()
+        if at.is_committed and 0 <= committed[each].epoch < end[each].epoch
+    }
+    diverges_at = divergences(properties, read, say) if read else {}
+    return {
+        each: (replace(at, is_own=at.is_committed and each in own, diverges_at=diverges_at.get(each)), committed[each].epoch)
+        for each, at in found.items()
+    }
+
+
+def ends(consumer: Consumer, partitions: Sequence[Partition], end: int) -> dict[Partition, Place]:
+    """Per partition its place at OFFSET_BEGINNING or OFFSET_END: one request per broker, where watermarks take one per partition.
+
+    raises KafkaException  the brokers did not answer in time
+    """
+    asked = [TopicPartition(partition.topic, partition.number, end) for partition in partitions]
+    found = consumer.offsets_for_times(asked, timeout=RESTORE_S_MAX)
+    offsets_of(found)
+    return _places(found)
+
+
+def _places(found: Sequence[TopicPartition]) -> dict[Partition, Place]:
+    return {
+        Partition(each.topic, each.partition): Place(each.offset, -1 if each.leader_epoch is None else each.leader_epoch) for each in found
+    }
+
+
+def _position(partition: Partition, committed: int, first: int, end: int, reset: str, say: Say) -> Restored:
+    name = f"{partition.topic} {partition.number}"
+    is_committed = committed != OFFSET_INVALID
+    is_held = is_committed and first <= committed <= end
+    if is_committed and not is_held:
+        say("warning", f"{name}: offset {committed} is committed, but the log holds {first} to {end}; auto.offset.reset is {reset}")
+    if not is_held and reset not in EARLIEST | LATEST:
+        why = f"offset {committed} is committed, but the log holds {first} to {end}," if is_committed else "no offset is committed"
+        raise ConfigError(f"{name}: {why} and auto.offset.reset is {reset!r}", fix="set it to earliest")
+    to_end = reset in LATEST
+    return Restored(committed if is_committed else end if to_end else first, is_committed, first, end, resets_to_end=to_end)
+
+
+# -- the state --------------------------------------------------------------------------------------------------------
+
+
+def read_state(
+    properties: Mapping[str, str], partitions: Sequence[Partition], say: Say
+) -> Iterator[tuple[Partition, dict[bytes, bytes | None]]]:
+    """What these partitions of state topics hold, piece by piece as it was written: of a key that comes again the later value counts.
+
+    raises LogUnavailable  nothing came for 10 s
+    raises ConfigError     no such topic, or this user may not read it
+    """
+    consumer = open_consumer({**reader_properties(properties), **STATE_READER}, lambda error: None, say)
+    try:
+        asked = [TopicPartition(each.topic, each.number, OFFSET_BEGINNING) for each in partitions]
+        first = offsets_of(consumer.offsets_for_times(asked, timeout=ASK_S_MAX))  # assign() alone would find them 0.5 s later
+        consumer.assign([TopicPartition(each.topic, each.number, offset) for each, offset in first.items()])
+        yield from _read_to_the_end(consumer, partitions)
+    except KafkaException as exception:
+        topics = ", ".join(sorted({each.topic for each in partitions}))
+        raise remedy(kafka_error(exception), f"reading state from {topics}") from None
+    finally:
+        consumer.close()
+
+
+def _read_to_the_end(consumer: Consumer, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, dict[bytes, bytes | None]]]:
+    unread = set(partitions)
+    heard = time.monotonic()
+    while unread:
+        batch = consumer.consume(PIECE_ROWS_MAX, 0)
+        if not batch:
+            first = consumer.poll(POLL_S)
+            batch = [first] if first is not None else []
+        if batch:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > SILENCE_S_MAX:
+            raise LogUnavailable(f"no state came for {SILENCE_S_MAX:g} s", fix="check the brokers")
+        if any(map(KafkaMessage.error, batch)):
+            unread -= {_place(message) for message in batch if _is_end(message)}
+            batch = [message for message in batch if message.error() is None]
+        pieces: dict[Partition, dict[bytes, bytes | None]] = {}
+        for message in batch:
+            key = message.key()
+            if isinstance(key, bytes):
+                pieces.setdefault(_place(message), {})[key] = message.value()
+        del batch  # what it holds is not needed twice
+        yield from pieces.items()
+        heard = time.monotonic()
+
+
+def _place(message: KafkaMessage) -> Partition:
+    return Partition(message.topic() or "", message.partition() or 0)
+
+
+def _is_end(message: KafkaMessage) -> bool:
+    """Whether this tells of the end of a partition.
+
+    raises KafkaException  it tells of an error that does not pass
+    """
+    error = message.error()
+    if error is None or error.code() == KafkaError._PARTITION_EOF:
+        return error is not None
+    if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, NO_CONCERN_OF_READERS):
+        return False
+    raise KafkaException(error)
