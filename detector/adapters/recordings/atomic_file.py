@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from detector.errors import DataError
 
 
-class WholeFile:
+class AtomicFile:
     """Where to write until all is written: `partial`, beside the file itself."""
 
     def __init__(self, path: Path) -> None:
@@ -24,3 +27,16 @@ class WholeFile:
             self.partial.replace(self._path)
         else:
             self.partial.unlink(missing_ok=True)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table as a Parquet file.
+
+    raises DataError  the file cannot be written
+    """
+    file = AtomicFile(path)
+    try:
+        pq.write_table(table, file.partial)
+    except OSError as error:
+        raise file.refusal(error) from None
+    file.end(is_whole=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from detector.adapters.recordings.atomic_file import WholeFile
+from detector.adapters.recordings.atomic_file import AtomicFile
 from detector.codec.readings import Decoded
 from detector.core.readings import Disposition, StreamNames
 from detector.core.verdicts import Verdicts
@@ -45,7 +45,7 @@ class VerdictFile(Observer):
     """
 
     def __init__(self, path: Path, names: StreamNames) -> None:
-        self._file = WholeFile(path)
+        self._file = AtomicFile(path)
         self._names = names
         try:
             self._writer = pq.ParquetWriter(self._file.partial, SCHEMA)

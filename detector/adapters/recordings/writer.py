@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from detector.adapters.recordings.atomic_file import WholeFile
+from detector.adapters.recordings.atomic_file import AtomicFile
 from detector.errors import ConfigError
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
@@ -38,7 +38,7 @@ class RecordingWriter:
     def __init__(self, path: Path, streams: Sequence[str], channels: Sequence[str]) -> None:
         if path.suffix not in SUFFIXES:
             raise ConfigError(f"{path}: unknown kind of recording", fix=f"name a file that ends in {', '.join(SUFFIXES)}")
-        self._file = WholeFile(path)
+        self._file = AtomicFile(path)
         self._streams = pa.array(streams, pa.string())
         self._schema = pa.schema(
             [("time", pa.timestamp("us", "UTC")), ("stream", pa.string()), *((channel, pa.float64()) for channel in channels)]

@@ -1,4 +1,4 @@
-"""Labelled recordings on disk -> what detectors are compared on. Collections are recognised by their files, not by their names.
+"""Labelled datasets on disk, as series. A collection is recognised by its files, not by its name.
 
 | files                                                              | as published by                       | training part                 |
 |--------------------------------------------------------------------|---------------------------------------|-------------------------------|
@@ -14,36 +14,25 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
-from detector.adapters.recordings.reader import read_recording
 from detector.errors import DataError
+from detector.lab.evaluate.nab import probation
+from detector.lab.evaluate.series import F4, Series
 
-F4 = NDArray[np.float32]
 NAB_WINDOWS = "labels/combined_windows.json"
-NAB_PROBATION_SHARE, NAB_PROBATION_MAX = 0.15, 750
 TEP_FAULT_START = 160
 SKAB_TRAIN_READINGS = 400
-SKAB_OTHERS = {"anomaly", "changepoint"}
+SKAB_OTHERS = {"datetime", "anomaly", "changepoint"}
 
 
-class Labelled(NamedTuple):
-    """A recording with labels; `lab.evaluate.series.Series` says what each is."""
-
-    collection: str
-    name: str
-    train: F4
-    test: F4
-    label: NDArray[np.bool_]
-    ignored: NDArray[np.bool_] | None = None
-
-
-def read_benchmark(folder: Path) -> list[Labelled]:
+def read_labelled(folder: Path) -> list[Series]:
     """All labelled recordings of a folder, which is a collection or holds some.
 
     raises DataError  there are none, or one of them cannot be read
@@ -58,14 +47,14 @@ def read_benchmark(folder: Path) -> list[Labelled]:
     return found
 
 
-def _read(folder: Path) -> list[Labelled]:
+def _read(folder: Path) -> list[Series]:
     try:
         return list(_collection(folder))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{folder} cannot be read: {' '.join(str(error).split())[:300]}") from None
 
 
-def _collection(folder: Path) -> Iterator[Labelled]:
+def _collection(folder: Path) -> Iterator[Series]:
     if (folder / NAB_WINDOWS).exists():
         yield from _nab(folder)
     elif (folder / "d00.npz").exists():
@@ -81,19 +70,19 @@ def _natural(path: Path) -> list[str | int]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
 
 
-def _arrays(collection: str, path: Path) -> Labelled | None:
+def _arrays(collection: str, path: Path) -> Series | None:
     with np.load(path) as file:
         if "label" not in file:
             return None
         label = file["label"].astype(bool)
         if "train" in file:
-            return Labelled(collection, path.stem, _columns(file["train"]), _columns(file["test"]), label)
+            return Series(collection, path.stem, _columns(file["train"]), _columns(file["test"]), label)
         x, first = _columns(file["x"]), len(label) // 5
         ignored = file["ignored"].astype(bool)[first:] if "ignored" in file else None
-        return Labelled(collection, path.stem, x[:first], x[first:], label[first:], ignored)
+        return Series(collection, path.stem, x[:first], x[first:], label[first:], ignored)
 
 
-def _tennessee(folder: Path) -> Iterator[Labelled]:
+def _tennessee(folder: Path) -> Iterator[Series]:
     with np.load(folder / "d00.npz") as file:
         train = _columns(file["x"])
     for path in sorted(folder.glob("d*_te.npz")):
@@ -101,34 +90,35 @@ def _tennessee(folder: Path) -> Iterator[Labelled]:
             test = _columns(file["x"])
         name = path.stem.removesuffix("_te")
         label = np.arange(len(test)) >= (TEP_FAULT_START if name != "d00" else len(test))
-        yield Labelled(folder.name, name, train, test, label)
+        yield Series(folder.name, name, train, test, label)
 
 
-def _nab(folder: Path) -> Iterator[Labelled]:
+def _nab(folder: Path) -> Iterator[Series]:
     windows = json.loads((folder / NAB_WINDOWS).read_text(encoding="utf-8"))
     for name, limits in sorted(windows.items()):
-        recording = read_recording(folder / "data" / name, time="timestamp", channels=["value"])
-        times = recording.event_time_us
-        bounds_us = np.array(limits, "datetime64[us]").astype(np.int64).reshape(-1, 2)
+        table = pa_csv.read_csv(folder / "data" / name)
+        times = table["timestamp"].to_numpy()
         label = np.zeros(len(times), bool)
-        for first_us, last_us in bounds_us.tolist():
-            label |= (times >= first_us) & (times <= last_us)
-        first = min(int(NAB_PROBATION_SHARE * len(times)), NAB_PROBATION_MAX)
-        value = recording.value.astype(np.float32)
-        yield Labelled(folder.name, name.removesuffix(".csv"), value[:first], value[first:], label[first:])
+        for first_time, last_time in np.array(limits, times.dtype).reshape(-1, 2):
+            label |= (times >= first_time) & (times <= last_time)
+        first, value = probation(len(times)), _channels(table, ["value"])
+        yield Series(folder.name, name.removesuffix(".csv"), value[:first], value[first:], label[first:])
 
 
-def _skab(folder: Path) -> Iterator[Labelled]:
+def _skab(folder: Path) -> Iterator[Series]:
     for path in sorted(folder.glob("*/*.csv"), key=lambda path: (path.parent.name, _natural(path))):
-        with path.open(encoding="utf-8") as file:
-            if "anomaly" not in re.split(r"[;,\t]", file.readline().strip()):
-                continue  # a run without labels, or something else
-        recording = read_recording(path)
-        channels = [number for number, name in enumerate(recording.channels) if name not in SKAB_OTHERS]
-        value = recording.value[:, channels].astype(np.float32)
-        label = recording.value[:, recording.channels.index("anomaly")] > 0
+        table = pa_csv.read_csv(path, parse_options=pa_csv.ParseOptions(delimiter=";"))
+        if "anomaly" not in table.column_names:
+            continue  # a run without labels, or something else
+        value = _channels(table, [name for name in table.column_names if name not in SKAB_OTHERS])
+        label = _channels(table, ["anomaly"])[:, 0] > 0
         first = SKAB_TRAIN_READINGS
-        yield Labelled(folder.name, f"{path.parent.name}-{path.stem}", value[:first], value[first:], label[first:])
+        yield Series(folder.name, f"{path.parent.name}-{path.stem}", value[:first], value[first:], label[first:])
+
+
+def _channels(table: pa.Table, names: Sequence[str]) -> F4:
+    """Columns of numbers -> f4[T, D]."""
+    return np.stack([table[name].to_numpy() for name in names], axis=1).astype(np.float32)
 
 
 def _columns(array: NDArray[np.floating]) -> F4:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from detector.adapters.benchmark import read_benchmark
 from detector.errors import DataError
+from detector.lab.evaluate.labelled_datasets import read_labelled
 
 
 def arrays(path: Path, **named: np.ndarray) -> None:
@@ -22,7 +22,7 @@ def test_arrays_with_and_without_a_training_part(tmp_path: Path) -> None:
     arrays(tmp_path / "SMD" / "m-2.npz", train=np.ones((50, 3)), test=np.zeros((100, 3)), label=label)
     arrays(tmp_path / "chaos" / "1.npz", x=np.arange(100.0), label=label, ignored=label)
     arrays(tmp_path / "other" / "1.npz", x=np.arange(100.0))
-    two, ten, chaos = read_benchmark(tmp_path)
+    two, ten, chaos = read_labelled(tmp_path)
     assert [(each.collection, each.name) for each in (two, ten, chaos)] == [("SMD", "m-2"), ("SMD", "m-10"), ("chaos", "1")]
     assert (two.train.shape, two.test.shape) == ((50, 3), (100, 3))
     assert two.train.dtype == np.float32
@@ -30,13 +30,13 @@ def test_arrays_with_and_without_a_training_part(tmp_path: Path) -> None:
     assert (chaos.train.shape, chaos.test.shape) == ((20, 1), (80, 1))
     assert chaos.ignored is not None
     assert_array_equal(chaos.ignored, chaos.label)
-    assert [each.name for each in read_benchmark(tmp_path / "chaos")] == ["1"]
+    assert [each.name for each in read_labelled(tmp_path / "chaos")] == ["1"]
 
 
 def test_tennessee_eastman(tmp_path: Path) -> None:
     for name in ("d00", "d00_te", "d01", "d01_te"):
         arrays(tmp_path / "TEP" / f"{name}.npz", x=np.zeros((200, 4)))
-    normal, faulty = read_benchmark(tmp_path)
+    normal, faulty = read_labelled(tmp_path)
     assert (normal.name, normal.label.sum(), len(normal.train)) == ("d00", 0, 200)
     assert (faulty.name, int(np.argmax(faulty.label)), faulty.label.sum()) == ("d01", 160, 40)
 
@@ -52,7 +52,7 @@ def test_nab(tmp_path: Path) -> None:
     (tmp_path / "NAB" / "labels" / "combined_windows.json").write_text(json.dumps(windows))
     np.savez(tmp_path / "NAB" / "published" / "someone.npz", scores=np.zeros(3))
     for folder in (tmp_path, tmp_path / "NAB"):
-        (found,) = read_benchmark(folder)
+        (found,) = read_labelled(folder)
         assert (found.name, len(found.train), len(found.test)) == ("real/a", 30, 170)
         assert np.flatnonzero(found.label).tolist() == list(range(70, 80))
 
@@ -63,17 +63,17 @@ def test_skab(tmp_path: Path) -> None:
     rows = [f"2020-03-09 10:{k // 60:02d}:{k % 60:02d};{k};1.5;{int(k > 450)}.0;0.0\n" for k in range(500)]
     (tmp_path / "SKAB" / "valve1" / "0.csv").write_text(head + "".join(rows))
     (tmp_path / "SKAB" / "valve1" / "README.csv").write_text("a;b\n1;2\n")
-    (found,) = read_benchmark(tmp_path)
+    (found,) = read_labelled(tmp_path)
     assert (found.name, found.train.shape, found.test.shape) == ("valve1-0", (400, 2), (100, 2))
     assert int(np.argmax(found.label)) == 51
 
 
 def test_what_cannot_be_read_is_one_clear_message(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no folder"):
-        read_benchmark(tmp_path / "none")
+        read_labelled(tmp_path / "none")
     with pytest.raises(DataError, match="holds no labelled recordings"):
-        read_benchmark(tmp_path)
+        read_labelled(tmp_path)
     (tmp_path / "A").mkdir()
     (tmp_path / "A" / "1.npz").write_bytes(b"no archive")
     with pytest.raises(DataError, match="A cannot be read"):
-        read_benchmark(tmp_path)
+        read_labelled(tmp_path)
