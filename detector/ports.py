@@ -18,8 +18,8 @@ from detector.core.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """What one poll brought: messages in log order; and partitions gained, lost and changed, as data.
+class PollResult:
+    """What one poll brought: messages in log order; and partitions assigned, lost and changed, as data.
 
     gained     assigned since the last poll: restore them; none of their messages come before that
     lost       taken away since the last poll, or their topic is gone: forget their streams before judging these messages
@@ -29,14 +29,14 @@ class Fetched:
     """
 
     messages: Messages = Messages()
-    gained: tuple[Partition, ...] = ()
-    lost: tuple[Partition, ...] = ()
+    assigned: tuple[Partition, ...] = ()
+    revoked: tuple[Partition, ...] = ()
     changed: tuple[Partition, ...] = ()
     is_joined: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CommitBatch:
     """What one batch decided; it becomes true together or not at all.
 
     alerts, dead_letters   messages, in the order in which they were decided
@@ -51,7 +51,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class PartitionPosition:
     """Where a partition stands; `Log.state` brings what is saved of it.
 
     offset        the group's committed offset, whether or not the log still holds it: the next one that is not yet judged;
@@ -75,13 +75,13 @@ class Restored:
     resets_to_end: bool = False
 
 
-Release: TypeAlias = Callable[[tuple[Partition, ...]], None]
+RevokeCallback: TypeAlias = Callable[[tuple[Partition, ...]], None]
 """Called inside `Log.poll` when partitions are about to be given up while they still are this worker's: the last chance to commit
 what belongs to them. It may call `commit`; it raises nothing but what must end the worker."""
 
 
-def keep_nothing(partitions: tuple[Partition, ...]) -> None:
-    """A `Release` that lets go at once."""
+def ignore_revoke(partitions: tuple[Partition, ...]) -> None:
+    """A `RevokeCallback` that lets go at once."""
 
 
 class Log(Protocol):
@@ -90,30 +90,30 @@ class Log(Protocol):
     Used from one thread, but for `commit`: one call of it at a time may run on another thread, beside `poll`.
     """
 
-    def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
+    def poll(self, messages_max: int, timeout_s: float, on_revoke: RevokeCallback = ignore_revoke) -> PollResult:
         """Fetch at most `messages_max` messages, waiting at most `timeout_s` for the first.
 
-        A partition that is taken away without warning (the session ended) is in `lost` without `release` having been called.
+        A partition that is taken away without warning (the session ended) is in `revoked` without `on_revoke` having been called.
         Neither way does a commit that is on its way outlast it: it ends, or is refused, before another worker can have the partition.
 
         raises LogUnavailable  back off and poll again
         raises Fenced          another worker owns these partitions; exit
         """
 
-    def commit(self, outcome: Outcome) -> None:
+    def commit(self, batch: CommitBatch) -> None:
         """Make alerts, dead letters, state and offsets true together, or not at all.
 
         No transaction outlives this call. A log without transactions writes in the order alerts, dead letters, offsets,
         state (at least once): what was written twice is recognisable by its id, and state is never ahead of the offsets.
 
-        raises LogUnavailable  nothing became true; the same outcome may be committed again
+        raises LogUnavailable  nothing became true; the same batch may be committed again
         raises CommitAborted   assume nothing, even after a timeout: discard state and restore;
                                the log alone knows what became true
         raises Fenced          another worker owns these partitions; exit
         source: KIP-98 (transactions), KIP-447 (group metadata)
         """
 
-    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
+    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, PartitionPosition]:
         """Where `partitions` stand. Nothing more of them is polled until `resume`.
 
         The one door for start-up, rebalance, a failed commit and a log that changed. Waits until no earlier commit is undecided.
@@ -171,7 +171,7 @@ class Observer(Protocol):
 
 
 @dataclass(slots=True)
-class Onward:
+class AlertmanagerStats:
     """How telling one Alertmanager goes. Written by whoever tells it; telemetry reads single fields from its own thread.
 
     url       of the Alertmanager
@@ -207,7 +207,7 @@ class WorkerState(StrEnum):
 
 
 @dataclass(slots=True)
-class Vitals:
+class WorkerStats:
     """How the worker is. Written by the worker alone; telemetry reads single fields from its own thread.
 
     state               where the worker is in its life

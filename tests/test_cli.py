@@ -174,7 +174,7 @@ def test_no_broker(small_bundle: Path, capsys: pytest.CaptureFixture[str], monke
 
     for module in ("topics", "topic_io"):
         monkeypatch.setattr(
-            f"detector.adapters.kafka.{module}.ask_cluster", lambda properties, timeout_s, say: ask_cluster(properties, 0.3, say)
+            f"detector.adapters.kafka.{module}.ask_cluster", lambda properties, timeout_s, on_log: ask_cluster(properties, 0.3, on_log)
         )
     with_model = (f"run --topic t --model {small_bundle}", f"check --topic t --model {small_bundle}")
     for command in (*with_model, "topics check", "topics create", "alerts --follow"):
@@ -330,7 +330,7 @@ def test_replay_gives_what_the_core_gives(plant_recording: Path, small_bundle: P
     assert main(f"replay {plant_recording} --model {small_bundle} --out v.parquet".split()) == 0
     log, core = FileLog(plant_recording), Detector(load_bundle(small_bundle), Settings())
     decoder = JsonReadings(log.format, core.names)
-    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).gained).items()})
+    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).assigned).items()})
     verdicts = core.detect(decoder.decode(log.poll(1_000_000, 0).messages).batch)
     rows = pq.read_table("v.parquet")
     assert np.array_equal(rows["score"].to_numpy(), verdicts.score, equal_nan=True)

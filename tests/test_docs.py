@@ -97,12 +97,12 @@ def _warnings(path: Path) -> Iterator[str]:
             continue
         called, arguments = ast.unparse(node.func), node.args
         if (
-            called.endswith(("log_line.log", "say"))
+            called.endswith(("logger.log", "on_log"))
             and len(arguments) == 2
             and ast.unparse(arguments[0]) in ("'warning'", "'error'", "level")
         ):
             arguments = arguments[1:]
-        elif not re.search(r"(log_line|getLogger\(__name__\))\.(warning|error)$", called):
+        elif not re.search(r"(logger|getLogger\(__name__\))\.(warning|error)$", called):
             continue
         pieces = [each.value for each in ast.walk(arguments[0]) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
         if pieces:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from detector.errors import ConfigError
 
-log_line = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 WAITING_MAX = 1_024
 """Connections that wait to be accepted. Beyond that the kernel lets clients try again after 1, 3, 7 and 15 s: with the library's 5 a hundred
@@ -90,7 +90,7 @@ class _Server(ThreadingMixIn, TCPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
         if not isinstance(error, ConnectionError):
-            log_line.error("a request could not be answered", extra={"error": repr(error)})
+            logger.error("a request could not be answered", extra={"error": repr(error)})
 
 
 def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:

@@ -53,7 +53,7 @@ def alerts(
     logs.configure(settings.log.level, settings.log.format, settings.secrets)
     from_us = None if since is None else _since_us(since)
     shown = _Shown(settings.alerts_topic, stream, as_json=as_json)
-    with TopicReader(settings.kafka_properties(), settings.alerts_topic, from_us=from_us, say=logs.say) as reader:
+    with TopicReader(settings.kafka_properties(), settings.alerts_topic, from_us=from_us, on_log=logs.log_client_line) as reader:
         try:
             shown.past(reader)
             if follow:

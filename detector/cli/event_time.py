@@ -24,7 +24,7 @@ def types(config: Config) -> dict[str, str]:
 
     if config.input.event_time.field is not None:
         return {}
-    return timestamp_types(config.kafka_properties(), config.input.topics, say=logs.say)
+    return timestamp_types(config.kafka_properties(), config.input.topics, on_log=logs.log_client_line)
 
 
 def described(config: Config, types: Mapping[str, str] | None = None) -> str:

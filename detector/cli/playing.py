@@ -118,7 +118,7 @@ def _as_they_are(input: Input, path: Path) -> Iterator[ToSend]:
 
     log = FileLog(path, format=reading_format(input, input.channels or ("value",)))
     decoder = JsonReadings(log.format, StreamNames())
-    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).gained).items()})
+    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).assigned).items()})
     unknown_us = newest_us = np.iinfo(np.int64).min
     while len(messages := log.poll(BATCH_READINGS, 0).messages):
         decoded = decoder.decode(messages)
@@ -146,7 +146,7 @@ def play(settings: Config, topic: str, batches: Iterator[ToSend], pace: Pace) ->
     logs.configure(settings.log.level, settings.log.format, settings.secrets)
     console, sent = Console(stderr=True), 0
     with (
-        TopicWriter(settings.kafka_properties(), topic, say=logs.say) as writer,
+        TopicWriter(settings.kafka_properties(), topic, on_log=logs.log_client_line) as writer,
         Progress(TextColumn("{task.completed:,} messages"), console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task(topic, total=None)

@@ -54,7 +54,7 @@ def serve(config: Config) -> None:
     from detector.adapters.prometheus.metrics import Telemetry
     from detector.cli import event_time, logs, schemas, wiring
     from detector.core.detect import Detector
-    from detector.ports import Vitals
+    from detector.ports import WorkerStats
     from detector.service.signals import stop_on_signals
 
     faulthandler.enable(sys.__stderr__ or 2)  # a crash inside librdkafka or torch says where it was called
@@ -73,15 +73,15 @@ def serve(config: Config) -> None:
         delivery=config.delivery,
         state_topics=config.state_topics,
         with_log_time=True,
-        say=logs.say,
+        on_log=logs.log_client_line,
     )
-    vitals = Vitals()
+    stats = WorkerStats()
     stop = Event()
     try:
         log.check(missing=config.input.missing)
         types = event_time.types(config)
-        onward = wiring.alertmanagers(config, model, vitals)
-        telemetry = Telemetry(wiring.about(config, model, __version__), vitals, detector.names, onward=onward.onward)
+        onward = wiring.alertmanagers(config, model, stats)
+        telemetry = Telemetry(wiring.about(config, model, __version__), stats, detector.names, onward=onward.onward)
         http = HttpServer(config.http.host, config.http.port, telemetry)
     except BaseException:
         log.close()
@@ -93,7 +93,7 @@ def serve(config: Config) -> None:
                 event_time.ARRIVAL, extra={"topics": named, "means": event_time.MEANS, "fix": event_time.FIX}
             )
         observers, interval_s = [telemetry, onward], config.snapshot.interval_s
-        worker = wiring.worker(log, written, detector, config, observers, vitals, snapshot_interval_s=interval_s, **framing)
+        worker = wiring.worker(log, written, detector, config, observers, stats, snapshot_interval_s=interval_s, **framing)
         wiring.relax_garbage_collection()
         with stop_on_signals(stop, config.service.drain_timeout_s):
             worker.run(stop)

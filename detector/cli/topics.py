@@ -73,5 +73,5 @@ def checked(settings: Config) -> dict[str, int]:
         state=settings.state_topics,
         exactly_once=settings.delivery == "exactly_once",
         missing=settings.input.missing,
-        say=logs.say,
+        on_log=logs.log_client_line,
     )

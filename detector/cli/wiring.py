@@ -17,7 +17,7 @@ from detector.config import Config, Input
 from detector.core.detect import Detector, Settings
 from detector.core.model import Model
 from detector.errors import BundleError
-from detector.ports import Log, Observer, Vitals
+from detector.ports import Log, Observer, WorkerStats
 from detector.service.recovery import Recovery
 from detector.service.worker import Decoder, Worker
 
@@ -86,7 +86,7 @@ def worker(
     detector: Detector,
     config: Config,
     observers: Sequence[Observer],
-    vitals: Vitals | None = None,
+    stats: WorkerStats | None = None,
     *,
     snapshot_interval_s: float = 0.0,
     decoder: Decoder | None = None,
@@ -100,16 +100,16 @@ def worker(
     decoder = decoder or JsonReadings(written, detector.names)
     encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}", alert_frame)
     recovery = Recovery(detector, snapshot_interval_s)
-    return Worker(log, decoder, detector, encoder, recovery, settings=config.service, observers=observers, vitals=vitals)
+    return Worker(log, decoder, detector, encoder, recovery, settings=config.service, observers=observers, stats=stats)
 
 
-def alertmanagers(config: Config, model: Model, vitals: Vitals) -> Alertmanagers:
+def alertmanagers(config: Config, model: Model, stats: WorkerStats) -> Alertmanagers:
     """Those that are told of alerts; none without a configured one.
 
     raises ConfigError  a setting that cannot be used
     """
     encoder = AlertmanagerEncoder(config.group, config.alerts_topic, model.name, model.fingerprint, config.alertmanager.labels)
-    return Alertmanagers(config.alertmanager, encoder, vitals, behind_messages=config.service.batch_readings_max)
+    return Alertmanagers(config.alertmanager, encoder, stats, behind_messages=config.service.batch_readings_max)
 
 
 def about(config: Config, model: Model, version: str) -> About:

@@ -34,7 +34,7 @@ from detector.core.detect import Detector
 from detector.core.verdicts import Verdicts
 from detector.lab.plant import Plant
 from detector.lab.simulate import encode, simulate
-from detector.ports import Observer, Vitals
+from detector.ports import Observer, WorkerStats
 
 PARTITIONS = 4
 TOPIC = "bench"
@@ -109,24 +109,24 @@ def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> f
         [TOPIC], group, config.alerts_topic, config.dead_letters_topic, properties,
         delivery=way.delivery, state_topics=config.state_topics, with_log_time=True,
     )  # fmt: skip
-    vitals, rooms = Vitals(), Rooms()
-    telemetry = Telemetry(wiring.about(config, model, "bench"), vitals, detector.names)
+    stats, rooms = WorkerStats(), Rooms()
+    telemetry = Telemetry(wiring.about(config, model, "bench"), stats, detector.names)
     written = wiring.reading_format(config.input, model.channels)
-    worker = wiring.worker(log, written, detector, config, [telemetry, rooms], vitals, snapshot_interval_s=way.interval_s)
-    while vitals.messages < messages // 5:  # compile, join, warm up
+    worker = wiring.worker(log, written, detector, config, [telemetry, rooms], stats, snapshot_interval_s=way.interval_s)
+    while stats.messages < messages // 5:  # compile, join, warm up
         worker.step()
     rooms.seconds.clear()
     rooms.readings.clear()
-    begun, bytes_begun, commits_begun = vitals.messages, vitals.state_bytes, vitals.commits
+    begun, bytes_begun, commits_begun = stats.messages, stats.state_bytes, stats.commits
     wall, cpu = time.perf_counter(), time.process_time()
-    while vitals.messages < messages:
+    while stats.messages < messages:
         worker.step()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    judged = vitals.messages - begun
+    judged = stats.messages - begun
     print(f"{way}: {judged / wall / 1e3:.0f} k readings/s, {cpu / judged * 1e6:.2f} us of CPU each")
     print(
-        f"  {detector.streams} streams, {vitals.alerts_opened} alerts, {vitals.commits - commits_begun} commits in {wall:.1f} s, "
-        f"{(vitals.state_bytes - bytes_begun) / judged:.1f} bytes of state per reading"
+        f"  {detector.streams} streams, {stats.alerts_opened} alerts, {stats.commits - commits_begun} commits in {wall:.1f} s, "
+        f"{(stats.state_bytes - bytes_begun) / judged:.1f} bytes of state per reading"
     )
     for room, spent in rooms.seconds.items():
         print(f"  {room:<8}{sum(spent) / judged * 1e6:6.2f} us per reading, {np.median(spent) * 1e3:6.1f} ms per batch (median)")

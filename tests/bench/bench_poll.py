@@ -54,8 +54,8 @@ def poll_all(properties: dict[str, str], topic: str, with_log_time: bool) -> Non
         count, polls, began, cpu = 0, 0, 0.0, 0.0
         while count < MESSAGES:
             fetched = log.poll(BATCH, 0.1)
-            if fetched.gained:
-                log.resume({partition: at.offset for partition, at in log.restore(fetched.gained).items()})
+            if fetched.assigned:
+                log.resume({partition: at.offset for partition, at in log.restore(fetched.assigned).items()})
                 began, cpu = time.perf_counter(), time.thread_time()
             polls += len(fetched.messages) > 0
             count += len(fetched.messages)

@@ -14,7 +14,7 @@ from detector.adapters.kafka.mock_broker import MockKafka
 from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
 from detector.cli import main
 from detector.codec.messages import Message
-from detector.ports import Outcome
+from detector.ports import CommitBatch
 
 
 def test_a_worker_reads_and_writes_on_the_mock_broker() -> None:
@@ -29,10 +29,10 @@ def test_a_worker_reads_and_writes_on_the_mock_broker() -> None:
         deadline = time.monotonic() + 30
         while len(values) < 1000:
             assert time.monotonic() < deadline
-            fetched = log.poll(500, 0.1)
-            log.resume({partition: restored.offset for partition, restored in log.restore(fetched.gained).items()})
-            values += fetched.messages.value
-        log.commit(Outcome([Message(b"stream 1", b"alert", [("ce_id", b"1")])], [Message(b"stream 2", b"dead")]))
+            polled = log.poll(500, 0.1)
+            log.resume({partition: restored.offset for partition, restored in log.restore(polled.assigned).items()})
+            values += polled.messages.value
+        log.commit(CommitBatch([Message(b"stream 1", b"alert", [("ce_id", b"1")])], [Message(b"stream 2", b"dead")]))
         with TopicReader(properties, "alerts") as reader:
             (alerts,) = list(reader.batches())
         log.close()

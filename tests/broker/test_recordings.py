@@ -105,12 +105,12 @@ def served(config: Path, folder: Path, readings: int) -> Told:
         recovery = Recovery(detector, settings.snapshot.interval_s)
         worker = Worker(log, decoder, detector, encoder, recovery, settings=settings.service, observers=[verdicts])
         deadline = time.monotonic() + PATIENCE_S
-        while worker.vitals.messages < readings and time.monotonic() < deadline:
+        while worker.stats.messages < readings and time.monotonic() < deadline:
             worker.step()
         worker.drain()
         worker.close()
-    vitals = worker.vitals
-    assert (vitals.messages, vitals.readings, vitals.unaccounted, dict(vitals.dead_letters)) == (readings, readings, 0, {})
+    stats = worker.stats
+    assert (stats.messages, stats.readings, stats.unaccounted, dict(stats.dead_letters)) == (readings, readings, 0, {})
     with TopicReader(properties, settings.alerts_topic) as reader:
         alerts = [json.loads(value or b"null") for messages in reader.batches() for value in messages.value]
     return Told(pyarrow.parquet.read_table(folder / "served.parquet"), alerts)

@@ -263,9 +263,9 @@ def test_it_waits_for_a_registry_that_went_away(
         assert "horse" not in log.read_text()
 
     with TopicReader({"bootstrap.servers": kafka}, f"{group}.dead-letters") as reader:
-        letters = [(value, dict(batch.headers(place))) for batch in reader.batches() for place, value in enumerate(batch.value)]
-    assert [value for value, _ in letters] == bad
-    errors = [(headers["__connect.errors.exception.class.name"] or b"").decode() for _, headers in letters]
+        dead_letters = [(value, dict(batch.headers(place))) for batch in reader.batches() for place, value in enumerate(batch.value)]
+    assert [value for value, _ in dead_letters] == bad
+    errors = [(headers["__connect.errors.exception.class.name"] or b"").decode() for _, headers in dead_letters]
     assert errors == ["UnknownSchema", "NotFramed", "MalformedRecord", "NotFramed"]
 
 

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its document
     UserScramCredentialUpsertion,
 )
 
-from detector.adapters.kafka.client import consumer_properties, open_consumer, quiet
+from detector.adapters.kafka.client import consumer_properties, discard, open_consumer
 from detector.adapters.kafka.static_membership import StaticMembership
 from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
 from detector.adapters.kafka.topics import Topic, create_topics
@@ -200,12 +200,12 @@ def test_the_rights_that_are_documented_are_enough(secured: Secured, serve: Call
     finally:
         assert again.end() == 0
     named = consumer_properties({**kafka, "group.instance.id": "worker-0"}, group, "exactly_once")
-    with closing(open_consumer(named, lambda error: None, quiet)) as holder:
+    with closing(open_consumer(named, lambda error: None, discard)) as holder:
         holder.subscribe(["modest"])
         while not holder.memberid():
             holder.poll(0.1)
         with pytest.raises(LogUnavailable, match="worker-0 is taken: member worker-0-"):  # who has a name may be seen
-            StaticMembership(named, group, quiet).see_that_it_is_free()
+            StaticMembership(named, group, discard).see_that_it_is_free()
 
 
 class Service:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from detector.codec.messages import Headers, Message
 from detector.core.readings import Partition
-from detector.ports import Outcome
+from detector.ports import CommitBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +107,10 @@ class Truth:
     epochs: dict[Partition, int] = field(default_factory=dict)
     history: dict[Partition, list[int]] = field(default_factory=dict)
 
-    def add(self, outcome: Outcome) -> None:
-        self.alerts += outcome.alerts
-        self.dead_letters += outcome.dead_letters
-        for partition, rows in outcome.state.items():
+    def add(self, batch: CommitBatch) -> None:
+        self.alerts += batch.alerts
+        self.dead_letters += batch.dead_letters
+        for partition, rows in batch.state.items():
             self.written.setdefault(partition, []).extend(rows.items())
             saved = self.state.setdefault(partition, {})
             for key, row in rows.items():
@@ -118,8 +118,8 @@ class Truth:
                     saved.pop(key, None)
                 else:
                     saved[key] = row
-        self.offsets.update(outcome.offsets)
-        for partition, offset in outcome.offsets.items():
+        self.offsets.update(batch.offsets)
+        for partition, offset in batch.offsets.items():
             self.history.setdefault(partition, []).append(offset)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from detector.codec.messages import Headers, Messages
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable
-from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
+from detector.ports import CommitBatch, PartitionPosition, PollResult, RevokeCallback, ignore_revoke
 from tests.doubles.memory_faults import NO_FAULTS, Faults, Identity, Stored, Truth, last_of
 
 
@@ -129,27 +129,27 @@ class MemoryBroker:
 
     # -- what members ask ---------------------------------------------------------------------------------------------
 
-    def rebalance(self, member: MemoryLog, release: Release) -> tuple[list[Partition], list[Partition]]:
+    def rebalance(self, member: MemoryLog, on_revoke: RevokeCallback) -> tuple[list[Partition], list[Partition]]:
         """Let a member give up and take; what it gained and lost."""
         if self.happens("rebalance"):
             self._deal(self._random.sample(self.partitions, len(self.partitions)))
-        lost = [partition for partition in self.owned(member) if self._dealt.get(partition) is not member]
-        if lost:
-            release(tuple(lost))
-        for partition in lost:
+        revoked = [partition for partition in self.owned(member) if self._dealt.get(partition) is not member]
+        if revoked:
+            on_revoke(tuple(revoked))
+        for partition in revoked:
             del self._owner[partition]
         expired = {partition for owner, partition in self._expired if owner is member}
         if expired and not self.happens("expiry_unheard"):
             self._expired -= {(member, partition) for partition in expired}
-            lost += expired
+            revoked += expired
             expired = set()
-        gained = [each for each, due in self._dealt.items() if due is member and each not in self._owner and each not in expired]
-        self._owner.update(dict.fromkeys(gained, member))
-        self.happened["rebalances"] += bool(gained or lost)
-        for partition in lost:
+        assigned = [each for each, due in self._dealt.items() if due is member and each not in self._owner and each not in expired]
+        self._owner.update(dict.fromkeys(assigned, member))
+        self.happened["rebalances"] += bool(assigned or revoked)
+        for partition in revoked:
             if self._committer.get(partition) is member:
                 del self._committer[partition]
-        return sorted(gained), sorted(lost)
+        return sorted(assigned), sorted(revoked)
 
     def owned(self, member: MemoryLog) -> list[Partition]:
         """The partitions that a member owns."""
@@ -174,10 +174,10 @@ class MemoryBroker:
                 cuts.append((partition, count))
         return cuts
 
-    def commit(self, member: MemoryLog, outcome: Outcome) -> None:
-        """Make an outcome true, unless one of its partitions is not the member's to commit, or a fault happens."""
+    def commit(self, member: MemoryLog, batch: CommitBatch) -> None:
+        """Make a batch true, unless one of its partitions is not the member's to commit, or a fault happens."""
         faults = self.faults
-        for partition in sorted({*outcome.offsets, *outcome.state}):
+        for partition in sorted({*batch.offsets, *batch.state}):
             if self._committer.get(partition) is not member:
                 self.happened["refused"] += 1
                 refused = CommitAborted if member in self.members else Fenced
@@ -191,17 +191,17 @@ class MemoryBroker:
             raise CommitAborted("a fault: the transaction was aborted")
         if self.happens("torn_commit"):
             if faults.torn_half == "rest":
-                self.truth.add(replace(outcome, state={}))
-                self.truth.epochs.update(member.epochs(outcome.offsets))
+                self.truth.add(replace(batch, state={}))
+                self.truth.epochs.update(member.epochs(batch.offsets))
                 return
-            self.truth.add(Outcome(state=outcome.state))
+            self.truth.add(CommitBatch(state=batch.state))
             raise CommitAborted("a fault: only the state became true")
-        self.truth.add(outcome)
-        self.truth.epochs.update(member.epochs(outcome.offsets))
+        self.truth.add(batch)
+        self.truth.epochs.update(member.epochs(batch.offsets))
         if self.happens("commit_unacknowledged"):
             raise CommitAborted("a fault: the acknowledgement was lost")
 
-    def restore(self, member: MemoryLog, partition: Partition) -> Restored:
+    def restore(self, member: MemoryLog, partition: Partition) -> PartitionPosition:
         """What is true of a partition. Nobody else's commits count from now on, if the member owns it."""
         if self._owner.get(partition) is member:
             self._committer[partition] = member
@@ -210,7 +210,7 @@ class MemoryBroker:
         committed = self.truth.offsets.get(partition)
         diverges_at = None if committed is None else identity.diverges_at(committed, self.truth.epochs.get(partition, 0))
         offset = (end if self.resets_to_end else first) if committed is None else committed
-        return Restored(
+        return PartitionPosition(
             offset, committed is not None, first, end,
             log_id=identity.log_id, diverges_at=diverges_at, resets_to_end=self.resets_to_end,
         )  # fmt: skip
@@ -242,34 +242,34 @@ class MemoryLog:
         self._known_to: dict[Partition, int] = {}  # committed when it was restored
         self._absent: set[Partition] = set()  # owned, but the topic is gone
 
-    def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
-        """See `ports.Log`; never waits. A partition in both `lost` and `gained` was lost first."""
+    def poll(self, messages_max: int, timeout_s: float, on_revoke: RevokeCallback = ignore_revoke) -> PollResult:
+        """See `ports.Log`; never waits. A partition in both `revoked` and `assigned` was lost first."""
         broker = self._broker
         if self not in broker.members:
             raise Fenced("this worker is no longer a member of the group", fix="start another")
         self._fail("poll_unavailable")
-        gained, lost = broker.rebalance(self, release)
-        gained, lost = self._present(gained, lost)
-        for partition in lost:
+        assigned, revoked = broker.rebalance(self, on_revoke)
+        assigned, revoked = self._present(assigned, revoked)
+        for partition in revoked:
             self._position.pop(partition, None)
         changed = [each for each, position in self._position.items() if self._has_changed(each, position)]
         for partition in changed:
             del self._position[partition]
         ready = {each: max(0, broker.end(each) - position) for each, position in self._position.items()}
-        return Fetched(self._read(broker.cut(messages_max, ready)), tuple(gained), tuple(lost), tuple(changed))
+        return PollResult(self._read(broker.cut(messages_max, ready)), tuple(assigned), tuple(revoked), tuple(changed))
 
-    def _present(self, gained: list[Partition], lost: list[Partition]) -> tuple[list[Partition], list[Partition]]:
+    def _present(self, assigned: list[Partition], revoked: list[Partition]) -> tuple[list[Partition], list[Partition]]:
         """As the worker is to hear it: partitions whose topic is gone are lost, and gained again when it is back."""
-        lost = [each for each in lost if each not in self._absent]
+        revoked = [each for each in revoked if each not in self._absent]
         owned = self._broker.owned(self)
         absent = {each for each in owned if self._broker.identity[each].is_missing}
-        gained = [each for each in gained if each not in absent]
-        back = [each for each in owned if each in self._absent - absent and each not in gained]
+        assigned = [each for each in assigned if each not in absent]
+        back = [each for each in owned if each in self._absent - absent and each not in assigned]
         gone = [each for each in owned if each in absent - self._absent and each in self._restored]
-        for partition in (*lost, *gone):
+        for partition in (*revoked, *gone):
             self._restored.pop(partition, None)
         self._absent = absent
-        return sorted((*gained, *back)), sorted({*lost, *gone})
+        return sorted((*assigned, *back)), sorted({*revoked, *gone})
 
     def _has_changed(self, partition: Partition, position: int) -> bool:
         """Whether the log no longer holds what is to be read next, or is another one, as far as the worker hears it."""
@@ -314,12 +314,12 @@ class MemoryLog:
             lambda position: stored[position].headers,
         )
 
-    def commit(self, outcome: Outcome) -> None:
-        """See `ports.Log`. Transactional: refused as a whole if a partition of the outcome was lost, or not restored since it was
+    def commit(self, batch: CommitBatch) -> None:
+        """See `ports.Log`. Transactional: refused as a whole if a partition of the batch was revoked, or not restored since it was
         gained: a commit that was long on its way must not count for a partition that came back in the meantime."""
-        self._broker.commit(self, outcome)
+        self._broker.commit(self, batch)
 
-    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
+    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, PartitionPosition]:
         """See `ports.Log`."""
         for partition in partitions:
             self._position.pop(partition, None)

@@ -26,9 +26,9 @@ from detector.config import Alertmanager
 from detector.core.alerting import Alert
 from detector.core.readings import Partition
 from detector.core.verdicts import Verdicts
-from detector.ports import Observer, Onward, Vitals
+from detector.ports import AlertmanagerStats, Observer, WorkerStats
 
-log_line = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ALERTS_PER_REQUEST_MAX = 100  # some 200 kB: proxies take one megabyte by default
 OPEN_INTERVALS = 4  # an open alert ends by itself if it is not sent again for so long, as Prometheus' do: its detector has died
@@ -50,17 +50,17 @@ class Alertmanagers(Observer):
         self,
         settings: Alertmanager,
         encoder: AlertmanagerEncoder,
-        vitals: Vitals,
+        stats: WorkerStats,
         behind_messages: int,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:
         def is_behind(partition: Partition) -> bool:
-            return vitals.lag.get(partition, behind_messages + 1) > behind_messages
+            return stats.lag.get(partition, behind_messages + 1) > behind_messages
 
         self._senders = [Sender(Client(url, settings), encoder, settings.resend_interval_s, is_behind, now_us) for url in settings.url]
 
     @property
-    def onward(self) -> list[Onward]:
+    def onward(self) -> list[AlertmanagerStats]:
         """How it goes, per Alertmanager."""
         return [sender.onward for sender in self._senders]
 
@@ -100,7 +100,7 @@ class Sender:
         is_behind: Callable[[Partition], bool],
         now_us: Callable[[], int],
     ) -> None:
-        self.onward = Onward(client.url)
+        self.onward = AlertmanagerStats(client.url)
         self.stop = Event()
         self._client = client
         self._encoder = encoder
@@ -174,7 +174,7 @@ class Sender:
                 self._drop(batch[0], error)
             return
         if self._said:
-            log_line.info("Alertmanager takes alerts again", extra={"url": self._client.url})
+            logger.info("Alertmanager takes alerts again", extra={"url": self._client.url})
         self._attempts, self._said, self._heard_s = 0, "", now_s
         self.onward.sent += len(batch)
         with self._lock:
@@ -190,7 +190,7 @@ class Sender:
     def _drop(self, held: Held, error: NotTaken) -> None:
         with self._lock:
             self._outbox.refused(held)
-        log_line.warning(
+        logger.warning(
             "an alert is dropped: Alertmanager refuses it", extra={"reason": str(error), "stream": held.alert.stream, "id": held.alert.id}
         )
 
@@ -198,7 +198,7 @@ class Sender:
         """Say it, if it is news; how long to wait before the next attempt."""
         if str(error) != self._said:
             self._said = str(error)
-            log_line.warning("Alertmanager does not take alerts", extra={"reason": str(error), "fix": error.fix})
+            logger.warning("Alertmanager does not take alerts", extra={"reason": str(error), "fix": error.fix})
         if error.remedy is not Remedy.RETRY:
             return self._interval_s
         bound_s = min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2.0 ** min(self._attempts, 40))

@@ -15,14 +15,14 @@ from detector.adapters.kafka.client import (
     REFUSED,
     TOPIC_GONE,
     UNREACHABLE_FIX,
-    Say,
+    LogCallback,
+    discard,
     fix_for,
     kafka_error,
     open_client,
     open_producer,
     producer_properties,
-    quiet,
-    remedy,
+    to_detector_error,
 )
 from detector.errors import ConfigError, LogUnavailable
 
@@ -56,15 +56,15 @@ def servers_of(properties: Mapping[str, str]) -> str:
     return properties.get("bootstrap.servers") or properties.get("metadata.broker.list") or "the brokers"
 
 
-def open_admin(properties: Mapping[str, str], say: Say) -> AdminClient:
+def open_admin(properties: Mapping[str, str], on_log: LogCallback) -> AdminClient:
     """A client that makes, changes and describes topics.
 
     raises ConfigError, LogUnavailable  as `open_client`
     """
-    return open_client(AdminClient, {**COMMON_DEFAULTS, **properties}, {}, lambda error: None, say)
+    return open_client(AdminClient, {**COMMON_DEFAULTS, **properties}, {}, lambda error: None, on_log)
 
 
-def ask_cluster(properties: Mapping[str, str], timeout_s: float, say: Say) -> Cluster:
+def ask_cluster(properties: Mapping[str, str], timeout_s: float, on_log: LogCallback) -> Cluster:
     """Ask until a broker answers.
 
     raises LogUnavailable  none did within `timeout_s`; or, within 3 s, all that was heard is that connections are dropped
@@ -77,7 +77,7 @@ def ask_cluster(properties: Mapping[str, str], timeout_s: float, say: Say) -> Cl
         if line.startswith("FAIL "):
             broken.append(line.rpartition("]: ")[2])
             level = "debug"  # one message is enough: the error that is raised
-        say(level, line)
+        on_log(level, line)
 
     client = open_producer(producer_properties(properties), heard.append, listen)
     servers = servers_of(properties)
@@ -106,7 +106,7 @@ def ask_cluster(properties: Mapping[str, str], timeout_s: float, say: Say) -> Cl
 
 
 def settings_of(
-    properties: Mapping[str, str], topics: Sequence[str], setting: str, timeout_s: float, say: Say
+    properties: Mapping[str, str], topics: Sequence[str], setting: str, timeout_s: float, on_log: LogCallback
 ) -> tuple[dict[str, str], list[str]]:
     """One setting of some topics.
 
@@ -117,7 +117,7 @@ def settings_of(
     if not topics:
         return {}, []
     found, unseen = {}, []
-    admin = open_admin(properties, say)  # has to outlive the answers
+    admin = open_admin(properties, on_log)  # has to outlive the answers
     resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
     for resource, future in admin.describe_configs(resources, request_timeout=timeout_s).items():
         try:
@@ -125,7 +125,7 @@ def settings_of(
         except KafkaException as exception:
             error = kafka_error(exception)
             if error.code() not in MAY_NOT_SEE | TOPIC_GONE:
-                raise remedy(error, f"looking at the configuration of {resource.name}") from None
+                raise to_detector_error(error, f"looking at the configuration of {resource.name}") from None
             told = {}
         if setting in told:
             found[resource.name] = str(told[setting].value)
@@ -134,13 +134,15 @@ def settings_of(
     return found, unseen
 
 
-def timestamp_types(properties: Mapping[str, str], topics: Sequence[str], timeout_s: float = 10.0, say: Say = quiet) -> dict[str, str]:
+def timestamp_types(
+    properties: Mapping[str, str], topics: Sequence[str], timeout_s: float = 10.0, on_log: LogCallback = discard
+) -> dict[str, str]:
     """Per topic what Kafka's own time of its messages is: `CreateTime`, its producer's, or `LogAppendTime`, its broker's.
 
     Not told of topics whose settings this user may not see, nor by librdkafka's mock broker.
 
     raises LogUnavailable, ConfigError  as `settings_of`
     """
-    if ask_cluster(properties, timeout_s, say).is_mock:
+    if ask_cluster(properties, timeout_s, on_log).is_mock:
         return {}
-    return settings_of(properties, topics, "message.timestamp.type", timeout_s, say)[0]
+    return settings_of(properties, topics, "message.timestamp.type", timeout_s, on_log)[0]

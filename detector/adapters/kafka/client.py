@@ -13,11 +13,11 @@ from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka.tokens import with_tokens
 from detector.codec.messages import Headers, Messages
-from detector.config.secrets import hider, secrets_in
+from detector.config.secrets import redactor, secrets_in
 from detector.core.readings import Partition
 from detector.errors import ConfigError, DetectorError, Fenced, LogUnavailable
 
-Say: TypeAlias = Callable[[str, str], None]
+LogCallback: TypeAlias = Callable[[str, str], None]
 """Takes the level (debug, info, warning, error) and one line; where librdkafka's own log lines go."""
 Delivery: TypeAlias = Literal["exactly_once", "at_least_once"]
 Client = TypeVar("Client")
@@ -123,8 +123,8 @@ MORE_PRECISE = {
 }
 
 
-def quiet(level: str, line: str) -> None:
-    """A `Say` that drops everything."""
+def discard(level: str, line: str) -> None:
+    """A `LogCallback` that drops everything."""
 
 
 def fix_for(error: KafkaError) -> str:
@@ -133,7 +133,7 @@ def fix_for(error: KafkaError) -> str:
     return next(precise, {**FOR_THE_PERSON, **WHILE_IT_WAITS}.get(error.code(), UNREACHABLE_FIX))
 
 
-def remedy(error: KafkaError, what: str) -> DetectorError:
+def to_detector_error(error: KafkaError, what: str) -> DetectorError:
     """The error of ours that names the remedy for one of librdkafka's.
 
     what   what was being done, as the beginning of a sentence: "reading plant.readings"
@@ -150,9 +150,9 @@ def remedy(error: KafkaError, what: str) -> DetectorError:
     return LogUnavailable(message, fix=fix_for(error))
 
 
-def remedy_while_running(error: KafkaError, what: str) -> DetectorError:
-    """As `remedy`; but a topic that was there at the start and is gone is an outage: it ends when somebody makes the topic again."""
-    meaning = remedy(error, what)
+def to_detector_error_while_running(error: KafkaError, what: str) -> DetectorError:
+    """As `to_detector_error`; but a topic that was there at the start and is gone is an outage: it ends when somebody makes the topic again."""
+    meaning = to_detector_error(error, what)
     return LogUnavailable(str(meaning), fix=meaning.fix) if error.code() in TOPIC_GONE else meaning
 
 
@@ -240,15 +240,15 @@ def reader_properties(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 class LogLines:
-    """librdkafka's log lines, handed to a `Say`, without what must stay secret. Has the one method of `logging.Logger` needed.
+    """librdkafka's log lines, handed to a `LogCallback`, without what must stay secret. Has the one method of `logging.Logger` needed.
 
     The same line comes at most once per 30 s: librdkafka tries a broker that is away 20 times a second, and says so each time.
     """
 
-    def __init__(self, say: Say, properties: Mapping[str, str]) -> None:
-        self._say = say
+    def __init__(self, on_log: LogCallback, properties: Mapping[str, str]) -> None:
+        self._on_log = on_log
         self._said: dict[str, float] = {}
-        self._hide = hider(secrets_in(properties))
+        self._hide = redactor(secrets_in(properties))
 
     def log(self, level: int, pattern: str, *values: Any) -> None:
         line = pattern % values if values else pattern
@@ -261,43 +261,47 @@ class LogLines:
             self._said.clear()
         self._said[gist] = now
         # What librdkafka calls an error is a broken connection, which it mends by itself; true errors are raised.
-        self._say("warning" if level >= 30 else "info" if level >= 20 else "debug", self._hide(line))
+        self._on_log("warning" if level >= 30 else "info" if level >= 20 else "debug", self._hide(line))
 
 
-def open_consumer(properties: Mapping[str, str], on_error: Callable[[KafkaError], None], say: Say) -> Consumer:
+def open_consumer(properties: Mapping[str, str], on_error: Callable[[KafkaError], None], on_log: LogCallback) -> Consumer:
     """A consumer.
 
     raises ConfigError  where librdkafka does not know a property or its value
     """
-    return open_client(Consumer, properties, {}, on_error, say)
+    return open_client(Consumer, properties, {}, on_error, on_log)
 
 
-def open_producer(properties: Mapping[str, str], on_error: Callable[[KafkaError], None], say: Say) -> Producer:
+def open_producer(properties: Mapping[str, str], on_error: Callable[[KafkaError], None], on_log: LogCallback) -> Producer:
     """A producer that reports only the messages it could not deliver.
 
     raises ConfigError  where librdkafka does not know a property or its value
     """
-    return open_client(Producer, properties, {"delivery.report.only.error": True}, on_error, say)
+    return open_client(Producer, properties, {"delivery.report.only.error": True}, on_error, on_log)
 
 
 def open_client(
-    make: Callable[..., Client], properties: Mapping[str, str], further: Mapping[str, Any], on_error: Callable[[KafkaError], None], say: Say
+    make: Callable[..., Client],
+    properties: Mapping[str, str],
+    further: Mapping[str, Any],
+    on_error: Callable[[KafkaError], None],
+    on_log: LogCallback,
 ) -> Client:
     """A client whose errors and log lines tell no secret.
 
     raises ConfigError     what librdkafka or confluent_kafka make of a property
     raises LogUnavailable  there are no credentials now to sign a token with (`tokens`)
     """
-    hide = hider(secrets_in(properties))
+    hide = redactor(secrets_in(properties))
 
     def discreet(error: KafkaError) -> KafkaError:
         return KafkaError(error.code(), hide(error.str()), error.fatal(), error.retriable(), error.txn_requires_abort())
 
-    taken = with_tokens(properties, say)
+    taken = with_tokens(properties, on_log)
     try:
-        return make({**taken, **further, "error_cb": lambda error: on_error(discreet(error))}, logger=LogLines(say, properties))
+        return make({**taken, **further, "error_cb": lambda error: on_error(discreet(error))}, logger=LogLines(on_log, properties))
     except KafkaException as exception:
-        raise remedy(discreet(kafka_error(exception)), "kafka") from None
+        raise to_detector_error(discreet(kafka_error(exception)), "kafka") from None
     except Exception as exception:  # noqa: BLE001 - some properties confluent_kafka takes itself, and raises what it likes
         raise ConfigError(f"kafka: {hide(' '.join(str(exception).split()))}", fix=PROPERTY_FIX) from None
 

@@ -18,7 +18,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from detector.adapters.kafka.client import Say, kafka_error, open_consumer, reader_properties, remedy
+from detector.adapters.kafka.client import LogCallback, kafka_error, open_consumer, reader_properties, to_detector_error
 from detector.codec.messages import Messages
 from detector.core.readings import Partition
 from detector.errors import LogUnavailable
@@ -112,13 +112,13 @@ def holds_others(batch: Sequence[KafkaMessage], partition: Partition, place: Pla
     )
 
 
-def divergences(properties: Mapping[str, str], read: Mapping[Partition, Read], say: Say) -> dict[Partition, int]:
+def divergences(properties: Mapping[str, str], read: Mapping[Partition, Read], on_log: LogCallback) -> dict[Partition, int]:
     """Per partition whose log differs by now from what was read of it: the first offset that does.
 
     raises LogUnavailable  the brokers do not answer
     """
     found = {}
-    reader = _Reader(properties, say)
+    reader = _Reader(properties, on_log)
     try:
         for partition, at in read.items():
             if at.first < at.offset <= at.end:
@@ -128,7 +128,7 @@ def divergences(properties: Mapping[str, str], read: Mapping[Partition, Read], s
             if at.offset > at.first:
                 found[partition] = reader.first_after(partition, at.epoch, at.first, min(at.end, at.offset))
     except KafkaException as exception:
-        raise remedy(kafka_error(exception), "comparing leader epochs") from None
+        raise to_detector_error(kafka_error(exception), "comparing leader epochs") from None
     finally:
         reader.close()
     return found
@@ -137,8 +137,8 @@ def divergences(properties: Mapping[str, str], read: Mapping[Partition, Read], s
 class _Reader:
     """Reads single messages."""
 
-    def __init__(self, properties: Mapping[str, str], say: Say) -> None:
-        self._consumer: Consumer = open_consumer({**reader_properties(properties), **EVERYTHING}, lambda error: None, say)
+    def __init__(self, properties: Mapping[str, str], on_log: LogCallback) -> None:
+        self._consumer: Consumer = open_consumer({**reader_properties(properties), **EVERYTHING}, lambda error: None, on_log)
 
     def message_at(self, partition: Partition, offset: int) -> KafkaMessage | None:
         """The first message at or after `offset`; None: there is none."""

@@ -37,25 +37,25 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from detector.adapters.kafka.client import (
     Delivery,
-    Say,
+    LogCallback,
     consumer_properties,
+    discard,
     is_fatal,
     is_name_taken,
     kafka_error,
     offsets_of,
-    quiet,
-    remedy_while_running,
+    to_detector_error_while_running,
 )
 from detector.adapters.kafka.epochs import Place
 from detector.adapters.kafka.member import GroupMember
 from detector.adapters.kafka.output import KafkaOutput, Record, decided, state_rows
-from detector.adapters.kafka.restore import GIVEN_UP, Bearing, end_open_transactions, positions, read_state
+from detector.adapters.kafka.restore import RELEASED, CommitOwner, end_open_transactions, positions, read_state
 from detector.adapters.kafka.topic_watch import Question, TopicWatch
 from detector.adapters.kafka.topics import check_topics
 from detector.adapters.kafka.transactions import AGAIN, SESSION_LOST, Position, Transactions
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, DetectorError
-from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
+from detector.ports import CommitBatch, PartitionPosition, PollResult, RevokeCallback, ignore_revoke
 
 
 class KafkaLog:
@@ -68,7 +68,7 @@ class KafkaLog:
     delivery       exactly_once needs brokers with transactions (Kafka 2.5); at_least_once may write alerts again after a crash
     state_topics   per input topic, its state topic: compacted, with as many partitions; empty: no state is kept
     with_log_time  whether messages carry Kafka's own time
-    say            takes log lines
+    on_log            takes log lines
 
     raises ConfigError  properties that librdkafka does not know or that contradict the delivery guarantee
     """
@@ -84,28 +84,28 @@ class KafkaLog:
         delivery: Delivery = "exactly_once",
         state_topics: Mapping[str, str] = MappingProxyType({}),
         with_log_time: bool = True,
-        say: Say = quiet,
+        on_log: LogCallback = discard,
     ) -> None:
         self._topics = tuple(topics)
         self._group = group
-        self._alerts_topic, self._letters_topic = alerts_topic, dead_letters_topic
+        self._alerts_topic, self._dead_letters_topic = alerts_topic, dead_letters_topic
         self._state_topics = dict(state_topics)
         self._properties = dict(properties)
         self._with_log_time = with_log_time
-        self._say = say
-        self._bearings: dict[Partition, Bearing] = {}  # names of other workers that were dealt with
+        self._on_log = on_log
+        self._owners: dict[Partition, CommitOwner] = {}  # names of other workers that were dealt with
         group_properties = consumer_properties(properties, group, delivery)
         self._reset = group_properties["auto.offset.reset"]
         group_properties["auto.offset.reset"] = "error"  # `restore` follows the configuration's
         self._output: KafkaOutput | Transactions
         if delivery == "exactly_once":
             transactional_id = f"{group}.{group_properties.get('group.instance.id', uuid.uuid4())}"
-            self._output = Transactions(properties, transactional_id, self._hear, say)
+            self._output = Transactions(properties, transactional_id, self._hear, on_log)
         else:
-            self._output = KafkaOutput(properties, self._hear, say)
-        self._watch = TopicWatch(properties, topics, state_topics, say)
+            self._output = KafkaOutput(properties, self._hear, on_log)
+        self._watch = TopicWatch(properties, topics, state_topics, on_log)
         self._member = GroupMember(
-            topics, properties, group_properties, self._watch, with_log_time=with_log_time, give_up=self._hand_over, say=say
+            topics, properties, group_properties, self._watch, with_log_time=with_log_time, give_up=self._hand_over, on_log=on_log
         )
 
     def _hear(self, error: KafkaError) -> None:
@@ -122,21 +122,21 @@ class KafkaLog:
         return check_topics(
             self._properties,
             self._topics,
-            (self._alerts_topic, self._letters_topic),
+            (self._alerts_topic, self._dead_letters_topic),
             state=self._state_topics,
             exactly_once=isinstance(self._output, Transactions),
             missing=missing,
             timeout_s=timeout_s,
-            say=self._say,
+            on_log=self._on_log,
         )
 
-    def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
+    def poll(self, messages_max: int, timeout_s: float, on_revoke: RevokeCallback = ignore_revoke) -> PollResult:
         """See `ports.Log`. A partition in both `lost` and `gained` was lost first."""
         committing = self._member.committing
         if committing.acquire(blocking=False):  # a commit on its way hears what there is to hear
             self._output.serve()
             committing.release()
-        return self._member.poll(messages_max, timeout_s, release)
+        return self._member.poll(messages_max, timeout_s, on_revoke)
 
     def topics_missing(self) -> Sequence[str]:
         """See `ports.Log`."""
@@ -152,9 +152,9 @@ class KafkaLog:
             return
         try:
             with self._member.committing:
-                output.commit([], self._position(GIVEN_UP, offsets, self._watch.ask(sorted({each.topic for each in offsets}))))
+                output.commit([], self._position(RELEASED, offsets, self._watch.ask(sorted({each.topic for each in offsets}))))
         except DetectorError as error:
-            self._say("info", f"this worker's name stays on {len(offsets)} partitions: {error}")
+            self._on_log("info", f"this worker's name stays on {len(offsets)} partitions: {error}")
 
     def _committed_before(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The offsets of `partitions` that this worker, or one before it, is known to have committed."""
@@ -162,27 +162,27 @@ class KafkaLog:
 
     # -- commit -----------------------------------------------------------------------------------------------------
 
-    def commit(self, outcome: Outcome) -> None:
+    def commit(self, batch: CommitBatch) -> None:
         """See `ports.Log`.
 
         raises ConfigError  the brokers refuse what is written: no permission, no such topic, an alert or a row of state too large
         raises ValueError   state of a topic that has no state topic
         """
-        rows = state_rows(self._state_topics, outcome.state)
-        messages = decided(self._alerts_topic, outcome.alerts, self._letters_topic, outcome.dead_letters)
+        rows = state_rows(self._state_topics, batch.state)
+        messages = decided(self._alerts_topic, batch.alerts, self._dead_letters_topic, batch.dead_letters)
         with self._member.committing:
-            partitions = [*outcome.offsets, *outcome.state]
+            partitions = [*batch.offsets, *batch.state]
             self._see_that_they_are_ours(partitions)
             question = self._watch.ask(sorted({each.topic for each in partitions})) if partitions else {}
             if isinstance(self._output, Transactions):
                 # The coordinator refuses a zombie for its offsets: a transaction without new ones repeats those of its state.
-                offsets = {each: self._member.standing[each].offset for each in outcome.state} | dict(outcome.offsets)
+                offsets = {each: self._member.standing[each].offset for each in batch.state} | dict(batch.offsets)
                 position = self._position(self._output.transactional_id, offsets, question)
                 self._output.commit(messages + rows, position)
             else:
                 self._see_that_they_are_the_same(partitions, question)
-                self._commit_in_order(self._output, messages, outcome.offsets, rows)
-            for partition, offset in outcome.offsets.items():
+                self._commit_in_order(self._output, messages, batch.offsets, rows)
+            for partition, offset in batch.offsets.items():
                 if (standing := self._member.standing.get(partition)) is not None:
                     self._member.standing[partition] = replace(standing, offset=offset, is_committed=True)
 
@@ -241,12 +241,12 @@ class KafkaLog:
             error = kafka_error(exception)
             if error.code() in SESSION_LOST | AGAIN or error.code() == KafkaError._STATE or is_name_taken(error) or is_fatal(error):
                 raise CommitAborted(f"the group has moved on: {error.str()}") from None
-            raise remedy_while_running(error, "committing offsets") from None
+            raise to_detector_error_while_running(error, "committing offsets") from None
         output.write(rows)
 
     # -- restore, resume, lag, close ----------------------------------------------------------------------------------
 
-    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
+    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, PartitionPosition]:
         """See `ports.Log`. Where no offset is committed, `auto.offset.reset` says where a new group begins.
 
         raises LogUnavailable  the brokers did not answer in time, or a transaction of a worker that died is still undecided
@@ -263,14 +263,14 @@ class KafkaLog:
             if isinstance(self._output, Transactions):
                 with self._member.committing:
                     self._output.ready()  # also settles what became of a commit that nobody knows about
-                own_id, seen = self._output.transactional_id, self._bearings
-                self._bearings |= end_open_transactions(self._properties, self._group, partitions, own_id, seen, self._say)
+                own_id, seen = self._output.transactional_id, self._owners
+                self._owners |= end_open_transactions(self._properties, self._group, partitions, own_id, seen, self._on_log)
             shown = self._watch.answer(question)
             self._member.presence.note({each.topic for each in partitions}, shown)
             partitions = [each for each in partitions if self._member.presence.is_present(each)]
-            found = positions(self._member.consumer, self._properties, partitions, known, self._reset, self._say) if partitions else {}
+            found = positions(self._member.consumer, self._properties, partitions, known, self._reset, self._on_log) if partitions else {}
         except KafkaException as exception:
-            raise remedy_while_running(kafka_error(exception), f"restoring {len(partitions)} partitions") from None
+            raise to_detector_error_while_running(kafka_error(exception), f"restoring {len(partitions)} partitions") from None
         standing = {each: replace(at, log_id=shown[each.topic].id) for each, (at, _) in found.items()}
         self._member.restored(standing, {each: epoch for each, (_, epoch) in found.items()})
         return standing
@@ -283,7 +283,7 @@ class KafkaLog:
         """
         kept = {Partition(self._state_topics[each.topic], each.number): each for each in partitions if each.topic in self._state_topics}
         if kept:
-            for place, records in read_state(self._properties, list(kept), self._say):
+            for place, records in read_state(self._properties, list(kept), self._on_log):
                 yield kept[place], records
 
     def resume(self, offsets: Mapping[Partition, int]) -> None:

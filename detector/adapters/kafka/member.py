@@ -24,14 +24,14 @@ from detector.adapters.kafka.admin import ask_cluster
 from detector.adapters.kafka.client import (
     TOPIC_GONE,
     UNREACHABLE_FIX,
-    Say,
+    LogCallback,
+    discard,
     is_fatal,
     is_name_taken,
     kafka_error,
     named,
     open_consumer,
-    quiet,
-    remedy,
+    to_detector_error,
     to_messages,
 )
 from detector.adapters.kafka.epochs import EpochsRead, Place
@@ -42,13 +42,13 @@ from detector.adapters.kafka.topic_watch import TopicWatch
 from detector.codec.messages import Messages
 from detector.core.readings import Partition
 from detector.errors import DetectorError, LogUnavailable
-from detector.ports import Fetched, Release, Restored, keep_nothing
+from detector.ports import PartitionPosition, PollResult, RevokeCallback, ignore_revoke
 
 ASK_S_MAX = 1.0
 LOG_CHANGED = {KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION, KafkaError.OFFSET_OUT_OF_RANGE}
 """What a consumer says that cannot read on where it is: retention has passed it, or the log is shorter, or other messages are in it."""
 # Refused credentials are a ConfigError at the start. Later they worked before: whoever changed something may change it back.
-UNSETTLED = {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}
+RETRY_AFTER_START = {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}
 # How librdkafka writes down a membership that has no generation, which is one of nobody: group, member and the rest follow.
 NO_GENERATION = b"CGMDv2:\xff\xff\xff\xff"
 
@@ -79,14 +79,14 @@ class GroupMember:
         *,
         with_log_time: bool,
         give_up: Callable[[Sequence[Partition]], None],
-        say: Say,
+        on_log: LogCallback,
     ) -> None:
         self._topics, self._properties, self._group_properties = tuple(topics), properties, dict(group_properties)
-        self._with_log_time, self._give_up, self._say = with_log_time, give_up, say
-        self.presence, self.epochs = Presence(watch, say), EpochsRead()
-        self.standing: dict[Partition, Restored] = {}
+        self._with_log_time, self._give_up, self._on_log = with_log_time, give_up, on_log
+        self.presence, self.epochs = Presence(watch, on_log), EpochsRead()
+        self.standing: dict[Partition, PartitionPosition] = {}
         self._reading: dict[Partition, int] = {}  # where each partition that may be read was resumed
-        self._release: Release = keep_nothing
+        self._release: RevokeCallback = ignore_revoke
         self.committing = Lock()
         # confluent_kafka lets one thread at a time into a consumer, and a poll may wait for a commit (`release`): so a commit must not
         # ask the consumer who it is while a poll is under way. An older membership does no harm: the coordinator refuses it.
@@ -98,17 +98,17 @@ class GroupMember:
         self._is_out = False  # a static member whose session has ended, or that was fenced: `_come_back`
         self.is_closed = False
         is_static = "group.instance.id" in group_properties
-        self._static = StaticMembership(group_properties, group_properties["group.id"], say) if is_static else None
+        self._static = StaticMembership(group_properties, group_properties["group.id"], on_log) if is_static else None
         self.consumer = self._join()
 
     def _join(self) -> Consumer:
-        consumer: Consumer = open_consumer(self._group_properties, self.hear, self._say)
+        consumer: Consumer = open_consumer(self._group_properties, self.hear, self._on_log)
         on_lost = self._on_lost if self._static is None or self._static.is_safe else self._on_session_lost
         consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=on_lost)
         return consumer
 
-    def poll(self, messages_max: int, timeout_s: float, release: Release) -> Fetched:
-        """See `ports.Log`. A partition in both `lost` and `gained` was lost first."""
+    def poll(self, messages_max: int, timeout_s: float, release: RevokeCallback) -> PollResult:
+        """See `ports.Log`. A partition in both `revoked` and `assigned` was lost first."""
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             self.is_away = isinstance(trouble, LogUnavailable)
@@ -131,19 +131,19 @@ class GroupMember:
                 batch = self._consume(messages_max, timeout_s)
                 self.learn_membership()
         finally:
-            self._release = keep_nothing
+            self._release = ignore_revoke
         if self._stopping is not None:
             stopping, self._stopping = self._stopping, None
             raise stopping
         if self._is_out:
             self._forget(self.presence.assigned)  # a consumer that was fenced drops them without a word
         messages = self._readable(batch)
-        gained, lost = self.presence.tell()
-        for partition in lost:  # their topic may be gone
+        assigned, revoked = self.presence.tell()
+        for partition in revoked:  # their topic may be gone
             self.standing.pop(partition, None)
-        self._stop_reading(lost)
+        self._stop_reading(revoked)
         is_joined = not self.membership[0].startswith(NO_GENERATION)
-        return Fetched(messages, tuple(sorted(gained)), tuple(sorted(lost)), tuple(sorted(changed - lost)), is_joined)
+        return PollResult(messages, tuple(sorted(assigned)), tuple(sorted(revoked)), tuple(sorted(changed - revoked)), is_joined)
 
     def learn_membership(self) -> None:
         self.membership = self.consumer.consumer_group_metadata(), self.consumer.memberid() or ""
@@ -157,13 +157,13 @@ class GroupMember:
         raises Fenced          another worker has it
         """
         static.see_that_it_is_free()
-        self._say("info", f"this worker's session has ended, nobody else has its name {static.name}: joining again")
+        self._on_log("info", f"this worker's session has ended, nobody else has its name {static.name}: joining again")
         self._join_again()
 
     def _begin_again(self) -> None:
         """Be another consumer: one that has read a topic reads nothing of another by its name whose leaders' epochs are lower (librdkafka 2.16)."""
         anew = self.presence.anew
-        self._say("info", f"input topic {', '.join(sorted(anew))} was made anew: joining again")
+        self._on_log("info", f"input topic {', '.join(sorted(anew))} was made anew: joining again")
         self._give_up([each for each in self.standing if each.topic not in anew])
         self._is_out = True
         self._join_again()
@@ -195,7 +195,7 @@ class GroupMember:
         raises LogUnavailable  unless that one is answered
         """
         try:
-            ask_cluster(self._properties, ASK_S_MAX, quiet)
+            ask_cluster(self._properties, ASK_S_MAX, discard)
         except DetectorError as cause:
             raise LogUnavailable(str(cause), fix=cause.fix) from None
 
@@ -214,7 +214,7 @@ class GroupMember:
                 if first is not None:
                     batch = [first, *self.consumer.consume(messages_max - 1, 0)] if messages_max > 1 else [first]
         except KafkaException as exception:
-            raise remedy(kafka_error(exception), f"reading {', '.join(self._topics)}") from None
+            raise to_detector_error(kafka_error(exception), f"reading {', '.join(self._topics)}") from None
         if any(map(KafkaMessage.error, batch)):
             for message in batch:
                 if (error := message.error()) is not None:
@@ -249,7 +249,7 @@ class GroupMember:
         self._stop_reading(partitions)
         self.consumer.pause([TopicPartition(each.topic, each.number) for each in partitions])
 
-    def restored(self, standing: Mapping[Partition, Restored], epochs: Mapping[Partition, int]) -> None:
+    def restored(self, standing: Mapping[Partition, PartitionPosition], epochs: Mapping[Partition, int]) -> None:
         """This is true for them now; epochs: as committed."""
         for each, at in standing.items():
             self.epochs.restored(each, Place(at.offset, epochs[each]), is_known=at.is_committed and at.diverges_at is None)
@@ -275,7 +275,7 @@ class GroupMember:
                 self._seek(partition, offsets[partition], deadline)
             ends(self.consumer, list(offsets), OFFSET_END)  # any request wakes the connections, which would notice up to a second later
         except KafkaException as exception:
-            raise remedy(kafka_error(exception), f"resuming {len(offsets)} partitions") from None
+            raise to_detector_error(kafka_error(exception), f"resuming {len(offsets)} partitions") from None
         self._reading.update(offsets)
 
     def _seek(self, partition: Partition, offset: int, deadline: float) -> None:
@@ -354,12 +354,12 @@ class GroupMember:
         topic, number = message.topic() or "", message.partition()
         what = f"reading {topic or ', '.join(self._topics)}"
         if error.code() in LOG_CHANGED and number is not None:
-            self._say("warning", f"{what}, partition {number}: {error.str()}")
+            self._on_log("warning", f"{what}, partition {number}: {error.str()}")
             self.presence.change(Partition(topic, number))
         elif error.code() in TOPIC_GONE:
             self.presence.hurry()  # it says which, and what to do
         elif not self._note(error, what):
-            self._say("warning", f"{what}: {error.str()}")
+            self._on_log("warning", f"{what}: {error.str()}")
 
     def hear(self, error: KafkaError) -> None:
         self._note(error, "Kafka")  # a broken connection is in librdkafka's own log lines already
@@ -369,8 +369,8 @@ class GroupMember:
         if self._static is not None and is_name_taken(error):
             self._is_out = True
             return True
-        found = remedy(error, what)
-        if error.code() in UNSETTLED:
+        found = to_detector_error(error, what)
+        if error.code() in RETRY_AFTER_START:
             found = LogUnavailable(str(found), fix=found.fix)
         elif isinstance(found, LogUnavailable) and not is_fatal(error):
             return False

@@ -9,7 +9,14 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
-from detector.adapters.kafka.client import Say, is_fatal, kafka_error, open_producer, producer_properties, remedy_while_running
+from detector.adapters.kafka.client import (
+    LogCallback,
+    is_fatal,
+    kafka_error,
+    open_producer,
+    producer_properties,
+    to_detector_error_while_running,
+)
 from detector.codec.dead_letters import OMITTED, reason_only
 from detector.codec.messages import Message
 from detector.core.readings import Partition
@@ -22,13 +29,13 @@ class Record(NamedTuple):
     """A message and where it goes.
 
     partition   its number; ANY_PARTITION: the key's hash decides
-    is_letter   a dead letter; where it is too large, its reason alone will do
+    is_dead_letter   a dead letter; where it is too large, its reason alone will do
     """
 
     topic: str
     message: Message
     partition: int = ANY_PARTITION
-    is_letter: bool = False
+    is_dead_letter: bool = False
 
 
 class Refusal(NamedTuple):
@@ -38,9 +45,9 @@ class Refusal(NamedTuple):
     error: KafkaError
 
 
-def decided(alerts_topic: str, alerts: Sequence[Message], letters_topic: str, letters: Sequence[Message]) -> list[Record]:
+def decided(alerts_topic: str, alerts: Sequence[Message], dead_letters_topic: str, letters: Sequence[Message]) -> list[Record]:
     """Alerts, then dead letters."""
-    return [Record(alerts_topic, each) for each in alerts] + [Record(letters_topic, each, is_letter=True) for each in letters]
+    return [Record(alerts_topic, each) for each in alerts] + [Record(dead_letters_topic, each, is_dead_letter=True) for each in letters]
 
 
 def state_rows(state_topics: Mapping[str, str], state: Mapping[Partition, Mapping[bytes, bytes | None]]) -> list[Record]:
@@ -85,20 +92,20 @@ def is_too_large(refusal: Refusal) -> bool:
     return refusal.error.code() == KafkaError.MSG_SIZE_TOO_LARGE
 
 
-def shortened(record: Record, say: Say) -> Record:
+def shortened(record: Record, on_log: LogCallback) -> Record:
     """A dead letter's reason, which says where the original is: one huge message must not stop the worker."""
     short = reason_only(record.message)
     left_out = (dict(short.headers)[OMITTED] or b"").decode()
-    say("warning", f"a dead letter is too large for {record.topic}: written without {left_out}")
-    return record._replace(message=short, is_letter=False)
+    on_log("warning", f"a dead letter is too large for {record.topic}: written without {left_out}")
+    return record._replace(message=short, is_dead_letter=False)
 
 
 class KafkaOutput:
     """Writes by an idempotent producer with acks=all."""
 
-    def __init__(self, properties: Mapping[str, str], on_error: Callable[[KafkaError], None], say: Say) -> None:
-        self._say = say
-        self._open = partial(open_producer, producer_properties(properties), on_error, say)
+    def __init__(self, properties: Mapping[str, str], on_error: Callable[[KafkaError], None], on_log: LogCallback) -> None:
+        self._on_log = on_log
+        self._open = partial(open_producer, producer_properties(properties), on_error, on_log)
         self._producer = self._open()
 
     def serve(self) -> None:
@@ -123,15 +130,15 @@ class KafkaOutput:
         if is_fatal(error):  # this producer will never write again; another may
             self._producer = self._open()
             raise LogUnavailable(f"{what}: {error.str()}", fix="nothing: another producer takes over")
-        raise remedy_while_running(error, what)
+        raise to_detector_error_while_running(error, what)
 
     def _send_alone(self, refusal: Refusal) -> list[Refusal]:
         """Try what was too large again: alone (it may only have shared a batch with others); a dead letter then with its reason only."""
         if not is_too_large(refusal):
             return [refusal]
         failed = self._send([refusal.record])
-        if failed and refusal.record.is_letter and is_too_large(failed[0]):
-            failed = self._send([shortened(refusal.record, self._say)])
+        if failed and refusal.record.is_dead_letter and is_too_large(failed[0]):
+            failed = self._send([shortened(refusal.record, self._on_log)])
         return failed
 
     def _send(self, records: Sequence[Record]) -> list[Refusal]:

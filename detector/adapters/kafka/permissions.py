@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from confluent_kafka import KafkaException, TopicCollection
 
 from detector.adapters.kafka.admin import open_admin, servers_of
-from detector.adapters.kafka.client import Say, kafka_error, remedy
+from detector.adapters.kafka.client import LogCallback, kafka_error, to_detector_error
 
 
 def missing_permissions(
-    properties: Mapping[str, str], reads: Sequence[str], writes: Sequence[str], timeout_s: float, say: Say
+    properties: Mapping[str, str], reads: Sequence[str], writes: Sequence[str], timeout_s: float, on_log: LogCallback
 ) -> list[tuple[str, str]]:
     """What is not allowed, and how to allow it: per operation one pair, naming all its topics.
 
@@ -23,14 +23,14 @@ def missing_permissions(
     topics = list(dict.fromkeys((*reads, *writes)))
     if not topics:
         return []
-    admin = open_admin(properties, say)  # has to outlive the answers
+    admin = open_admin(properties, on_log)  # has to outlive the answers
     asked = admin.describe_topics(TopicCollection(topics), include_authorized_operations=True, request_timeout=timeout_s)
     allowed: dict[str, set[str]] = {}
     for topic, answer in asked.items():
         try:
             operations = answer.result().authorized_operations
         except KafkaException as exception:
-            raise remedy(kafka_error(exception), f"asking what is allowed on topic {topic}") from None
+            raise to_detector_error(kafka_error(exception), f"asking what is allowed on topic {topic}") from None
         if operations is not None:  # brokers older than 2.3 do not tell
             allowed[topic] = {operation.name for operation in operations}
     user = properties.get("sasl.username", "NAME")

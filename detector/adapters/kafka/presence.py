@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from detector.adapters.kafka.client import Say
+from detector.adapters.kafka.client import LogCallback
 from detector.adapters.kafka.topic_watch import Question, TopicView, TopicWatch, Unready, is_answered
 from detector.core.readings import Partition
 
@@ -22,8 +22,8 @@ class Presence:
     missing    topics that cannot be judged, or not whole: the partitions that cannot are not told
     """
 
-    def __init__(self, watch: TopicWatch, say: Say) -> None:
-        self._watch, self._say = watch, say
+    def __init__(self, watch: TopicWatch, on_log: LogCallback) -> None:
+        self._watch, self._on_log = watch, on_log
         self._question: Question | None = None
         self._due_s = 0.0
         self._assigned: set[Partition] = set()
@@ -93,9 +93,9 @@ class Presence:
                 self.missing[topic] = now
                 if now != before:
                     what = f"its partitions from {now.first} on are not" if now.first else "nothing of it is"
-                    self._say("warning", f"{now.why}: {what} judged until that is mended; {now.fix}")
+                    self._on_log("warning", f"{now.why}: {what} judged until that is mended; {now.fix}")
             elif before is not None:
-                self._say("info", f"input topic {topic} can be judged")
+                self._on_log("info", f"input topic {topic} can be judged")
             if shown[topic].partitions and self._ids.setdefault(topic, shown[topic].id) != shown[topic].id:
                 self.anew.add(topic)
             self.stopped |= {each for each in self._assigned if each.topic == topic and not self.is_present(each)}
@@ -130,8 +130,8 @@ class Presence:
     def tell(self) -> tuple[set[Partition], set[Partition]]:
         """What the worker gained and lost since. What just came waits until it is known that its topic is there."""
         present = {each for each in self._assigned if self.is_present(each)}
-        lost = self._lost | (self.told - present)
-        gained = present - (self.told - lost) if self._is_seen else set[Partition]()
-        self.told = (self.told - lost) | gained
+        revoked = self._lost | (self.told - present)
+        assigned = present - (self.told - revoked) if self._is_seen else set[Partition]()
+        self.told = (self.told - revoked) | assigned
         self._lost = set()
-        return gained, lost
+        return assigned, revoked

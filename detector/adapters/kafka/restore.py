@@ -18,12 +18,20 @@ from confluent_kafka import (
 )
 from confluent_kafka import Message as KafkaMessage
 
-from detector.adapters.kafka.client import NO_CONCERN_OF_READERS, Say, kafka_error, offsets_of, open_consumer, reader_properties, remedy
+from detector.adapters.kafka.client import (
+    NO_CONCERN_OF_READERS,
+    LogCallback,
+    kafka_error,
+    offsets_of,
+    open_consumer,
+    reader_properties,
+    to_detector_error,
+)
 from detector.adapters.kafka.epochs import Place, Read, divergences
 from detector.adapters.kafka.transactions import end_transaction
 from detector.core.readings import Partition
 from detector.errors import ConfigError, DetectorError, LogUnavailable
-from detector.ports import Restored
+from detector.ports import PartitionPosition
 
 ASK_S_MAX = 5.0
 RESTORE_S_MAX = 10.0
@@ -41,11 +49,11 @@ STATE_READER = {
 # -- who wrote last ---------------------------------------------------------------------------------------------------
 
 
-GIVEN_UP = "given up"
+RELEASED = "given up"
 """What the committed offset bears of a partition that its worker gave up in order. One that bears nothing was set by other tools."""
 
 
-class Bearing(NamedTuple):
+class CommitOwner(NamedTuple):
     """What the committed offset of a partition bears: the transactional id of the worker that committed it."""
 
     offset: int
@@ -53,8 +61,13 @@ class Bearing(NamedTuple):
 
 
 def end_open_transactions(
-    properties: Mapping[str, str], group: str, partitions: Sequence[Partition], own_id: str, seen: Mapping[Partition, Bearing], say: Say
-) -> dict[Partition, Bearing]:
+    properties: Mapping[str, str],
+    group: str,
+    partitions: Sequence[Partition],
+    own_id: str,
+    seen: Mapping[Partition, CommitOwner],
+    on_log: LogCallback,
+) -> dict[Partition, CommitOwner]:
     """End the transactions of workers whose names these partitions bear: they did not give them up in order.
 
     A worker that died inside a transaction would otherwise hold up whoever reads the alerts, and its successor's restore, until the
@@ -67,27 +80,29 @@ def end_open_transactions(
     returns  what was seen now
     """
     try:
-        bearings = _bearings(properties, group, partitions, say)
-        for transactional_id in sorted({each.name for partition, each in bearings.items() if seen.get(partition) != each} - {own_id}):
-            say("info", f"ending what {transactional_id} may have left open")
-            end_transaction(properties, transactional_id, say)
+        owners = _owners(properties, group, partitions, on_log)
+        for transactional_id in sorted({each.name for partition, each in owners.items() if seen.get(partition) != each} - {own_id}):
+            on_log("info", f"ending what {transactional_id} may have left open")
+            end_transaction(properties, transactional_id, on_log)
     except KafkaException as exception:
-        say("warning", f"whether a dead worker left a transaction open is not known: {kafka_error(exception).str()}")
+        on_log("warning", f"whether a dead worker left a transaction open is not known: {kafka_error(exception).str()}")
     except DetectorError as error:
-        say("warning", f"waiting until the brokers end a dead worker's transaction: {error}")
+        on_log("warning", f"waiting until the brokers end a dead worker's transaction: {error}")
     else:
-        return bearings
+        return owners
     return {}
 
 
-def _bearings(properties: Mapping[str, str], group: str, partitions: Sequence[Partition], say: Say) -> dict[Partition, Bearing]:
+def _owners(
+    properties: Mapping[str, str], group: str, partitions: Sequence[Partition], on_log: LogCallback
+) -> dict[Partition, CommitOwner]:
     """Of those of `partitions` that bear a name.
 
     As last decided: a reader of committed offsets would wait for just the transactions that are to be ended. Asked by a consumer of its
     own: requests of librdkafka's admin client to a coordinator abort the process if the connection breaks (its pull request 5397).
     """
     asker = open_consumer(
-        {**reader_properties(properties), "group.id": group, "isolation.level": "read_uncommitted"}, lambda error: None, say
+        {**reader_properties(properties), "group.id": group, "isolation.level": "read_uncommitted"}, lambda error: None, on_log
     )
     try:
         asked = [TopicPartition(each.topic, each.number) for each in partitions]
@@ -95,7 +110,7 @@ def _bearings(properties: Mapping[str, str], group: str, partitions: Sequence[Pa
     finally:
         asker.close()
     names = [(each, each.metadata or "") for each in found]
-    return {Partition(each.topic, each.partition): Bearing(each.offset, name) for each, name in names if name.startswith(f"{group}.")}
+    return {Partition(each.topic, each.partition): CommitOwner(each.offset, name) for each, name in names if name.startswith(f"{group}.")}
 
 
 # -- where partitions stand -------------------------------------------------------------------------------------------
@@ -107,8 +122,8 @@ def positions(
     partitions: Sequence[Partition],
     known: Mapping[Partition, Place],
     reset: str,
-    say: Say,
-) -> dict[Partition, tuple[Restored, int]]:
+    on_log: LogCallback,
+) -> dict[Partition, tuple[PartitionPosition, int]]:
     """Where partitions stand, without their state; and the epoch that is committed beside the offset, -1 if none is.
 
     known  places of which the group may not have heard yet; they are newer than what it says
@@ -124,14 +139,14 @@ def positions(
     own = {Partition(each.topic, each.partition) for each in told if each.metadata}
     committed = {**_places(told), **known}
     first, end = ends(consumer, partitions, OFFSET_BEGINNING), ends(consumer, partitions, OFFSET_END)
-    found = {each: _position(each, committed[each].offset, first[each].offset, end[each].offset, reset, say) for each in partitions}
+    found = {each: _position(each, committed[each].offset, first[each].offset, end[each].offset, reset, on_log) for each in partitions}
     # Where the leader is still the one of the last message that was read, nothing can have been lost.
     read = {
         each: Read(at.offset, committed[each].epoch, at.first, at.end)
         for each, at in found.items()
         if at.is_committed and 0 <= committed[each].epoch < end[each].epoch
     }
-    diverges_at = divergences(properties, read, say) if read else {}
+    diverges_at = divergences(properties, read, on_log) if read else {}
     return {
         each: (replace(at, is_own=at.is_committed and each in own, diverges_at=diverges_at.get(each)), committed[each].epoch)
         for each, at in found.items()
@@ -155,31 +170,31 @@ def _places(found: Sequence[TopicPartition]) -> dict[Partition, Place]:
     }
 
 
-def _position(partition: Partition, committed: int, first: int, end: int, reset: str, say: Say) -> Restored:
+def _position(partition: Partition, committed: int, first: int, end: int, reset: str, on_log: LogCallback) -> PartitionPosition:
     name = f"{partition.topic} {partition.number}"
     is_committed = committed != OFFSET_INVALID
     is_held = is_committed and first <= committed <= end
     if is_committed and not is_held:
-        say("warning", f"{name}: offset {committed} is committed, but the log holds {first} to {end}; auto.offset.reset is {reset}")
+        on_log("warning", f"{name}: offset {committed} is committed, but the log holds {first} to {end}; auto.offset.reset is {reset}")
     if not is_held and reset not in EARLIEST | LATEST:
         why = f"offset {committed} is committed, but the log holds {first} to {end}," if is_committed else "no offset is committed"
         raise ConfigError(f"{name}: {why} and auto.offset.reset is {reset!r}", fix="set it to earliest")
     to_end = reset in LATEST
-    return Restored(committed if is_committed else end if to_end else first, is_committed, first, end, resets_to_end=to_end)
+    return PartitionPosition(committed if is_committed else end if to_end else first, is_committed, first, end, resets_to_end=to_end)
 
 
 # -- the state --------------------------------------------------------------------------------------------------------
 
 
 def read_state(
-    properties: Mapping[str, str], partitions: Sequence[Partition], say: Say
+    properties: Mapping[str, str], partitions: Sequence[Partition], on_log: LogCallback
 ) -> Iterator[tuple[Partition, dict[bytes, bytes | None]]]:
     """What these partitions of state topics hold, piece by piece as it was written: of a key that comes again the later value counts.
 
     raises LogUnavailable  nothing came for 10 s
     raises ConfigError     no such topic, or this user may not read it
     """
-    consumer = open_consumer({**reader_properties(properties), **STATE_READER}, lambda error: None, say)
+    consumer = open_consumer({**reader_properties(properties), **STATE_READER}, lambda error: None, on_log)
     try:
         asked = [TopicPartition(each.topic, each.number, OFFSET_BEGINNING) for each in partitions]
         first = offsets_of(consumer.offsets_for_times(asked, timeout=ASK_S_MAX))  # assign() alone would find them 0.5 s later
@@ -187,7 +202,7 @@ def read_state(
         yield from _read_to_the_end(consumer, partitions)
     except KafkaException as exception:
         topics = ", ".join(sorted({each.topic for each in partitions}))
-        raise remedy(kafka_error(exception), f"reading state from {topics}") from None
+        raise to_detector_error(kafka_error(exception), f"reading state from {topics}") from None
     finally:
         consumer.close()
 

@@ -17,12 +17,12 @@ from confluent_kafka.schema_registry.confluent.type import decimal_pb2, variant_
 from confluent_kafka.schema_registry.error import OAuthTokenError
 
 from detector.codec.framed import Schema
-from detector.config.secrets import hider, secrets_in
+from detector.config.secrets import redactor, secrets_in
 from detector.errors import ConfigError, LogUnavailable
 
 T = TypeVar("T")
 
-log_line = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Retries are the worker's: it stays alive and can be stopped between them. The client's own time-out is none at all.
 DEFAULTS = {"timeout": "5", "max.retries": "0"}
@@ -59,7 +59,7 @@ class SchemaRegistry:
     """
 
     def __init__(self, properties: Mapping[str, str]) -> None:
-        self._hide = hider(secrets_in(properties))
+        self._hide = redactor(secrets_in(properties))
         self._where = self._hide(properties.get("url", ""))
         self._unknown_since_s: dict[int, float] = {}
         self._found: dict[int, Schema] = {}
@@ -127,7 +127,7 @@ class SchemaRegistry:
         )
         if known is None:
             known = self._ask(f"registering subject {subject}", lambda: _number(self._client.register_schema(subject, schema)))
-            log_line.info("schema registered", extra={"subject": subject, "schema_id": known})
+            logger.info("schema registered", extra={"subject": subject, "schema_id": known})
         assert known is not None
         return known
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from confluent_kafka import KafkaException
 
 from detector.adapters.kafka.admin import open_admin
-from detector.adapters.kafka.client import NAME_FIX, Say, fix_for, kafka_error
+from detector.adapters.kafka.client import NAME_FIX, LogCallback, fix_for, kafka_error
 from detector.errors import Fenced, LogUnavailable
 
 ASK_S_MAX = 1.0
@@ -39,10 +39,10 @@ class StaticMembership:
     is_safe     whether the brokers keep the name for its holder (KIP-848); else whoever joins takes it
     """
 
-    def __init__(self, properties: Mapping[str, str], group: str, say: Say) -> None:
+    def __init__(self, properties: Mapping[str, str], group: str, on_log: LogCallback) -> None:
         self.name = properties["group.instance.id"]
         self.is_safe = properties.get("group.protocol") == "consumer"
-        self._properties, self._group, self._say = properties, group, say
+        self._properties, self._group, self._on_log = properties, group, on_log
         self._patience_s = NEW_PROTOCOL_SESSION_S if self.is_safe else float(properties["session.timeout.ms"]) / 1000 + SESSION_MARGIN_S
         self._own: set[str] = set()
         self._unknown = f"who has the name {self.name} is not known"
@@ -87,7 +87,7 @@ class StaticMembership:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
-                groups = open_admin(self._properties, self._say).list_groups(self._group, timeout=ASK_S_MAX)
+                groups = open_admin(self._properties, self._on_log).list_groups(self._group, timeout=ASK_S_MAX)
         except KafkaException as exception:
             error, self._seen = kafka_error(exception), ""
             raise LogUnavailable(f"{self._unknown}: {error.str()}", fix=fix_for(error)) from None

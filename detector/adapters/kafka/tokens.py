@@ -27,16 +27,16 @@ CREDENTIALS_FIX = (
 )
 
 
-def with_tokens(properties: Mapping[str, str], say: Callable[[str, str], None]) -> dict[str, Any]:
+def with_tokens(properties: Mapping[str, str], on_log: Callable[[str, str], None]) -> dict[str, Any]:
     """`properties` as librdkafka takes them, with what it needs to come by tokens; unchanged where none are asked for.
 
-    say   takes (level, line): a token that could not be renewed
+    on_log   takes (level, line): a token that could not be renewed
 
     raises ConfigError     for AWS_MSK_IAM: the extra is not installed, the cluster's region is not known, or the protocol has no SASL
     raises LogUnavailable  for AWS_MSK_IAM: there are no AWS credentials now
     """
     if any(properties.get(name) == MECHANISM for name in MECHANISM_NAMES):
-        return _with_amazon_s(properties, say)
+        return _with_amazon_s(properties, on_log)
     asks_provider = properties.get("sasl.oauthbearer.method", "").lower() == "oidc"
     if not asks_provider or {"https.ca.location", "https.ca.pem"} & properties.keys():
         return dict(properties)
@@ -45,12 +45,12 @@ def with_tokens(properties: Mapping[str, str], say: Callable[[str, str], None]) 
     return {**properties, **({"https.ca.location": authorities[0]} if authorities else {})}
 
 
-def _with_amazon_s(properties: Mapping[str, str], say: Callable[[str, str], None]) -> dict[str, Any]:
+def _with_amazon_s(properties: Mapping[str, str], on_log: Callable[[str, str], None]) -> dict[str, Any]:
     protocol = properties.get("security.protocol", "SASL_SSL")
     if not protocol.upper().startswith("SASL"):
         raise ConfigError(f"kafka: {MECHANISM} needs SASL, and security.protocol is {protocol}", fix="set `security.protocol: SASL_SSL`")
     others = {name: value for name, value in properties.items() if name not in MECHANISM_NAMES}
-    tokens = Tokens(region_of(properties), say)
+    tokens = Tokens(region_of(properties), on_log)
     return {**others, "security.protocol": protocol, "sasl.mechanism": "OAUTHBEARER", "oauth_cb": tokens}
 
 
@@ -78,14 +78,14 @@ class Tokens:
     raises LogUnavailable  there are no AWS credentials now
     """
 
-    def __init__(self, region: str, say: Callable[[str, str], None]) -> None:
+    def __init__(self, region: str, on_log: Callable[[str, str], None]) -> None:
         try:
             from aws_msk_iam_sasl_signer import MSKAuthTokenProvider
         except ImportError as error:
             raise ConfigError(f"kafka: {MECHANISM} needs the extra `aws`: {error}", fix="`pip install 'detector[aws]'`") from None
         self._sign = MSKAuthTokenProvider.generate_auth_token
         self._region = region
-        self._say = say
+        self._on_log = on_log
         # The first one is made here: librdkafka would wait for it for ten seconds, and forget why there is none.
         self._first: tuple[str, float, str] | None = self._token()
 
@@ -97,7 +97,7 @@ class Tokens:
         try:
             return self._token()
         except LogUnavailable as error:  # librdkafka tries again after ten seconds
-            self._say("warning", f"{error}; the last one stays good for minutes. {error.fix}")
+            self._on_log("warning", f"{error}; the last one stays good for minutes. {error.fix}")
             raise
 
     def _token(self) -> tuple[str, float, str]:

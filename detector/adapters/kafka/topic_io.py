@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from detector.adapters.kafka.admin import ask_cluster, servers_of
 from detector.adapters.kafka.client import (
     NO_CONCERN_OF_READERS,
-    Say,
+    LogCallback,
+    discard,
     kafka_error,
     open_consumer,
     open_producer,
     producer_properties,
-    quiet,
     reader_properties,
-    remedy,
+    to_detector_error,
     to_messages,
 )
 from detector.adapters.kafka.output import ANY_PARTITION
@@ -38,10 +38,10 @@ class TopicWriter:
     properties  librdkafka's, under their own names
     """
 
-    def __init__(self, properties: Mapping[str, str], topic: str, *, say: Say = quiet) -> None:
+    def __init__(self, properties: Mapping[str, str], topic: str, *, on_log: LogCallback = discard) -> None:
         self._topic = topic
         self._failed: KafkaError | None = None
-        self._producer = open_producer(producer_properties(properties), lambda error: None, say)
+        self._producer = open_producer(producer_properties(properties), lambda error: None, on_log)
 
     def write(
         self,
@@ -69,7 +69,7 @@ class TopicWriter:
                 self._producer.poll(0.1)
                 self._raise_failed()
             except KafkaException as exception:
-                raise remedy(kafka_error(exception), f"writing to {self._topic}") from None
+                raise to_detector_error(kafka_error(exception), f"writing to {self._topic}") from None
 
     def serve(self) -> None:
         """Let reports of delivery be heard; call it now and then while writing slowly."""
@@ -90,7 +90,7 @@ class TopicWriter:
     def _raise_failed(self) -> None:
         if self._failed is not None:
             error, self._failed = self._failed, None
-            raise remedy(error, f"writing to {self._topic}")
+            raise to_detector_error(error, f"writing to {self._topic}")
 
     def __enter__(self) -> TopicWriter:
         return self
@@ -114,23 +114,29 @@ class TopicReader:
     """
 
     def __init__(
-        self, properties: Mapping[str, str], topic: str, *, from_us: int | None = None, to_us: int | None = None, say: Say = quiet
+        self,
+        properties: Mapping[str, str],
+        topic: str,
+        *,
+        from_us: int | None = None,
+        to_us: int | None = None,
+        on_log: LogCallback = discard,
     ) -> None:
         self._topic = topic
-        partitions = ask_cluster(properties, ASK_S_MAX, say).partitions.get(topic)
+        partitions = ask_cluster(properties, ASK_S_MAX, on_log).partitions.get(topic)
         if partitions is None:
             raise ConfigError(
                 f"there is no topic {topic} on {servers_of(properties)}, or it is not visible to this user",
                 fix="correct its name, or grant this user READ on it; `detector topics create` makes the topics that the service writes",
             )
         self._partitions = range(partitions)
-        self._consumer = open_consumer(reader_properties(properties), lambda error: None, say)
+        self._consumer = open_consumer(reader_properties(properties), lambda error: None, on_log)
         self._closed = False
         try:
             self._begin(from_us, to_us)
         except KafkaException as exception:
             self.close()
-            raise remedy(kafka_error(exception), f"reading {topic}") from None
+            raise to_detector_error(kafka_error(exception), f"reading {topic}") from None
         except BaseException:
             self.close()
             raise
@@ -164,7 +170,7 @@ class TopicReader:
                 first = self._consumer.poll(timeout_s)
                 batch = [first] if first is not None else []
         except KafkaException as exception:
-            raise remedy(kafka_error(exception), f"reading {self._topic}") from None
+            raise to_detector_error(kafka_error(exception), f"reading {self._topic}") from None
         if any(map(KafkaMessage.error, batch)):
             for message in batch:
                 if (error := message.error()) is None:
@@ -172,7 +178,7 @@ class TopicReader:
                 if error.code() == KafkaError._PARTITION_EOF:
                     self._open.discard(message.partition() or 0)
                 elif not error.retriable() and error.code() != NO_CONCERN_OF_READERS:
-                    raise remedy(error, f"reading {self._topic}")
+                    raise to_detector_error(error, f"reading {self._topic}")
             batch = [message for message in batch if message.error() is None]
         return to_messages(batch, (self._topic,), with_log_time=True) if batch else Messages()
 

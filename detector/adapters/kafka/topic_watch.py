@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import TopicDescription  # type: ignore[attr-defined] # its documented place
 
 from detector.adapters.kafka.admin import MOCK_CLUSTER, open_admin
-from detector.adapters.kafka.client import TOPIC_GONE, Say, kafka_error, remedy
+from detector.adapters.kafka.client import TOPIC_GONE, LogCallback, kafka_error, to_detector_error
 from detector.errors import LogUnavailable
 
 ANSWER_S_MAX = 5.0
@@ -61,11 +61,11 @@ class TopicWatch:
     state_topics  per input topic its state topic; without one no state is kept
     """
 
-    def __init__(self, properties: Mapping[str, str], topics: Sequence[str], state_topics: Mapping[str, str], say: Say) -> None:
+    def __init__(self, properties: Mapping[str, str], topics: Sequence[str], state_topics: Mapping[str, str], on_log: LogCallback) -> None:
         self.topics = tuple(topics)
         self._state_topics = dict(state_topics)
-        self._admin = open_admin(properties, say)
-        self._say = say
+        self._admin = open_admin(properties, on_log)
+        self._on_log = on_log
         self._describes: bool | None = None  # not known yet
 
     def ask(self, topics: Sequence[str] | None = None) -> Question:
@@ -87,7 +87,7 @@ class TopicWatch:
         try:
             cluster = self._admin.list_topics(self.topics[0], timeout=ANSWER_S_MAX)
         except KafkaException as exception:
-            raise remedy(kafka_error(exception), "asking for topics") from None
+            raise to_detector_error(kafka_error(exception), "asking for topics") from None
         if (cluster.cluster_id or "").startswith(MOCK_CLUSTER):
             return False
         asked = self._admin.describe_topics(TopicCollection([self.topics[0]]), request_timeout=ANSWER_S_MAX)
@@ -95,7 +95,7 @@ class TopicWatch:
             asked[self.topics[0]].result(ANSWER_S_MAX + 1.0)
         except KafkaException as exception:
             if kafka_error(exception).code() in CANNOT_TELL:
-                self._say("warning", "these brokers do not tell the ids of topics: one that is made anew may be taken for the old one")
+                self._on_log("warning", "these brokers do not tell the ids of topics: one that is made anew may be taken for the old one")
                 return False
         return True
 
@@ -137,6 +137,6 @@ def _view(topic: str, future: Future[TopicDescription] | None, timeout_s: float)
         error = kafka_error(exception)
         if error.code() in TOPIC_GONE:
             return GONE
-        raise remedy(error, f"looking at topic {topic}") from None
+        raise to_detector_error(error, f"looking at topic {topic}") from None
     topic_id = str(described.topic_id)
     return TopicView("" if topic_id == WITHOUT_IDS else topic_id, len(described.partitions))

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from detector.adapters.kafka.admin import ask_cluster, open_admin, servers_of, settings_of
-from detector.adapters.kafka.client import Say, kafka_error, quiet, remedy
+from detector.adapters.kafka.client import LogCallback, discard, kafka_error, to_detector_error
 from detector.adapters.kafka.permissions import missing_permissions
 from detector.adapters.kafka.topic_settings import Topic, costs, instead_of, output_topics, state_topic
 from detector.errors import ConfigError, LogUnavailable
@@ -32,7 +32,7 @@ def check_topics(
     exactly_once: bool = False,
     missing: Literal["wait", "fail"] = "fail",
     timeout_s: float = 10.0,
-    say: Say = quiet,
+    on_log: LogCallback = discard,
 ) -> dict[str, int]:
     """See that the brokers answer and that every topic is there as it should be; the number of partitions of each.
 
@@ -44,7 +44,7 @@ def check_topics(
     raises ConfigError     credentials refused, the mock broker, or topics missing, wrong or not permitted: all of them, with the commands
                            that mend it
     """
-    cluster = ask_cluster(properties, timeout_s, say)
+    cluster = ask_cluster(properties, timeout_s, on_log)
     if cluster.is_mock and (exactly_once or state):
         raise ConfigError(
             "this is librdkafka's mock broker: it has no transactions and compacts nothing",
@@ -54,14 +54,14 @@ def check_topics(
     there = [topic for topic in reads if topic in found]
     if missing == "wait" and there:
         for topic in sorted({*reads} - {*there}):
-            say("warning", f"input topic {topic} does not exist: it is waited for; create it, or remove it from `input.topics`")
+            on_log("warning", f"input topic {topic} does not exist: it is waited for; create it, or remove it from `input.topics`")
         reads, state = there, {source: topic for source, topic in state.items() if source in found}
     wrong = _missing(properties, found, {"input": reads, "output": writes, "state": list(state.values())})
     wrong += _differing(found, state)
-    wrong += _not_compacted(properties, [topic for topic in state.values() if topic in found], timeout_s, say)
+    wrong += _not_compacted(properties, [topic for topic in state.values() if topic in found], timeout_s, on_log)
     if not cluster.is_mock:  # which does not answer to the question
         readable, writable = ([topic for topic in (*topics, *state.values()) if topic in found] for topics in (reads, writes))
-        wrong += missing_permissions(properties, readable, writable, timeout_s, say)
+        wrong += missing_permissions(properties, readable, writable, timeout_s, on_log)
     if wrong:
         raise ConfigError("; ".join(problem for problem, _ in wrong), fix="; ".join(dict.fromkeys(fix for _, fix in wrong)))
     return {topic: found.get(topic, 0) for topic in (*inputs, *writes, *state.values())}
@@ -96,9 +96,9 @@ def _differing(found: Mapping[str, int], state: Mapping[str, str]) -> list[Findi
     return findings
 
 
-def _not_compacted(properties: Mapping[str, str], topics: Sequence[str], timeout_s: float, say: Say) -> list[Finding]:
+def _not_compacted(properties: Mapping[str, str], topics: Sequence[str], timeout_s: float, on_log: LogCallback) -> list[Finding]:
     """State topics that would not keep the last row of every stream, as far as this user may see that."""
-    found, unseen = settings_of(properties, topics, "cleanup.policy", timeout_s, say)
+    found, unseen = settings_of(properties, topics, "cleanup.policy", timeout_s, on_log)
     alter = f"kafka-configs.sh --bootstrap-server {servers_of(properties)} --alter"
     findings = [
         (
@@ -110,7 +110,7 @@ def _not_compacted(properties: Mapping[str, str], topics: Sequence[str], timeout
     ]
     if unseen:
         what = f"whether {_listed(unseen)} {'is' if len(unseen) == 1 else 'are'} compacted is not known"
-        say("warning", f"{what}: the brokers do not tell, or this user may not describe configurations (DESCRIBE_CONFIGS)")
+        on_log("warning", f"{what}: the brokers do not tell, or this user may not describe configurations (DESCRIBE_CONFIGS)")
     return findings
 
 
@@ -124,7 +124,7 @@ def create_topics(
     *,
     state: Mapping[str, str] = NOTHING,
     timeout_s: float = 30.0,
-    say: Say = quiet,
+    on_log: LogCallback = discard,
 ) -> dict[str, str]:
     """Create topics; those that exist are left as they are, but that a state topic gets as many partitions as its input.
 
@@ -138,7 +138,7 @@ def create_topics(
     raises ConfigError     an input is missing; or the brokers refuse: no permission, bad name, more copies than brokers
     raises LogUnavailable  no broker answered within `timeout_s`
     """
-    there = ask_cluster(properties, min(timeout_s, 10.0), say).partitions
+    there = ask_cluster(properties, min(timeout_s, 10.0), on_log).partitions
     sizes = {**{topic.name: topic.partitions for topic in topics}, **there}
     if missing := [source for source in state if source not in sizes]:
         raise ConfigError(
@@ -150,14 +150,16 @@ def create_topics(
     short = [topic for topic in wanted if topic.name in state.values() and there.get(topic.name, topic.partitions) < topic.partitions]
     became = dict.fromkeys((topic.name for topic in wanted), "is there already")
     if new or short:
-        became.update(_make(properties, new, short, timeout_s, say))
-        _wait_until_shown(properties, (*new, *short), timeout_s, say)
+        became.update(_make(properties, new, short, timeout_s, on_log))
+        _wait_until_shown(properties, (*new, *short), timeout_s, on_log)
     return became
 
 
-def _make(properties: Mapping[str, str], new: Sequence[Topic], short: Sequence[Topic], timeout_s: float, say: Say) -> dict[str, str]:
+def _make(
+    properties: Mapping[str, str], new: Sequence[Topic], short: Sequence[Topic], timeout_s: float, on_log: LogCallback
+) -> dict[str, str]:
     """Create the new topics and lengthen those that are short of partitions; what became of them."""
-    admin = open_admin(properties, say)
+    admin = open_admin(properties, on_log)
     limits = {"operation_timeout": timeout_s, "request_timeout": timeout_s}
     became: dict[str, str] = {}
     wanted, asked = {topic.name: topic for topic in new}, list(new)
@@ -188,15 +190,15 @@ def _refusal(answer: Future[None], name: str) -> KafkaError | None:
     except KafkaException as exception:
         error = kafka_error(exception)
         if error.retriable() or error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
-            raise remedy(error, f"creating topic {name}") from None
+            raise to_detector_error(error, f"creating topic {name}") from None
         return error
     return None
 
 
-def _wait_until_shown(properties: Mapping[str, str], topics: Sequence[Topic], timeout_s: float, say: Say) -> None:
+def _wait_until_shown(properties: Mapping[str, str], topics: Sequence[Topic], timeout_s: float, on_log: LogCallback) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
-        shown = ask_cluster(properties, timeout_s, say).partitions
+        shown = ask_cluster(properties, timeout_s, on_log).partitions
         late = [topic.name for topic in topics if shown.get(topic.name, 0) < topic.partitions]
         if not late:
             return

@@ -22,12 +22,12 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from detector.adapters.kafka.client import (
     FENCED,
     UNREACHABLE_FIX,
-    Say,
+    LogCallback,
     is_fatal,
     kafka_error,
     open_producer,
-    remedy,
-    remedy_while_running,
+    to_detector_error,
+    to_detector_error_while_running,
     transactional_properties,
 )
 from detector.adapters.kafka.output import Record, Refusal, is_too_large, queue, shortened
@@ -74,10 +74,10 @@ class Transactions:
         properties: Mapping[str, str],
         transactional_id: str,
         on_error: Callable[[KafkaError], None],
-        say: Say,
+        on_log: LogCallback,
     ) -> None:
         self.transactional_id = transactional_id
-        self._say = say
+        self._on_log = on_log
 
         def heard(error: KafkaError) -> None:
             if (
@@ -85,7 +85,7 @@ class Transactions:
             ):  # these are raised by the call that meets them, which knows what they mean
                 on_error(error)
 
-        self._open = partial(open_producer, transactional_properties(properties, transactional_id), heard, say)
+        self._open = partial(open_producer, transactional_properties(properties, transactional_id), heard, on_log)
         self._producer: Producer | None = self._open()
         self._is_ready = False
 
@@ -214,9 +214,9 @@ class Transactions:
         numbers = {number for number, record in enumerate(records) if any(record is each.record for each in refused)}
         if is_too_large(refusal) and not numbers <= apart:
             return records, apart | numbers
-        if is_too_large(refusal) and refusal.record.is_letter:
+        if is_too_large(refusal) and refusal.record.is_dead_letter:
             limit = min(_size(each.record) for each in refused)
-            return [shortened(each, self._say) if each.is_letter and _size(each) >= limit else each for each in records], apart
+            return [shortened(each, self._on_log) if each.is_dead_letter and _size(each) >= limit else each for each in records], apart
         what = f"writing {len(refused)} of {len(records)} messages, the first to {refusal.record.topic}"
         if is_too_large(refusal):
             fix = f"raise `max.message.bytes` of the topic {refusal.record.topic} above {_size(refusal.record)}, and `kafka: message.max.bytes`"
@@ -233,7 +233,7 @@ class Transactions:
             return ConfigError(message, fix=fix)
         if error.code() in SESSION_LOST:
             return CommitAborted(f"this worker's session has ended: {error.str()}")
-        meaning = remedy_while_running(error, what)
+        meaning = to_detector_error_while_running(error, what)
         if isinstance(meaning, Fenced):
             return CommitAborted(f"this worker's transaction was ended by others: {error.str()}")
         if is_fatal(error) and isinstance(meaning, LogUnavailable):
@@ -283,14 +283,14 @@ def _size(record: Record) -> int:
     )
 
 
-def end_transaction(properties: Mapping[str, str], transactional_id: str, say: Say) -> None:
+def end_transaction(properties: Mapping[str, str], transactional_id: str, on_log: LogCallback) -> None:
     """End what a worker that is no more has left open, so that nobody has to wait until the coordinator does.
 
     raises LogUnavailable  the coordinator did not answer in time
     raises ConfigError     this user may not write under that id
     """
-    producer = open_producer(transactional_properties(properties, transactional_id), lambda error: None, say)
+    producer = open_producer(transactional_properties(properties, transactional_id), lambda error: None, on_log)
     try:
         producer.init_transactions(INIT_S_MAX)
     except KafkaException as exception:
-        raise remedy(kafka_error(exception), f"ending the transaction of {transactional_id}") from None
+        raise to_detector_error(kafka_error(exception), f"ending the transaction of {transactional_id}") from None

@@ -1,6 +1,6 @@
 """Metrics and health; `adapters.http_server` serves them.
 
-The batch's own figures are counted in `observe`, once per batch. How the worker is (`ports.Vitals`) is read at each scrape.
+The batch's own figures are counted in `observe`, once per batch. How the worker is (`ports.WorkerStats`) is read at each scrape.
 docs/metrics.md lists every metric; a test keeps it complete.
 """
 
@@ -32,7 +32,7 @@ from detector.codec.formats import ErrorName
 from detector.codec.readings import Decoded
 from detector.core.readings import Disposition, StreamNames
 from detector.core.verdicts import Verdicts
-from detector.ports import LATENCY, LOG_CHANGES, MISSED, Observer, Onward, Vitals, WorkerState
+from detector.ports import LATENCY, LOG_CHANGES, MISSED, AlertmanagerStats, Observer, WorkerState, WorkerStats
 
 READINGS_BUCKETS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000)
 SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -71,7 +71,7 @@ class About:
 
 
 class Telemetry(Observer):
-    """Counts what became of each batch (a `ports.Observer`) and shows it, together with the worker's vitals.
+    """Counts what became of each batch (a `ports.Observer`) and shows it, together with the worker's stats.
 
     now_s   the clock that event times are compared with, seconds since the epoch
     onward  how telling each Alertmanager goes
@@ -80,21 +80,21 @@ class Telemetry(Observer):
     def __init__(
         self,
         about: About,
-        vitals: Vitals,
+        stats: WorkerStats,
         names: StreamNames,
         now_s: Callable[[], float] = time.time,
-        onward: Sequence[Onward] = (),
+        onward: Sequence[AlertmanagerStats] = (),
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # not annotated there; a process-wide switch of the library: the start of a counter is of no use to anyone here
         self.registry = CollectorRegistry(auto_describe=True)
-        self._vitals = vitals
+        self._stats = stats
         self._newest_us = math.nan
         self._judged_time = JudgedTime(names)
         self._watched = Watched(about.watch, names)
         self._declare(now_s)
         for collector in (
-            _VitalsCollector(vitals),
-            _OnwardCollector(onward),
+            _WorkerCollector(stats),
+            _AlertmanagerCollector(onward),
             _AboutCollector(about),
             _WatchedCollector(self._watched, about.channels),
         ):
@@ -162,81 +162,81 @@ class Telemetry(Observer):
 
     def healthy(self) -> tuple[bool, str]:
         """The worker moves, or has stopped in order. What restarting the process would not cure is not unhealthy."""
-        late_s = _late_s(self._vitals)
+        late_s = _late_s(self._stats)
         return (False, f"the worker should have moved {late_s:.0f} s ago") if late_s > 0 else (True, "healthy")
 
     def ready(self) -> tuple[bool, str]:
         """The worker judges what comes."""
-        state = self._vitals.state
+        state = self._stats.state
         return state is WorkerState.RUNNING, state.value
 
 
-def _late_s(vitals: Vitals) -> float:
+def _late_s(stats: WorkerStats) -> float:
     """How long ago the worker should have moved; not above 0 if it is well, or has stopped in order."""
-    return 0.0 if vitals.state is WorkerState.STOPPED else time.monotonic() - vitals.alive_until_s
+    return 0.0 if stats.state is WorkerState.STOPPED else time.monotonic() - stats.alive_until_s
 
 
-class _VitalsCollector(Collector):
-    """The worker's vitals as metrics, read at each scrape."""
+class _WorkerCollector(Collector):
+    """The worker's stats as metrics, read at each scrape."""
 
-    def __init__(self, vitals: Vitals) -> None:
-        self._vitals = vitals
+    def __init__(self, stats: WorkerStats) -> None:
+        self._stats = stats
 
     def collect(self) -> Iterable[Metric]:
-        vitals = self._vitals
-        yield CounterMetricFamily("detector_messages_polled", "Messages polled.", vitals.messages)
-        yield CounterMetricFamily("detector_readings_polled", "Readings polled, whatever became of them.", vitals.readings)
-        yield CounterMetricFamily("detector_readings_unaccounted", "Readings without a disposition; a bug.", vitals.unaccounted)
+        stats = self._stats
+        yield CounterMetricFamily("detector_messages_polled", "Messages polled.", stats.messages)
+        yield CounterMetricFamily("detector_readings_polled", "Readings polled, whatever became of them.", stats.readings)
+        yield CounterMetricFamily("detector_readings_unaccounted", "Readings without a disposition; a bug.", stats.unaccounted)
         dead = CounterMetricFamily("detector_dead_letters", "Dead letters written, by the kind of error.", labels=["error"])
-        for error, count in {**dict.fromkeys(ERRORS, 0), **vitals.dead_letters}.items():
+        for error, count in {**dict.fromkeys(ERRORS, 0), **stats.dead_letters}.items():
             dead.add_metric([error], count)
         yield dead
-        yield CounterMetricFamily("detector_commits", "Batches that became true.", vitals.commits)
-        yield CounterMetricFamily("detector_commits_aborted", "Commits after which memories were restored.", vitals.commits_aborted)
+        yield CounterMetricFamily("detector_commits", "Batches that became true.", stats.commits)
+        yield CounterMetricFamily("detector_commits_aborted", "Commits after which memories were restored.", stats.commits_aborted)
         yield CounterMetricFamily(
-            "detector_log_unavailable", "Calls that the log, or the schema registry, could not answer.", vitals.log_unavailable
+            "detector_log_unavailable", "Calls that the log, or the schema registry, could not answer.", stats.log_unavailable
         )
-        yield GaugeMetricFamily("detector_backoff_seconds", "Length of the pause in progress; 0 if none.", vitals.backoff_s)
-        yield GaugeMetricFamily("detector_partitions_assigned", "Partitions that this worker reads.", vitals.partitions)
+        yield GaugeMetricFamily("detector_backoff_seconds", "Length of the pause in progress; 0 if none.", stats.backoff_s)
+        yield GaugeMetricFamily("detector_partitions_assigned", "Partitions that this worker reads.", stats.partitions)
         yield GaugeMetricFamily(
-            "detector_input_topics_missing", "Input topics that cannot be judged now, or not whole.", len(vitals.topics_missing)
+            "detector_input_topics_missing", "Input topics that cannot be judged now, or not whole.", len(stats.topics_missing)
         )
         lag = GaugeMetricFamily("detector_lag_messages", "Messages not yet read.", labels=["topic", "partition"])
-        for partition, messages in vitals.lag.items():
+        for partition, messages in stats.lag.items():
             lag.add_metric([partition.topic, str(partition.number)], messages)
         yield lag
-        yield GaugeMetricFamily("detector_streams", "Streams in memory.", vitals.streams)
-        yield GaugeMetricFamily("detector_alerts_open", "Alerts open now.", vitals.alerts_open)
+        yield GaugeMetricFamily("detector_streams", "Streams in memory.", stats.streams)
+        yield GaugeMetricFamily("detector_alerts_open", "Alerts open now.", stats.alerts_open)
         yield from self._memories()
         state = GaugeMetricFamily("detector_worker_state", "1 for the state that the worker is in, 0 for the others.", labels=["state"])
         for each in WorkerState:
-            state.add_metric([each.value], float(vitals.state is each))
+            state.add_metric([each.value], float(stats.state is each))
         yield state
         yield GaugeMetricFamily(
-            "detector_worker_healthy", "1 while the worker moves; 0 when it is stuck, as /-/healthy says.", float(_late_s(vitals) <= 0)
+            "detector_worker_healthy", "1 while the worker moves; 0 when it is stuck, as /-/healthy says.", float(_late_s(stats) <= 0)
         )
 
     def _memories(self) -> Iterable[Metric]:
         """What it takes that memories outlive the process."""
-        vitals = self._vitals
-        yield GaugeMetricFamily("detector_snapshot_memories_unsaved", "Memories that changed since they were saved.", vitals.rows_unsaved)
-        yield GaugeMetricFamily("detector_snapshot_unsaved_age_seconds", "Age of the oldest unsaved change; 0 if none.", vitals.unsaved_s)
-        yield CounterMetricFamily("detector_snapshot_memories_saved", "Memories saved.", vitals.rows_saved)
-        yield CounterMetricFamily("detector_snapshot_bytes", "Bytes of state written.", vitals.state_bytes)
-        yield GaugeMetricFamily("detector_restore_seconds", "How long the latest restore took.", vitals.restored_s)
-        yield CounterMetricFamily("detector_messages_replayed", "Messages read again to restore memories.", vitals.messages_replayed)
+        stats = self._stats
+        yield GaugeMetricFamily("detector_snapshot_memories_unsaved", "Memories that changed since they were saved.", stats.rows_unsaved)
+        yield GaugeMetricFamily("detector_snapshot_unsaved_age_seconds", "Age of the oldest unsaved change; 0 if none.", stats.unsaved_s)
+        yield CounterMetricFamily("detector_snapshot_memories_saved", "Memories saved.", stats.rows_saved)
+        yield CounterMetricFamily("detector_snapshot_bytes", "Bytes of state written.", stats.state_bytes)
+        yield GaugeMetricFamily("detector_restore_seconds", "How long the latest restore took.", stats.restored_s)
+        yield CounterMetricFamily("detector_messages_replayed", "Messages read again to restore memories.", stats.messages_replayed)
         missed = CounterMetricFamily("detector_messages_missed", "Messages that were never judged, or not remembered.", labels=["reason"])
         changes = CounterMetricFamily("detector_log_changes", "Partitions that began anew, in another log.", labels=["reason"])
-        for family, reasons, counts in ((missed, MISSED, vitals.messages_missed), (changes, LOG_CHANGES, vitals.log_changes)):
+        for family, reasons, counts in ((missed, MISSED, stats.messages_missed), (changes, LOG_CHANGES, stats.log_changes)):
             for reason, count in {**dict.fromkeys(reasons, 0), **counts}.items():
                 family.add_metric([reason], count)
             yield family
 
 
-class _OnwardCollector(Collector):
+class _AlertmanagerCollector(Collector):
     """How telling each Alertmanager goes, read at each scrape; no series without one."""
 
-    def __init__(self, onward: Sequence[Onward]) -> None:
+    def __init__(self, onward: Sequence[AlertmanagerStats]) -> None:
         self._onward = onward
 
     def collect(self) -> Iterable[Metric]:

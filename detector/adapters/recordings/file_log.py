@@ -18,7 +18,7 @@ from detector.codec.messages import Message, Messages
 from detector.codec.writing import JsonWriter
 from detector.core.readings import Partition
 from detector.errors import DataError
-from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
+from detector.ports import CommitBatch, PartitionPosition, PollResult, RevokeCallback, ignore_revoke
 
 EVENT_TIME = "event_time_us"
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -90,34 +90,34 @@ class FileLog:
             raise DataError(f"{path} cannot be written: {error.strerror}") from None
         return self._files[-1]
 
-    def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
+    def poll(self, messages_max: int, timeout_s: float, on_revoke: RevokeCallback = ignore_revoke) -> PollResult:
         """See `ports.Log`; never waits, and takes nothing away. The end is reached when `lag` is 0."""
-        gained = (self._partition,) if self._gained else ()
+        assigned = (self._partition,) if self._gained else ()
         self._gained = False
         if self._position is None or self._position >= self._end:
-            return Fetched(gained=gained)
+            return PollResult(assigned=assigned)
         start, stop = self._position, min(self._position + messages_max, self._end)
         self._position = stop
         key, value = self._rows(start, stop)
         count = stop - start
         messages = Messages(key, value, np.zeros(count, np.int32), np.arange(start, stop), np.full(count, -1, np.int64), (self._partition,))
-        return Fetched(messages, gained)
+        return PollResult(messages, assigned)
 
-    def commit(self, outcome: Outcome) -> None:
+    def commit(self, batch: CommitBatch) -> None:
         """See `ports.Log`. Writes to the files in the order alerts, dead letters; state is dropped: a recording can be read again."""
         if self._alerts is not None:
-            self._alerts.writelines((message.value or b"null") + b"\n" for message in outcome.alerts)
+            self._alerts.writelines((message.value or b"null") + b"\n" for message in batch.alerts)
             self._alerts.flush()
         if self._dead_letters is not None:
-            self._dead_letters.writelines(msgspec.json.encode(as_json(message)) + b"\n" for message in outcome.dead_letters)
+            self._dead_letters.writelines(msgspec.json.encode(as_json(message)) + b"\n" for message in batch.dead_letters)
             self._dead_letters.flush()
-        self._committed = outcome.offsets.get(self._partition, self._committed)
+        self._committed = batch.offsets.get(self._partition, self._committed)
 
-    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
+    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, PartitionPosition]:
         """See `ports.Log`. The offset is always a committed one: a recording is read from its first row."""
         if self._partition in partitions:
             self._position = None
-        return {partition: Restored(self._committed, end=self._end) for partition in partitions}
+        return {partition: PartitionPosition(self._committed, end=self._end) for partition in partitions}
 
     def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
         """See `ports.Log`. None is kept."""

@@ -25,7 +25,7 @@ from detector.config import Alertmanager
 from detector.core.alerting import Alert
 from detector.core.readings import Partition
 from detector.errors import ConfigError
-from detector.ports import Vitals
+from detector.ports import WorkerStats
 from tests.broker.certificates import Authority
 
 P = Partition("sensors", 0)
@@ -98,7 +98,7 @@ def tell() -> Iterator[Callable[..., Alertmanagers]]:
 
     def tell(*servers: Away, interval_s: float = 60.0) -> Alertmanagers:
         urls = tuple(f"http://{server.address}" for server in servers)
-        made.append(Alertmanagers(Alertmanager(url=urls, resend_interval_s=interval_s), ENCODER, Vitals(lag={P: 0}), 10))
+        made.append(Alertmanagers(Alertmanager(url=urls, resend_interval_s=interval_s), ENCODER, WorkerStats(lag={P: 0}), 10))
         return made[-1]
 
     yield tell

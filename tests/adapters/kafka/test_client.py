@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from detector.adapters.kafka.admin import open_admin
-from detector.adapters.kafka.client import open_consumer, open_producer, quiet
+from detector.adapters.kafka.client import discard, open_consumer, open_producer
 from detector.errors import ConfigError
 
 OPENERS: dict[str, Callable[[dict[str, str]], object]] = {
-    "consumer": lambda properties: open_consumer(properties, lambda error: None, quiet),
-    "producer": lambda properties: open_producer(properties, lambda error: None, quiet),
-    "admin": lambda properties: open_admin(properties, quiet),
+    "consumer": lambda properties: open_consumer(properties, lambda error: None, discard),
+    "producer": lambda properties: open_producer(properties, lambda error: None, discard),
+    "admin": lambda properties: open_admin(properties, discard),
 }
 WITH_WEB_IDENTITY = {
     "security.protocol": "SASL_SSL",

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from detector.adapters.kafka import static_membership
-from detector.adapters.kafka.client import quiet
+from detector.adapters.kafka.client import discard
 from detector.adapters.kafka.static_membership import StaticMembership
 from detector.errors import Fenced, LogUnavailable
 
@@ -25,9 +25,9 @@ class Group:
         self.members: list[str] | None = []
         self.error: KafkaException | None = None
         self.now_s = 1000.0
-        monkeypatch.setattr(static_membership, "open_admin", lambda properties, say: self)
+        monkeypatch.setattr(static_membership, "open_admin", lambda properties, on_log: self)
         monkeypatch.setattr(static_membership, "time", SimpleNamespace(monotonic=lambda: self.now_s))
-        self.membership = StaticMembership(properties, "g", quiet)
+        self.membership = StaticMembership(properties, "g", discard)
         self.membership.learn(OWN)
 
     def list_groups(self, group: str, timeout: float) -> list[Any]:

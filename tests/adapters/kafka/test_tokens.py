@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 
-from detector.adapters.kafka.client import open_producer, quiet
+from detector.adapters.kafka.client import discard, open_producer
 from detector.adapters.kafka.tokens import Tokens, region_of, with_tokens
 from detector.errors import ConfigError, LogUnavailable
 from tests.conftest import AWS_SECRET
@@ -20,7 +20,7 @@ MSK = {"bootstrap.servers": "b-1.plant.a1b2c3.c4.kafka.eu-central-1.amazonaws.co
 
 @pytest.mark.usefixtures("aws")
 def test_it_becomes_a_token_that_librdkafka_can_send() -> None:
-    taken = with_tokens({**MSK, "client.id": "me"}, quiet)
+    taken = with_tokens({**MSK, "client.id": "me"}, discard)
     tokens = taken.pop("oauth_cb")
     assert taken == {
         "bootstrap.servers": MSK["bootstrap.servers"],
@@ -42,7 +42,7 @@ def test_it_becomes_a_token_that_librdkafka_can_send() -> None:
 
 def test_other_mechanisms_stay_as_they_are() -> None:
     properties = {"sasl.mechanism": "SCRAM-SHA-512", "security.protocol": "SASL_SSL"}
-    assert with_tokens(properties, quiet) == properties
+    assert with_tokens(properties, discard) == properties
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_what_the_person_has_to_mend_is_said_with_the_remedy(monkeypatch: pytest
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError, match="needs the cluster's AWS region") as caught:
-        with_tokens({**MSK, "bootstrap.servers": "kafka.example:9098"}, quiet)
+        with_tokens({**MSK, "bootstrap.servers": "kafka.example:9098"}, discard)
     assert "AWS_REGION" in caught.value.fix
     with pytest.raises(ConfigError, match=r"security\.protocol is ssl") as caught:
-        with_tokens({**MSK, "security.protocol": "ssl"}, quiet)
+        with_tokens({**MSK, "security.protocol": "ssl"}, discard)
     assert "SASL_SSL" in caught.value.fix
     monkeypatch.setitem(sys.modules, "aws_msk_iam_sasl_signer", None)
     with pytest.raises(ConfigError, match="needs the extra `aws`") as caught:
-        open_producer(MSK, lambda error: None, quiet)
+        open_producer(MSK, lambda error: None, discard)
     assert caught.value.fix == "`pip install 'detector[aws]'`"
 
 
@@ -83,12 +83,12 @@ def test_without_credentials_no_client_is_opened(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     begun_s = time.monotonic()
     with pytest.raises(LogUnavailable, match="there are no AWS credentials") as caught:
-        open_producer(MSK, lambda error: None, quiet)
+        open_producer(MSK, lambda error: None, discard)
     assert time.monotonic() - begun_s < 5  # librdkafka would wait for ten
     assert "aws sts get-caller-identity" in caught.value.fix
     monkeypatch.setenv("AWS_PROFILE", "plant")
     with pytest.raises(LogUnavailable, match=r"The config profile \(plant\) could not be found"):
-        open_producer(MSK, lambda error: None, quiet)
+        open_producer(MSK, lambda error: None, discard)
 
 
 def test_a_token_that_cannot_be_renewed_is_told_and_tried_again(aws: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from detector.core.alerting import Alert
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.verdicts import Verdicts
 from detector.errors import ConfigError
-from detector.ports import LATENCY, Onward, Vitals, WorkerState
+from detector.ports import LATENCY, AlertmanagerStats, WorkerState, WorkerStats
 
 SECONDS = {"poll": 0.001, "decode": 0.002, "detect": 0.003, "encode": 0.0001, "commit": 0.004}
 DOC = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -68,13 +68,13 @@ class Scene:
     def __init__(self) -> None:
         self.names = StreamNames()
         self.pump, self.fan = self.names[b"pump"], self.names[b"fan"]
-        self.vitals = Vitals(state=WorkerState.RUNNING, alive_until_s=time.monotonic() + 60)
-        self.vitals.dead_letters = {"MalformedJson": 3}
-        self.vitals.lag = {Partition("sensors", 0): 12}
+        self.stats = WorkerStats(state=WorkerState.RUNNING, alive_until_s=time.monotonic() + 60)
+        self.stats.dead_letters = {"MalformedJson": 3}
+        self.stats.lag = {Partition("sensors", 0): 12}
         self.now_s = 1_000.0
         about = About("1.2.3", "site1", "plant", "abcdef", ("temperature", "rpm"), 24.0 * HOUR_US, 500, 10.0, watch=("pump", "absent"))
-        self.onward = Onward("http://alertmanager:9093", sent=3, failures=2, dropped=1, held=4)
-        self.telemetry = Telemetry(about, self.vitals, self.names, lambda: self.now_s, [self.onward])
+        self.onward = AlertmanagerStats("http://alertmanager:9093", sent=3, failures=2, dropped=1, held=4)
+        self.telemetry = Telemetry(about, self.stats, self.names, lambda: self.now_s, [self.onward])
 
     def value(self, name: str, **labels: str) -> float | None:
         value = self.telemetry.registry.get_sample_value(name, labels)
@@ -181,8 +181,8 @@ def test_a_watched_stream_that_another_worker_has_now_is_not_shown_here(scene: S
     assert scene.value("detector_stream_score", stream="pump") is None
 
 
-def test_vitals_are_read_at_each_scrape(scene: Scene) -> None:
-    scene.vitals.messages, scene.vitals.streams, scene.vitals.alerts_open = 7, 3, 2
+def test_stats_are_read_at_each_scrape(scene: Scene) -> None:
+    scene.stats.messages, scene.stats.streams, scene.stats.alerts_open = 7, 3, 2
     assert scene.value("detector_messages_polled_total") == 7
     assert scene.value("detector_streams") == 3
     assert scene.value("detector_alerts_open") == 2
@@ -191,16 +191,16 @@ def test_vitals_are_read_at_each_scrape(scene: Scene) -> None:
     for error in ERRORS:
         assert scene.value("detector_dead_letters_total", error=error) is not None  # there from the start: a rate must see the first one
     assert scene.value("detector_worker_state", state="running") == 1
-    scene.vitals.state = WorkerState.BACKING_OFF
+    scene.stats.state = WorkerState.BACKING_OFF
     assert scene.value("detector_worker_state", state="running") == 0
     assert scene.value("detector_worker_state", state="backing_off") == 1
 
 
 def test_what_it_takes_to_keep_memories(scene: Scene) -> None:
-    vitals = scene.vitals
-    vitals.messages_replayed, vitals.messages_missed, vitals.restored_s = 1, {"retention": 2}, 0.7
-    vitals.log_changes, vitals.topics_missing = {"recreated": 3}, ("a", "b")
-    vitals.rows_unsaved, vitals.unsaved_s, vitals.rows_saved, vitals.state_bytes = 3, 4.5, 5, 6
+    stats = scene.stats
+    stats.messages_replayed, stats.messages_missed, stats.restored_s = 1, {"retention": 2}, 0.7
+    stats.log_changes, stats.topics_missing = {"recreated": 3}, ("a", "b")
+    stats.rows_unsaved, stats.unsaved_s, stats.rows_saved, stats.state_bytes = 3, 4.5, 5, 6
     assert scene.value("detector_messages_replayed_total") == 1
     assert scene.value("detector_messages_missed_total", reason="retention") == 2
     assert scene.value("detector_messages_missed_total", reason="auto_offset_reset") == 0
@@ -261,13 +261,13 @@ def test_health(server: HttpServer, scene: Scene) -> None:
     assert get(server, "/-/healthy")[0] == 200
     assert get(server, "/-/ready")[0] == 200
     for state in set(WorkerState) - {WorkerState.RUNNING}:
-        scene.vitals.state = state
+        scene.stats.state = state
         status, _, body = get(server, "/-/ready")
         assert (status, body.decode().strip()) == (503, state.value)
         assert get(server, "/-/healthy")[0] == 200
-    scene.vitals.state = WorkerState.RUNNING
+    scene.stats.state = WorkerState.RUNNING
     assert scene.value("detector_worker_healthy") == 1
-    scene.vitals.alive_until_s = time.monotonic() - 5
+    scene.stats.alive_until_s = time.monotonic() - 5
     assert scene.value("detector_worker_healthy") == 0
     status, _, body = get(server, "/-/healthy")
     assert status == 503

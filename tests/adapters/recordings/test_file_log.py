@@ -16,7 +16,7 @@ from detector.codec.messages import Message
 from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.core.readings import Partition, StreamNames
 from detector.errors import DataError
-from detector.ports import Outcome
+from detector.ports import CommitBatch
 
 
 def begin(log: FileLog, partitions: Sequence[Partition]) -> None:
@@ -35,7 +35,7 @@ def test_rows_decode_to_float32_of_what_was_recorded(tmp_path: Path) -> None:
     pa_parquet.write_table(pa.table(table), path)
 
     log = FileLog(path)
-    (partition,) = log.poll(10, 0).gained
+    (partition,) = log.poll(10, 0).assigned
     assert partition == Partition("plant.parquet", 0)
     begin(log, [partition])
     streams = StreamNames()
@@ -59,7 +59,7 @@ def test_missing_channels_are_left_out_of_the_message(tmp_path: Path) -> None:
     path = tmp_path / "pump.csv"
     path.write_text("time,a,b\n2026-01-01T00:00:00Z,1.5,\n2026-01-01T00:00:01Z,,\n")
     log = FileLog(path)
-    begin(log, log.poll(10, 0).gained)
+    begin(log, log.poll(10, 0).assigned)
     messages = log.poll(10, 0).messages
     assert [json.loads(value or b"") for value in messages.value] == [
         {"event_time_us": 1_767_225_600_000_000, "a": 1.5},
@@ -72,13 +72,15 @@ def test_json_lines_come_as_they_are_and_decisions_go_to_files(tmp_path: Path) -
     path, alerts, dead = tmp_path / "gateway.jsonl", tmp_path / "out" / "alerts.jsonl", tmp_path / "out" / "dead.jsonl"
     path.write_bytes(b'{"t": 1}\n\n{"t": broken\n\xff\n')
     log = FileLog(path, format=ReadingFormat(channels=("t",)), alerts=alerts, dead_letters=dead)
-    (partition,) = log.poll(10, 0).gained
+    (partition,) = log.poll(10, 0).assigned
     begin(log, [partition])
     messages = log.poll(10, 0).messages
     assert messages.value == [b'{"t": 1}', b'{"t": broken', b"\xff"]
     assert set(messages.key) == {b"gateway"}
-    letters = [Message(key, value, [("reason", b"unreadable")]) for key, value in zip(messages.key[1:], messages.value[1:], strict=True)]
-    log.commit(Outcome([Message(b"gateway", b'{"id":"1"}')], letters, offsets={partition: 3}))
+    dead_letters = [
+        Message(key, value, [("reason", b"unreadable")]) for key, value in zip(messages.key[1:], messages.value[1:], strict=True)
+    ]
+    log.commit(CommitBatch([Message(b"gateway", b'{"id":"1"}')], dead_letters, offsets={partition: 3}))
     log.close()
     assert alerts.read_text() == '{"id":"1"}\n'
     assert [json.loads(line) for line in dead.read_text().splitlines()] == [
