@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `deploy` is no i
 
 from deploy.kafka.local_kafka import LocalKafka
 from detector.adapters.bundle import load_bundle
-from detector.adapters.kafka.client import Delivery
+from detector.adapters.kafka.delivery import DeliveryName
 from detector.adapters.kafka.log import KafkaLog
 from detector.adapters.kafka.topic_io import TopicWriter
 from detector.adapters.kafka.topics import Topic, create_topics, output_topics, state_topic
@@ -44,7 +44,7 @@ ABSURD_EVERY = 10_007  # a prime: every time another stream
 class Way(NamedTuple):
     """A way of delivery. interval_s: of snapshots; 0: memories are not kept."""
 
-    delivery: Delivery
+    delivery: DeliveryName
     interval_s: float
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from deploy.kafka.local_kafka import LocalKafka, free_port
-from detector.adapters.kafka.client import Delivery
+from detector.adapters.kafka.delivery import DeliveryName
 from detector.adapters.kafka.log import KafkaLog
 from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
 from detector.adapters.kafka.topics import create_topics, output_topics
@@ -21,11 +21,11 @@ from tests.contract.kept import kept
 
 pytestmark = pytest.mark.broker
 
-DELIVERIES: list[Delivery] = ["exactly_once", "at_least_once"]
+DELIVERIES: list[DeliveryName] = ["exactly_once", "at_least_once"]
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_a_broker_that_goes_and_comes_back(own_kafka: LocalKafka, delivery: Delivery) -> None:
+def test_a_broker_that_goes_and_comes_back(own_kafka: LocalKafka, delivery: DeliveryName) -> None:
     properties = {"bootstrap.servers": own_kafka.bootstrap_servers, **FAST}
     create_topics(properties, output_topics("alerts", "dead", 1) + output_topics("in", "in-dead", 1))
     writer = TopicWriter(properties, "in")
@@ -140,7 +140,7 @@ def test_wrong_credentials_are_told_at_once_and_kept_secret(kafka: str) -> None:
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_a_dead_letter_that_is_too_large_goes_with_its_reason_only(kafka: str, make_topic: MakeTopic, delivery: Delivery) -> None:
+def test_a_dead_letter_that_is_too_large_goes_with_its_reason_only(kafka: str, make_topic: MakeTopic, delivery: DeliveryName) -> None:
     topic, alerts = make_topic("in"), make_topic("alerts", settings={"max.message.bytes": "20000"})
     dead = make_topic("dead", settings={"max.message.bytes": "20000"})
     lines: list[str] = []

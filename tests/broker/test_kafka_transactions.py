@@ -12,10 +12,10 @@ from contextlib import ExitStack, closing
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from detector.adapters.kafka.commit_owners import RELEASED, end_transaction
 from detector.adapters.kafka.log import KafkaLog
-from detector.adapters.kafka.restore import RELEASED
 from detector.adapters.kafka.topic_io import TopicWriter
-from detector.adapters.kafka.transactions import Transactions, end_transaction
+from detector.adapters.kafka.transactions import Transactions
 from detector.codec.messages import Message
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, ConfigError, Fenced

@@ -22,9 +22,10 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
+from detector.adapters.kafka import exactly_once
 from detector.adapters.kafka.log import KafkaLog
 from detector.adapters.kafka.member import GroupMember
-from detector.adapters.kafka.topic_watch import Question, TopicView, TopicWatch
+from detector.adapters.kafka.topic_watch import PendingTopics, TopicInfo
 from detector.codec.snapshots import RowCodec, key_of
 from detector.ports import CommitBatch
 
@@ -41,9 +42,9 @@ def _state_first() -> None:
         saved = {key for rows in whole.state.values() for key in rows}
         return any(key_of(alert.key or b"") in saved for alert in whole.alerts)
 
-    position = KafkaLog._position
-    # Nameless, as if a person had set them: or its successor would find out by itself, and wait.
-    KafkaLog._position = lambda log, name, offsets, question: position(log, "", offsets, question)  # type: ignore[assignment, method-assign]
+    consumed = exactly_once._consumed
+    # Without an owner, as if a person had set them: or its successor would find out by itself, and wait.
+    exactly_once._consumed = lambda member, offsets, owner, topics: consumed(member, offsets, "", topics)
     _tear_commits(lambda whole: (CommitBatch(state=whole.state), replace(whole, state={})), matters)
 
 
@@ -77,12 +78,12 @@ def _row_offsets(shift: int) -> Callable[[], None]:
 
 
 def _ids_unseen() -> None:
-    answer = TopicWatch.answer
+    result = PendingTopics.result
 
-    def patched(watch: TopicWatch, question: Question) -> dict[str, TopicView]:
-        return {topic: replace(view, id="") for topic, view in answer(watch, question).items()}
+    def patched(topics: PendingTopics) -> dict[str, TopicInfo]:
+        return {topic: replace(info, id="") for topic, info in result(topics).items()}
 
-    TopicWatch.answer = patched  # type: ignore[assignment, method-assign]
+    PendingTopics.result = patched  # type: ignore[assignment, method-assign]
 
 
 def _silent_reset() -> None:

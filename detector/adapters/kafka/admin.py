@@ -9,21 +9,9 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] # its documented place
 
-from detector.adapters.kafka.client import (
-    COMMON_DEFAULTS,
-    FOR_THE_PERSON,
-    REFUSED,
-    TOPIC_GONE,
-    UNREACHABLE_FIX,
-    LogCallback,
-    discard,
-    fix_for,
-    kafka_error,
-    open_client,
-    open_producer,
-    producer_properties,
-    to_detector_error,
-)
+from detector.adapters.kafka.client import LogCallback, discard, open_client, open_producer
+from detector.adapters.kafka.errors import FOR_THE_PERSON, REFUSED, TOPIC_GONE, UNREACHABLE_FIX, fix_for, kafka_error, to_detector_error
+from detector.adapters.kafka.properties import COMMON_DEFAULTS, producer_properties
 from detector.errors import ConfigError, LogUnavailable
 
 ASK_S_MIN, ASK_S_MAX = 0.25, 1.0  # a refusal is heard only between two questions
@@ -48,7 +36,12 @@ class Cluster:
     @property
     def is_mock(self) -> bool:
         """Whether this is librdkafka's mock broker, which answers few questions."""
-        return self.id.startswith(MOCK_CLUSTER)
+        return is_mock(self.id)
+
+
+def is_mock(cluster_id: str | None) -> bool:
+    """Whether a cluster of this id is librdkafka's mock broker."""
+    return (cluster_id or "").startswith(MOCK_CLUSTER)
 
 
 def servers_of(properties: Mapping[str, str]) -> str:

@@ -18,7 +18,9 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from detector.adapters.kafka.client import LogCallback, kafka_error, open_consumer, reader_properties, to_detector_error
+from detector.adapters.kafka.client import LogCallback, open_consumer
+from detector.adapters.kafka.errors import kafka_error, to_detector_error
+from detector.adapters.kafka.properties import reader_properties
 from detector.codec.messages import Messages
 from detector.core.readings import Partition
 from detector.errors import LogUnavailable
@@ -33,14 +35,14 @@ EVERYTHING = {
 }
 
 
-class Place(NamedTuple):
+class OffsetAndEpoch(NamedTuple):
     """An offset, and the epoch of a leader no earlier than that of the message before it; -1: not known."""
 
     offset: int
     epoch: int = -1
 
 
-class Read(NamedTuple):
+class ReadUpTo(NamedTuple):
     """How far a partition was read, and what its log holds now.
 
     offset       of the next message to read
@@ -54,7 +56,7 @@ class Read(NamedTuple):
     end: int
 
 
-class EpochsRead:
+class LeaderEpochs:
     """Per partition the epoch of the last leader that anything was read of.
 
     What was committed before a restore is read again to bring memories up to date; it must be what was read then.
@@ -62,13 +64,13 @@ class EpochsRead:
 
     def __init__(self) -> None:
         self._epochs: dict[Partition, int] = {}
-        self._known: dict[Partition, Place] = {}  # what was committed when it was restored, until it is read up to there
+        self._known: dict[Partition, OffsetAndEpoch] = {}  # what was committed when it was restored, until it is read up to there
 
     def __getitem__(self, partition: Partition) -> int:
         """-1 where none is known."""
         return self._epochs.get(partition, -1)
 
-    def restored(self, partition: Partition, place: Place, *, is_known: bool) -> None:
+    def restored(self, partition: Partition, place: OffsetAndEpoch, *, is_known: bool) -> None:
         """Reading begins anew. is_known: messages before the place were read and committed, as far as the log still has them."""
         self._epochs[partition] = place.epoch
         self._known.pop(partition, None)
@@ -103,7 +105,7 @@ def leader_epochs(batch: Sequence[KafkaMessage], messages: Messages) -> dict[Par
     return {partition: epoch for partition, epoch in found if epoch is not None}
 
 
-def holds_others(batch: Sequence[KafkaMessage], partition: Partition, place: Place) -> bool:
+def holds_others(batch: Sequence[KafkaMessage], partition: Partition, place: OffsetAndEpoch) -> bool:
     """Whether one of a partition's messages before a place that was committed is of a later leader than any that was read before it."""
     return any(
         (message.offset() or 0) < place.offset and (message.leader_epoch() or 0) > place.epoch
@@ -112,7 +114,7 @@ def holds_others(batch: Sequence[KafkaMessage], partition: Partition, place: Pla
     )
 
 
-def divergences(properties: Mapping[str, str], read: Mapping[Partition, Read], on_log: LogCallback) -> dict[Partition, int]:
+def divergences(properties: Mapping[str, str], read: Mapping[Partition, ReadUpTo], on_log: LogCallback) -> dict[Partition, int]:
     """Per partition whose log differs by now from what was read of it: the first offset that does.
 
     raises LogUnavailable  the brokers do not answer

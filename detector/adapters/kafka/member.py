@@ -1,4 +1,4 @@
-"""A member of a consumer group: which partitions it is given, what it reads of them, and what it hears.
+"""A member of a consumer group: which partitions it is assigned, and how it joins, rejoins and leaves.
 
 Group membership is dynamic unless `kafka: group.instance.id` is set. Dynamic: a worker that leaves hands its partitions over at
 once; one that is killed keeps them until `session.timeout.ms`. Static, for workers with a lasting name of their own (a pod of a
@@ -11,44 +11,29 @@ ended while a broker was away), it joins again as a new consumer and restores; i
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
 
-import numpy as np
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from detector.adapters.kafka.admin import ask_cluster
-from detector.adapters.kafka.client import (
-    TOPIC_GONE,
-    UNREACHABLE_FIX,
-    LogCallback,
-    discard,
-    is_fatal,
-    is_name_taken,
-    kafka_error,
-    named,
-    open_consumer,
-    to_detector_error,
-    to_messages,
-)
-from detector.adapters.kafka.epochs import EpochsRead, Place
-from detector.adapters.kafka.presence import Presence
-from detector.adapters.kafka.restore import RESTORE_S_MAX, ends
+from detector.adapters.kafka.assignment import Assignment
+from detector.adapters.kafka.broker_errors import BrokerErrors
+from detector.adapters.kafka.client import LogCallback, fetch, named, open_consumer
+from detector.adapters.kafka.epochs import LeaderEpochs, OffsetAndEpoch
+from detector.adapters.kafka.errors import TOPIC_GONE, is_name_taken, kafka_error, to_detector_error
+from detector.adapters.kafka.positions import Positions
+from detector.adapters.kafka.reader import PartitionReader
 from detector.adapters.kafka.static_membership import StaticMembership
 from detector.adapters.kafka.topic_watch import TopicWatch
-from detector.codec.messages import Messages
 from detector.core.readings import Partition
-from detector.errors import DetectorError, LogUnavailable
+from detector.errors import CommitAborted
 from detector.ports import PartitionPosition, PollResult, RevokeCallback, ignore_revoke
 
 ASK_S_MAX = 1.0
 LOG_CHANGED = {KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION, KafkaError.OFFSET_OUT_OF_RANGE}
-"""What a consumer says that cannot read on where it is: retention has passed it, or the log is shorter, or other messages are in it."""
-# Refused credentials are a ConfigError at the start. Later they worked before: whoever changed something may change it back.
-RETRY_AFTER_START = {KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL}
+"""A consumer's errors when it cannot read on where it is: retention has passed it, or the log is shorter, or other messages are in it."""
 # How librdkafka writes down a membership that has no generation, which is one of nobody: group, member and the rest follow.
 NO_GENERATION = b"CGMDv2:\xff\xff\xff\xff"
 
@@ -61,13 +46,12 @@ class GroupMember:
     group_properties   the consumer's; librdkafka's own `auto.offset.reset` must be `error`, or it would jump without a word
     watch         of these topics
     with_log_time whether messages carry Kafka's own time
-    give_up       told of partitions that are handed over in order, while they still are this member's
+    on_release    called with partitions that are given up in order, while they still are this member's
 
-    standing      per partition that is restored and still this member's: what is true for it
-    epochs        of what was read
-    committing    held while a commit is on its way: a partition that is lost leaves the group only when that has ended
-    membership    as of the last poll or callback: what the consumer gives a producer, and the member's id
-    is_away       no broker answered when last heard of
+    assignment    which partitions it is to have
+    positions     where those stand that are restored
+    commit_lock   held while a commit is in flight: a partition that is revoked leaves the group only when that has ended
+    errors        what it heard of the brokers
     """
 
     def __init__(
@@ -78,275 +62,192 @@ class GroupMember:
         watch: TopicWatch,
         *,
         with_log_time: bool,
-        give_up: Callable[[Sequence[Partition]], None],
+        on_release: Callable[[Sequence[Partition]], None],
         on_log: LogCallback,
     ) -> None:
-        self._topics, self._properties, self._group_properties = tuple(topics), properties, dict(group_properties)
-        self._with_log_time, self._give_up, self._on_log = with_log_time, give_up, on_log
-        self.presence, self.epochs = Presence(watch, on_log), EpochsRead()
-        self.standing: dict[Partition, PartitionPosition] = {}
-        self._reading: dict[Partition, int] = {}  # where each partition that may be read was resumed
-        self._release: RevokeCallback = ignore_revoke
-        self.committing = Lock()
-        # confluent_kafka lets one thread at a time into a consumer, and a poll may wait for a commit (`release`): so a commit must not
+        self._topics, self._group_properties = tuple(topics), dict(group_properties)
+        self._on_release, self._on_log = on_release, on_log
+        self.watch = watch
+        self.errors = BrokerErrors(properties, self._topics[0])
+        self.assignment, self._epochs = Assignment(watch, on_log), LeaderEpochs()
+        self.positions = Positions(self._epochs, self.assignment.check_soon)
+        self.reader = PartitionReader(topics, self.assignment, self._epochs, with_log_time=with_log_time)
+        self._on_worker_revoke: RevokeCallback = ignore_revoke
+        self.commit_lock = Lock()
+        # confluent_kafka lets one thread at a time into a consumer, and a poll may wait for a commit (`_on_revoke`): so a commit must not
         # ask the consumer who it is while a poll is under way. An older membership does no harm: the coordinator refuses it.
-        self.asking = Lock()
-        self.membership: tuple[bytes, str] = (b"", "")
-        self._trouble: DetectorError | None = None  # heard in a callback; raised by the next poll
-        self._stopping: BaseException | None = None  # raised by `release`, inside a callback that had to go on
-        self.is_away = False
-        self._is_out = False  # a static member whose session has ended, or that was fenced: `_come_back`
+        self._consumer_lock = Lock()
+        self._metadata, self._member_id = b"", ""  # of the membership, as of the last poll or callback
+        self._stopping: BaseException | None = None  # raised by the worker's callback, inside librdkafka's, which had to go on
+        self._must_rejoin = False  # a static member whose session has ended, or that was fenced
         self.is_closed = False
         is_static = "group.instance.id" in group_properties
         self._static = StaticMembership(group_properties, group_properties["group.id"], on_log) if is_static else None
         self.consumer = self._join()
 
-    def _join(self) -> Consumer:
-        consumer: Consumer = open_consumer(self._group_properties, self.hear, self._on_log)
-        on_lost = self._on_lost if self._static is None or self._static.is_safe else self._on_session_lost
-        consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=on_lost)
-        return consumer
+    def poll(self, messages_max: int, timeout_s: float, on_revoke: RevokeCallback) -> PollResult:
+        """See `ports.Log`. A partition in both `revoked` and `assigned` was revoked first."""
+        self.errors.check(self.consumer)
+        if self._static is not None and self._must_rejoin:
+            self._rejoin_if_free(self._static)
+        self.assignment.check_topics()
+        if self.assignment.recreated:
+            self._rejoin_for_recreated_topics()
+        if self.assignment.has_grown:
+            self._discover_partitions()
+        changed = self.assignment.take_changed()
+        self.reader.stop(changed)
+        batch = self._fetch(messages_max, timeout_s, on_revoke)
+        if self._must_rejoin:
+            self._forget(self.assignment.assigned)  # a consumer that was fenced drops them without a word
+        messages = self.reader.readable(batch)
+        assigned, revoked = self.assignment.take_moves()
+        self.positions.drop(revoked)  # their topic may be gone
+        self.reader.stop(revoked)
+        is_joined = not self._metadata.startswith(NO_GENERATION)
+        return PollResult(messages, tuple(sorted(assigned)), tuple(sorted(revoked)), tuple(sorted(changed - revoked)), is_joined)
 
-    def poll(self, messages_max: int, timeout_s: float, release: RevokeCallback) -> PollResult:
-        """See `ports.Log`. A partition in both `revoked` and `assigned` was lost first."""
-        if self._trouble is not None:
-            trouble, self._trouble = self._trouble, None
-            self.is_away = isinstance(trouble, LogUnavailable)
-            raise trouble
-        if self.is_away:
-            self._ask()
-        if self._static is not None and self._is_out:
-            self._come_back(self._static)
-        self.presence.look()
-        if self.presence.anew:
-            self._begin_again()
-        if self.presence.has_grown:
-            self._look_for_partitions()
-        changed = self.presence.changed()
-        self._stop_reading(changed)
-        self._release = release
+    def _fetch(self, messages_max: int, timeout_s: float, on_revoke: RevokeCallback) -> list[KafkaMessage]:
+        """What has come. librdkafka's callbacks run meanwhile."""
+        self._on_worker_revoke = on_revoke
         try:
-            with self.asking:
-                self.learn_membership()
-                batch = self._consume(messages_max, timeout_s)
-                self.learn_membership()
+            with self._consumer_lock:
+                self.update_membership()
+                try:
+                    batch = fetch(self.consumer, messages_max, timeout_s)
+                except KafkaException as exception:
+                    raise to_detector_error(kafka_error(exception), f"reading {', '.join(self._topics)}") from None
+                if any(map(KafkaMessage.error, batch)):
+                    for message in batch:
+                        if (error := message.error()) is not None:
+                            self._on_message_error(message, error)
+                    batch = [message for message in batch if message.error() is None]
+                self.update_membership()
         finally:
-            self._release = ignore_revoke
+            self._on_worker_revoke = ignore_revoke
         if self._stopping is not None:
             stopping, self._stopping = self._stopping, None
             raise stopping
-        if self._is_out:
-            self._forget(self.presence.assigned)  # a consumer that was fenced drops them without a word
-        messages = self._readable(batch)
-        assigned, revoked = self.presence.tell()
-        for partition in revoked:  # their topic may be gone
-            self.standing.pop(partition, None)
-        self._stop_reading(revoked)
-        is_joined = not self.membership[0].startswith(NO_GENERATION)
-        return PollResult(messages, tuple(sorted(assigned)), tuple(sorted(revoked)), tuple(sorted(changed - revoked)), is_joined)
+        return batch
 
-    def learn_membership(self) -> None:
-        self.membership = self.consumer.consumer_group_metadata(), self.consumer.memberid() or ""
+    # -- membership -------------------------------------------------------------------------------------------------------
+
+    def update_membership(self) -> None:
+        """Ask the consumer who it is."""
+        self._metadata, self._member_id = self.consumer.consumer_group_metadata(), self.consumer.memberid() or ""
         if self._static is not None:
-            self._static.learn(self.membership[1])
+            self._static.add_member_id(self._member_id)
 
-    def _come_back(self, static: StaticMembership) -> None:
-        """Join again.
+    def group_metadata(self) -> bytes:
+        """The membership as a producer commits offsets with it; as of the last poll while a poll is under way.
 
-        raises LogUnavailable  another member has this worker's name and may be dead, or nobody tells
+        raises CommitAborted  there is none: the session has ended
+        """
+        if self._consumer_lock.acquire(blocking=False):
+            try:
+                self.update_membership()
+            finally:
+                self._consumer_lock.release()
+        metadata, member_id = self._metadata, self._member_id
+        if not member_id:
+            raise CommitAborted("this worker's session has ended")
+        return metadata
+
+    def _join(self) -> Consumer:
+        consumer: Consumer = open_consumer(self._group_properties, self.on_error, self._on_log)
+        on_lost = self._on_lost if self._static is None or self._static.keeps_name else self._on_session_lost
+        consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=on_lost)
+        return consumer
+
+    def _rejoin_if_free(self, static: StaticMembership) -> None:
+        """Join again under this worker's name.
+
+        raises LogUnavailable  another member has the name and may be dead, or nobody tells
         raises Fenced          another worker has it
         """
-        static.see_that_it_is_free()
+        static.check_name_is_free()
         self._on_log("info", f"this worker's session has ended, nobody else has its name {static.name}: joining again")
-        self._join_again()
+        self._rejoin()
 
-    def _begin_again(self) -> None:
-        """Be another consumer: one that has read a topic reads nothing of another by its name whose leaders' epochs are lower (librdkafka 2.16)."""
-        anew = self.presence.anew
-        self._on_log("info", f"input topic {', '.join(sorted(anew))} was made anew: joining again")
-        self._give_up([each for each in self.standing if each.topic not in anew])
-        self._is_out = True
-        self._join_again()
+    def _rejoin_for_recreated_topics(self) -> None:
+        """Read with another consumer: one that has read a topic reads nothing of another by its name whose leaders' epochs are lower (librdkafka 2.16)."""
+        recreated = self.assignment.recreated
+        self._on_log("info", f"input topic {', '.join(sorted(recreated))} was made anew: joining again")
+        self._on_release([each for each in self.positions.partitions() if each.topic not in recreated])
+        self._must_rejoin = True
+        self._rejoin()
 
-    def _join_again(self) -> None:
-        """As a consumer of which the group knows nothing: all partitions are lost, and gained like any."""
-        self._forget(self.presence.assigned)
-        with self.committing:
-            pass  # a commit on its way ends, or finds its partitions gone, before there is a membership again
-        with self.asking:
+    def _rejoin(self) -> None:
+        """Join as a consumer of which the group knows nothing: all partitions are lost, and assigned like any."""
+        self._forget(self.assignment.assigned)
+        with self.commit_lock:
+            pass  # a commit in flight ends, or finds its partitions gone, before there is a membership again
+        with self._consumer_lock:
             self.consumer.close()
             self.consumer = self._join()
-            self.learn_membership()
-        self.presence.join_again()
-        self._is_out = False
+            self.update_membership()
+        self.assignment.rejoined()
+        self._must_rejoin = False
 
-    def _ask(self) -> None:
-        """See whether the brokers are back: librdkafka tells of an outage once, and of its end not at all."""
-        try:
-            self.consumer.list_topics(self._topics[0], timeout=ASK_S_MAX)
-        except KafkaException as exception:
-            self._ask_why()
-            raise LogUnavailable(f"no Kafka broker answers: {kafka_error(exception).str()}", fix=UNREACHABLE_FIX) from None
-        self.is_away = False
-
-    def _ask_why(self) -> None:
-        """A client that knows of an outage no longer says why it goes on: another one meets the cause anew.
-
-        raises LogUnavailable  unless that one is answered
-        """
-        try:
-            ask_cluster(self._properties, ASK_S_MAX, discard)
-        except DetectorError as cause:
-            raise LogUnavailable(str(cause), fix=cause.fix) from None
-
-    def _look_for_partitions(self) -> None:
+    def _discover_partitions(self) -> None:
         """Let librdkafka see which partitions there are. Asked for all topics: of the answer for one alone the group takes no notice."""
         with suppress(KafkaException):  # again with the next poll
             self.consumer.list_topics(timeout=ASK_S_MAX)
-            self.presence.has_grown = False
+            self.assignment.has_grown = False
 
-    def _consume(self, messages_max: int, timeout_s: float) -> list[KafkaMessage]:
-        """What is there; if nothing is, the first that comes and what came with it. `consume` alone would wait for a full batch."""
-        try:
-            batch = self.consumer.consume(messages_max, 0)
-            if not batch:
-                first = self.consumer.poll(timeout_s)
-                if first is not None:
-                    batch = [first, *self.consumer.consume(messages_max - 1, 0)] if messages_max > 1 else [first]
-        except KafkaException as exception:
-            raise to_detector_error(kafka_error(exception), f"reading {', '.join(self._topics)}") from None
-        if any(map(KafkaMessage.error, batch)):
-            for message in batch:
-                if (error := message.error()) is not None:
-                    self._on_message_error(message, error)
-            batch = [message for message in batch if message.error() is None]
-        return batch
-
-    def _readable(self, batch: list[KafkaMessage]) -> Messages:
-        """The messages as columns, without those of partitions that were lost or are not resumed yet."""
-        if not batch:
-            return Messages()
-        messages = to_messages(batch, self._topics, with_log_time=self._with_log_time)
-        for partition in self.epochs.read(batch, messages) & self._reading.keys():
-            self.presence.change(partition, is_stopped=False)
-            self._stop_reading([partition])
-        readable = [partition in self._reading for partition in messages.partitions]
-        if all(readable):
-            return messages
-        keep = np.flatnonzero(np.array(readable)[messages.partition]).tolist()
-        return to_messages([batch[position] for position in keep], self._topics, with_log_time=self._with_log_time)
-
-    def _stop_reading(self, partitions: Iterable[Partition]) -> None:
-        for partition in partitions:
-            self._reading.pop(partition, None)
-            self.epochs.forget(partition)
-
-    def pause(self, partitions: Sequence[Partition]) -> None:
-        """Read no more of these.
-
-        raises KafkaException  one is not this member's
-        """
-        self._stop_reading(partitions)
-        self.consumer.pause([TopicPartition(each.topic, each.number) for each in partitions])
-
-    def restored(self, standing: Mapping[Partition, PartitionPosition], epochs: Mapping[Partition, int]) -> None:
-        """This is true for them now; epochs: as committed."""
-        for each, at in standing.items():
-            self.epochs.restored(each, Place(at.offset, epochs[each]), is_known=at.is_committed and at.diverges_at is None)
-            self.presence.restored(each)
-        self.standing.update(standing)
-
-    def resume(self, offsets: Mapping[Partition, int]) -> None:
-        """Read on from these offsets.
-
-        raises LogUnavailable  resume again
-        """
-        deadline = time.monotonic() + RESTORE_S_MAX
-        again = self.presence.stopped & offsets.keys()
-        try:
-            # Before they are assigned again: librdkafka starts those on a thread of its own, and of what else is asked of them meanwhile
-            # it drops one or the other as outdated (2.16). They begin at their offsets by themselves.
-            self.consumer.resume([TopicPartition(partition.topic, partition.number) for partition in offsets])
-            if again:
-                self.consumer.incremental_unassign([TopicPartition(each.topic, each.number) for each in again])
-                self.consumer.incremental_assign([TopicPartition(each.topic, each.number, offsets[each]) for each in again])
-                self.presence.stopped -= again
-            for partition in offsets.keys() - again:
-                self._seek(partition, offsets[partition], deadline)
-            ends(self.consumer, list(offsets), OFFSET_END)  # any request wakes the connections, which would notice up to a second later
-        except KafkaException as exception:
-            raise to_detector_error(kafka_error(exception), f"resuming {len(offsets)} partitions") from None
-        self._reading.update(offsets)
-
-    def _seek(self, partition: Partition, offset: int, deadline: float) -> None:
-        while True:
-            try:
-                self.consumer.seek(TopicPartition(partition.topic, partition.number, offset))
-                return
-            except KafkaException as exception:
-                # Just assigned: librdkafka is not ready to move the position yet. Or it was fenced: the next poll tells.
-                if partition not in named(self.consumer.assignment()):
-                    return
-                if kafka_error(exception).code() != KafkaError._STATE:
-                    raise
-                if time.monotonic() > deadline:
-                    self.presence.stopped.add(partition)  # the next call assigns it again
-                    raise
-                time.sleep(0.005)
-
-    def lag(self) -> Mapping[Partition, int]:
-        """Messages between read position and end, per partition. Ends as of the last fetch; a partition of which none was heard yet is left out."""
-        lag = {}
-        for partition, resumed in self._reading.items():
-            where = TopicPartition(partition.topic, partition.number)
-            _, high = self.consumer.get_watermark_offsets(where, cached=True)
-            position = self.consumer.position([where])[0].offset
-            if high >= 0:
-                lag[partition] = max(0, high - (position if position >= 0 else resumed))
-        return lag
+    def restored(self, positions: Mapping[Partition, PartitionPosition], epochs: Mapping[Partition, int]) -> None:
+        """These partitions stand there now. epochs: as committed."""
+        for each, at in positions.items():
+            is_known = at.is_committed and at.diverges_at is None
+            self._epochs.restored(each, OffsetAndEpoch(at.offset, epochs[each]), is_known=is_known)
+            self.assignment.restored(each)
+        self.positions.restored(positions)
 
     def close(self) -> None:
         """Leave the group. Sends the stored offsets."""
         self.is_closed = True
-        self._reading.clear()
+        self.reader.stop_all()
         self.consumer.close()
 
-    # -- callbacks: they run inside poll() and close() ----------------------------------------------------------------
+    # -- librdkafka's callbacks: they run inside poll() and close() -------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # An explicit offset spares the look-up of the committed one, which restore() makes anyway; nothing is fetched while paused.
         consumer.incremental_assign([TopicPartition(each.topic, each.partition, 0) for each in partitions])
         consumer.pause(partitions)
-        self.presence.assign(named(partitions))
+        self.assignment.assign(named(partitions))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        known = tuple(each for each in named(partitions) if each in self.presence.told)
+        known = tuple(each for each in named(partitions) if each in self.assignment.reported)
         try:
-            if known and not self.is_closed and not self._is_out:  # a consumer that is being closed tells no more who it is
-                self.learn_membership()
-                self._release(known)
-                self._give_up(known)
+            if known and not self.is_closed and not self._must_rejoin:  # a consumer that is being closed tells no more who it is
+                self.update_membership()
+                self._on_worker_revoke(known)
+                self._on_release(known)
         except BaseException as stopping:  # noqa: BLE001 - raised by poll(): the group must not wait for us until then
             self._stopping = stopping
         self._on_lost(consumer, partitions)
 
     def _on_session_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # librdkafka would join again by itself, and take the name from a worker that has it by now.
-        self._is_out = True
+        self._must_rejoin = True
         with suppress(KafkaException):  # it was fenced meanwhile
             consumer.unsubscribe()
         self._on_lost(consumer, partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._forget(named(partitions))
-        with self.committing:
+        with self.commit_lock:
             consumer.incremental_unassign(partitions)  # sends the stored offsets first, unless the partitions are lost for good
 
     def _forget(self, partitions: Collection[Partition]) -> None:
-        self.presence.take_away(partitions)
-        self._stop_reading(partitions)
-        for partition in partitions:
-            self.standing.pop(partition, None)  # a commit on its way that has not sent its offsets yet sees this
+        self.assignment.revoke(partitions)
+        self.reader.stop(partitions)
+        self.positions.drop(partitions)
+
+    def on_error(self, error: KafkaError) -> None:
+        """A client of this worker's heard of an error. A broken connection is in librdkafka's own log lines already."""
+        self._keep(error, "Kafka")
 
     def _on_message_error(self, message: KafkaMessage, error: KafkaError) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
@@ -355,25 +256,15 @@ class GroupMember:
         what = f"reading {topic or ', '.join(self._topics)}"
         if error.code() in LOG_CHANGED and number is not None:
             self._on_log("warning", f"{what}, partition {number}: {error.str()}")
-            self.presence.change(Partition(topic, number))
+            self.assignment.log_changed(Partition(topic, number))
         elif error.code() in TOPIC_GONE:
-            self.presence.hurry()  # it says which, and what to do
-        elif not self._note(error, what):
+            self.assignment.check_soon()  # it says which, and what to do
+        elif not self._keep(error, what):
             self._on_log("warning", f"{what}: {error.str()}")
 
-    def hear(self, error: KafkaError) -> None:
-        self._note(error, "Kafka")  # a broken connection is in librdkafka's own log lines already
-
-    def _note(self, error: KafkaError, what: str) -> bool:
-        """Keep what a person or the worker must hear of, for the next poll; the rest librdkafka mends by itself."""
+    def _keep(self, error: KafkaError, what: str) -> bool:
+        """See `BrokerErrors.keep`."""
         if self._static is not None and is_name_taken(error):
-            self._is_out = True
+            self._must_rejoin = True
             return True
-        found = to_detector_error(error, what)
-        if error.code() in RETRY_AFTER_START:
-            found = LogUnavailable(str(found), fix=found.fix)
-        elif isinstance(found, LogUnavailable) and not is_fatal(error):
-            return False
-        if self._trouble is None or isinstance(self._trouble, LogUnavailable):
-            self._trouble = found
-        return True
+        return self.errors.keep(error, what)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from confluent_kafka import KafkaException, TopicCollection
 
 from detector.adapters.kafka.admin import open_admin, servers_of
-from detector.adapters.kafka.client import LogCallback, kafka_error, to_detector_error
+from detector.adapters.kafka.client import LogCallback
+from detector.adapters.kafka.errors import kafka_error, to_detector_error
 
 
 def missing_permissions(

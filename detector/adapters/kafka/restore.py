@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -18,19 +17,12 @@ from confluent_kafka import (
 )
 from confluent_kafka import Message as KafkaMessage
 
-from detector.adapters.kafka.client import (
-    NO_CONCERN_OF_READERS,
-    LogCallback,
-    kafka_error,
-    offsets_of,
-    open_consumer,
-    reader_properties,
-    to_detector_error,
-)
-from detector.adapters.kafka.epochs import Place, Read, divergences
-from detector.adapters.kafka.transactions import end_transaction
+from detector.adapters.kafka.client import LogCallback, fetch, offsets_of, open_consumer
+from detector.adapters.kafka.epochs import OffsetAndEpoch, ReadUpTo, divergences
+from detector.adapters.kafka.errors import NOT_FOR_READERS, kafka_error, to_detector_error
+from detector.adapters.kafka.properties import reader_properties
 from detector.core.readings import Partition
-from detector.errors import ConfigError, DetectorError, LogUnavailable
+from detector.errors import ConfigError, LogUnavailable
 from detector.ports import PartitionPosition
 
 ASK_S_MAX = 5.0
@@ -46,81 +38,14 @@ STATE_READER = {
     "max.partition.fetch.bytes": "8388608",  # few partitions, all of each: 1 MiB at a time takes a third longer
 }
 
-# -- who wrote last ---------------------------------------------------------------------------------------------------
-
-
-RELEASED = "given up"
-"""What the committed offset bears of a partition that its worker gave up in order. One that bears nothing was set by other tools."""
-
-
-class CommitOwner(NamedTuple):
-    """What the committed offset of a partition bears: the transactional id of the worker that committed it."""
-
-    offset: int
-    name: str
-
-
-def end_open_transactions(
-    properties: Mapping[str, str],
-    group: str,
-    partitions: Sequence[Partition],
-    own_id: str,
-    seen: Mapping[Partition, CommitOwner],
-    on_log: LogCallback,
-) -> dict[Partition, CommitOwner]:
-    """End the transactions of workers whose names these partitions bear: they did not give them up in order.
-
-    A worker that died inside a transaction would otherwise hold up whoever reads the alerts, and its successor's restore, until the
-    coordinator ends it: `transaction.timeout.ms` and up to 10 s more. Only one that never committed before it died is not known
-    here. What cannot be done is told and left to the coordinator.
-
-    Ending the transaction of a worker that lives after all makes it restore its other partitions; these are not its own any more, so
-    it would be refused. Two that took each other's partitions must not go on like that: what was `seen` is not ended again.
-
-    returns  what was seen now
-    """
-    try:
-        owners = _owners(properties, group, partitions, on_log)
-        for transactional_id in sorted({each.name for partition, each in owners.items() if seen.get(partition) != each} - {own_id}):
-            on_log("info", f"ending what {transactional_id} may have left open")
-            end_transaction(properties, transactional_id, on_log)
-    except KafkaException as exception:
-        on_log("warning", f"whether a dead worker left a transaction open is not known: {kafka_error(exception).str()}")
-    except DetectorError as error:
-        on_log("warning", f"waiting until the brokers end a dead worker's transaction: {error}")
-    else:
-        return owners
-    return {}
-
-
-def _owners(
-    properties: Mapping[str, str], group: str, partitions: Sequence[Partition], on_log: LogCallback
-) -> dict[Partition, CommitOwner]:
-    """Of those of `partitions` that bear a name.
-
-    As last decided: a reader of committed offsets would wait for just the transactions that are to be ended. Asked by a consumer of its
-    own: requests of librdkafka's admin client to a coordinator abort the process if the connection breaks (its pull request 5397).
-    """
-    asker = open_consumer(
-        {**reader_properties(properties), "group.id": group, "isolation.level": "read_uncommitted"}, lambda error: None, on_log
-    )
-    try:
-        asked = [TopicPartition(each.topic, each.number) for each in partitions]
-        found = asker.committed(asked, timeout=ASK_S_MAX)
-    finally:
-        asker.close()
-    names = [(each, each.metadata or "") for each in found]
-    return {Partition(each.topic, each.partition): CommitOwner(each.offset, name) for each, name in names if name.startswith(f"{group}.")}
-
-
 # -- where partitions stand -------------------------------------------------------------------------------------------
 
 
-def positions(
+def partition_positions(
     consumer: Consumer,
     properties: Mapping[str, str],
     partitions: Sequence[Partition],
-    known: Mapping[Partition, Place],
+    known: Mapping[Partition, OffsetAndEpoch],
     reset: str,
     on_log: LogCallback,
 ) -> dict[Partition, tuple[PartitionPosition, int]]:
@@ -133,16 +58,18 @@ def positions(
     raises LogUnavailable  likewise
     raises ConfigError     `reset` is needed, and does not say where to begin
     """
+    if not partitions:
+        return {}
     asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
     told = consumer.committed(asked, timeout=RESTORE_S_MAX)
     offsets_of(told)
     own = {Partition(each.topic, each.partition) for each in told if each.metadata}
-    committed = {**_places(told), **known}
-    first, end = ends(consumer, partitions, OFFSET_BEGINNING), ends(consumer, partitions, OFFSET_END)
+    committed = {**_offsets_and_epochs(told), **known}
+    first, end = log_ends(consumer, partitions, OFFSET_BEGINNING), log_ends(consumer, partitions, OFFSET_END)
     found = {each: _position(each, committed[each].offset, first[each].offset, end[each].offset, reset, on_log) for each in partitions}
     # Where the leader is still the one of the last message that was read, nothing can have been lost.
     read = {
-        each: Read(at.offset, committed[each].epoch, at.first, at.end)
+        each: ReadUpTo(at.offset, committed[each].epoch, at.first, at.end)
         for each, at in found.items()
         if at.is_committed and 0 <= committed[each].epoch < end[each].epoch
     }
@@ -153,7 +80,7 @@ def positions(
     }
 
 
-def ends(consumer: Consumer, partitions: Sequence[Partition], end: int) -> dict[Partition, Place]:
+def log_ends(consumer: Consumer, partitions: Sequence[Partition], end: int) -> dict[Partition, OffsetAndEpoch]:
     """Per partition its place at OFFSET_BEGINNING or OFFSET_END: one request per broker, where watermarks take one per partition.
 
     raises KafkaException  the brokers did not answer in time
@@ -161,12 +88,13 @@ def ends(consumer: Consumer, partitions: Sequence[Partition], end: int) -> dict[
     asked = [TopicPartition(partition.topic, partition.number, end) for partition in partitions]
     found = consumer.offsets_for_times(asked, timeout=RESTORE_S_MAX)
     offsets_of(found)
-    return _places(found)
+    return _offsets_and_epochs(found)
 
 
-def _places(found: Sequence[TopicPartition]) -> dict[Partition, Place]:
+def _offsets_and_epochs(found: Sequence[TopicPartition]) -> dict[Partition, OffsetAndEpoch]:
     return {
-        Partition(each.topic, each.partition): Place(each.offset, -1 if each.leader_epoch is None else each.leader_epoch) for each in found
+        Partition(each.topic, each.partition): OffsetAndEpoch(each.offset, -1 if each.leader_epoch is None else each.leader_epoch)
+        for each in found
     }
 
 
@@ -211,10 +139,7 @@ def _read_to_the_end(consumer: Consumer, partitions: Sequence[Partition]) -> Ite
     unread = set(partitions)
     heard = time.monotonic()
     while unread:
-        batch = consumer.consume(PIECE_ROWS_MAX, 0)
-        if not batch:
-            first = consumer.poll(POLL_S)
-            batch = [first] if first is not None else []
+        batch = fetch(consumer, PIECE_ROWS_MAX, POLL_S)
         if batch:
             heard = time.monotonic()
         elif time.monotonic() - heard > SILENCE_S_MAX:
@@ -244,6 +169,6 @@ def _is_end(message: KafkaMessage) -> bool:
     error = message.error()
     if error is None or error.code() == KafkaError._PARTITION_EOF:
         return error is not None
-    if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, NO_CONCERN_OF_READERS):
+    if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, NOT_FOR_READERS):
         return False
     raise KafkaException(error)

@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from confluent_kafka import KafkaException
 
 from detector.adapters.kafka.admin import open_admin
-from detector.adapters.kafka.client import NAME_FIX, LogCallback, fix_for, kafka_error
+from detector.adapters.kafka.client import LogCallback
+from detector.adapters.kafka.errors import NAME_FIX, fix_for, kafka_error
 from detector.errors import Fenced, LogUnavailable
 
 ASK_S_MAX = 1.0
@@ -36,49 +37,51 @@ class StaticMembership:
     properties  the consumer's: with `group.instance.id`, and `session.timeout.ms` unless the protocol is KIP-848's
     group       its consumer group
 
-    is_safe     whether the brokers keep the name for its holder (KIP-848); else whoever joins takes it
+    keeps_name  whether the brokers keep the name for its holder (KIP-848); else whoever joins takes it
     """
 
     def __init__(self, properties: Mapping[str, str], group: str, on_log: LogCallback) -> None:
         self.name = properties["group.instance.id"]
-        self.is_safe = properties.get("group.protocol") == "consumer"
+        self.keeps_name = properties.get("group.protocol") == "consumer"
         self._properties, self._group, self._on_log = properties, group, on_log
-        self._patience_s = NEW_PROTOCOL_SESSION_S if self.is_safe else float(properties["session.timeout.ms"]) / 1000 + SESSION_MARGIN_S
-        self._own: set[str] = set()
+        self._session_s_max = (
+            NEW_PROTOCOL_SESSION_S if self.keeps_name else float(properties["session.timeout.ms"]) / 1000 + SESSION_MARGIN_S
+        )
+        self._own_ids: set[str] = set()
         self._unknown = f"who has the name {self.name} is not known"
-        self._seen = ""  # who had the name when last asked
-        self._since_s = self._asked_s = self._tried_s = -math.inf
+        self._holder = ""  # who had the name when last asked
+        self._holder_since_s = self._asked_s = self._tried_s = -math.inf
 
-    def learn(self, member_id: str) -> None:
+    def add_member_id(self, member_id: str) -> None:
         """This worker is, or was, the member of that id."""
         if member_id:
-            self._own.add(member_id)
+            self._own_ids.add(member_id)
 
-    def see_that_it_is_free(self) -> None:
+    def check_name_is_free(self) -> None:
         """Return if this worker may join again.
 
         raises LogUnavailable  another member has the name and may be dead, or nobody tells: ask again
         raises Fenced          it is alive: it had the name for longer than a session lasts
         """
         now_s = time.monotonic()
-        holder = self._by_trying(now_s) if self.is_safe else self._by_asking(now_s)
+        holder = self._holder_by_trying(now_s) if self.keeps_name else self._holder_by_asking(now_s)
         if not holder:
             return
-        if now_s - self._since_s > self._patience_s:
+        if now_s - self._holder_since_s > self._session_s_max:
             raise Fenced(f"another worker runs under the same group.instance.id, {self.name}: {holder}", fix=NAME_FIX)
         raise LogUnavailable(f"the name {self.name} is taken: {holder}; waiting whether its session ends", fix=NAME_FIX)
 
-    def _by_trying(self, now_s: float) -> str:
+    def _holder_by_trying(self, now_s: float) -> str:
         """The brokers' refusal is why this is asked: that the name is taken, or nothing if it is time to try again."""
-        if now_s - self._asked_s > self._patience_s:
-            self._since_s = now_s  # what was before is another story
+        if now_s - self._asked_s > self._session_s_max:
+            self._holder_since_s = now_s  # what was before is another story
         self._asked_s = now_s
-        if now_s - self._tried_s < RETRY_S or now_s - self._since_s > self._patience_s:
+        if now_s - self._tried_s < RETRY_S or now_s - self._holder_since_s > self._session_s_max:
             return f"the brokers keep it for another member of {self._group}"
         self._tried_s = now_s
         return ""
 
-    def _by_asking(self, now_s: float) -> str:
+    def _holder_by_asking(self, now_s: float) -> str:
         """The member that has the name, or nothing if it is this worker or none.
 
         `list_groups`, although confluent_kafka would have us use its successor: that one sends its request to a coordinator, and
@@ -89,16 +92,16 @@ class StaticMembership:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 groups = open_admin(self._properties, self._on_log).list_groups(self._group, timeout=ASK_S_MAX)
         except KafkaException as exception:
-            error, self._seen = kafka_error(exception), ""
+            error, self._holder = kafka_error(exception), ""
             raise LogUnavailable(f"{self._unknown}: {error.str()}", fix=fix_for(error)) from None
         found = [group for group in groups if group.id == self._group and group.error is None]
         members = [(member.id or "", (member.client_host or "").lstrip("/")) for group in found for member in group.members]
-        others = [(id_, host) for id_, host in members if id_[:-MEMBER_ID_SUFFIX] == self.name and id_ not in self._own]
-        seen = f"member {others[0][0]} at {others[0][1]} has it" if others else "" if found else UNSEEN
-        if seen != self._seen:
-            self._seen, self._since_s = seen, now_s
-        if seen != UNSEEN:
-            return seen
-        if now_s - self._since_s <= self._patience_s:
+        others = [(id_, host) for id_, host in members if id_[:-MEMBER_ID_SUFFIX] == self.name and id_ not in self._own_ids]
+        holder = f"member {others[0][0]} at {others[0][1]} has it" if others else "" if found else UNSEEN
+        if holder != self._holder:
+            self._holder, self._holder_since_s = holder, now_s
+        if holder != UNSEEN:
+            return holder
+        if now_s - self._holder_since_s <= self._session_s_max:
             raise LogUnavailable(f"{self._unknown}: {UNSEEN}", fix="wait: its coordinator may not have loaded it yet")
         return ""

@@ -12,19 +12,10 @@ from confluent_kafka import Message as KafkaMessage
 from numpy.typing import NDArray
 
 from detector.adapters.kafka.admin import ask_cluster, servers_of
-from detector.adapters.kafka.client import (
-    NO_CONCERN_OF_READERS,
-    LogCallback,
-    discard,
-    kafka_error,
-    open_consumer,
-    open_producer,
-    producer_properties,
-    reader_properties,
-    to_detector_error,
-    to_messages,
-)
-from detector.adapters.kafka.output import ANY_PARTITION
+from detector.adapters.kafka.client import LogCallback, discard, fetch, open_consumer, open_producer, to_messages
+from detector.adapters.kafka.errors import NOT_FOR_READERS, kafka_error, to_detector_error
+from detector.adapters.kafka.properties import producer_properties, reader_properties
+from detector.adapters.kafka.records import ANY_PARTITION
 from detector.codec.messages import Headers, Messages
 from detector.errors import ConfigError, LogUnavailable
 
@@ -165,10 +156,7 @@ class TopicReader:
         raises LogUnavailable, ConfigError  the brokers refuse
         """
         try:
-            batch = self._consumer.consume(messages_max, 0)
-            if not batch:
-                first = self._consumer.poll(timeout_s)
-                batch = [first] if first is not None else []
+            batch = fetch(self._consumer, messages_max, timeout_s)
         except KafkaException as exception:
             raise to_detector_error(kafka_error(exception), f"reading {self._topic}") from None
         if any(map(KafkaMessage.error, batch)):
@@ -177,7 +165,7 @@ class TopicReader:
                     continue
                 if error.code() == KafkaError._PARTITION_EOF:
                     self._open.discard(message.partition() or 0)
-                elif not error.retriable() and error.code() != NO_CONCERN_OF_READERS:
+                elif not error.retriable() and error.code() != NOT_FOR_READERS:
                     raise to_detector_error(error, f"reading {self._topic}")
             batch = [message for message in batch if message.error() is None]
         return to_messages(batch, (self._topic,), with_log_time=True) if batch else Messages()

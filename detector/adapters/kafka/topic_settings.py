@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError
 from detector.errors import ConfigError
 
 DAY_MS = 86_400_000
-LARGE_BYTES = "10485760"  # as much as our producers send in one message (`client.PRODUCER_DEFAULTS`)
+LARGE_BYTES = "10485760"  # as much as our producers send in one message (`properties.PRODUCER_DEFAULTS`)
 
 # A restore reads the whole topic: what counts is how much lies there beside the last row of each stream. Measured, 250,000 rows of 1 kB
 # written for 25,000 streams in 100 s: 30,000 were left to read with these settings, all with the brokers' defaults.

@@ -1,7 +1,7 @@
-"""Whether the topics are still those that were read: there, with the same id, with a state topic that has a partition for each.
+"""Asks the brokers whether topics are still those that were read: there, with the same id, with a state topic that has a partition for each.
 
-librdkafka does not tell. A consumer reads on at its old offset in a topic that was deleted and made anew under the same name, and
-hears nothing at all of one that is gone (2.16, Kafka 4.3). So the brokers are asked for the topics' ids (KIP-516).
+librdkafka does not tell. A consumer reads on at its old offset in a topic that was deleted and made anew under the same name, and hears
+nothing at all of one that is gone (2.16, Kafka 4.3). So the brokers are asked for the topics' ids (KIP-516).
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import TopicDescription  # type: ignore[attr-defined] # its documented place
 
-from detector.adapters.kafka.admin import MOCK_CLUSTER, open_admin
-from detector.adapters.kafka.client import TOPIC_GONE, LogCallback, kafka_error, to_detector_error
+from detector.adapters.kafka.admin import is_mock, open_admin
+from detector.adapters.kafka.client import LogCallback
+from detector.adapters.kafka.errors import TOPIC_GONE, kafka_error, to_detector_error
 from detector.errors import LogUnavailable
 
 ANSWER_S_MAX = 5.0
@@ -25,8 +26,8 @@ CANNOT_TELL = {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE, 
 
 
 @dataclass(frozen=True, slots=True)
-class TopicView:
-    """What the brokers show of a topic.
+class TopicInfo:
+    """What the brokers tell of a topic.
 
     id          another one once the topic was made anew; empty where the brokers do not tell
     partitions  how many; 0: there is no such topic
@@ -36,13 +37,36 @@ class TopicView:
     partitions: int
 
 
-GONE = TopicView("", 0)
-UNKNOWN = TopicView("", 2**31 - 1)
+GONE = TopicInfo("", 0)
+NOT_DESCRIBED = TopicInfo("", 2**31 - 1)
 """What is taken for granted where the brokers do not describe topics: low watermark, end and leader epochs have to do."""
-Question: TypeAlias = Mapping[str, "Future[TopicDescription] | None"]
 
 
-class Unready(NamedTuple):
+class PendingTopics:
+    """Topics that the brokers were asked for.
+
+    futures  per topic its description; None where the brokers describe none
+    """
+
+    def __init__(self, futures: Mapping[str, Future[TopicDescription] | None]) -> None:
+        self._futures = futures
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `result` would not wait."""
+        return all(future is None or future.done() for future in self._futures.values())
+
+    def result(self) -> dict[str, TopicInfo]:
+        """What the brokers tell of each topic that was asked for. Waits until they have answered.
+
+        raises LogUnavailable  they do not answer
+        raises ConfigError     this user may not see a topic
+        """
+        deadline = time.monotonic() + ANSWER_S_MAX + 1.0
+        return {topic: _info(topic, future, max(0.0, deadline - time.monotonic())) for topic, future in self._futures.items()}
+
+
+class NotReady(NamedTuple):
     """Partitions of an input topic that cannot be judged now.
 
     first     their lowest number; 0: none of the topic can
@@ -66,29 +90,30 @@ class TopicWatch:
         self._state_topics = dict(state_topics)
         self._admin = open_admin(properties, on_log)
         self._on_log = on_log
-        self._describes: bool | None = None  # not known yet
+        self._can_describe: bool | None = None  # not known yet
 
-    def ask(self, topics: Sequence[str] | None = None) -> Question:
-        """Ask, without waiting, for these input topics (all of them) and their state topics; `answer` has what comes of it."""
-        topics = self.topics if topics is None else topics
-        states = [self._state_topics[topic] for topic in topics if topic in self._state_topics]
-        if self._describes is None:
-            self._describes = self._can_describe()
-        if not self._describes:
-            return dict.fromkeys([*topics, *states])
-        question: Question = self._admin.describe_topics(TopicCollection([*topics, *states]), request_timeout=ANSWER_S_MAX)
-        return question
+    def request(self, topics: Sequence[str] | None = None) -> PendingTopics:
+        """Ask for these input topics (all of them) and their state topics, without waiting for the answer.
 
-    def _can_describe(self) -> bool:
-        """Whether the brokers describe topics: librdkafka's mock does not, nor does a cluster that names no controller.
-
-        raises LogUnavailable, ConfigError  the brokers cannot be asked
+        raises LogUnavailable, ConfigError  at the first call: the brokers cannot be asked
         """
+        topics = self.topics if topics is None else topics
+        if not topics:
+            return PendingTopics({})
+        states = [self._state_topics[topic] for topic in topics if topic in self._state_topics]
+        if self._can_describe is None:
+            self._can_describe = self._try_to_describe()
+        if not self._can_describe:
+            return PendingTopics(dict.fromkeys([*topics, *states]))
+        return PendingTopics(self._admin.describe_topics(TopicCollection([*topics, *states]), request_timeout=ANSWER_S_MAX))
+
+    def _try_to_describe(self) -> bool:
+        """Whether the brokers describe topics: librdkafka's mock does not, nor does a cluster that names no controller."""
         try:
             cluster = self._admin.list_topics(self.topics[0], timeout=ANSWER_S_MAX)
         except KafkaException as exception:
             raise to_detector_error(kafka_error(exception), "asking for topics") from None
-        if (cluster.cluster_id or "").startswith(MOCK_CLUSTER):
+        if is_mock(cluster.cluster_id):
             return False
         asked = self._admin.describe_topics(TopicCollection([self.topics[0]]), request_timeout=ANSWER_S_MAX)
         try:
@@ -99,36 +124,22 @@ class TopicWatch:
                 return False
         return True
 
-    def answer(self, question: Question) -> dict[str, TopicView]:
-        """What the brokers show of each topic that was asked for. Waits until they have answered.
-
-        raises LogUnavailable  they do not answer
-        raises ConfigError     this user may not see a topic
-        """
-        deadline = time.monotonic() + ANSWER_S_MAX + 1.0
-        return {topic: _view(topic, future, max(0.0, deadline - time.monotonic())) for topic, future in question.items()}
-
-    def unready(self, topic: str, shown: Mapping[str, TopicView]) -> Unready | None:
+    def not_ready(self, topic: str, found: Mapping[str, TopicInfo]) -> NotReady | None:
         """What of this input topic cannot be judged now; None: all of it can."""
-        if not shown[topic].partitions:
-            return Unready(0, f"input topic {topic} does not exist", "create it again, or remove it from `input.topics`")
+        if not found[topic].partitions:
+            return NotReady(0, f"input topic {topic} does not exist", "create it again, or remove it from `input.topics`")
         state = self._state_topics.get(topic)
-        if state is None or shown[state].partitions >= shown[topic].partitions:
+        if state is None or found[state].partitions >= found[topic].partitions:
             return None
-        if not shown[state].partitions:
-            return Unready(0, f"input topic {topic} has no state topic {state}", "`detector topics create` makes it")
-        problem = f"state topic {state} has {shown[state].partitions} partitions, its input {topic} has {shown[topic].partitions}"
-        return Unready(shown[state].partitions, problem, "`detector topics create` adds partitions")
+        if not found[state].partitions:
+            return NotReady(0, f"input topic {topic} has no state topic {state}", "`detector topics create` makes it")
+        problem = f"state topic {state} has {found[state].partitions} partitions, its input {topic} has {found[topic].partitions}"
+        return NotReady(found[state].partitions, problem, "`detector topics create` adds partitions")
 
 
-def is_answered(question: Question) -> bool:
-    """Whether `TopicWatch.answer` would not wait."""
-    return all(future is None or future.done() for future in question.values())
-
-
-def _view(topic: str, future: Future[TopicDescription] | None, timeout_s: float) -> TopicView:
+def _info(topic: str, future: Future[TopicDescription] | None, timeout_s: float) -> TopicInfo:
     if future is None:
-        return UNKNOWN
+        return NOT_DESCRIBED
     try:
         described = future.result(timeout_s)
     except TimeoutError:
@@ -139,4 +150,4 @@ def _view(topic: str, future: Future[TopicDescription] | None, timeout_s: float)
             return GONE
         raise to_detector_error(error, f"looking at topic {topic}") from None
     topic_id = str(described.topic_id)
-    return TopicView("" if topic_id == WITHOUT_IDS else topic_id, len(described.partitions))
+    return TopicInfo("" if topic_id == WITHOUT_IDS else topic_id, len(described.partitions))

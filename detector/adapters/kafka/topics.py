@@ -12,7 +12,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from detector.adapters.kafka.admin import ask_cluster, open_admin, servers_of, settings_of
-from detector.adapters.kafka.client import LogCallback, discard, kafka_error, to_detector_error
+from detector.adapters.kafka.client import LogCallback, discard
+from detector.adapters.kafka.errors import kafka_error, to_detector_error
 from detector.adapters.kafka.permissions import missing_permissions
 from detector.adapters.kafka.topic_settings import Topic, costs, instead_of, output_topics, state_topic
 from detector.errors import ConfigError, LogUnavailable

@@ -19,18 +19,10 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from detector.adapters.kafka.client import (
-    FENCED,
-    UNREACHABLE_FIX,
-    LogCallback,
-    is_fatal,
-    kafka_error,
-    open_producer,
-    to_detector_error,
-    to_detector_error_while_running,
-    transactional_properties,
-)
-from detector.adapters.kafka.output import Record, Refusal, is_too_large, queue, shortened
+from detector.adapters.kafka.client import LogCallback, open_producer
+from detector.adapters.kafka.errors import FENCED, NOT_A_MEMBER, REBALANCING, UNREACHABLE_FIX, is_fatal, kafka_error, to_detector_error
+from detector.adapters.kafka.properties import transactional_properties
+from detector.adapters.kafka.records import Record, Refusal, enqueue, shortened
 from detector.errors import CommitAborted, ConfigError, DetectorError, Fenced, LogUnavailable
 
 # A coordinator that has just started loads its log for about a second, and one that aborts what was left open asks for patience
@@ -40,22 +32,20 @@ END_S_MAX = 10.0
 OFFSETS_S_MAX = 3.0
 REBALANCE_S_MAX = 5.0
 PAUSE_S = 0.02
-AGAIN = {KafkaError.ILLEGAL_GENERATION, KafkaError.STALE_MEMBER_EPOCH, KafkaError.REBALANCE_IN_PROGRESS}  # a rebalance under way
-SESSION_LOST = {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_MEMBER_EPOCH}
 UNABLE = {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT}
 UNABLE_FIX = "set `delivery: at_least_once`, or use brokers of Kafka 2.5 or newer"
 CONSEQUENCES = {KafkaError._STATE, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # of another record's refusal
 
 
-class Position(NamedTuple):
-    """How far was read, by whom: what makes a transaction a consumer's (KIP-447).
+class ConsumedOffsets(NamedTuple):
+    """Offsets, and the membership of the consumer that read up to them: both are part of a transaction (KIP-447).
 
-    offsets   of the next messages to read
-    metadata  the member's, as its consumer gives it; the coordinator refuses the offsets of a member that is none any more
+    offsets         of the next messages to read
+    group_metadata  the membership, as the consumer gives it; the coordinator refuses the offsets of a member that is none any more
     """
 
     offsets: Sequence[TopicPartition]
-    metadata: object
+    group_metadata: object
 
 
 class Transactions:
@@ -125,10 +115,10 @@ class Transactions:
             self._is_ready = True
         return self._producer
 
-    def commit(self, records: Sequence[Record], position: Callable[[], Position]) -> None:
-        """One transaction with `records` and the position, tried again where a rebalance or a dead letter's size stands in its way.
+    def commit(self, records: Sequence[Record], consumed: Callable[[], ConsumedOffsets]) -> None:
+        """One transaction with `records` and offsets, tried again where a rebalance or a dead letter's size stands in its way.
 
-        position   asked as late as can be, once per attempt; raises CommitAborted where the partitions are not ours any more
+        consumed  called as late as can be, once per attempt; raises CommitAborted where the partitions are not this worker's any more
 
         raises LogUnavailable, CommitAborted  as `ports.Log.commit`
         raises ConfigError  the brokers refuse it: no permission, no such topic, an alert or a row of state too large
@@ -137,10 +127,10 @@ class Transactions:
         deadline = time.monotonic() + REBALANCE_S_MAX
         while True:
             try:
-                refused = self._attempt(todo, apart, position)
+                refused = self._attempt(todo, apart, consumed)
             except KafkaException as exception:
                 error = kafka_error(exception)
-                if error.code() not in AGAIN or time.monotonic() > deadline:
+                if error.code() not in REBALANCING or time.monotonic() > deadline:
                     self.close()
                     raise self._meaning(error, "committing") from None
                 time.sleep(PAUSE_S)  # the consumer's own thread learns of the new generation meanwhile
@@ -149,7 +139,7 @@ class Transactions:
                 return
             todo, apart = self._fitting(todo, apart, refused)
 
-    def _attempt(self, records: Sequence[Record], apart: frozenset[int], position: Callable[[], Position]) -> list[Refusal]:
+    def _attempt(self, records: Sequence[Record], apart: frozenset[int], consumed: Callable[[], ConsumedOffsets]) -> list[Refusal]:
         """One transaction. Those of its records that were refused: then it was aborted, as with any exception."""
         producer = self.ready()
         refused: list[Refusal] = []
@@ -158,16 +148,16 @@ class Transactions:
             for number, record in enumerate(records):
                 if number in apart:
                     flush(producer)
-                queue(producer, record, refused)
+                enqueue(producer, record, refused)
                 if number in apart:
                     flush(producer)
             # Bounded by delivery.timeout.ms. Before the offsets: librdkafka 2.16 never returns from sending them if a message
             # fails meanwhile.
             flush(producer)
             if not refused:
-                offsets, metadata = position()
+                offsets, group_metadata = consumed()
                 if offsets:
-                    _send_offsets(producer, offsets, metadata)
+                    _send_offsets(producer, offsets, group_metadata)
         except BaseException:
             self._abort(producer)
             raise
@@ -210,16 +200,16 @@ class Transactions:
 
         raises DetectorError  trying again would be of no use
         """
-        refusal = next((each for each in refused if not is_too_large(each)), refused[0])
+        refusal = next((each for each in refused if not each.is_too_large), refused[0])
         numbers = {number for number, record in enumerate(records) if any(record is each.record for each in refused)}
-        if is_too_large(refusal) and not numbers <= apart:
+        if refusal.is_too_large and not numbers <= apart:
             return records, apart | numbers
-        if is_too_large(refusal) and refusal.record.is_dead_letter:
-            limit = min(_size(each.record) for each in refused)
-            return [shortened(each, self._on_log) if each.is_dead_letter and _size(each) >= limit else each for each in records], apart
+        if refusal.is_too_large and refusal.record.is_dead_letter:
+            limit = min(each.record.size_bytes for each in refused)
+            return [shortened(each, self._on_log) if each.is_dead_letter and each.size_bytes >= limit else each for each in records], apart
         what = f"writing {len(refused)} of {len(records)} messages, the first to {refusal.record.topic}"
-        if is_too_large(refusal):
-            fix = f"raise `max.message.bytes` of the topic {refusal.record.topic} above {_size(refusal.record)}, and `kafka: message.max.bytes`"
+        if refusal.is_too_large:
+            fix = f"raise `max.message.bytes` of the topic {refusal.record.topic} above {refusal.record.size_bytes}, and `kafka: message.max.bytes`"
             raise ConfigError(f"{what}: {refusal.error.str()}", fix=fix)
         raise self._meaning(refusal.error, what)
 
@@ -231,9 +221,9 @@ class Transactions:
         if error.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
             fix = "set `kafka: transaction.timeout.ms` to at most the brokers' `transaction.max.timeout.ms`"
             return ConfigError(message, fix=fix)
-        if error.code() in SESSION_LOST:
+        if error.code() in NOT_A_MEMBER:
             return CommitAborted(f"this worker's session has ended: {error.str()}")
-        meaning = to_detector_error_while_running(error, what)
+        meaning = to_detector_error(error, what, is_running=True)
         if isinstance(meaning, Fenced):
             return CommitAborted(f"this worker's transaction was ended by others: {error.str()}")
         if is_fatal(error) and isinstance(meaning, LogUnavailable):
@@ -241,7 +231,7 @@ class Transactions:
         return meaning
 
 
-def _send_offsets(producer: Producer, offsets: Sequence[TopicPartition], metadata: object) -> None:
+def _send_offsets(producer: Producer, offsets: Sequence[TopicPartition], group_metadata: object) -> None:
     """Make offsets part of the transaction.
 
     librdkafka's time limit does not hold while the group's coordinator refuses us or is away (its issue 5456): the call may never
@@ -253,7 +243,7 @@ def _send_offsets(producer: Producer, offsets: Sequence[TopicPartition], metadat
 
     def send() -> None:
         try:
-            producer.send_offsets_to_transaction(list(offsets), metadata, OFFSETS_S_MAX)
+            producer.send_offsets_to_transaction(list(offsets), group_metadata, OFFSETS_S_MAX)
         except KafkaException as exception:
             sent.set_exception(exception)
         else:
@@ -274,23 +264,3 @@ def flush(producer: Producer) -> None:
         if isinstance(confused.__cause__, KafkaException):
             raise confused.__cause__ from None
         raise
-
-
-def _size(record: Record) -> int:
-    message = record.message
-    return sum(len(each or b"") for each in (message.key, message.value)) + sum(
-        len(name) + len(value or b"") for name, value in message.headers
-    )
-
-
-def end_transaction(properties: Mapping[str, str], transactional_id: str, on_log: LogCallback) -> None:
-    """End what a worker that is no more has left open, so that nobody has to wait until the coordinator does.
-
-    raises LogUnavailable  the coordinator did not answer in time
-    raises ConfigError     this user may not write under that id
-    """
-    producer = open_producer(transactional_properties(properties, transactional_id), lambda error: None, on_log)
-    try:
-        producer.init_transactions(INIT_S_MAX)
-    except KafkaException as exception:
-        raise to_detector_error(kafka_error(exception), f"ending the transaction of {transactional_id}") from None

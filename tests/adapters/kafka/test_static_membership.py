@@ -28,7 +28,7 @@ class Group:
         monkeypatch.setattr(static_membership, "open_admin", lambda properties, on_log: self)
         monkeypatch.setattr(static_membership, "time", SimpleNamespace(monotonic=lambda: self.now_s))
         self.membership = StaticMembership(properties, "g", discard)
-        self.membership.learn(OWN)
+        self.membership.add_member_id(OWN)
 
     def list_groups(self, group: str, timeout: float) -> list[Any]:
         if self.error is not None:
@@ -42,7 +42,7 @@ class Group:
         """What is told so much later: `free`, or why it has to wait."""
         self.now_s += after_s
         try:
-            self.membership.see_that_it_is_free()
+            self.membership.check_name_is_free()
         except LogUnavailable as error:
             return str(error)
         return "free"
