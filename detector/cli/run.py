@@ -80,8 +80,8 @@ def serve(config: Config) -> None:
     try:
         log.check(missing=config.input.missing)
         types = event_time.types(config)
-        onward = wiring.alertmanagers(config, model, stats)
-        telemetry = Telemetry(wiring.about(config, model, __version__), stats, detector.names, onward=onward.onward)
+        alertmanagers = wiring.alertmanagers(config, model, stats)
+        telemetry = Telemetry(wiring.about(config, model, __version__), stats, detector.names, alertmanagers=alertmanagers.stats)
         http = HttpServer(config.http.host, config.http.port, telemetry)
     except BaseException:
         log.close()
@@ -92,13 +92,13 @@ def serve(config: Config) -> None:
             logging.getLogger(__name__).warning(
                 event_time.ARRIVAL, extra={"topics": named, "means": event_time.MEANS, "fix": event_time.FIX}
             )
-        observers, interval_s = [telemetry, onward], config.snapshot.interval_s
+        observers, interval_s = [telemetry, alertmanagers], config.snapshot.interval_s
         worker = wiring.worker(log, written, detector, config, observers, stats, snapshot_interval_s=interval_s, **framing)
         wiring.relax_garbage_collection()
         with stop_on_signals(stop, config.service.drain_timeout_s):
             worker.run(stop)
     finally:
-        onward.close()
+        alertmanagers.close()
         http.close()
 
 

@@ -2,10 +2,10 @@
 
                  .-----------------------------------------------.
                  |                                               v
-    .------------+---.  gained   .-----------.  caught up  .-----------.
+    .------------+---. assigned  .-----------.  caught up  .-----------.
     |    STARTING    |---------->| RESTORING |------------>|  RUNNING  |
     '---+------------'           |           |<------------|           |
-        |        ^               '-----------'   gained,   '-----------'
+        |        ^               '-----------'  assigned,  '-----------'
         |        | available       |       ^     aborted     |       ^
         | un-    | again  un-      |       | available again |       | available again
         | avail- |        available|       |     unavailable |       |
@@ -30,6 +30,7 @@ from collections.abc import Callable
 from threading import Event
 from typing import TypeVar
 
+from detector.backoff import Backoff
 from detector.config import Service
 from detector.errors import LogUnavailable
 from detector.ports import WorkerState, WorkerStats
@@ -63,8 +64,7 @@ class Life:
         self._never = Event()
         self._stats = stats
         self._settings = settings
-        self._jitter = jitter
-        self._attempts = 0
+        self._backoff = Backoff(BACKOFF_S_MIN, settings.backoff_ms_max / 1000, jitter)
         self._drain_by_s = float("inf")
         self.beat()
 
@@ -116,16 +116,11 @@ class Life:
                 return result
 
     def back_off(self, error: LogUnavailable) -> None:
-        """Pause for a random time below a bound that doubles with each failure in a row ("full jitter").
-
-        source: M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015
-        """
-        bound_s = min(self._settings.backoff_ms_max / 1000, BACKOFF_S_MIN * 2.0 ** min(self._attempts, 40))
-        pause_s = self._jitter.uniform(0, bound_s)
-        self._attempts += 1
+        """Pause, longer with each failure in a row."""
+        pause_s = self._backoff.next_s()
         self._stats.log_unavailable += 1
-        level = logging.WARNING if self._attempts == 1 else logging.INFO
-        facts = {"reason": str(error), "attempt": self._attempts, "pause_s": round(pause_s, 3)}
+        level = logging.WARNING if self._backoff.attempts == 1 else logging.INFO
+        facts = {"reason": str(error), "attempt": self._backoff.attempts, "pause_s": round(pause_s, 3)}
         logger.log(level, "log unavailable", extra={**facts, "fix": error.fix} if error.fix else facts)
         self.enter(S.BACKING_OFF)
         self._stats.backoff_s = pause_s
@@ -137,6 +132,6 @@ class Life:
 
     def available(self) -> None:
         """The log has answered."""
-        if self._attempts:
-            logger.info("log available again", extra={"attempts": self._attempts})
-            self._attempts = 0
+        if self._backoff.attempts:
+            logger.info("log available again", extra={"attempts": self._backoff.attempts})
+            self._backoff.reset()

@@ -53,12 +53,12 @@ def poll_all(properties: dict[str, str], topic: str, with_log_time: bool) -> Non
     try:
         count, polls, began, cpu = 0, 0, 0.0, 0.0
         while count < MESSAGES:
-            fetched = log.poll(BATCH, 0.1)
-            if fetched.assigned:
-                log.resume({partition: at.offset for partition, at in log.restore(fetched.assigned).items()})
+            polled = log.poll(BATCH, 0.1)
+            if polled.assigned:
+                log.resume({partition: at.offset for partition, at in log.restore(polled.assigned).items()})
                 began, cpu = time.perf_counter(), time.thread_time()
-            polls += len(fetched.messages) > 0
-            count += len(fetched.messages)
+            polls += len(polled.messages) > 0
+            count += len(polled.messages)
         wall, cpu = time.perf_counter() - began, time.thread_time() - cpu
     finally:
         log.close()

@@ -38,7 +38,7 @@ def go_on(log: KafkaLog, partitions: Sequence[Partition]) -> None:
 
 
 def gain(log: KafkaLog, count: int = 1, seconds: float = 30.0) -> list[Partition]:
-    """Poll until `count` partitions are gained; they are not restored. A log that cannot be reached is asked again."""
+    """Poll until `count` partitions are assigned; they are not restored. A log that cannot be reached is asked again."""
     assigned: list[Partition] = []
     for _ in tries(seconds):
         with suppress(LogUnavailable):
@@ -49,14 +49,14 @@ def gain(log: KafkaLog, count: int = 1, seconds: float = 30.0) -> list[Partition
 
 
 def read(log: KafkaLog, count: int, seconds: float = 30.0) -> list[bytes | None]:
-    """Poll until `count` messages have come, restoring what is gained; a log that cannot be reached is asked again."""
+    """Poll until `count` messages have come, restoring what is assigned; a log that cannot be reached is asked again."""
     values: list[bytes | None] = []
     assigned: list[Partition] = []
     for _ in tries(seconds):
         try:
-            fetched = log.poll(1000, 0.1)
-            assigned = [each for each in assigned if each not in fetched.revoked] + list(fetched.assigned)
-            values += fetched.messages.value
+            polled = log.poll(1000, 0.1)
+            assigned = [each for each in assigned if each not in polled.revoked] + list(polled.assigned)
+            values += polled.messages.value
             go_on(log, assigned)
             assigned = []
         except LogUnavailable:

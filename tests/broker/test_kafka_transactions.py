@@ -185,20 +185,20 @@ DIES_INSIDE = """
     if name:
         properties["group.instance.id"] = name
     log = KafkaLog([topic], group, alerts, dead, properties, state_topics={topic: state})
-    gained = []
+    assigned = []
     while len(assigned) < 2:
-        gained += log.poll(10, 0.1).gained
-    log.resume({each: at.offset for each, at in log.restore(gained).items()})
-    def outcome(word):
-        return CommitBatch([Message(b"k", word)], state={each: {b"row": word} for each in gained}, offsets=dict.fromkeys(gained, 1))
-    log.commit(outcome(b"before"))
+        assigned += log.poll(10, 0.1).assigned
+    log.resume({each: at.offset for each, at in log.restore(assigned).items()})
+    def batch(word):
+        return CommitBatch([Message(b"k", word)], state={each: {b"row": word} for each in assigned}, offsets=dict.fromkeys(assigned, 1))
+    log.commit(batch(b"before"))
 
     def stay_open(*_):
         print("open", flush=True)
         time.sleep(600)
 
     Transactions._end = stay_open
-    log.commit(outcome(b"never"))
+    log.commit(batch(b"never"))
 """
 
 

@@ -116,8 +116,8 @@ def test_a_topic_made_anew_is_another_log_even_if_it_is_longer(site: Site) -> No
     with pytest.raises(CommitAborted, match="was deleted"):
         log.commit(CommitBatch(offsets={partition: 12}))
     assert not log.restore([partition])  # by a consumer that knows nothing of the old one
-    until(log, "lost", [partition])
-    until(log, "gained", [partition])
+    until(log, "revoked", [partition])
+    until(log, "assigned", [partition])
     at = log.restore([partition])[partition]
     assert at.log_id != before.log_id
     assert (at.first, at.end) == (0, 30)
@@ -136,15 +136,15 @@ def test_a_topic_that_is_gone_costs_itself_only(two_topics: Site) -> None:
     delete_topics(site.servers, gone.topic)
     with pytest.raises(CommitAborted, match="was deleted"):  # not the end of the worker
         log.commit(CommitBatch(offsets={gone: 5, other: 5}))
-    until(log, "lost", [gone])
+    until(log, "revoked", [gone])
     assert log.topics_missing() == (site.topics[0],)
     go_on(log, [other])
     assert len(read(log, 5)) == 5
     log.commit(CommitBatch(offsets={other: 5}))
     create_topics(site.properties, [Topic(gone.topic, 1)])
     site.write(3, 0, "new")
-    until(log, "lost", [other])
-    until(log, "gained", sorted([gone, other]))
+    until(log, "revoked", [other])
+    until(log, "assigned", sorted([gone, other]))
     assert log.topics_missing() == ()
     go_on(log, [gone, other])
     assert read(log, 3) == [b"new0", b"new1", b"new2"]
@@ -177,7 +177,7 @@ def test_a_log_that_lost_its_end_is_told_where_it_differs(own_kafka: LocalKafka)
                 polled = log.poll(1000, 0.1)
             except LogUnavailable:
                 continue
-            if polled.changed or polled.assigned:  # where the session has ended meanwhile, it is gained anew
+            if polled.changed or polled.assigned:  # where the session has ended meanwhile, it is assigned anew
                 break
         assert (polled.changed or polled.assigned) == (partition,)
         for _ in tries(30):

@@ -61,7 +61,7 @@ def alert(word: bytes, partition: Partition, offset: int) -> CommitBatch:
 
 
 def heard(log: KafkaLog) -> tuple[list[Partition], list[Partition]]:
-    """What one poll brings: lost and gained. Nothing of a log that cannot be reached, or waits."""
+    """What one poll brings: revoked and assigned partitions. Nothing of a log that cannot be reached, or waits."""
     try:
         polled = log.poll(10, 0.05)
     except LogUnavailable as error:
@@ -164,8 +164,8 @@ OLD = """
     log = KafkaLog([topic], group, alerts, dead, {"bootstrap.servers": servers, **json.loads(properties)})
     while True:
         try:
-            if gained := log.poll(10, 0.05).gained:
-                log.resume({each: at.offset for each, at in log.restore(gained).items()})
+            if assigned := log.poll(10, 0.05).assigned:
+                log.resume({each: at.offset for each, at in log.restore(assigned).items()})
                 print("has it", flush=True)
         except LogUnavailable as error:
             print(error, file=sys.stderr, flush=True)

@@ -51,7 +51,7 @@ def tries(log: Log, messages_max: int = 1000) -> Iterator[PollResult]:
 
 
 def gain(log: Log, count: int) -> set[Partition]:
-    """Poll until `count` partitions are gained; they are not restored."""
+    """Poll until `count` partitions are assigned; they are not restored."""
     assigned: set[Partition] = set()
     if count:
         for polled in tries(log):
@@ -67,7 +67,7 @@ def go_on(log: Log, partitions: Sequence[Partition]) -> None:
 
 
 def read(log: Log, count: int, messages_max: int = 1000) -> list[Seen]:
-    """Poll until `count` messages have come, restoring and resuming what is gained; then once more: no more may come."""
+    """Poll until `count` messages have come, restoring and resuming what is assigned; then once more: no more may come."""
     rows: list[Seen] = []
     if count:
         for polled in tries(log, messages_max):

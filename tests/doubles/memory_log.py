@@ -130,7 +130,7 @@ class MemoryBroker:
     # -- what members ask ---------------------------------------------------------------------------------------------
 
     def rebalance(self, member: MemoryLog, on_revoke: RevokeCallback) -> tuple[list[Partition], list[Partition]]:
-        """Let a member give up and take; what it gained and lost."""
+        """Let a member give up and take partitions; what was assigned and revoked."""
         if self.happens("rebalance"):
             self._deal(self._random.sample(self.partitions, len(self.partitions)))
         revoked = [partition for partition in self.owned(member) if self._dealt.get(partition) is not member]
@@ -243,7 +243,7 @@ class MemoryLog:
         self._absent: set[Partition] = set()  # owned, but the topic is gone
 
     def poll(self, messages_max: int, timeout_s: float, on_revoke: RevokeCallback = ignore_revoke) -> PollResult:
-        """See `ports.Log`; never waits. A partition in both `revoked` and `assigned` was lost first."""
+        """See `ports.Log`; never waits. A partition in both `revoked` and `assigned` was revoked first."""
         broker = self._broker
         if self not in broker.members:
             raise Fenced("this worker is no longer a member of the group", fix="start another")
@@ -259,7 +259,7 @@ class MemoryLog:
         return PollResult(self._read(broker.cut(messages_max, ready)), tuple(assigned), tuple(revoked), tuple(changed))
 
     def _present(self, assigned: list[Partition], revoked: list[Partition]) -> tuple[list[Partition], list[Partition]]:
-        """As the worker is to hear it: partitions whose topic is gone are lost, and gained again when it is back."""
+        """As the worker is to hear it: partitions whose topic is gone are revoked, and assigned again when it is back."""
         revoked = [each for each in revoked if each not in self._absent]
         owned = self._broker.owned(self)
         absent = {each for each in owned if self._broker.identity[each].is_missing}
@@ -316,7 +316,7 @@ class MemoryLog:
 
     def commit(self, batch: CommitBatch) -> None:
         """See `ports.Log`. Transactional: refused as a whole if a partition of the batch was revoked, or not restored since it was
-        gained: a commit that was long on its way must not count for a partition that came back in the meantime."""
+        assigned: a commit that was long on its way must not count for a partition that came back in the meantime."""
         self._broker.commit(self, batch)
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, PartitionPosition]:

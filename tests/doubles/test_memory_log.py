@@ -172,7 +172,7 @@ def test_an_expired_worker_hears_of_it_and_writes_nothing_more() -> None:
     polled = first.poll(10, 0, lambda _: pytest.fail("there is nothing to release"))
     assert polled.revoked == polled.assigned == (P0,)
     assert not len(polled.messages)
-    with pytest.raises(CommitAborted):  # gained again, but this was decided before
+    with pytest.raises(CommitAborted):  # assigned again, but this was decided before
         first.commit(late)
     assert broker.truth.alerts == []
     assert second.poll(10, 0).assigned == (P1,)

@@ -137,8 +137,8 @@ class Turn:
     """One poll.
 
     count      messages of each partition that is being read
-    is_heard   lost with a last word (`on_revoke`); otherwise nobody asks
-    gained, lost, changed, error, is_joined   as they say
+    is_heard   revoked with a last word (`on_revoke`); otherwise nobody asks
+    assigned, revoked, changed, error, is_joined   as they say
     """
 
     count: int = 1_000

@@ -385,7 +385,7 @@ def test_the_pause_has_full_jitter_and_a_bound() -> None:
     bench = Bench(Log(errors={"poll": [AWAY] * 50}), settings=Service(backoff_ms_max=1_000, poll_timeout_ms=1))
     stop: Any = NotTold()
     bench.worker._life.stop = stop
-    bench.worker._life._jitter = random.Random(1)
+    bench.worker._life._backoff._jitter = random.Random(1)
     bench.step(50)
     assert pauses[0] <= 0.1
     assert 0.7 < max(pauses) <= 1.0
@@ -810,8 +810,8 @@ def test_the_log_is_not_closed_beneath_a_commit() -> None:
 def test_a_stop_interrupts_the_pause() -> None:
     log = Log(errors={"poll": [AWAY] * 1_000_000})
     bench = Bench(log, settings=Service(backoff_ms_max=600_000, poll_timeout_ms=1))
-    bench.worker._life._attempts = 30  # a pause of minutes, not of a first attempt
-    bench.worker._life._jitter = random.Random(1)
+    bench.worker._life._backoff.attempts = 30  # a pause of minutes, not of a first attempt
+    bench.worker._life._backoff._jitter = random.Random(1)
     runner = threading.Thread(target=bench.run)
     runner.start()
     while bench.stats.backoff_s < 10:

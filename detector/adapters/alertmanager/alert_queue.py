@@ -1,15 +1,17 @@
-"""What one Alertmanager is still to be told: the newest state of every alert, decided from the time that is handed in.
+"""The alerts that one Alertmanager is still to be sent, and when each is due.
 
-    opened  -->  held, sent after LINGER_S  -->  sent again every interval, for as long as it is open
-                   |                               |
-                   | closed: forgotten, unsent     | closed: sent until taken, then forgotten
-                   v                               v
+    opened  -->  queued, sent after SEND_DELAY_S  -->  sent again every interval, for as long as it is open
+                   |                                     |
+                   | closed: removed, unsent             | closed: sent until accepted, then removed
+                   v                                     v
 
-An alert that closes before it was sent is never sent. So that a backlog, judged within minutes, does not page for what was over hours
-ago, a new alert also waits until its partition has caught up, for so many intervals at most.
+An alert that closes before it was sent is never sent. A backlog that is judged within minutes must not page for what was over hours ago: so a
+new alert also waits until its partition has caught up, for so many intervals at most.
 
-Nothing here keeps a list of events: one entry per kind, stream, partition and severity, the newest wins. Where an alert becomes critical, the
-warning ends as another begins: severity is a label, which people route by, and labels are an alert's identity.
+The queue holds the newest state of each alert, one entry per kind, stream, partition and severity, and no list of events. Where an alert
+becomes critical, the warning ends as another begins: severity is a label, which people route by, and labels are an alert's identity.
+
+The time is handed in: nothing here looks at a clock.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from typing import TypeAlias
 from detector.core.alerting import Alert
 from detector.core.readings import Partition
 
-LINGER_S = 1.0  # how old a worker's lag may be
+SEND_DELAY_S = 1.0  # how old a worker's lag may be
 WAIT_INTERVALS, WAIT_INTERVALS_RESTORED = 10, 1
 """How long an alert waits for its partition to catch up. What was open before may be known, and would end by itself after four."""
-HELD_MAX = 50_000  # some 100 MB, and more than any Alertmanager is made for
+ALERTS_MAX = 50_000  # some 100 MB, and more than any Alertmanager is made for
 
 Key: TypeAlias = tuple[str, str, Partition, str]
 IsBehind: TypeAlias = Callable[[Partition], bool]
@@ -32,124 +34,127 @@ IsBehind: TypeAlias = Callable[[Partition], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class QueuedAlert:
     """One alert. Times are seconds on the clock that is handed in.
 
     alert         as opened, or updated last; an alert of the restored memories has no channels
-    begun_s       when it was heard of
+    since_s       when it was queued
     due_s         when it is to be sent (again)
     waits_until_s until then it is not sent while its partition is behind
-    is_known      Alertmanager may have heard of it
+    may_be_known  Alertmanager may have heard of it
     closed        the event that ended it
-    ended_s       when that was heard of
+    ended_s       when that was queued
     """
 
     alert: Alert
-    begun_s: float
+    since_s: float
     due_s: float
     waits_until_s: float
-    is_known: bool = False
+    may_be_known: bool = False
     closed: Alert | None = None
     ended_s: float = 0.0
 
 
-class Outbox:
+class AlertQueue:
     """The alerts of one Alertmanager.
 
     interval_s  between two sendings of an open alert
-    held_max    alerts held; further ones are dropped
+    alerts_max  alerts queued; further ones are dropped
+
+    dropped     alerts that it will not be sent: it rejected them, or there were too many
     """
 
-    def __init__(self, interval_s: float, held_max: int = HELD_MAX) -> None:
+    def __init__(self, interval_s: float, alerts_max: int = ALERTS_MAX) -> None:
         self._interval_s = interval_s
-        self._held_max = held_max
-        self._held: dict[Key, Held] = {}
+        self._alerts_max = alerts_max
+        self._alerts: dict[Key, QueuedAlert] = {}
         self.dropped = 0
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._alerts)
 
-    def note(self, alert: Alert, now_s: float) -> None:
+    def update(self, alert: Alert, now_s: float) -> None:
         """An alert was opened, got worse or was closed."""
         key = _key(alert)
         if alert.status == "closed":
-            self._end(key, alert, now_s)
+            self._close(key, alert, now_s)
             return
-        was_known = alert.severity == "critical" and self._end((*key[:3], "warning"), alert, now_s)
-        held = self._held.get(key)
-        if held is not None and held.closed is None and held.alert.id == alert.id:
-            self._held[key] = replace(held, alert=alert, due_s=min(held.due_s, now_s + LINGER_S))
+        was_known = alert.severity == "critical" and self._close((*key[:3], "warning"), alert, now_s)
+        queued = self._alerts.get(key)
+        if queued is not None and queued.closed is None and queued.alert.id == alert.id:
+            self._alerts[key] = replace(queued, alert=alert, due_s=min(queued.due_s, now_s + SEND_DELAY_S))
         else:
             wait_s = 0.0 if was_known else WAIT_INTERVALS * self._interval_s
-            is_known = held is not None and held.is_known  # an episode before this one, whose end is still to be told
-            self._hold(key, Held(alert, now_s, now_s + LINGER_S, now_s + wait_s, is_known))
+            may_be_known = queued is not None and queued.may_be_known  # an episode before this one, whose end is still to be sent
+            self._put(key, QueuedAlert(alert, now_s, now_s + SEND_DELAY_S, now_s + wait_s, may_be_known))
 
     def restored(self, alerts: Iterable[Alert], now_s: float) -> None:
         """These are open, and no others."""
         listed = {_key(alert): alert for alert in alerts}
-        self._drop(key for key, held in self._held.items() if held.closed is None and key not in listed)
+        self._remove(key for key, queued in self._alerts.items() if queued.closed is None and key not in listed)
         for key, alert in listed.items():
-            held = self._held.get(key)
-            if held is None or held.closed is not None or held.alert.id != alert.id:
+            queued = self._alerts.get(key)
+            if queued is None or queued.closed is not None or queued.alert.id != alert.id:
                 wait_s = WAIT_INTERVALS_RESTORED * self._interval_s
-                self._hold(key, Held(alert, now_s, now_s, now_s + wait_s, is_known=True))
+                self._put(key, QueuedAlert(alert, now_s, now_s, now_s + wait_s, may_be_known=True))
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """Another worker tells of what is open there. What ended here is still told here."""
+        """Another worker sends what is open there. What ended here is still sent from here."""
         gone = set(partitions)
-        self._drop(key for key, held in self._held.items() if held.closed is None and held.alert.partition in gone)
+        self._remove(key for key, queued in self._alerts.items() if queued.closed is None and queued.alert.partition in gone)
 
-    def due(self, now_s: float, is_behind: IsBehind) -> list[Held]:
-        """What is to be sent now. It counts as known from here on: an answer that does not come may have been a yes."""
+    def due(self, now_s: float, is_behind: IsBehind) -> list[QueuedAlert]:
+        """The alerts to send now. They may be known from here on: a request without an answer may have arrived."""
         ready = [
             key
-            for key, held in self._held.items()
-            if held.due_s <= now_s and (held.closed is not None or held.waits_until_s <= now_s or not is_behind(held.alert.partition))
+            for key, queued in self._alerts.items()
+            if queued.due_s <= now_s
+            and (queued.closed is not None or queued.waits_until_s <= now_s or not is_behind(queued.alert.partition))
         ]
         for key in ready:
-            self._held[key] = replace(self._held[key], is_known=True)
-        return [self._held[key] for key in ready]
+            self._alerts[key] = replace(self._alerts[key], may_be_known=True)
+        return [self._alerts[key] for key in ready]
 
-    def holds(self, held: Held) -> bool:
-        """Whether this is still how it stands."""
-        return self._held.get(_key(held.alert)) is held
+    def is_current(self, queued: QueuedAlert) -> bool:
+        """Whether nothing has happened to the alert since."""
+        return self._alerts.get(_key(queued.alert)) is queued
 
-    def taken(self, sent: Sequence[Held], now_s: float) -> None:
-        """Alertmanager took these. What changed meanwhile is due as it is now."""
-        for held in sent:
-            if not self.holds(held):
+    def accepted(self, sent: Sequence[QueuedAlert], now_s: float) -> None:
+        """Alertmanager accepted these. What changed meanwhile is due as it is now."""
+        for queued in sent:
+            if not self.is_current(queued):
                 continue
-            if held.closed is not None:
-                del self._held[_key(held.alert)]
+            if queued.closed is not None:
+                del self._alerts[_key(queued.alert)]
             else:
-                self._held[_key(held.alert)] = replace(held, due_s=now_s + self._interval_s, waits_until_s=now_s)
+                self._alerts[_key(queued.alert)] = replace(queued, due_s=now_s + self._interval_s, waits_until_s=now_s)
 
-    def refused(self, held: Held) -> None:
-        """Alertmanager will never take this one as it is."""
+    def rejected(self, queued: QueuedAlert) -> None:
+        """Alertmanager will never accept this one as it is."""
         self.dropped += 1
-        if self.holds(held):
-            del self._held[_key(held.alert)]
+        if self.is_current(queued):
+            del self._alerts[_key(queued.alert)]
 
-    def _hold(self, key: Key, held: Held) -> None:
-        if key not in self._held and len(self._held) >= self._held_max:
+    def _put(self, key: Key, queued: QueuedAlert) -> None:
+        if key not in self._alerts and len(self._alerts) >= self._alerts_max:
             self.dropped += 1
         else:
-            self._held[key] = held
+            self._alerts[key] = queued
 
-    def _end(self, key: Key, closed: Alert, now_s: float) -> bool:
+    def _close(self, key: Key, closed: Alert, now_s: float) -> bool:
         """The alert is over; whether it was one that Alertmanager may know of."""
-        held = self._held.get(key)
-        if held is None or held.closed is not None:
+        queued = self._alerts.get(key)
+        if queued is None or queued.closed is not None:
             return False
-        if held.is_known:
-            self._held[key] = replace(held, closed=closed, ended_s=now_s, due_s=now_s + LINGER_S)
+        if queued.may_be_known:
+            self._alerts[key] = replace(queued, closed=closed, ended_s=now_s, due_s=now_s + SEND_DELAY_S)
         else:
-            del self._held[key]
-        return held.is_known
+            del self._alerts[key]
+        return queued.may_be_known
 
-    def _drop(self, keys: Iterable[Key]) -> None:
+    def _remove(self, keys: Iterable[Key]) -> None:
         for key in list(keys):
-            del self._held[key]
+            del self._alerts[key]
 
 
 def _key(alert: Alert) -> Key:

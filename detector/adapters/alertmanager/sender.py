@@ -1,13 +1,13 @@
-"""Alerts onward to Alertmanager: `POST /api/v2/alerts`, at least once, to every Alertmanager of a cluster, as Prometheus does.
+"""Sends alerts to Alertmanager: `POST /api/v2/alerts`, at least once, to every Alertmanager of a cluster, as Prometheus does.
 
-The log stays the truth. What has become true is put into an `Outbox` per Alertmanager, on the worker's thread; a thread of each sends what
-is due. Judging never waits for any of them. What an Alertmanager does not take (`client`):
+What is committed is put into an `AlertQueue` per Alertmanager, on the worker's thread. A thread of each sends what is due. Judging never waits
+for any of them. What happens to a request that is not accepted follows from its `client.Remedy`:
 
-    refused   the other alerts of the request are sent without it; it is dropped, and said once
-    shut      said once, tried again an interval later
-    away      said once, tried again with back-off and full jitter
+    DROP         the other alerts of the request are sent without the rejected one, which is dropped and logged once
+    RECONFIGURE  logged once, tried again an interval later
+    RETRY        logged once, tried again with back-off and full jitter
 
-Every interval without an alert an empty list is sent: who cannot be reached is known before there is something to tell.
+Every interval without an alert an empty list is sent: an Alertmanager that cannot be reached is known before there is an alert to send.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Lock, Thread
 
-from detector.adapters.alertmanager.alert_queue import LINGER_S, Held, Outbox
-from detector.adapters.alertmanager.client import Client, NotTaken, Remedy
+from detector.adapters.alertmanager.alert_queue import SEND_DELAY_S, AlertQueue, QueuedAlert
+from detector.adapters.alertmanager.client import Client, NotAccepted, Remedy
+from detector.backoff import Backoff
 from detector.codec.alertmanager import AlertmanagerEncoder, Posting
 from detector.codec.readings import Decoded
 from detector.config import Alertmanager
@@ -38,7 +39,7 @@ LAST_ATTEMPT_S = 2.0
 
 
 class Alertmanagers(Observer):
-    """Tells every configured Alertmanager what has become true; from its making until it is closed.
+    """Sends what is committed to every configured Alertmanager; from its making until it is closed.
 
     behind_messages  a partition with more to read than this is still busy with the past
     now_us           the clock, microseconds since the epoch
@@ -60,15 +61,15 @@ class Alertmanagers(Observer):
         self._senders = [Sender(Client(url, settings), encoder, settings.resend_interval_s, is_behind, now_us) for url in settings.url]
 
     @property
-    def onward(self) -> list[AlertmanagerStats]:
-        """How it goes, per Alertmanager."""
-        return [sender.onward for sender in self._senders]
+    def stats(self) -> list[AlertmanagerStats]:
+        """What was sent, per Alertmanager."""
+        return [sender.stats for sender in self._senders]
 
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
         """See `ports.Observer`."""
         if verdicts.alerts:
             for sender in self._senders:
-                sender.note(verdicts.alerts)
+                sender.update(verdicts.alerts)
 
     def restored(self, alerts: Sequence[Alert]) -> None:
         """See `ports.Observer`."""
@@ -100,107 +101,107 @@ class Sender:
         is_behind: Callable[[Partition], bool],
         now_us: Callable[[], int],
     ) -> None:
-        self.onward = AlertmanagerStats(client.url)
+        self.stats = AlertmanagerStats(client.url)
         self.stop = Event()
         self._client = client
         self._encoder = encoder
         self._interval_s = interval_s
         self._is_behind = is_behind
         self._now_us = now_us
-        self._outbox = Outbox(interval_s)
+        self._queue = AlertQueue(interval_s)
         self._lock = Lock()  # held for moments, never during a request
-        self._heard_s = float("-inf")
-        self._attempts = 0
-        self._said = ""
+        self._answered_s = float("-inf")
+        self._backoff = Backoff(BACKOFF_S_MIN, BACKOFF_S_MAX, random.Random())  # noqa: S311 - spreads retries; nothing secret
+        self._last_reason = ""
         self.thread = Thread(target=self._run, name="alertmanager", daemon=True)
         self.thread.start()
 
-    def note(self, alerts: Sequence[Alert]) -> None:
+    def update(self, alerts: Sequence[Alert]) -> None:
         """These were opened, got worse or were closed, in this order."""
         with self._lock:
             for alert in alerts:
-                self._outbox.note(alert, time.monotonic())
+                self._queue.update(alert, time.monotonic())
 
     def restored(self, alerts: Sequence[Alert]) -> None:
         """These are open, and no others."""
         with self._lock:
-            self._outbox.restored(alerts, time.monotonic())
+            self._queue.restored(alerts, time.monotonic())
 
     def forget(self, partitions: Sequence[Partition]) -> None:
-        """Another worker tells of what is open there."""
+        """Another worker sends what is open there."""
         with self._lock:
-            self._outbox.forget(partitions)
+            self._queue.forget(partitions)
 
     def _run(self) -> None:
         pause_s = 0.0
         while not self.stop.wait(pause_s):
             pause_s = self._send()
-        self._send(LINGER_S)
+        self._send(SEND_DELAY_S)
 
     def _send(self, ahead_s: float = 0.0) -> float:
         """Send what is due, or will be after `ahead_s`; how long to wait until the next time, seconds."""
         with self._lock:
-            due = self._outbox.due(time.monotonic() + ahead_s, self._is_behind)
+            due = self._queue.due(time.monotonic() + ahead_s, self._is_behind)
         try:
             for first in range(0, len(due), ALERTS_PER_REQUEST_MAX):
                 with self._lock:  # the requests before this one took their time
-                    batch = [held for held in due[first : first + ALERTS_PER_REQUEST_MAX] if self._outbox.holds(held)]
+                    batch = [queued for queued in due[first : first + ALERTS_PER_REQUEST_MAX] if self._queue.is_current(queued)]
                 self._post(batch)
-            if time.monotonic() - self._heard_s >= self._interval_s:
+            if time.monotonic() - self._answered_s >= self._interval_s:
                 self._post([])
-        except NotTaken as error:
+        except NotAccepted as error:
             return self._pause_s(error)
         finally:
-            self.onward.held, self.onward.dropped = len(self._outbox), self._outbox.dropped
+            self.stats.queued, self.stats.dropped = len(self._queue), self._queue.dropped
         return TICK_S
 
-    def _post(self, batch: Sequence[Held]) -> None:
-        """Send alerts; those that are refused are found by halves.
+    def _post(self, batch: Sequence[QueuedAlert]) -> None:
+        """Send alerts; those that are rejected are found by halves.
 
-        raises NotTaken  it is not a matter of single alerts
+        raises NotAccepted  it is not a matter of single alerts
         """
         now_s, now_us = time.monotonic(), self._now_us()
         try:
-            self._client.post([self._posting(held, now_s, now_us) for held in batch])
-        except NotTaken as error:
-            self.onward.failures += 1
+            self._client.post([self._posting(queued, now_s, now_us) for queued in batch])
+        except NotAccepted as error:
+            self.stats.failures += 1
             if error.remedy is not Remedy.DROP or not batch:
                 raise
             if len(batch) > 1:
                 self._post(batch[: len(batch) // 2])
                 self._post(batch[len(batch) // 2 :])
             else:
-                self._post([])  # whether it takes anything at all
-                self._drop(batch[0], error)
+                self._post([])  # see whether it accepts anything at all
+                self._remove(batch[0], error)
             return
-        if self._said:
+        if self._last_reason:
             logger.info("Alertmanager takes alerts again", extra={"url": self._client.url})
-        self._attempts, self._said, self._heard_s = 0, "", now_s
-        self.onward.sent += len(batch)
+        self._backoff.reset()
+        self._last_reason, self._answered_s = "", now_s
+        self.stats.sent += len(batch)
         with self._lock:
-            self._outbox.taken(batch, now_s)
+            self._queue.accepted(batch, now_s)
 
-    def _posting(self, held: Held, now_s: float, now_us: int) -> Posting:
+    def _posting(self, queued: QueuedAlert, now_s: float, now_us: int) -> Posting:
         """The alert by the clock: event time may be ahead of it, and a replay's lies years back."""
-        begun_us = now_us - int((now_s - held.begun_s) * 1e6)
-        starts_us = min(held.alert.opened_at_us, begun_us)
-        over_us = now_us - int((now_s - held.ended_s) * 1e6) if held.closed else now_us + int(OPEN_INTERVALS * self._interval_s * 1e6)
-        return self._encoder.posting(held.alert, held.closed, starts_us, max(over_us, starts_us))
+        begun_us = now_us - int((now_s - queued.since_s) * 1e6)
+        starts_us = min(queued.alert.opened_at_us, begun_us)
+        over_us = now_us - int((now_s - queued.ended_s) * 1e6) if queued.closed else now_us + int(OPEN_INTERVALS * self._interval_s * 1e6)
+        return self._encoder.posting(queued.alert, queued.closed, starts_us, max(over_us, starts_us))
 
-    def _drop(self, held: Held, error: NotTaken) -> None:
+    def _remove(self, queued: QueuedAlert, error: NotAccepted) -> None:
         with self._lock:
-            self._outbox.refused(held)
+            self._queue.rejected(queued)
         logger.warning(
-            "an alert is dropped: Alertmanager refuses it", extra={"reason": str(error), "stream": held.alert.stream, "id": held.alert.id}
+            "an alert is dropped: Alertmanager refuses it",
+            extra={"reason": str(error), "stream": queued.alert.stream, "id": queued.alert.id},
         )
 
-    def _pause_s(self, error: NotTaken) -> float:
-        """Say it, if it is news; how long to wait before the next attempt."""
-        if str(error) != self._said:
-            self._said = str(error)
+    def _pause_s(self, error: NotAccepted) -> float:
+        """Log the error unless the last one was the same; how long to wait before the next attempt, seconds."""
+        if str(error) != self._last_reason:
+            self._last_reason = str(error)
             logger.warning("Alertmanager does not take alerts", extra={"reason": str(error), "fix": error.fix})
         if error.remedy is not Remedy.RETRY:
             return self._interval_s
-        bound_s = min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2.0 ** min(self._attempts, 40))
-        self._attempts += 1
-        return random.uniform(0, bound_s)  # noqa: S311 - spreads retries; nothing secret
+        return self._backoff.next_s()

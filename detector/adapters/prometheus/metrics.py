@@ -74,7 +74,7 @@ class Telemetry(Observer):
     """Counts what became of each batch (a `ports.Observer`) and shows it, together with the worker's stats.
 
     now_s   the clock that event times are compared with, seconds since the epoch
-    onward  how telling each Alertmanager goes
+    alertmanagers  what is sent to each Alertmanager
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Telemetry(Observer):
         stats: WorkerStats,
         names: StreamNames,
         now_s: Callable[[], float] = time.time,
-        onward: Sequence[AlertmanagerStats] = (),
+        alertmanagers: Sequence[AlertmanagerStats] = (),
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # not annotated there; a process-wide switch of the library: the start of a counter is of no use to anyone here
         self.registry = CollectorRegistry(auto_describe=True)
@@ -94,7 +94,7 @@ class Telemetry(Observer):
         self._declare(now_s)
         for collector in (
             _WorkerCollector(stats),
-            _AlertmanagerCollector(onward),
+            _AlertmanagerCollector(alertmanagers),
             _AboutCollector(about),
             _WatchedCollector(self._watched, about.channels),
         ):
@@ -236,20 +236,20 @@ class _WorkerCollector(Collector):
 class _AlertmanagerCollector(Collector):
     """How telling each Alertmanager goes, read at each scrape; no series without one."""
 
-    def __init__(self, onward: Sequence[AlertmanagerStats]) -> None:
-        self._onward = onward
+    def __init__(self, alertmanagers: Sequence[AlertmanagerStats]) -> None:
+        self._alertmanagers = alertmanagers
 
     def collect(self) -> Iterable[Metric]:
         sent = CounterMetricFamily("detector_alertmanager_alerts_sent", "Alerts that it took, each time counted.", labels=["url"])
         dropped = CounterMetricFamily("detector_alertmanager_alerts_dropped", "Alerts that it will not hear of.", labels=["url"])
         failures = CounterMetricFamily("detector_alertmanager_request_failures", "Requests that it did not take.", labels=["url"])
-        held = GaugeMetricFamily("detector_alertmanager_alerts_held", "Alerts that it is to know of.", labels=["url"])
-        for each in self._onward:
+        queued = GaugeMetricFamily("detector_alertmanager_alerts_held", "Alerts that it is to know of.", labels=["url"])
+        for each in self._alertmanagers:
             sent.add_metric([each.url], each.sent)
             dropped.add_metric([each.url], each.dropped)
             failures.add_metric([each.url], each.failures)
-            held.add_metric([each.url], each.held)
-        yield from (sent, dropped, failures, held)
+            queued.add_metric([each.url], each.queued)
+        yield from (sent, dropped, failures, queued)
 
 
 class _AboutCollector(Collector):

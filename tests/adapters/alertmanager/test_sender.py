@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from detector.adapters.alertmanager.client import Client, NotTaken, Remedy
+from detector.adapters.alertmanager.client import Client, NotAccepted, Remedy
 from detector.adapters.alertmanager.sender import ALERTS_PER_REQUEST_MAX, LAST_ATTEMPT_S, OPEN_INTERVALS, Alertmanagers
 from detector.codec.alertmanager import AlertmanagerEncoder
 from detector.codec.event_time import event_time_us
@@ -44,6 +44,7 @@ class Away:
         self.answer = answer
         self.requests: list[list[dict[str, Any]]] = []
         self.headers: dict[str, str] = {}
+        self.location = ""  # where a redirection leads
         self.closing = Event()
         away = self
 
@@ -57,6 +58,8 @@ class Away:
                     return
                 away.requests.append(postings)
                 self.send_response(status)
+                if away.location:
+                    self.send_header("Location", away.location)
                 self.end_headers()
                 self.wfile.write(b"because\nof this" if status != 200 else b"")
 
@@ -120,10 +123,10 @@ def test_every_alertmanager_gets_every_alert_and_one_that_hangs_holds_up_nobody(
     alertmanagers = tell(hangs, one, other)
     alertmanagers.restored([alert("pump"), alert("fan")])
     until(lambda: one.streams() == other.streams() == [["pump", "fan"]])
-    begun_s = time.monotonic()
+    since_s = time.monotonic()
     alertmanagers.close()
-    assert time.monotonic() - begun_s < LAST_ATTEMPT_S + 1
-    assert [(onward.sent, onward.held) for onward in alertmanagers.onward[1:]] == [(2, 2), (2, 2)]
+    assert time.monotonic() - since_s < LAST_ATTEMPT_S + 1
+    assert [(stats.sent, stats.queued) for stats in alertmanagers.stats[1:]] == [(2, 2), (2, 2)]
 
 
 def test_what_is_no_longer_so_when_its_turn_comes_is_not_sent(serve: Callable[..., Away], tell: Callable[..., Alertmanagers]) -> None:
@@ -152,10 +155,10 @@ def test_a_refused_alert_is_found_and_dropped_and_the_others_are_told(
     server = serve(lambda streams: 400 if "bad" in streams else 200)
     alertmanagers = tell(server, interval_s=1.0)
     alertmanagers.restored([alert(stream) for stream in ("a", "b", "bad", "c", "d")])
-    (onward,) = alertmanagers.onward
-    until(lambda: onward.dropped == 1 and onward.sent >= 8)  # again after an interval: the four, without the one
+    (stats,) = alertmanagers.stats
+    until(lambda: stats.dropped == 1 and stats.sent >= 8)  # again after an interval: the four, without the one
     assert server.streams()[-1] == ["a", "b", "c", "d"]
-    assert onward.held == 4
+    assert stats.queued == 4
     (line,) = [record for record in caplog.records if "dropped" in record.message]
     assert (line.__dict__["stream"], line.levelno) == ("bad", logging.WARNING)
     assert "answers 400: because of this" in line.__dict__["reason"]
@@ -171,11 +174,11 @@ def test_what_it_does_not_take_is_said_once_and_told_later(
     server = serve(lambda _: status)
     alertmanagers = tell(server, interval_s=1.0)
     alertmanagers.restored([alert("pump")])
-    (onward,) = alertmanagers.onward
-    until(lambda: onward.failures >= 3)
-    assert (onward.sent, onward.dropped, onward.held) == (0, 0, 1)
+    (stats,) = alertmanagers.stats
+    until(lambda: stats.failures >= 3)
+    assert (stats.sent, stats.dropped, stats.queued) == (0, 0, 1)
     server.answer = lambda _: 200
-    until(lambda: onward.sent >= 1)
+    until(lambda: stats.sent >= 1)
     alertmanagers.close()
     assert [record.message for record in caplog.records] == ["Alertmanager does not take alerts", "Alertmanager takes alerts again"]
     assert remedy in caplog.records[0].__dict__["fix"]
@@ -195,7 +198,7 @@ def test_times_are_by_the_clock(serve: Callable[..., Away], tell: Callable[..., 
     assert abs(starts[0] - clock_us) < 30e6
     assert all(abs(end - clock_us - OPEN_INTERVALS * 60e6) < 30e6 for end in ends)
     for sender in alertmanagers._senders:
-        sender.note([replace(alert("replayed", long_ago_us), status="closed", reason="quiet", event_time_us=long_ago_us + 1)])
+        sender.update([replace(alert("replayed", long_ago_us), status="closed", reason="quiet", event_time_us=long_ago_us + 1)])
     until(lambda: ["replayed"] in server.streams())
     (closed,) = server.requests[-1]
     assert abs(event_time_us(closed["endsAt"], "iso8601") - clock_us) < 30e6
@@ -253,7 +256,7 @@ def test_a_closed_door_is_told(
 ) -> None:
     server = serve(tls=tls(*authority, host, expired=expired) if host else None)
     client = Client(f"{scheme}://{server.address}", Alertmanager(ca_file=str(authority[1] / ca_file), bearer_token=SECRET))
-    with pytest.raises(NotTaken) as refusal:
+    with pytest.raises(NotAccepted) as refusal:
         client.post([])
     assert says in str(refusal.value)
     assert fix in refusal.value.fix
@@ -270,7 +273,7 @@ def test_a_ca_file_that_cannot_be_used(ca_file: str, authority: tuple[Authority,
 @pytest.mark.parametrize(("status", "exit_code"), [(302, 2), (401, 2), (404, 2), (413, 2), (422, 2), (429, 1), (500, 1)])
 def test_exit_codes_of_a_check(status: int, exit_code: int, serve: Callable[..., Away]) -> None:
     server = serve(lambda _: status)
-    with pytest.raises(NotTaken, match=f"answers {status}: because of this") as refusal:
+    with pytest.raises(NotAccepted, match=f"answers {status}: because of this") as refusal:
         Client(f"http://{server.address}", Alertmanager()).post([])
     assert refusal.value.exit_code == exit_code
     assert refusal.value.fix
@@ -278,5 +281,48 @@ def test_exit_codes_of_a_check(status: int, exit_code: int, serve: Callable[...,
 
 def test_a_host_that_cannot_be(serve: Callable[..., Away]) -> None:
     for url in ("http://nobody.invalid:1", f"http://{'x' * 70}.test", "http://127.0.0.1:1"):
-        with pytest.raises(NotTaken, match="cannot be reached"):
+        with pytest.raises(NotAccepted, match="cannot be reached"):
             Client(url, Alertmanager()).post([])
+
+
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets the environment's proxy for http and https."""
+    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def proxied(address: str, no_proxy: str = "") -> None:
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://us:hunter2-proxy@{address}")
+        monkeypatch.setenv("no_proxy", no_proxy)
+
+    return proxied
+
+
+def test_a_proxy_of_the_environment(proxied: Callable[..., None], serve: Callable[..., Away]) -> None:
+    proxy, direct = serve(), serve()
+    proxied(proxy.address, no_proxy="127.0.0.1")
+    Client("http://alertmanager.invalid:9093", Alertmanager(bearer_token=SECRET)).post([])
+    assert (proxy.requests, proxy.headers["Host"]) == ([[]], "alertmanager.invalid:9093")
+    assert proxy.headers["Proxy-Authorization"] == "Basic " + b64encode(b"us:hunter2-proxy").decode()
+    Client(f"http://{direct.address}", Alertmanager()).post([])
+    assert (len(proxy.requests), direct.requests) == (1, [[]])
+
+
+@pytest.mark.parametrize(("scheme", "says"), [("http", "answers 403"), ("https", "cannot be reached through the proxy 127.0.0.1:")])
+def test_a_proxy_that_lets_nobody_pass_is_named(scheme: str, says: str, proxied: Callable[..., None], serve: Callable[..., Away]) -> None:
+    proxied(serve(lambda _: 403).address)
+    with pytest.raises(NotAccepted, match=says) as refusal:
+        Client(f"{scheme}://alertmanager.invalid", Alertmanager()).post([])
+    assert "hunter2" not in str(refusal.value)
+    if scheme == "https":
+        assert "no_proxy" in refusal.value.fix
+
+
+def test_a_redirection_is_not_followed(serve: Callable[..., Away]) -> None:
+    elsewhere = serve()
+    server = serve(lambda _: 302)
+    server.location = f"http://{elsewhere.address}/api/v2/alerts"
+    with pytest.raises(NotAccepted, match="answers 302"):
+        Client(f"http://{server.address}", Alertmanager(bearer_token=SECRET)).post([])
+    assert elsewhere.requests == []

@@ -73,8 +73,8 @@ class Scene:
         self.stats.lag = {Partition("sensors", 0): 12}
         self.now_s = 1_000.0
         about = About("1.2.3", "site1", "plant", "abcdef", ("temperature", "rpm"), 24.0 * HOUR_US, 500, 10.0, watch=("pump", "absent"))
-        self.onward = AlertmanagerStats("http://alertmanager:9093", sent=3, failures=2, dropped=1, held=4)
-        self.telemetry = Telemetry(about, self.stats, self.names, lambda: self.now_s, [self.onward])
+        self.alertmanager = AlertmanagerStats("http://alertmanager:9093", sent=3, failures=2, dropped=1, queued=4)
+        self.telemetry = Telemetry(about, self.stats, self.names, lambda: self.now_s, [self.alertmanager])
 
     def value(self, name: str, **labels: str) -> float | None:
         value = self.telemetry.registry.get_sample_value(name, labels)
@@ -118,7 +118,7 @@ def test_time_per_room(scene: Scene) -> None:
 def test_how_telling_alertmanager_goes(scene: Scene) -> None:
     names = ("alerts_sent_total", "request_failures_total", "alerts_dropped_total", "alerts_held")
     assert [scene.value(f"detector_alertmanager_{name}", url="http://alertmanager:9093") for name in names] == [3, 2, 1, 4]
-    scene.onward.held = 0
+    scene.alertmanager.queued = 0
     assert scene.value("detector_alertmanager_alerts_held", url="http://alertmanager:9093") == 0
 
 
