@@ -81,7 +81,7 @@ def serve(config: Config) -> None:
         log.check(missing=config.input.missing)
         types = event_time.types(config)
         alertmanagers = wiring.alertmanagers(config, model, stats)
-        telemetry = Telemetry(wiring.about(config, model, __version__), stats, detector.names, alertmanagers=alertmanagers.stats)
+        telemetry = Telemetry(wiring.service_info(config, model, __version__), stats, detector.names, alertmanagers=alertmanagers.stats)
         http = HttpServer(config.http.host, config.http.port, telemetry)
     except BaseException:
         log.close()

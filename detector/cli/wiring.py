@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from detector.adapters.alertmanager.sender import Alertmanagers
 from detector.adapters.bundle import load_bundle
-from detector.adapters.prometheus.metrics import About
+from detector.adapters.prometheus.collectors import ServiceInfo
 from detector.cli.options import names_in
 from detector.codec.alertmanager import AlertmanagerEncoder
 from detector.codec.alerts import AlertEncoder
@@ -112,9 +112,9 @@ def alertmanagers(config: Config, model: Model, stats: WorkerStats) -> Alertmana
     return Alertmanagers(config.alertmanager, encoder, stats, behind_messages=config.service.batch_readings_max)
 
 
-def about(config: Config, model: Model, version: str) -> About:
+def service_info(config: Config, model: Model, version: str) -> ServiceInfo:
     """What the metrics say of this process."""
-    return About(
+    return ServiceInfo(
         version=version,
         group=config.group,
         model=model.name,

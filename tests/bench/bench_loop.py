@@ -110,7 +110,7 @@ def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> f
         delivery=way.delivery, state_topics=config.state_topics, with_log_time=True,
     )  # fmt: skip
     stats, rooms = WorkerStats(), Rooms()
-    telemetry = Telemetry(wiring.about(config, model, "bench"), stats, detector.names)
+    telemetry = Telemetry(wiring.service_info(config, model, "bench"), stats, detector.names)
     written = wiring.reading_format(config.input, model.channels)
     worker = wiring.worker(log, written, detector, config, [telemetry, rooms], stats, snapshot_interval_s=way.interval_s)
     while stats.messages < messages // 5:  # compile, join, warm up

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from detector.adapters.http_server import HttpServer
-from detector.adapters.prometheus.metrics import About, Telemetry
+from detector.adapters.prometheus.collectors import ServiceInfo
+from detector.adapters.prometheus.metrics import Telemetry
 from detector.core.readings import StreamNames
 from detector.ports import WorkerStats
 from tests.conftest import need_part
@@ -77,7 +78,7 @@ def test_its_command_lines_are_real(everything: Objects) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[HttpServer]:
-    telemetry = Telemetry(About("1", "site1", "plant", "f", ("rpm",), 1.0, 1, 10.0), WorkerStats(), StreamNames())
+    telemetry = Telemetry(ServiceInfo("1", "site1", "plant", "f", ("rpm",), 1.0, 1, 10.0), WorkerStats(), StreamNames())
     server = HttpServer("127.0.0.1", 0, telemetry)
     yield server
     server.close()

@@ -15,7 +15,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from detector.adapters.http_server import HttpServer
-from detector.adapters.prometheus.metrics import ERRORS, About, Telemetry
+from detector.adapters.prometheus.collectors import ERRORS, ServiceInfo
+from detector.adapters.prometheus.metrics import Telemetry
 from detector.codec.readings import Decoded, Reject
 from detector.core.alerting import Alert
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
@@ -72,7 +73,9 @@ class Scene:
         self.stats.dead_letters = {"MalformedJson": 3}
         self.stats.lag = {Partition("sensors", 0): 12}
         self.now_s = 1_000.0
-        about = About("1.2.3", "site1", "plant", "abcdef", ("temperature", "rpm"), 24.0 * HOUR_US, 500, 10.0, watch=("pump", "absent"))
+        about = ServiceInfo(
+            "1.2.3", "site1", "plant", "abcdef", ("temperature", "rpm"), 24.0 * HOUR_US, 500, 10.0, watch=("pump", "absent")
+        )
         self.alertmanager = AlertmanagerStats("http://alertmanager:9093", sent=3, failures=2, dropped=1, queued=4)
         self.telemetry = Telemetry(about, self.stats, self.names, lambda: self.now_s, [self.alertmanager])
 
