@@ -224,7 +224,7 @@ class WorkerStats:
     lag                 per partition, messages behind the end
     streams             memories kept
     alerts_open         alerts open now
-    messages_replayed   read again after a start or a rebalance, to bring memories up to date; nothing is told of them
+    messages_replayed   read again after a start or a rebalance, to bring memories up to date; no alert comes of them
     messages_missed     never judged, or not remembered, by reason (MISSED)
     log_changes         partitions that began anew, by reason (LOG_CHANGES)
     topics_missing      input topics that cannot be judged now, or not whole
@@ -232,7 +232,7 @@ class WorkerStats:
     unsaved_s           age of the oldest such change
     rows_saved          in all
     state_bytes         written for them, in all
-    restored_s          how long the latest restore took, from gaining partitions until they were live again
+    restored_s          how long the latest restore took, from the assignment of partitions until they were live again
     """
 
     state: WorkerState = WorkerState.STARTING

@@ -1,4 +1,8 @@
-"""Metrics and health over HTTP: /metrics, /-/healthy, /-/ready."""
+"""Metrics and health over HTTP: /metrics, /-/healthy, /-/ready.
+
+The standard library's request handler answers, and no WSGI server: wsgiref's closes every connection after one HTTP/1.0 answer and refuses in
+HTML, and prometheus_client's application refuses HEAD.
+"""
 
 from __future__ import annotations
 

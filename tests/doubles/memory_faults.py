@@ -1,4 +1,4 @@
-"""What a log in memory holds, what can go wrong with it, and what is true whatever goes wrong."""
+"""What a log in memory holds, what can go wrong with it, and what is committed whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Faults:
     poll_unavailable       a poll raises LogUnavailable
     restore_unavailable    a restore raises LogUnavailable; so does the state amid its pieces
     resume_unavailable     a resume raises LogUnavailable
-    commit_unavailable     a commit raises LogUnavailable; nothing became true
-    commit_aborted         a commit raises CommitAborted; nothing became true
-    commit_unacknowledged  a commit raises CommitAborted; all of it became true
-    commit_outlives        a session that ends, ends with a commit on its way that can still become true, until another restores
+    commit_unavailable     a commit raises LogUnavailable; nothing is committed
+    commit_aborted         a commit raises CommitAborted; nothing is committed
+    commit_unacknowledged  a commit raises CommitAborted; all of it is committed
+    commit_outlives        a session that ends, ends with a commit in flight that can still succeed, until another restores
     expiry_unheard         a poll does not yet tell a worker that its session ended: it reads on
     change_unheard         a poll does not yet tell a worker that a partition's log was made anew: it reads on where it was
     rebalance              before a poll the partitions are dealt anew, at random
-    torn_commit            half of a commit becomes true: what no log may do, for tests of tests
+    torn_commit            half of a commit is committed: what no log may do, for tests of tests
     torn_half              which half. "state": its state alone, and CommitAborted is raised, as by a crash between two
                            transactions; "rest": all but its state, as if it were the whole
     """

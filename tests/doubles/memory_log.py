@@ -195,14 +195,14 @@ class MemoryBroker:
                 self.truth.epochs.update(member.epochs(batch.offsets))
                 return
             self.truth.add(CommitBatch(state=batch.state))
-            raise CommitAborted("a fault: only the state became true")
+            raise CommitAborted("a fault: only the state was committed")
         self.truth.add(batch)
         self.truth.epochs.update(member.epochs(batch.offsets))
         if self.happens("commit_unacknowledged"):
             raise CommitAborted("a fault: the acknowledgement was lost")
 
     def restore(self, member: MemoryLog, partition: Partition) -> PartitionPosition:
-        """What is true of a partition. Nobody else's commits count from now on, if the member owns it."""
+        """Where a partition stands. Nobody else's commits count from now on, if the member owns it."""
         if self._owner.get(partition) is member:
             self._committer[partition] = member
         self.happened["restores"] += 1
@@ -316,7 +316,7 @@ class MemoryLog:
 
     def commit(self, batch: CommitBatch) -> None:
         """See `ports.Log`. Transactional: refused as a whole if a partition of the batch was revoked, or not restored since it was
-        assigned: a commit that was long on its way must not count for a partition that came back in the meantime."""
+        assigned: a commit that was long in flight must not count for a partition that came back in the meantime."""
         self._broker.commit(self, batch)
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, PartitionPosition]:

@@ -114,14 +114,14 @@ def settings_of(
     resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
     for resource, future in admin.describe_configs(resources, request_timeout=timeout_s).items():
         try:
-            told = future.result()
+            settings = future.result()
         except KafkaException as exception:
             error = kafka_error(exception)
             if error.code() not in MAY_NOT_SEE | TOPIC_GONE:
                 raise to_detector_error(error, f"looking at the configuration of {resource.name}") from None
-            told = {}
-        if setting in told:
-            found[resource.name] = str(told[setting].value)
+            settings = {}
+        if setting in settings:
+            found[resource.name] = str(settings[setting].value)
         else:
             unseen.append(resource.name)
     return found, unseen
@@ -132,7 +132,7 @@ def timestamp_types(
 ) -> dict[str, str]:
     """Per topic what Kafka's own time of its messages is: `CreateTime`, its producer's, or `LogAppendTime`, its broker's.
 
-    Not told of topics whose settings this user may not see, nor by librdkafka's mock broker.
+    Without topics whose settings this user may not see; librdkafka's mock broker tells none.
 
     raises LogUnavailable, ConfigError  as `settings_of`
     """

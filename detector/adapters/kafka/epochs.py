@@ -1,7 +1,7 @@
-"""Whether a partition's log is still the one that was read, told from the leader epochs of its messages.
+"""Whether a partition's log is still the one that was read, found from the leader epochs of its messages.
 
 A broker that lost the end of a log (an unclean shutdown, a follower that was behind and became the leader) writes other messages at
-offsets that were read before. Every message bears the epoch of the leader that wrote it; epochs never fall along a log, and who writes
+offsets that were read before. Every message carries the epoch of the leader that wrote it. Epochs never fall along a log, and who writes
 after such a loss has a later epoch than any message that was read before it. So the epoch stands beside every committed offset: where
 the last message before that offset has a later one by now, or is gone, the log differs from the first message of a later epoch on.
 
@@ -70,28 +70,31 @@ class LeaderEpochs:
         """-1 where none is known."""
         return self._epochs.get(partition, -1)
 
-    def restored(self, partition: Partition, place: OffsetAndEpoch, *, is_known: bool) -> None:
-        """Reading begins anew. is_known: messages before the place were read and committed, as far as the log still has them."""
-        self._epochs[partition] = place.epoch
+    def restored(self, partition: Partition, committed: OffsetAndEpoch, *, is_known: bool) -> None:
+        """Reading begins anew. is_known: messages before the committed offset were read, as far as the log still has them."""
+        self._epochs[partition] = committed.epoch
         self._known.pop(partition, None)
-        if is_known and place.epoch >= 0:
-            self._known[partition] = place
+        if is_known and committed.epoch >= 0:
+            self._known[partition] = committed
 
     def forget(self, partition: Partition) -> None:
         """It is read no more."""
         self._known.pop(partition, None)
 
     def read(self, batch: Sequence[KafkaMessage], messages: Messages) -> set[Partition]:
-        """Go on with a batch; `messages` are the same as columns. Partitions that brought other messages than they had at a place."""
+        """Note a batch that was read; `messages` are the same as columns.
+
+        returns  partitions that brought other messages before their committed offset than were read there at first
+        """
         epochs = leader_epochs(batch, messages)
         differing = set()
         for partition, next_offset in messages.next_offsets().items() if self._known else ():
-            place = self._known.get(partition)
-            if place is None:
+            committed = self._known.get(partition)
+            if committed is None:
                 continue
-            if epochs.get(partition, -1) > place.epoch and holds_others(batch, partition, place):
+            if epochs.get(partition, -1) > committed.epoch and holds_others(batch, partition, committed):
                 differing.add(partition)
-            elif next_offset >= place.offset:
+            elif next_offset >= committed.offset:
                 del self._known[partition]
         self._epochs.update((partition, epoch) for partition, epoch in epochs.items() if partition not in differing)
         return differing
@@ -105,10 +108,10 @@ def leader_epochs(batch: Sequence[KafkaMessage], messages: Messages) -> dict[Par
     return {partition: epoch for partition, epoch in found if epoch is not None}
 
 
-def holds_others(batch: Sequence[KafkaMessage], partition: Partition, place: OffsetAndEpoch) -> bool:
-    """Whether one of a partition's messages before a place that was committed is of a later leader than any that was read before it."""
+def holds_others(batch: Sequence[KafkaMessage], partition: Partition, committed: OffsetAndEpoch) -> bool:
+    """Whether one of a partition's messages before its committed offset is of a later leader than any that was read before it."""
     return any(
-        (message.offset() or 0) < place.offset and (message.leader_epoch() or 0) > place.epoch
+        (message.offset() or 0) < committed.offset and (message.leader_epoch() or 0) > committed.epoch
         for message in batch
         if (message.topic(), message.partition()) == partition
     )

@@ -23,7 +23,7 @@ from confluent_kafka import Producer
 from detector.errors import LogUnavailable
 
 
-class MockKafka:
+class MockBroker:
     """A mock broker as a child process; use as a context manager.
 
     topics             exist from the beginning
@@ -35,7 +35,7 @@ class MockKafka:
         self.bootstrap_servers = ""
         self._process: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> MockKafka:
+    def __enter__(self) -> MockBroker:
         command = [sys.executable, "-m", "detector.adapters.kafka.mock_broker", *self._topics]
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -85,7 +85,7 @@ def transactional_properties(properties: Mapping[str, str], transactional_id: st
     if "transactional.id" in properties:
         raise ConfigError("kafka: transactional.id is made from the group's and the worker's name", fix="remove it from `kafka:`")
     timeout = properties.get("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
-    # No message may be on its way for longer than its transaction: librdkafka insists.
+    # librdkafka insists that no message takes longer than its transaction.
     ours = {"transaction.timeout.ms": timeout, "retry.backoff.ms": COORDINATOR_RETRY_MS}
     if "message.timeout.ms" not in properties:
         ours["delivery.timeout.ms"] = timeout

@@ -24,7 +24,7 @@ class PartitionReader:
     """What may be read of which partition.
 
     topics         that may occur
-    assignment     is told of partitions whose log changed
+    assignment     notified of partitions whose log changed
     epochs         of what was read
     with_log_time  whether messages carry Kafka's own time
     """

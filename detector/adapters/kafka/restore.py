@@ -1,4 +1,4 @@
-"""What a worker does before it takes partitions over: end what a dead one left open, see where they stand, read the state that was kept."""
+"""What a worker reads of partitions before it judges them: where they stand, and the state that was kept."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def partition_positions(
     reset: str,
     on_log: LogCallback,
 ) -> dict[Partition, tuple[PartitionPosition, int]]:
-    """Where partitions stand, without their state; and the epoch that is committed beside the offset, -1 if none is.
+    """Where partitions stand; and the epoch that is committed beside the offset, -1 if none is.
 
-    known  places of which the group may not have heard yet; they are newer than what it says
+    known  committed offsets of which the group may not have heard yet; they are newer than those that it tells
     reset  `auto.offset.reset`: where a partition begins of which no offset is committed, or whose log no longer holds it
 
     raises KafkaException  the brokers did not answer in time
@@ -61,10 +61,10 @@ def partition_positions(
     if not partitions:
         return {}
     asked = [TopicPartition(partition.topic, partition.number) for partition in partitions]
-    told = consumer.committed(asked, timeout=RESTORE_S_MAX)
-    offsets_of(told)
-    own = {Partition(each.topic, each.partition) for each in told if each.metadata}
-    committed = {**_offsets_and_epochs(told), **known}
+    group_offsets = consumer.committed(asked, timeout=RESTORE_S_MAX)
+    offsets_of(group_offsets)
+    own = {Partition(each.topic, each.partition) for each in group_offsets if each.metadata}
+    committed = {**_offsets_and_epochs(group_offsets), **known}
     first, end = log_ends(consumer, partitions, OFFSET_BEGINNING), log_ends(consumer, partitions, OFFSET_END)
     found = {each: _position(each, committed[each].offset, first[each].offset, end[each].offset, reset, on_log) for each in partitions}
     # Where the leader is still the one of the last message that was read, nothing can have been lost.
@@ -81,7 +81,7 @@ def partition_positions(
 
 
 def log_ends(consumer: Consumer, partitions: Sequence[Partition], end: int) -> dict[Partition, OffsetAndEpoch]:
-    """Per partition its place at OFFSET_BEGINNING or OFFSET_END: one request per broker, where watermarks take one per partition.
+    """Per partition the offset at OFFSET_BEGINNING or OFFSET_END: one request per broker, where watermarks take one per partition.
 
     raises KafkaException  the brokers did not answer in time
     """
@@ -145,19 +145,19 @@ def _read_to_the_end(consumer: Consumer, partitions: Sequence[Partition]) -> Ite
         elif time.monotonic() - heard > SILENCE_S_MAX:
             raise LogUnavailable(f"no state came for {SILENCE_S_MAX:g} s", fix="check the brokers")
         if any(map(KafkaMessage.error, batch)):
-            unread -= {_place(message) for message in batch if _is_end(message)}
+            unread -= {_partition_of(message) for message in batch if _is_end(message)}
             batch = [message for message in batch if message.error() is None]
         pieces: dict[Partition, dict[bytes, bytes | None]] = {}
         for message in batch:
             key = message.key()
             if isinstance(key, bytes):
-                pieces.setdefault(_place(message), {})[key] = message.value()
+                pieces.setdefault(_partition_of(message), {})[key] = message.value()
         del batch  # what it holds is not needed twice
         yield from pieces.items()
         heard = time.monotonic()
 
 
-def _place(message: KafkaMessage) -> Partition:
+def _partition_of(message: KafkaMessage) -> Partition:
     return Partition(message.topic() or "", message.partition() or 0)
 
 

@@ -93,7 +93,7 @@ CONCESSIONS = (
     Concession("retention.ms", "", "messages are kept as long as the brokers choose, those of a compacted topic while they are the last"),
 )
 REPLICATION = 3
-"""Copies that are asked for where brokers insist on being told: as many as managed services keep."""
+"""Copies that are asked for where brokers insist on a number: as many as managed services keep."""
 REFUSALS = {KafkaError.POLICY_VIOLATION, KafkaError.INVALID_CONFIG}
 
 
@@ -126,9 +126,9 @@ def instead_of(topic: Topic, refusal: KafkaError) -> Topic:
 
 def costs(wanted: Topic, made: Topic) -> list[str]:
     """What was given up of `wanted`, and what that means, one sentence each."""
-    told = [f"{made.replication} copies, since the brokers refuse to choose"] if made.replication != wanted.replication else []
+    sentences = [f"{made.replication} copies, since the brokers refuse to choose"] if made.replication != wanted.replication else []
     for each in CONCESSIONS:
         want, got = wanted.settings.get(each.setting), made.settings.get(each.setting)
         if want != got:
-            told.append(f"{each.setting} is {got or 'left to the brokers'}, {want} was wanted: {each.cost}")
-    return told
+            sentences.append(f"{each.setting} is {got or 'left to the brokers'}, {want} was wanted: {each.cost}")
+    return sentences

@@ -38,7 +38,7 @@ def check_topics(
     """See that the brokers answer and that every topic is there as it should be; the number of partitions of each.
 
     state         per input topic its state topic: must be compacted and have as many partitions
-    missing       wait: an input topic that is missing is told and waited for, 0 partitions, if another one is there
+    missing       wait: an input topic that is missing is logged and waited for, with 0 partitions, if another one is there
     exactly_once  the brokers must be able to do transactions; librdkafka's mock broker answers as if it were, and is refused
 
     raises LogUnavailable  no broker answered within `timeout_s`

@@ -59,7 +59,7 @@ class WorkerCollector(Collector):
         for error, count in {**dict.fromkeys(ERRORS, 0), **stats.dead_letters}.items():
             dead.add_metric([error], count)
         yield dead
-        yield CounterMetricFamily("detector_commits", "Batches that became true.", stats.commits)
+        yield CounterMetricFamily("detector_commits", "Commits that succeeded.", stats.commits)
         yield CounterMetricFamily("detector_commits_aborted", "Commits after which memories were restored.", stats.commits_aborted)
         yield CounterMetricFamily(
             "detector_log_unavailable", "Calls that the log, or the schema registry, could not answer.", stats.log_unavailable

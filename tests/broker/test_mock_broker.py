@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from detector.adapters.kafka.log import KafkaLog
-from detector.adapters.kafka.mock_broker import MockKafka
+from detector.adapters.kafka.mock_broker import MockBroker
 from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
 from detector.cli import main
 from detector.codec.messages import Message
@@ -18,7 +18,7 @@ from detector.ports import CommitBatch
 
 
 def test_a_worker_reads_and_writes_on_the_mock_broker() -> None:
-    with MockKafka(["in", "alerts", "dead"]) as broker:
+    with MockBroker(["in", "alerts", "dead"]) as broker:
         properties = {"bootstrap.servers": broker.bootstrap_servers}
         log = KafkaLog(["in"], "demo", "alerts", "dead", properties, delivery="at_least_once")
         assert log.check() == {"in": 4, "alerts": 4, "dead": 4}
@@ -42,7 +42,7 @@ def test_a_worker_reads_and_writes_on_the_mock_broker() -> None:
 
 
 def test_the_service_refuses_it_where_it_could_not_keep_its_word(small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with MockKafka(["sensors"]) as broker:
+    with MockBroker(["sensors"]) as broker:
         command = ["run", "--topic", "sensors", "--bootstrap-servers", broker.bootstrap_servers, "--model", str(small_bundle)]
         assert main(command) == 2
     error, fix = capsys.readouterr().err.splitlines()[-2:]
