@@ -70,9 +70,8 @@ class Transactions:
         self._on_log = on_log
 
         def heard(error: KafkaError) -> None:
-            if (
-                not is_fatal(error) and error.code() not in FENCED
-            ):  # these are raised by the call that meets them, which knows what they mean
+            # These are raised by the call that meets them, which knows what they mean.
+            if not is_fatal(error) and error.code() not in FENCED:
                 on_error(error)
 
         self._open = partial(open_producer, transactional_properties(properties, transactional_id), heard, on_log)
