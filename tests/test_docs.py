@@ -84,7 +84,7 @@ def test_the_bytes_per_stream_of_the_sizing_page() -> None:
 def test_every_line_of_warning_is_explained() -> None:
     """docs/log-lines.md quotes what the service's rooms say as a warning or an error, and librdkafka's helpers through `say`."""
     page = (ROOT / "docs" / "log-lines.md").read_text(encoding="utf-8")
-    files = [path for room in ("service", "adapters") for path in sorted((ROOT / "detector" / room).glob("*.py"))]
+    files = [path for room in ("service", "adapters") for path in sorted((ROOT / "detector" / room).rglob("*.py"))]
     lines = [line for path in [*files, ROOT / "detector" / "cli" / "run.py"] for line in _warnings(path)]
     assert "commit aborted: memories are discarded and restored" in lines
     assert [line for line in lines if line not in page] == []
@@ -97,12 +97,12 @@ def _warnings(path: Path) -> Iterator[str]:
             continue
         called, arguments = ast.unparse(node.func), node.args
         if (
-            called.endswith(("log_line.log", "say"))
+            called.endswith(("logger.log", "on_log"))
             and len(arguments) == 2
             and ast.unparse(arguments[0]) in ("'warning'", "'error'", "level")
         ):
             arguments = arguments[1:]
-        elif not re.search(r"(log_line|getLogger\(__name__\))\.(warning|error)$", called):
+        elif not re.search(r"(logger|getLogger\(__name__\))\.(warning|error)$", called):
             continue
         pieces = [each.value for each in ast.walk(arguments[0]) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
         if pieces:

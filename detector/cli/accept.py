@@ -27,8 +27,8 @@ def accept(
 
     Example: [bold]detector accept plant1/pump07 --config detector.yaml[/bold]
     """
-    from detector.adapters.kafka_io import TopicWriter
-    from detector.adapters.kafka_topics import check_topics
+    from detector.adapters.kafka.topic_io import TopicWriter
+    from detector.adapters.kafka.topics import check_topics
     from detector.cli import logs
     from detector.codec.acceptances import acceptance
     from detector.codec.formats import STREAM_BYTES_MAX
@@ -42,11 +42,11 @@ def accept(
     if not 0 < len(message.key or b"") <= STREAM_BYTES_MAX:
         raise ConfigError(f"a stream's name has 1 to {STREAM_BYTES_MAX} bytes", fix="write it as the alert does")
     properties = settings.kafka_properties()
-    for name, count in check_topics(properties, (), settings.input.topics, say=logs.say).items():
+    for name, count in check_topics(properties, (), settings.input.topics, on_log=logs.log_client_line).items():
         if partition is not None and partition >= count:
             raise ConfigError(f"{name} has no partition {partition}, only 0 to {count - 1}", fix="name the alert's `input.partition`")
         numbers = range(count) if partition is None else (partition,)
-        with TopicWriter(properties, name, say=logs.say) as writer:
+        with TopicWriter(properties, name, on_log=logs.log_client_line) as writer:
             for number in numbers:
                 writer.write(message.key, message.value, headers=message.headers, partition=number)
         where = f"all {count} partitions" if partition is None else f"partition {partition}"

@@ -13,7 +13,7 @@ from detector.cli.options import ConfigFile, Group, Servers, overrides
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
-    from detector.adapters.kafka_io import TopicReader
+    from detector.adapters.kafka.topic_io import TopicReader
     from detector.codec.alerts import AlertEvent
     from detector.codec.messages import Messages
 
@@ -45,7 +45,7 @@ def alerts(
 
     Example: [bold]detector alerts --group plant1 --since 1h --json | jq .stream[/bold]
     """
-    from detector.adapters.kafka_io import TopicReader
+    from detector.adapters.kafka.topic_io import TopicReader
     from detector.cli import logs
     from detector.config import load_config
 
@@ -53,7 +53,7 @@ def alerts(
     logs.configure(settings.log.level, settings.log.format, settings.secrets)
     from_us = None if since is None else _since_us(since)
     shown = _Shown(settings.alerts_topic, stream, as_json=as_json)
-    with TopicReader(settings.kafka_properties(), settings.alerts_topic, from_us=from_us, say=logs.say) as reader:
+    with TopicReader(settings.kafka_properties(), settings.alerts_topic, from_us=from_us, on_log=logs.log_client_line) as reader:
         try:
             shown.past(reader)
             if follow:

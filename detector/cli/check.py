@@ -34,7 +34,7 @@ def check(
     require_topics(settings)
     typer.echo(f"configuration  good: group {settings.group}")
 
-    from detector.adapters.alertmanager_client import Client
+    from detector.adapters.alertmanager.client import Client
     from detector.cli import wiring
 
     bundle = wiring.load_model(settings)

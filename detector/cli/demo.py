@@ -47,7 +47,7 @@ def demo(
     Example: [bold]detector demo --forever --bootstrap-servers localhost:9092[/bold]
     """
     began_s = time.monotonic()
-    from detector.adapters.kafka_io import TopicReader, TopicWriter
+    from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
     from detector.cli.demo_screen import Screen
     from detector.cli.demo_service import Service, broker
     from detector.cli.demo_stage import Stage

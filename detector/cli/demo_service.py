@@ -57,12 +57,12 @@ class Topics:
 
 def broker(stack: ExitStack, bootstrap_servers: str | None) -> Topics:
     """The embedded mock broker, for as long as `stack`; or topics of the demo's own on a real Kafka."""
-    from detector.adapters.kafka_topics import Topic, create_topics, output_topics
-    from detector.adapters.mock_kafka import MockKafka
+    from detector.adapters.kafka.mock_broker import MockBroker
+    from detector.adapters.kafka.topics import Topic, create_topics, output_topics
 
     if bootstrap_servers is None:
         names = Topics("", "detector-demo", is_mock=True)
-        mock = stack.enter_context(MockKafka([names.readings, names.alerts, names.dead_letters]))
+        mock = stack.enter_context(MockBroker([names.readings, names.alerts, names.dead_letters]))
         return Topics(mock.bootstrap_servers, names.group, is_mock=True)
     # Each run has topics of its own: an earlier run's alerts are not this one's.
     names = Topics(bootstrap_servers, f"detector-demo-{uuid.uuid4().hex[:8]}", is_mock=False)

@@ -93,14 +93,14 @@ def evaluate(
 
 def _series(data: Path | None, sets: Sequence[str] | None) -> list[Series]:
     """raises ConfigError, DataError  sets that are not there; nothing that can be read"""
-    from detector.adapters.benchmark import read_benchmark
     from detector.errors import ConfigError
     from detector.lab.evaluate.duty import duty_series
+    from detector.lab.evaluate.labelled_datasets import read_labelled
     from detector.lab.evaluate.long import COLLECTION as LONG
     from detector.lab.evaluate.long import long_series
-    from detector.lab.evaluate.series import Series, collections
+    from detector.lab.evaluate.series import collections
 
-    found = [Series(*labelled) for labelled in read_benchmark(data)] if data is not None else []
+    found = read_labelled(data) if data is not None else []
     if data is None or sets is None or DUTY in sets:
         found += duty_series(1)
     if sets is not None and LONG in sets:

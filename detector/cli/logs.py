@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from structlog.types import Processor
 
-from detector.config.secrets import hider
+from detector.config.secrets import redactor
 
 LOUD = ("numba", "asyncio", "matplotlib", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3")  # these would drown everything else
 SIGNERS = ("botocore", "boto3")  # these tell the signatures that they make
@@ -51,14 +51,14 @@ def configure(level: str, format: str, secrets: Collection[str] = ()) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def say(level: str, line: str) -> None:
-    """Takes librdkafka's own lines (`adapters.kafka_client.Say`)."""
+def log_client_line(level: str, line: str) -> None:
+    """Takes librdkafka's own lines (`adapters.kafka.client.LogCallback`)."""
     logging.getLogger("librdkafka").log(getattr(logging, level.upper(), logging.ERROR), "%s", line)
 
 
 def _hide(secrets: Collection[str]) -> Processor:
     """A last step that works on the rendered line."""
-    hide = hider(secrets)
+    hide = redactor(secrets)
 
     def hide_in(logger: Any, name: str, rendered: MutableMapping[str, Any] | str) -> Any:
         return hide(str(rendered))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from detector.adapters.kafka_io import TopicWriter
+    from detector.adapters.kafka.topic_io import TopicWriter
     from detector.codec.formats import ReadingFormat
     from detector.codec.writing import Written
     from detector.config import Config, Input
@@ -62,8 +62,8 @@ def simulated(shape: Input | None, plant: Plant, faults: Sequence[Fault], end_us
 
 def recorded(input: Input, shape: Input | None, path: Path) -> Iterator[ToSend]:
     """A recording's readings in the file's order; JSON lines as they are, with `input` to tell their times."""
-    from detector.adapters.file_log import is_table, recorded_format
-    from detector.adapters.recording import read_recording
+    from detector.adapters.recordings.file_log import is_table, recorded_format
+    from detector.adapters.recordings.reader import read_recording
     from detector.codec.writing import JsonWriter
 
     if not is_table(path):
@@ -111,14 +111,14 @@ def _as_they_are(input: Input, path: Path) -> Iterator[ToSend]:
     """Lines of JSON. What cannot be read has the event time of what came before it."""
     import numpy as np
 
-    from detector.adapters.file_log import FileLog
+    from detector.adapters.recordings.file_log import FileLog
     from detector.cli.wiring import reading_format
     from detector.codec.readings import JsonReadings
     from detector.core.readings import StreamNames
 
     log = FileLog(path, format=reading_format(input, input.channels or ("value",)))
     decoder = JsonReadings(log.format, StreamNames())
-    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).gained).items()})
+    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).assigned).items()})
     unknown_us = newest_us = np.iinfo(np.int64).min
     while len(messages := log.poll(BATCH_READINGS, 0).messages):
         decoded = decoder.decode(messages)
@@ -138,15 +138,15 @@ def play(settings: Config, topic: str, batches: Iterator[ToSend], pace: Pace) ->
     from rich.console import Console
     from rich.progress import Progress, TextColumn
 
-    from detector.adapters.kafka_io import TopicWriter
-    from detector.adapters.kafka_topics import check_topics
+    from detector.adapters.kafka.topic_io import TopicWriter
+    from detector.adapters.kafka.topics import check_topics
     from detector.cli import logs
 
     check_topics(settings.kafka_properties(), [topic], [])
     logs.configure(settings.log.level, settings.log.format, settings.secrets)
     console, sent = Console(stderr=True), 0
     with (
-        TopicWriter(settings.kafka_properties(), topic, say=logs.say) as writer,
+        TopicWriter(settings.kafka_properties(), topic, on_log=logs.log_client_line) as writer,
         Progress(TextColumn("{task.completed:,} messages"), console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task(topic, total=None)

@@ -49,12 +49,12 @@ def serve(config: Config) -> None:
 
     Console().print(f"[bold]detector {__version__}[/bold]")  # at once: what comes now takes seconds to import
 
-    from detector.adapters.http import HttpServer
-    from detector.adapters.kafka_log import KafkaLog
-    from detector.adapters.telemetry import Telemetry
+    from detector.adapters.http_server import HttpServer
+    from detector.adapters.kafka.log import KafkaLog
+    from detector.adapters.prometheus.metrics import Telemetry
     from detector.cli import event_time, logs, schemas, wiring
     from detector.core.detect import Detector
-    from detector.ports import Vitals
+    from detector.ports import WorkerStats
     from detector.service.signals import stop_on_signals
 
     faulthandler.enable(sys.__stderr__ or 2)  # a crash inside librdkafka or torch says where it was called
@@ -73,15 +73,15 @@ def serve(config: Config) -> None:
         delivery=config.delivery,
         state_topics=config.state_topics,
         with_log_time=True,
-        say=logs.say,
+        on_log=logs.log_client_line,
     )
-    vitals = Vitals()
+    stats = WorkerStats()
     stop = Event()
     try:
         log.check(missing=config.input.missing)
         types = event_time.types(config)
-        onward = wiring.alertmanagers(config, model, vitals)
-        telemetry = Telemetry(wiring.about(config, model, __version__), vitals, detector.names, onward=onward.onward)
+        alertmanagers = wiring.alertmanagers(config, model, stats)
+        telemetry = Telemetry(wiring.service_info(config, model, __version__), stats, detector.names, alertmanagers=alertmanagers.stats)
         http = HttpServer(config.http.host, config.http.port, telemetry)
     except BaseException:
         log.close()
@@ -92,13 +92,13 @@ def serve(config: Config) -> None:
             logging.getLogger(__name__).warning(
                 event_time.ARRIVAL, extra={"topics": named, "means": event_time.MEANS, "fix": event_time.FIX}
             )
-        observers, interval_s = [telemetry, onward], config.snapshot.interval_s
-        worker = wiring.worker(log, written, detector, config, observers, vitals, snapshot_interval_s=interval_s, **framing)
+        observers, interval_s = [telemetry, alertmanagers], config.snapshot.interval_s
+        worker = wiring.worker(log, written, detector, config, observers, stats, snapshot_interval_s=interval_s, **framing)
         wiring.relax_garbage_collection()
         with stop_on_signals(stop, config.service.drain_timeout_s):
             worker.run(stop)
     finally:
-        onward.close()
+        alertmanagers.close()
         http.close()
 
 

@@ -11,7 +11,7 @@ from detector.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from detector.adapters.kafka_schemas import SchemaRegistry
+    from detector.adapters.kafka.schema_registry import SchemaRegistry
     from detector.codec.formats import ReadingFormat
     from detector.codec.framed import FramedReadings, RecordReader, Schema, SchemaKind
     from detector.config import Config
@@ -31,7 +31,7 @@ def open_registry(config: Config) -> SchemaRegistry | None:
         import fastavro  # noqa: F401 - only to see that it can be, and its neighbour too
         import google.protobuf  # noqa: F401
 
-        from detector.adapters.kafka_schemas import SchemaRegistry
+        from detector.adapters.kafka.schema_registry import SchemaRegistry
     except ImportError as error:
         raise ConfigError(
             f"readings or alerts in Confluent's wire format need packages that are not installed ({error.name})",

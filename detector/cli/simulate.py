@@ -144,7 +144,7 @@ def _write_file(path: Path, plant: Plant, faults: tuple[Fault, ...], end_us: int
     from rich.console import Console
     from rich.progress import Progress
 
-    from detector.adapters.recording_writer import RecordingWriter
+    from detector.adapters.recordings.writer import RecordingWriter
     from detector.lab.plant import CHANNELS
     from detector.lab.simulate import simulate as readings_of
 

@@ -35,7 +35,7 @@ def create(
 
     Example: [bold]detector topics create --topic sensors --with-input --partitions 12[/bold]
     """
-    from detector.adapters.kafka_topics import Topic, create_topics, output_topics
+    from detector.adapters.kafka.topics import Topic, create_topics, output_topics
     from detector.config import load_config
 
     settings = load_config(config, overrides=overrides(None, group, bootstrap_servers, topic))
@@ -62,7 +62,7 @@ def checked(settings: Config) -> dict[str, int]:
 
     raises LogUnavailable, ConfigError  as `check_topics` does
     """
-    from detector.adapters.kafka_topics import check_topics
+    from detector.adapters.kafka.topics import check_topics
     from detector.cli import logs
 
     logs.configure(settings.log.level, settings.log.format, settings.secrets)
@@ -73,5 +73,5 @@ def checked(settings: Config) -> dict[str, int]:
         state=settings.state_topics,
         exactly_once=settings.delivery == "exactly_once",
         missing=settings.input.missing,
-        say=logs.say,
+        on_log=logs.log_client_line,
     )

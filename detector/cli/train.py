@@ -125,7 +125,7 @@ def _from_files(
     """Channels and sequences of several recordings; a stream that occurs in several of them is one stream."""
     import numpy as np
 
-    from detector.adapters.recording import read_recording
+    from detector.adapters.recordings.reader import read_recording
     from detector.lab.sequences import sequences_of
 
     recordings = [read_recording(path, time=time, stream=stream, channels=channels) for path in paths]
@@ -152,7 +152,7 @@ def _from_topic(
     """Channels and sequences of a topic's messages, whole readings only."""
     import numpy as np
 
-    from detector.adapters.kafka_io import TopicReader
+    from detector.adapters.kafka.topic_io import TopicReader
     from detector.cli.wiring import reading_format
     from detector.codec.readings import JsonReadings
     from detector.core.readings import StreamNames

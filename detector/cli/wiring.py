@@ -6,9 +6,9 @@ import gc
 from collections import Counter
 from collections.abc import Sequence
 
-from detector.adapters.alertmanager import Alertmanagers
+from detector.adapters.alertmanager.sender import Alertmanagers
 from detector.adapters.bundle import load_bundle
-from detector.adapters.telemetry import About
+from detector.adapters.prometheus.collectors import ServiceInfo
 from detector.cli.options import names_in
 from detector.codec.alertmanager import AlertmanagerEncoder
 from detector.codec.alerts import AlertEncoder
@@ -17,7 +17,7 @@ from detector.config import Config, Input
 from detector.core.detect import Detector, Settings
 from detector.core.model import Model
 from detector.errors import BundleError
-from detector.ports import Log, Observer, Vitals
+from detector.ports import Log, Observer, WorkerStats
 from detector.service.recovery import Recovery
 from detector.service.worker import Decoder, Worker
 
@@ -86,7 +86,7 @@ def worker(
     detector: Detector,
     config: Config,
     observers: Sequence[Observer],
-    vitals: Vitals | None = None,
+    stats: WorkerStats | None = None,
     *,
     snapshot_interval_s: float = 0.0,
     decoder: Decoder | None = None,
@@ -100,21 +100,21 @@ def worker(
     decoder = decoder or JsonReadings(written, detector.names)
     encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}", alert_frame)
     recovery = Recovery(detector, snapshot_interval_s)
-    return Worker(log, decoder, detector, encoder, recovery, settings=config.service, observers=observers, vitals=vitals)
+    return Worker(log, decoder, detector, encoder, recovery, settings=config.service, observers=observers, stats=stats)
 
 
-def alertmanagers(config: Config, model: Model, vitals: Vitals) -> Alertmanagers:
+def alertmanagers(config: Config, model: Model, stats: WorkerStats) -> Alertmanagers:
     """Those that are told of alerts; none without a configured one.
 
     raises ConfigError  a setting that cannot be used
     """
     encoder = AlertmanagerEncoder(config.group, config.alerts_topic, model.name, model.fingerprint, config.alertmanager.labels)
-    return Alertmanagers(config.alertmanager, encoder, vitals, behind_messages=config.service.batch_readings_max)
+    return Alertmanagers(config.alertmanager, encoder, stats, behind_messages=config.service.batch_readings_max)
 
 
-def about(config: Config, model: Model, version: str) -> About:
+def service_info(config: Config, model: Model, version: str) -> ServiceInfo:
     """What the metrics say of this process."""
-    return About(
+    return ServiceInfo(
         version=version,
         group=config.group,
         model=model.name,

@@ -27,20 +27,20 @@ def dead_letters(messages: Messages, rejects: Iterable[Reject]) -> list[Message]
     return [_dead_letter(messages, by_position[position]) for position in sorted(by_position)]
 
 
-def reason_only(letter: Message) -> Message:
+def reason_only(dead_letter: Message) -> Message:
     """A dead letter that is too large, cut down to some kilobytes: where the original is, and why it was refused.
 
     Left out are its value, its own headers, and a key too long for a stream's name; the header OMITTED says so.
     """
-    key = letter.key if len(letter.key or b"") <= STREAM_BYTES_MAX else None
+    key = dead_letter.key if len(dead_letter.key or b"") <= STREAM_BYTES_MAX else None
     left_out = []
-    if letter.value is not None:
-        left_out.append(f"value ({len(letter.value)} bytes)")
-    if key != letter.key:
-        left_out.append(f"key ({len(letter.key or b'')} bytes)")
-    if len(letter.headers) > len(REASON):
-        left_out.append(f"headers ({len(letter.headers) - len(REASON)})")
-    return Message(key, None, (*letter.headers[-len(REASON) :], (OMITTED, ", ".join(left_out).encode())))
+    if dead_letter.value is not None:
+        left_out.append(f"value ({len(dead_letter.value)} bytes)")
+    if key != dead_letter.key:
+        left_out.append(f"key ({len(dead_letter.key or b'')} bytes)")
+    if len(dead_letter.headers) > len(REASON):
+        left_out.append(f"headers ({len(dead_letter.headers) - len(REASON)})")
+    return Message(key, None, (*dead_letter.headers[-len(REASON) :], (OMITTED, ", ".join(left_out).encode())))
 
 
 def _dead_letter(messages: Messages, rejects: list[Reject]) -> Message:

@@ -64,7 +64,7 @@ class Messages:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message to be written; its topic follows from where it stands in `ports.Outcome`."""
+    """A message to be written; its topic follows from where it stands in `ports.CommitBatch`."""
 
     key: bytes | None
     value: bytes | None

@@ -1,7 +1,7 @@
 """A partition's saved state as it is read: rows go into the arena piece by piece, so that no second copy of it is ever held.
 
-Records come as they were written. Of a key that comes again the later value counts; a value of None takes the key away. Which era counts is
-known when the last marker has come, so rows of others are taken out again at the end.
+Records come as they were written. Of a key that comes again the later value counts; a value of None takes the key away. Which incarnation counts is
+known when the last checkpoint has come, so rows of others are taken out again at the end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.codec.snapshots import HEADER, LAYOUT, MARKER, NEWER, START_OVER, STREAM, VERSION, Marker, columns_bytes, decode_marker
+from detector.codec.snapshots import (
+    CHECKPOINT,
+    HEADER,
+    LAYOUT,
+    NEWER,
+    START_OVER,
+    STREAM,
+    VERSION,
+    Checkpoint,
+    columns_bytes,
+    decode_checkpoint,
+)
 from detector.core.states import StreamStates
 from detector.errors import StateCorrupted
 
@@ -26,13 +37,13 @@ SHORT = bytes(HEADER.itemsize)  # stands for a header that is not there: its ver
 class Saved:
     """What a state partition held, beside the rows that are in the arena now.
 
-    marker     None: nothing was ever saved
+    checkpoint     None: nothing was ever saved
     gone       streams that are known not to be there any more, and the offset from which on that is so; the arena has empty rows of them
-    stale      streams whose rows are of other eras
+    stale      streams whose rows are of other incarnations
     layouts    ids of the layouts that are written down
     """
 
-    marker: Marker | None
+    checkpoint: Checkpoint | None
     gone: dict[bytes, int]
     stale: tuple[bytes, ...]
     layouts: frozenset[int]
@@ -47,11 +58,11 @@ class SavedState:
 
     def __init__(self, states: StreamStates, slot: int) -> None:
         self._states, self._slot = states, slot
-        self._marker: bytes | None = None
+        self._checkpoint: bytes | None = None
         self._layouts: dict[bytes, bytes] = {}  # by key
         self._empty: set[bytes] = set()  # streams whose rows say that there is no such stream
         self._held: dict[bytes, bytes] = {}  # rows that cannot be read as yet: the layout may still come, or another row of the stream
-        self._era_of = np.zeros(0, np.int64)  # by row of the arena
+        self._incarnation_of = np.zeros(0, np.int64)  # by row of the arena
 
     def take(self, records: Mapping[bytes, bytes | None]) -> None:
         """The next piece."""
@@ -64,8 +75,8 @@ class SavedState:
                     deleted.append(name)
                 else:
                     rows[name] = value
-            elif key == MARKER:
-                self._marker = value
+            elif key == CHECKPOINT:
+                self._checkpoint = value
             elif key.startswith(LAYOUT):
                 self._layouts.pop(key, None)
                 if value is not None:
@@ -78,19 +89,19 @@ class SavedState:
 
         raises StateCorrupted  it does not read back as what was written
         """
-        marker = None if self._marker is None else decode_marker(self._marker)
-        era = None if marker is None else int.from_bytes(marker.era, "little", signed=True)
+        checkpoint = None if self._checkpoint is None else decode_checkpoint(self._checkpoint)
+        incarnation = None if checkpoint is None else int.from_bytes(checkpoint.incarnation, "little", signed=True)
         held, self._held = self._held, {}
         self._load(held)
-        stale = [name for name, value in self._held.items() if self._is_stale(name, value, era)]
+        stale = [name for name, value in self._held.items() if self._is_stale(name, value, incarnation)]
         states = self._states
         rows = states.rows_in(self._slot)
-        others = rows if era is None else rows[self._era_of[rows] != era]
+        others = rows if incarnation is None else rows[self._incarnation_of[rows] != incarnation]
         names = [states.stream(row).encode() for row in others.tolist()]
         states.forget(others)
         self._empty.difference_update(names)
         gone = {name: int(states.stands_for[states.row(self._slot, name)]) for name in self._empty}
-        return Saved(marker, gone, (*stale, *names), frozenset(self._written))
+        return Saved(checkpoint, gone, (*stale, *names), frozenset(self._written))
 
     @property
     def _written(self) -> dict[int, bytes]:
@@ -147,14 +158,14 @@ class SavedState:
                 if column is not None and (np.dtype(column.dtype), column.shape) == (np.dtype(dtype), tuple(shape)):
                     columns[name] = np.ascontiguousarray(packed[:, start:at]).view(dtype).reshape(len(values), *shape)
         rows = self._states.load(self._slot, names, columns, headers["offset"])
-        if len(self._era_of) < len(self._states.stands_for):
+        if len(self._incarnation_of) < len(self._states.stands_for):
             grown = np.zeros(len(self._states.stands_for), np.int64)
-            grown[: len(self._era_of)] = self._era_of
-            self._era_of = grown
-        self._era_of[rows] = np.ascontiguousarray(headers["era"]).view("<i8")
+            grown[: len(self._incarnation_of)] = self._incarnation_of
+            self._incarnation_of = grown
+        self._incarnation_of[rows] = np.ascontiguousarray(headers["incarnation"]).view("<i8")
 
-    def _is_stale(self, name: bytes, value: bytes, era: int | None) -> bool:
-        """Whether a row that cannot be read is of an era that does not count, and so need not be.
+    def _is_stale(self, name: bytes, value: bytes, incarnation: int | None) -> bool:
+        """Whether a row that cannot be read is of an incarnation that does not count, and so need not be.
 
         raises StateCorrupted  it would have to be
         """
@@ -165,7 +176,7 @@ class SavedState:
         (header,) = np.frombuffer(value[: HEADER.itemsize], HEADER)
         if header["version"] != VERSION:
             raise StateCorrupted(f"a saved row has version {header['version']}, which this version does not know", fix=NEWER)
-        if int.from_bytes(header["era"].tobytes(), "little", signed=True) != era:
+        if int.from_bytes(header["incarnation"].tobytes(), "little", signed=True) != incarnation:
             return True
         if int(header["layout"]) not in self._written:
             raise StateCorrupted(f"saved rows, such as that of {name.decode()}, have a layout that is not written down", fix=START_OVER)

@@ -13,9 +13,9 @@ from detector.codec.messages import Messages
 from detector.codec.readings import Decoded, Reject
 from detector.core.readings import Disposition, ReadingBatch
 from detector.core.verdicts import Verdicts
-from detector.ports import Vitals
+from detector.ports import WorkerStats
 
-log_line = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 COMPLAINT_INTERVAL_S = 10.0  # dead letters are announced at most so often: their reasons stand in the topic
 IGNORED_INTERVAL_S = 600.0  # likewise readings that are ignored: where two gateways send the same on purpose it never ends
@@ -24,10 +24,10 @@ IGNORED_READINGS, IGNORED_SHARE_MAX = 1_000, 0.05
 
 
 class Account:
-    """Adds committed batches up in the worker's vitals, and says in the log what a person may want to know."""
+    """Adds committed batches up in the worker's stats, and says in the log what a person may want to know."""
 
-    def __init__(self, vitals: Vitals) -> None:
-        self._vitals = vitals
+    def __init__(self, stats: WorkerStats) -> None:
+        self._stats = stats
         self._dead_letters: Counter[str] = Counter()
         self._complain_due_s = 0.0
         self._late = Ignored(Disposition.LATE)
@@ -38,26 +38,26 @@ class Account:
 
         rejects   all of the batch, by position: the decoder's, and what `refused` found
         """
-        vitals = self._vitals
+        stats = self._stats
         undecoded = sum(reject.readings for reject in decoded.rejects)
         judged = int(np.count_nonzero(verdicts.disposition <= max(Disposition)))
         unaccounted = abs(len(decoded.batch) - judged)
-        vitals.messages += len(messages)
-        vitals.readings += len(decoded.batch) + undecoded
-        vitals.unaccounted += unaccounted
-        vitals.alerts_opened += sum(alert.status == "opened" for alert in verdicts.alerts)
-        vitals.late += self._late.count(decoded, verdicts)
-        vitals.duplicates += self._duplicates.count(decoded, verdicts)
+        stats.messages += len(messages)
+        stats.readings += len(decoded.batch) + undecoded
+        stats.unaccounted += unaccounted
+        stats.alerts_opened += sum(alert.status == "opened" for alert in verdicts.alerts)
+        stats.late += self._late.count(decoded, verdicts)
+        stats.duplicates += self._duplicates.count(decoded, verdicts)
         if unaccounted:
-            log_line.error("readings without a disposition; this is a bug", extra={"readings": unaccounted})
+            logger.error("readings without a disposition; this is a bug", extra={"readings": unaccounted})
         for alert in verdicts.alerts:
-            log_line.info(
+            logger.info(
                 f"alert {alert.status}", extra={"stream": alert.stream, "kind": alert.kind, "reason": alert.reason, "alert": alert.id}
             )
         if rejects:
             first = {reject.position: reject.error for reject in reversed(rejects)}  # one dead letter per message names one error
             self._dead_letters.update(first.values())
-            vitals.dead_letters = dict(self._dead_letters)  # a new one: another thread may be going through the old
+            stats.dead_letters = dict(self._dead_letters)  # a new one: another thread may be going through the old
             self._complain(rejects)
 
     def _complain(self, rejects: Sequence[Reject]) -> None:
@@ -65,7 +65,7 @@ class Account:
         if now_s >= self._complain_due_s:
             self._complain_due_s = now_s + COMPLAINT_INTERVAL_S
             first = rejects[0]
-            log_line.warning(
+            logger.warning(
                 "messages that cannot be read go to the dead letters",
                 extra={"error": first.error, "reason": first.reason, "in_this_batch": len(rejects), "so_far": self._dead_letters.total()},
             )
@@ -111,10 +111,10 @@ class Ignored:
         }
         if self._kind == Disposition.LATE:
             fix = "send each stream in order, by one producer under one key; if one time was far ahead, lower input.event_time.future_max_s"
-            log_line.warning("many readings are ignored: they are older than the newest of their stream", extra={**facts, "fix": fix})
+            logger.warning("many readings are ignored: they are older than the newest of their stream", extra={**facts, "fix": fix})
         else:
             fix = "if each is a reading of its own, set input.event_time.ties: offset, or name a finer time; else see who sends them twice"
-            log_line.warning("many readings are ignored: their stream has had a reading of the same time", extra={**facts, "fix": fix})
+            logger.warning("many readings are ignored: their stream has had a reading of the same time", extra={**facts, "fix": fix})
 
 
 def refused(decoded: Decoded, verdicts: Verdicts) -> list[Reject]:

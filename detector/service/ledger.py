@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.codec.snapshots import MARKER, Marker, RowCodec, encode_marker, key_of
+from detector.codec.snapshots import CHECKPOINT, Checkpoint, RowCodec, encode_checkpoint, key_of
 from detector.core.detect import Detector
 from detector.core.event_time import NEVER, Time
 from detector.core.verdicts import Forgotten
@@ -48,22 +48,22 @@ class Ledger:
     """
 
     def __init__(
-        self, slot: int, era: bytes, fingerprint: str, log_id: str, next_offset: int, live_from: int, numbers: Iterator[int]
+        self, slot: int, incarnation: bytes, fingerprint: str, log_id: str, next_offset: int, live_from: int, numbers: Iterator[int]
     ) -> None:
         self.slot = slot
         self.next_offset = next_offset
         self.live_from = live_from
         self.unsaved = 0
-        self.tombstones: deque[tuple[int, bytes]] = deque()  # keys to delete once the marker has passed the offset
+        self.tombstones: deque[tuple[int, bytes]] = deque()  # keys to delete once the checkpoint has passed the offset
         self.layout_is_saved = False
         self.missed: Counter[str] = Counter()
         self.log_change = ""
-        self._era = era
+        self._incarnation = incarnation
         self._fingerprint = fingerprint
         self._log_id = log_id
         self._numbers = numbers  # of chapters; shared by all ledgers, since a row may move from one partition to another
         self._chapters: dict[int, Chapter] = {}
-        self.marked: tuple[int, float] | None = None  # offset of the marker written last, and when
+        self.marked: tuple[int, float] | None = None  # offset of the checkpoint written last, and when
 
     @property
     def is_live(self) -> bool:
@@ -124,7 +124,7 @@ class Ledger:
         chosen = np.concatenate([np.empty(0, np.int64), *rows])
         states.changed_in[chosen] = 0
         names = [key_of(states.stream(row).encode()) for row in chosen.tolist()]
-        saved.update(zip(names, codec.encode(states, chosen, self._era, self.next_offset), strict=True))
+        saved.update(zip(names, codec.encode(states, chosen, self._incarnation, self.next_offset), strict=True))
         self._delete(detector, room, saved)
         return saved
 
@@ -134,13 +134,13 @@ class Ledger:
         row = detector.states.row(self.slot, name)
         if row is not None:
             return np.array([row], np.int64)
-        saved[key_of(name)] = codec.empty(self._era, self.next_offset)
+        saved[key_of(name)] = codec.empty(self._incarnation, self.next_offset)
         self.bury([name], self.next_offset)
         return np.empty(0, np.int64)
 
     def _delete(self, detector: Detector, room: int, saved: dict[bytes, bytes | None]) -> None:
         """Delete the rows of streams that are gone for good; a stream that came back is left alone."""
-        states, offset = detector.states, self.marker(detector).offset
+        states, offset = detector.states, self.checkpoint(detector).offset
         while self.tombstones and self.tombstones[0][0] <= offset and room > 0:
             _, name = self.tombstones.popleft()
             self.unsaved -= 1
@@ -152,22 +152,22 @@ class Ledger:
             if row is None:
                 saved[key_of(name)] = None
 
-    def marker(self, detector: Detector) -> Marker:
+    def checkpoint(self, detector: Detector) -> Checkpoint:
         """What is true if all chapters that are left are not saved."""
         first = next(iter(self._chapters.values()), None)
         offset, time = (self.next_offset, detector.clocks[self.slot]) if first is None else (first.offset, first.time)
-        return Marker(self._era, self._fingerprint, offset, time, self.next_offset, self._log_id)
+        return Checkpoint(self._incarnation, self._fingerprint, offset, time, self.next_offset, self._log_id)
 
-    def is_marker_old(self, detector: Detector) -> bool:
-        """Whether the marker written last is not what is true now."""
-        return self.marked is None or self.marked[0] != self.marker(detector).offset
+    def is_checkpoint_old(self, detector: Detector) -> bool:
+        """Whether the checkpoint written last is not what is true now."""
+        return self.marked is None or self.marked[0] != self.checkpoint(detector).offset
 
-    def owes_marker(self, detector: Detector, now_s: float, interval_s: float) -> bool:
-        """Whether it is time for a new marker, though no row is due: messages may change nothing for long, and what was missed is to be counted."""
-        return self.marked is None or self.has_news or (now_s - self.marked[1] >= interval_s and self.is_marker_old(detector))
+    def owes_checkpoint(self, detector: Detector, now_s: float, interval_s: float) -> bool:
+        """Whether it is time for a new checkpoint, though no row is due: messages may change nothing for long, and what was missed is to be counted."""
+        return self.marked is None or self.has_news or (now_s - self.marked[1] >= interval_s and self.is_checkpoint_old(detector))
 
     def sign(self, detector: Detector, saved: dict[bytes, bytes | None], now_s: float) -> None:
-        """Add the marker."""
-        marker = self.marker(detector)
-        saved[MARKER] = encode_marker(marker)
-        self.marked = (marker.offset, now_s)
+        """Add the checkpoint."""
+        checkpoint = self.checkpoint(detector)
+        saved[CHECKPOINT] = encode_checkpoint(checkpoint)
+        self.marked = (checkpoint.offset, now_s)

@@ -2,10 +2,10 @@
 
                  .-----------------------------------------------.
                  |                                               v
-    .------------+---.  gained   .-----------.  caught up  .-----------.
+    .------------+---. assigned  .-----------.  caught up  .-----------.
     |    STARTING    |---------->| RESTORING |------------>|  RUNNING  |
     '---+------------'           |           |<------------|           |
-        |        ^               '-----------'   gained,   '-----------'
+        |        ^               '-----------'  assigned,  '-----------'
         |        | available       |       ^     aborted     |       ^
         | un-    | again  un-      |       | available again |       | available again
         | avail- |        available|       |     unavailable |       |
@@ -30,13 +30,14 @@ from collections.abc import Callable
 from threading import Event
 from typing import TypeVar
 
+from detector.backoff import Backoff
 from detector.config import Service
 from detector.errors import LogUnavailable
-from detector.ports import Vitals, WorkerState
+from detector.ports import WorkerState, WorkerStats
 
 T = TypeVar("T")
 
-log_line = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ALIVE_S = 60.0  # longer than any one call into a log or one batch's judgement should take
 BACKOFF_S_MIN = 0.1
@@ -53,18 +54,17 @@ LEGAL: dict[WorkerState, frozenset[WorkerState]] = {
 
 
 class Life:
-    """The worker's state, written into its vitals; and patience with a log that is away.
+    """The worker's state, written into its stats; and patience with a log that is away.
 
     stop   set once the worker is told to stop
     """
 
-    def __init__(self, vitals: Vitals, settings: Service, jitter: random.Random) -> None:
+    def __init__(self, stats: WorkerStats, settings: Service, jitter: random.Random) -> None:
         self.stop = Event()
         self._never = Event()
-        self._vitals = vitals
+        self._stats = stats
         self._settings = settings
-        self._jitter = jitter
-        self._attempts = 0
+        self._backoff = Backoff(BACKOFF_S_MIN, settings.backoff_ms_max / 1000, jitter)
         self._drain_by_s = float("inf")
         self.beat()
 
@@ -72,19 +72,19 @@ class Life:
         """Change the state. Draining is one way: once told to stop, whatever happens is part of it."""
         if self.stop.is_set() and state is not S.STOPPED:
             state = S.DRAINING
-        before = self._vitals.state
+        before = self._stats.state
         if state is before:
             return
         assert state in LEGAL[before], f"{before} -> {state}"
         if state is S.DRAINING:
             self._drain_by_s = time.monotonic() + self._settings.drain_timeout_s
-        self._vitals.state = state
+        self._stats.state = state
         if S.BACKING_OFF not in (before, state):
-            log_line.info("worker " + state.value, extra={"before": before.value})
+            logger.info("worker " + state.value, extra={"before": before.value})
 
     def beat(self, pause_s: float = 0.0) -> None:
         """The worker moves; it will again before long."""
-        self._vitals.alive_until_s = time.monotonic() + pause_s + self._settings.poll_timeout_ms / 1000 + ALIVE_S
+        self._stats.alive_until_s = time.monotonic() + pause_s + self._settings.poll_timeout_ms / 1000 + ALIVE_S
 
     def insist(self, call: Callable[[], T], *, until_stopped: bool = False) -> T | None:
         """`call`, again and again while the log is unavailable.
@@ -94,7 +94,7 @@ class Life:
 
         raises LogUnavailable  that time is over
         """
-        before = self._vitals.state
+        before = self._stats.state
         while True:
             if self.stop.is_set():
                 self.enter(S.DRAINING)
@@ -116,27 +116,22 @@ class Life:
                 return result
 
     def back_off(self, error: LogUnavailable) -> None:
-        """Pause for a random time below a bound that doubles with each failure in a row ("full jitter").
-
-        source: M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015
-        """
-        bound_s = min(self._settings.backoff_ms_max / 1000, BACKOFF_S_MIN * 2.0 ** min(self._attempts, 40))
-        pause_s = self._jitter.uniform(0, bound_s)
-        self._attempts += 1
-        self._vitals.log_unavailable += 1
-        level = logging.WARNING if self._attempts == 1 else logging.INFO
-        facts = {"reason": str(error), "attempt": self._attempts, "pause_s": round(pause_s, 3)}
-        log_line.log(level, "log unavailable", extra={**facts, "fix": error.fix} if error.fix else facts)
+        """Pause, longer with each failure in a row."""
+        pause_s = self._backoff.next_s()
+        self._stats.log_unavailable += 1
+        level = logging.WARNING if self._backoff.attempts == 1 else logging.INFO
+        facts = {"reason": str(error), "attempt": self._backoff.attempts, "pause_s": round(pause_s, 3)}
+        logger.log(level, "log unavailable", extra={**facts, "fix": error.fix} if error.fix else facts)
         self.enter(S.BACKING_OFF)
-        self._vitals.backoff_s = pause_s
+        self._stats.backoff_s = pause_s
         self.beat(pause_s)
         # Once told to stop, the event no longer pauses anything; the retries while draining still must not spin.
         pause_s = max(0.0, min(pause_s, self._drain_by_s - time.monotonic()))
         (self._never if self.stop.is_set() else self.stop).wait(pause_s)
-        self._vitals.backoff_s = 0.0
+        self._stats.backoff_s = 0.0
 
     def available(self) -> None:
         """The log has answered."""
-        if self._attempts:
-            log_line.info("log available again", extra={"attempts": self._attempts})
-            self._attempts = 0
+        if self._backoff.attempts:
+            logger.info("log available again", extra={"attempts": self._backoff.attempts})
+            self._backoff.reset()

@@ -1,6 +1,6 @@
 """Memories that outlive the worker: rolling snapshots, and how a partition is brought back.
 
-Back: load the rows and the marker's time; judge the messages from the marker's offset o to the committed offset k again, silently (they
+Back: load the rows and the checkpoint's time; judge the messages from the checkpoint's offset o to the committed offset k again, silently (they
 were told of before), each row skipping what is in it already; from k on everything is news. Cut invariance makes the replayed memory the
 lost one, bit for bit.
 
@@ -19,17 +19,17 @@ import numpy as np
 
 from detector.codec.messages import Messages
 from detector.codec.saved_state import Saved, SavedState
-from detector.codec.snapshots import ERA_BYTES, Marker, RowCodec
+from detector.codec.snapshots import INCARNATION_BYTES, Checkpoint, RowCodec
 from detector.core.detect import Detector
 from detector.core.event_time import Time
 from detector.core.readings import Partition
 from detector.core.verdicts import Verdicts
 from detector.errors import LogUnavailable
-from detector.ports import Restored
+from detector.ports import PartitionPosition
 from detector.service.beginning import Beginning, beginning
 from detector.service.ledger import Ledger
 
-log_line = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MISSED_LINES = {
     "retention": "the log no longer holds messages that were still needed: raise its retention, or keep up",
@@ -46,13 +46,15 @@ class Recovery:
     """Keeps the books of all partitions of a worker.
 
     interval_s   every change is saved after one to two of these; 0: nothing is saved, every start is cold
-    draw_era     a new era's name, 8 bytes
+    draw_incarnation     a new incarnation's name, 8 bytes
     """
 
-    def __init__(self, detector: Detector, interval_s: float, draw_era: Callable[[], bytes] = lambda: os.urandom(ERA_BYTES)) -> None:
+    def __init__(
+        self, detector: Detector, interval_s: float, draw_incarnation: Callable[[], bytes] = lambda: os.urandom(INCARNATION_BYTES)
+    ) -> None:
         self._detector = detector
         self._interval_s = interval_s
-        self._draw_era = draw_era
+        self._draw_incarnation = draw_incarnation
         self._codec = RowCodec(detector.states.columns)
         self._rows_max = max(1, min(ROWS_MAX, SLICE_BYTES_MAX // self._codec.row_bytes))
         self._ledgers: dict[Partition, Ledger] = {}
@@ -68,7 +70,10 @@ class Recovery:
     # -- back -----------------------------------------------------------------------------------------------------------
 
     def begin(
-        self, restored: Mapping[Partition, Restored], pieces: Iterable[tuple[Partition, Mapping[bytes, bytes | None]]], now_s: float
+        self,
+        restored: Mapping[Partition, PartitionPosition],
+        pieces: Iterable[tuple[Partition, Mapping[bytes, bytes | None]]],
+        now_s: float,
     ) -> dict[Partition, int]:
         """Bring partitions back, as far as their rows do it; the offsets from which they are to be read.
 
@@ -85,36 +90,36 @@ class Recovery:
             for partition, records in pieces if self._interval_s else ():
                 incoming[partition].take(records)
             saved = {partition: each.settle() for partition, each in incoming.items()}
-            begun = {partition: self._beginning(partition, at, saved[partition].marker) for partition, at in restored.items()}
+            begun = {partition: self._beginning(partition, at, saved[partition].checkpoint) for partition, at in restored.items()}
         except BaseException:
             self._detector.forget(tuple(restored))
             raise
         return {partition: self._begin(partition, at, saved[partition], begun[partition], now_s) for partition, at in restored.items()}
 
-    def _beginning(self, partition: Partition, at: Restored, marker: Marker | None) -> Beginning:
+    def _beginning(self, partition: Partition, at: PartitionPosition, checkpoint: Checkpoint | None) -> Beginning:
         fingerprint, read_of = self._detector.model.fingerprint, self._log_ids.get(partition, "")
-        begun = beginning(at, marker, fingerprint, read_of=read_of, keeps_state=self._interval_s > 0)
+        begun = beginning(at, checkpoint, fingerprint, read_of=read_of, keeps_state=self._interval_s > 0)
         if not begun.log_change:
-            _refuse_the_past(partition, at, marker)
+            _refuse_the_past(partition, at, checkpoint)
         return begun
 
-    def _begin(self, partition: Partition, at: Restored, saved: Saved, begun: Beginning, now_s: float) -> int:
-        detector, marker = self._detector, saved.marker
+    def _begin(self, partition: Partition, at: PartitionPosition, saved: Saved, begun: Beginning, now_s: float) -> int:
+        detector, checkpoint = self._detector, saved.checkpoint
         (slot,) = detector.states.slots_for((partition,)).tolist()
         detector.clocks.grow(detector.states.slots)
-        is_cold = marker is None or bool(begun.why_cold)
-        needed = begun.offset if marker is None or is_cold else marker.offset
+        is_cold = checkpoint is None or bool(begun.why_cold)
+        needed = begun.offset if checkpoint is None or is_cold else checkpoint.offset
         is_passed = begun.offset < at.first  # retention has taken messages that were never judged
         start = at.end if is_passed and at.resets_to_end else max(needed, at.first)
         live_from = start if is_cold or is_passed else begun.offset
-        era = self._draw_era() if marker is None or is_cold else marker.era
-        ledger = Ledger(slot, era, detector.model.fingerprint, at.log_id, start, live_from, self._numbers)
-        if marker is None or is_cold:
+        incarnation = self._draw_incarnation() if checkpoint is None or is_cold else checkpoint.incarnation
+        ledger = Ledger(slot, incarnation, detector.model.fingerprint, at.log_id, start, live_from, self._numbers)
+        if checkpoint is None or is_cold:
             unusable = [detector.states.stream(row).encode() for row in detector.states.rows_in(slot).tolist()]
             detector.forget((partition,))
             ledger.bury([*saved.stale, *unusable], start)
         else:
-            self._go_on(ledger, saved, marker, now_s)
+            self._go_on(ledger, saved, checkpoint, now_s)
         ledger.layout_is_saved = self._codec.layout_id in saved.layouts
         ledger.log_change = begun.log_change
         ledger.missed["retention"] = max(0, min(at.first, start) - needed)
@@ -133,13 +138,13 @@ class Recovery:
                 self.log_changes.update([ledger.log_change] if ledger.log_change else [])
                 ledger.missed, ledger.log_change = Counter(), ""
 
-    def _go_on(self, ledger: Ledger, saved: Saved, marker: Marker, now_s: float) -> None:
+    def _go_on(self, ledger: Ledger, saved: Saved, checkpoint: Checkpoint, now_s: float) -> None:
         gone = sorted((offset, name) for name, offset in saved.gone.items())
         for offset, name in gone:
             ledger.bury([name], offset)
-        ledger.bury(saved.stale, marker.offset)
-        ledger.marked = (marker.offset, now_s)
-        self._detector.clocks[ledger.slot] = marker.time
+        ledger.bury(saved.stale, checkpoint.offset)
+        ledger.marked = (checkpoint.offset, now_s)
+        self._detector.clocks[ledger.slot] = checkpoint.time
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """These are another worker's now, or are about to be brought back: drop their memories and books."""
@@ -209,7 +214,7 @@ class Recovery:
         slices = {}
         for partition, ledger in self._ledgers.items():
             share = -(-rows * ledger.unsaved // unsaved) if unsaved else 0
-            if ledger.is_live and (share or ledger.owes_marker(self._detector, now_s, self._interval_s)):
+            if ledger.is_live and (share or ledger.owes_checkpoint(self._detector, now_s, self._interval_s)):
                 slices[partition] = self._slice(ledger, share, now_s)
         return slices
 
@@ -225,14 +230,14 @@ class Recovery:
     def rest(self, partitions: Iterable[Partition], now_s: float) -> dict[Partition, dict[bytes, bytes | None]]:
         """The next large slice of what is unsaved of these partitions; empty once all is saved.
 
-        With the first marker of every partition that has none yet: an offset that is committed without one would be a cold start.
+        With the first checkpoint of every partition that has none yet: an offset that is committed without one would be a cold start.
         """
         if not self._interval_s:
             return {}
         slices = {}
         for partition in partitions:
             ledger = self._ledgers.get(partition)
-            if ledger is not None and ledger.is_live and (ledger.unsaved or ledger.is_marker_old(self._detector)):
+            if ledger is not None and ledger.is_live and (ledger.unsaved or ledger.is_checkpoint_old(self._detector)):
                 slices[partition] = self._slice(ledger, self._rows_max, now_s)
                 break
         for partition, ledger in self._ledgers.items():
@@ -250,20 +255,20 @@ def _tell(partition: Partition, begun: Beginning, ledger: Ledger, start: int) ->
     """Say what a partition lost when it came back."""
     name = f"{partition.topic}/{partition.number}"
     if begun.why_cold:
-        log_line.warning("memories begin anew: " + begun.why_cold, extra={"partition": name, "offset": start})
+        logger.warning("memories begin anew: " + begun.why_cold, extra={"partition": name, "offset": start})
     for reason, messages in ledger.missed.items():
         if messages:
-            log_line.warning(MISSED_LINES[reason], extra={"partition": name, "messages": messages, "continuing_at": start})
+            logger.warning(MISSED_LINES[reason], extra={"partition": name, "messages": messages, "continuing_at": start})
 
 
-def _refuse_the_past(partition: Partition, at: Restored, marker: Marker | None) -> None:
+def _refuse_the_past(partition: Partition, at: PartitionPosition, checkpoint: Checkpoint | None) -> None:
     """State and offsets become true together. Where the state is further, and nobody has set the offset back, brokers have forgotten.
 
     To go on from there would repeat all alerts since. (A Kafka that is alone and was killed can tell offsets of minutes ago.)
     """
-    if marker is not None and at.is_own and at.offset < marker.next_offset <= at.end:
+    if checkpoint is not None and at.is_own and at.offset < checkpoint.next_offset <= at.end:
         raise LogUnavailable(
             f"{partition.topic} {partition.number}: the brokers say that offset {at.offset} is committed, the saved state that "
-            f"{marker.next_offset} is: they tell an old one",
+            f"{checkpoint.next_offset} is: they tell an old one",
             fix="restart the broker that coordinates the group; to go back on purpose, set the offset with Kafka's own tools",
         )

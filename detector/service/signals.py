@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from threading import Event
 
-log_line = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -56,16 +56,16 @@ def _watch(hear: socket.socket, stop: Event, drain_timeout_s: float) -> None:
         try:
             numbers = hear.recv(64)
         except TimeoutError:
-            log_line.error("still draining after service.drain_timeout_s; leaving anyway", extra={"drain_timeout_s": drain_timeout_s})
+            logger.error("still draining after service.drain_timeout_s; leaving anyway", extra={"drain_timeout_s": drain_timeout_s})
             os._exit(EXIT_FAILED)
         if not numbers:
             return
         interrupts += numbers.count(signal.SIGINT)
         if interrupts > 1:
-            log_line.error("interrupted twice: leaving at once")
+            logger.error("interrupted twice: leaving at once")
             os._exit(EXIT_INTERRUPTED)
         asked = numbers.count(signal.SIGTERM) + numbers.count(signal.SIGINT) > 0
         if asked and not stop.is_set():
-            log_line.info("told to stop: draining", extra={"drain_timeout_s": drain_timeout_s})
+            logger.info("told to stop: draining", extra={"drain_timeout_s": drain_timeout_s})
             stop.set()
             hear.settimeout(drain_timeout_s)

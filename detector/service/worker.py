@@ -35,12 +35,12 @@ from detector.core.detect import Detector
 from detector.core.readings import Partition
 from detector.core.verdicts import Verdicts
 from detector.errors import CommitAborted, LogUnavailable
-from detector.ports import LATENCY, Fetched, Log, Observer, Outcome, Vitals, WorkerState
+from detector.ports import LATENCY, CommitBatch, Log, Observer, PollResult, WorkerState, WorkerStats
 from detector.service.account import Account, refused
 from detector.service.life import Life
 from detector.service.recovery import Recovery
 
-log_line = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 COMMIT_INTERVAL_S = 0.25
 """What decides nothing waits so long for its commit, and memories are saved in slices of so much."""
@@ -72,8 +72,8 @@ class Encoder(Protocol):
     def message(self, alert: Alert) -> Message: ...
 
 
-class Lane(Protocol):
-    """Where commits run, one at a time."""
+class Executor(Protocol):
+    """Runs commits, one at a time."""
 
     def submit(self, call: Callable[[], None], /) -> Future[None]: ...
 
@@ -93,11 +93,11 @@ class Batch:
 
 
 @dataclass(slots=True)
-class Flight:
-    """A commit on its way."""
+class CommitInFlight:
+    """A commit that is being written. batch: what it writes; judged: the batches whose decisions it holds."""
 
-    outcome: Outcome
-    batches: list[Batch]
+    batch: CommitBatch
+    judged: list[Batch]
     begun_s: float
     done: Future[None]
 
@@ -109,7 +109,7 @@ class _ToldToStop(Exception):
 class Worker:
     """Reads, judges and commits on the thread that calls it; commits end on another.
 
-    `vitals` says how it is, for other threads. `step` is one poll and all that follows from it; `run` is steps until told
+    `stats` says how it is, for other threads. `step` is one poll and all that follows from it; `run` is steps until told
     to stop, and closes the log.
 
     clock    seconds, monotonic
@@ -126,10 +126,10 @@ class Worker:
         *,
         settings: Service,
         observers: Sequence[Observer] = (),
-        vitals: Vitals | None = None,
+        stats: WorkerStats | None = None,
         jitter: random.Random | None = None,
         clock: Callable[[], float] = time.monotonic,
-        commits: Lane | None = None,
+        commits: Executor | None = None,
     ) -> None:
         self.log = log
         self.decoder = decoder
@@ -138,14 +138,14 @@ class Worker:
         self.recovery = recovery
         self.settings = settings
         self.observers = observers
-        self.vitals = vitals or Vitals()
-        self._life = Life(self.vitals, settings, jitter or random.Random())  # noqa: S311 - spreads retries; nothing secret
+        self.stats = stats or WorkerStats()
+        self._life = Life(self.stats, settings, jitter or random.Random())  # noqa: S311 - spreads retries; nothing secret
         self._clock = clock
-        self._lane: Lane = commits or ThreadPoolExecutor(1, "commit")
-        self._account = Account(self.vitals)
+        self._executor: Executor = commits or ThreadPoolExecutor(1, "commit")
+        self._account = Account(self.stats)
         self._assigned: set[Partition] = set()
         self._judged: list[Batch] = []  # waiting for their commit
-        self._flight: Flight | None = None
+        self._in_flight: CommitInFlight | None = None
         self._is_astray = False  # memories are ahead of what became true: all must be restored
         self._is_untold = False  # observers have not heard what is open in the restored memories
         self._committed_s = self._restoring_s = self._heard_s = self._joined_s = self._lag_due_s = clock()
@@ -171,9 +171,9 @@ class Worker:
 
     def close(self) -> None:
         """Close the log; nothing more will come. Idempotent."""
-        if self.vitals.state is not S.STOPPED:
-            if self._flight is not None:
-                self._flight.done.exception()  # a log must not be closed beneath a commit
+        if self.stats.state is not S.STOPPED:
+            if self._in_flight is not None:
+                self._in_flight.done.exception()  # a log must not be closed beneath a commit
             self.log.close()
             self._life.enter(S.STOPPED)
 
@@ -185,30 +185,30 @@ class Worker:
         self._life.beat()
         begun_s = time.perf_counter()
         timeout_s = self.settings.poll_timeout_ms / 1000
-        if self._judged or self._flight is not None or self.recovery.rows_unsaved:
+        if self._judged or self._in_flight is not None or self.recovery.rows_unsaved:
             timeout_s = min(timeout_s, COMMIT_INTERVAL_S)
         try:
-            fetched = self.log.poll(self.settings.batch_readings_max, timeout_s, self._release)
+            polled = self.log.poll(self.settings.batch_readings_max, timeout_s, self._on_revoke)
         except LogUnavailable as error:
             self._life.back_off(error)
             return 0
         self._life.available()
         polled_s = time.perf_counter()
-        if not self._take_over(fetched):
+        if not self._take_over(polled):
             return 0
-        if len(fetched.messages):
+        if len(polled.messages):
             self._heard_s = self._clock()
             if not self.recovery.is_live:
                 self._life.enter(S.RESTORING)
-            self._judge(fetched.messages, polled_s - begun_s)
-        if not self._is_placed(fetched.is_joined):
-            if self.vitals.state is S.BACKING_OFF:
+            self._judge(polled.messages, polled_s - begun_s)
+        if not self._is_placed(polled.is_joined):
+            if self.stats.state is S.BACKING_OFF:
                 self._life.enter(S.STARTING)
         elif self.recovery.is_live or self._clock() - self._heard_s >= QUIET_S:
             self._live()
         self._commit_if_due()
         self._look_at_log()
-        return len(fetched.messages)
+        return len(polled.messages)
 
     def _is_placed(self, is_joined: bool) -> bool:
         """Whether it is known what this worker has to judge: its partitions, or none."""
@@ -218,19 +218,19 @@ class Worker:
 
     # -- partitions come and go ---------------------------------------------------------------------------------------
 
-    def _take_over(self, fetched: Fetched) -> bool:
+    def _take_over(self, polled: PollResult) -> bool:
         """False: everything is brought back, and what was fetched meanwhile will be read again."""
-        lost, gained, changed = fetched.lost, fetched.gained, fetched.changed
-        if lost:
-            log_line.info("partitions lost", extra={"partitions": _listed(lost)})
+        revoked, assigned, changed = polled.revoked, polled.assigned, polled.changed
+        if revoked:
+            logger.info("partitions revoked", extra={"partitions": _listed(revoked)})
             self._settle()
             # What was judged but not committed goes with the partitions that were lost unheard, and the others' with it.
             self._is_astray = self._is_astray or bool(self._judged)
-            self._assigned.difference_update(lost)
-            self._forget(lost)
-        if gained:
-            log_line.info("partitions gained", extra={"partitions": _listed(gained)})
-            self._assigned.update(gained)
+            self._assigned.difference_update(revoked)
+            self._forget(revoked)
+        if assigned:
+            logger.info("partitions assigned", extra={"partitions": _listed(assigned)})
+            self._assigned.update(assigned)
         if changed and not self._is_astray:  # what is known of them is true up to where they changed
             self._save_all(changed)
         if self._is_astray:
@@ -238,8 +238,8 @@ class Worker:
             return False
         if changed:
             self._forget(changed)
-        if gained or changed:
-            self._restore((*gained, *changed))
+        if assigned or changed:
+            self._restore((*assigned, *changed))
         return True
 
     def _forget(self, partitions: Sequence[Partition]) -> None:
@@ -247,14 +247,14 @@ class Worker:
         for observer in self.observers:
             observer.forget(partitions)
 
-    def _release(self, partitions: tuple[Partition, ...]) -> None:
+    def _on_revoke(self, partitions: tuple[Partition, ...]) -> None:
         """The last words on partitions that are about to be given up."""
         try:
             self._settle()
             if not self._is_astray:
                 self._save_all(partitions)
         except LogUnavailable as error:
-            log_line.warning("partitions go without their last changes saved", extra={"reason": str(error)})
+            logger.warning("partitions go without their last changes saved", extra={"reason": str(error)})
             self._is_astray = True
 
     def _start_over(self) -> None:
@@ -294,17 +294,17 @@ class Worker:
                 raise _ToldToStop
             self._life.beat()
             yield piece
-            self.vitals.streams = self.detector.streams
+            self.stats.streams = self.detector.streams
 
     def _live(self) -> None:
-        if self.vitals.state is S.RESTORING and self._assigned:
-            self.vitals.restored_s = self._clock() - self._restoring_s
-            log_line.info(
+        if self.stats.state is S.RESTORING and self._assigned:
+            self.stats.restored_s = self._clock() - self._restoring_s
+            logger.info(
                 "partitions restored",
                 extra={
                     "partitions": _listed(self._assigned),
                     "streams": self.detector.streams,
-                    "seconds": round(self.vitals.restored_s, 3),
+                    "seconds": round(self.stats.restored_s, 3),
                 },
             )
         self._life.enter(S.RUNNING)
@@ -313,7 +313,7 @@ class Worker:
 
     def _tell_open(self) -> None:
         """Observers hear once which alerts the restored memories hold open; first what was judged since becomes true."""
-        if self._judged or self._flight is not None:
+        if self._judged or self._in_flight is not None:
             self._save_all(())
         if not self._is_astray:
             self._is_untold = False
@@ -330,7 +330,7 @@ class Worker:
             if decoded is None:
                 return
             self._remember(known, decoded)
-            self.vitals.messages_replayed += len(known)
+            self.stats.messages_replayed += len(known)
         if not len(news):
             return
         begun_s = time.perf_counter()
@@ -342,14 +342,14 @@ class Worker:
         detected_s = time.perf_counter()
         rejects = sorted((*decoded.rejects, *refused(decoded, verdicts)), key=lambda reject: reject.position)
         alerts = [self.encoder.message(alert) for alert in verdicts.alerts]
-        letters = dead_letters(news, rejects)
+        refused_messages = dead_letters(news, rejects)
         seconds = {
             "poll": poll_s,
             "decode": decoded_s - begun_s,
             "detect": detected_s - decoded_s,
             "encode": time.perf_counter() - detected_s,
         }
-        self._judged.append(Batch(news, decoded, verdicts, rejects, alerts, letters, begun_s, seconds))
+        self._judged.append(Batch(news, decoded, verdicts, rejects, alerts, refused_messages, begun_s, seconds))
 
     def _decode(self, messages: Messages) -> Decoded | None:
         """None: told to stop while the schemas were away. Nothing is written down of these messages; the next start reads them again."""
@@ -367,64 +367,64 @@ class Worker:
     def _commit_if_due(self) -> None:
         now_s = self._clock()
         decides = any(batch.alerts or batch.dead_letters for batch in self._judged)
-        if self._flight is not None and (decides or len(self._judged) >= JUDGED_BATCHES_MAX or self._flight.done.done()):
+        if self._in_flight is not None and (decides or len(self._judged) >= JUDGED_BATCHES_MAX or self._in_flight.done.done()):
             self._settle()
         if self._is_astray:
             self._start_over()
             return
-        if self._flight is None and (decides or now_s - self._committed_s >= COMMIT_INTERVAL_S):
+        if self._in_flight is None and (decides or now_s - self._committed_s >= COMMIT_INTERVAL_S):
             state = self.recovery.due_slice(now_s)
             if self._judged or state:
                 self._commit(state)
 
     def _commit(self, state: Mapping[Partition, Mapping[bytes, bytes | None]]) -> None:
         """Send all that was judged on its way, with some state."""
-        batches, self._judged = self._judged, []
-        outcome = Outcome(
-            alerts=[alert for batch in batches for alert in batch.alerts],
-            dead_letters=[letter for batch in batches for letter in batch.dead_letters],
+        judged, self._judged = self._judged, []
+        batch = CommitBatch(
+            alerts=[alert for each in judged for alert in each.alerts],
+            dead_letters=[dead_letter for each in judged for dead_letter in each.dead_letters],
             state=state,
             # Only of partitions whose messages were news: another may still be on its way to its committed offset.
-            offsets=self.recovery.offsets({partition for batch in batches for partition in batch.messages.next_offsets()} | state.keys()),
+            offsets=self.recovery.offsets({partition for each in judged for partition in each.messages.next_offsets()} | state.keys()),
         )
         self._committed_s = self._clock()
-        self._flight = Flight(outcome, batches, time.perf_counter(), self._send(outcome))
+        self._in_flight = CommitInFlight(batch, judged, time.perf_counter(), self._send(batch))
 
-    def _send(self, outcome: Outcome) -> Future[None]:
-        return self._lane.submit(lambda: self.log.commit(outcome))
+    def _send(self, batch: CommitBatch) -> Future[None]:
+        return self._executor.submit(lambda: self.log.commit(batch))
 
     def _settle(self) -> None:
         """Wait for the commit on its way, and make it again as often as the log is unavailable.
 
         Afterwards it is true, or the memories are astray.
         """
-        if self._flight is None:
+        if self._in_flight is None:
             return
-        flight, self._flight = self._flight, None
-        under_way: Future[None] | None = flight.done
+        commit, self._in_flight = self._in_flight, None
+        under_way: Future[None] | None = commit.done
 
         def arrive() -> None:
             nonlocal under_way
-            done, under_way = under_way or self._send(flight.outcome), None
+            done, under_way = under_way or self._send(commit.batch), None
             done.result()
 
         try:
             self._life.insist(arrive)
         except CommitAborted as error:
-            log_line.warning("commit aborted: memories are discarded and restored", extra={"reason": str(error)})
-            self.vitals.commits_aborted += 1
+            logger.warning("commit aborted: memories are discarded and restored", extra={"reason": str(error)})
+            self.stats.commits_aborted += 1
             self._is_astray = True
             return
-        self.vitals.commits += 1
-        self.recovery.confirm(flight.outcome.offsets)
-        self.vitals.messages_missed = dict(self.recovery.messages_missed)
-        self.vitals.log_changes = dict(self.recovery.log_changes)
-        for rows in flight.outcome.state.values():
-            self.vitals.rows_saved += len(rows)
-            self.vitals.state_bytes += sum(len(row) for row in rows.values() if row is not None)
+        self.stats.commits += 1
+        self.recovery.confirm(commit.batch.offsets)
+        self.stats.messages_missed = dict(self.recovery.messages_missed)
+        self.stats.log_changes = dict(self.recovery.log_changes)
+        for rows in commit.batch.state.values():
+            self.stats.rows_saved += len(rows)
+            self.stats.state_bytes += sum(len(row) for row in rows.values() if row is not None)
         true_s = time.perf_counter()
-        commit_s = true_s - flight.begun_s
-        for batch in flight.batches:
+        commit_s = true_s - commit.begun_s
+        for batch in commit.judged:
             self._account.count(batch.messages, batch.decoded, batch.verdicts, batch.rejects)
             seconds = {**batch.seconds, "commit": commit_s, LATENCY: true_s - batch.fetched_s}
             for observer in self.observers:
@@ -442,16 +442,16 @@ class Worker:
             self._settle()
 
     def _look_at_log(self) -> None:
-        vitals, now_s = self.vitals, self._clock()
-        vitals.partitions = len(self._assigned)
-        vitals.streams = self.detector.streams
-        vitals.alerts_open = self.detector.alerts_open
-        vitals.rows_unsaved = self.recovery.rows_unsaved
-        vitals.unsaved_s = self.recovery.unsaved_s(now_s)
+        stats, now_s = self.stats, self._clock()
+        stats.partitions = len(self._assigned)
+        stats.streams = self.detector.streams
+        stats.alerts_open = self.detector.alerts_open
+        stats.rows_unsaved = self.recovery.rows_unsaved
+        stats.unsaved_s = self.recovery.unsaved_s(now_s)
         if now_s >= self._lag_due_s:
             self._lag_due_s = now_s + LAG_INTERVAL_S
-            vitals.lag = dict(self.log.lag())
-            vitals.topics_missing = tuple(self.log.topics_missing())
+            stats.lag = dict(self.log.lag())
+            stats.topics_missing = tuple(self.log.topics_missing())
 
 
 def _listed(partitions: Iterable[Partition]) -> list[str]:

@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `deploy` is no installed package
 
 from deploy.kafka.local_kafka import LocalKafka
-from detector.adapters.kafka_topics import Topic, create_topics, output_topics, state_topic
+from detector.adapters.kafka.topics import Topic, create_topics, output_topics, state_topic
 from detector.lab.plant import Plant
 from detector.lab.simulate import encode, simulate
 from tests.chaos.workers import Worker

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.adapters.kafka_io import TopicWriter
+from detector.adapters.kafka.topic_io import TopicWriter
 from detector.cli import main
 from tests.broker.service import Service, alerts_on
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from detector.adapters.kafka_io import TopicReader, TopicWriter
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
 from detector.cli import main
 from detector.codec.alerts import AlertEncoder
 from detector.codec.framed import frame

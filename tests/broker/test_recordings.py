@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 
 from detector.adapters.bundle import load_bundle
-from detector.adapters.kafka_io import TopicReader
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.verdict_file import VerdictFile
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicReader
+from detector.adapters.recordings.verdict_file import VerdictFile
 from detector.cli import main, wiring
 from detector.codec.alerts import AlertEncoder
 from detector.codec.readings import JsonReadings
@@ -105,12 +105,12 @@ def served(config: Path, folder: Path, readings: int) -> Told:
         recovery = Recovery(detector, settings.snapshot.interval_s)
         worker = Worker(log, decoder, detector, encoder, recovery, settings=settings.service, observers=[verdicts])
         deadline = time.monotonic() + PATIENCE_S
-        while worker.vitals.messages < readings and time.monotonic() < deadline:
+        while worker.stats.messages < readings and time.monotonic() < deadline:
             worker.step()
         worker.drain()
         worker.close()
-    vitals = worker.vitals
-    assert (vitals.messages, vitals.readings, vitals.unaccounted, dict(vitals.dead_letters)) == (readings, readings, 0, {})
+    stats = worker.stats
+    assert (stats.messages, stats.readings, stats.unaccounted, dict(stats.dead_letters)) == (readings, readings, 0, {})
     with TopicReader(properties, settings.alerts_topic) as reader:
         alerts = [json.loads(value or b"null") for messages in reader.batches() for value in messages.value]
     return Told(pyarrow.parquet.read_table(folder / "served.parquet"), alerts)

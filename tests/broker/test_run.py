@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from detector.adapters.kafka_io import TopicWriter
+from detector.adapters.kafka.topic_io import TopicWriter
 from detector.cli import main
 from detector.core.readings import Partition
 from tests.broker.members import settle

@@ -24,9 +24,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
-from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_schemas import SchemaRegistry
-from detector.adapters.recording import read_recording
+from detector.adapters.kafka.schema_registry import SchemaRegistry
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
+from detector.adapters.recordings.reader import read_recording
 from detector.cli import main
 from detector.cli.schemas import Framing, framing
 from detector.codec.alerts import alert_schema
@@ -263,9 +263,9 @@ def test_it_waits_for_a_registry_that_went_away(
         assert "horse" not in log.read_text()
 
     with TopicReader({"bootstrap.servers": kafka}, f"{group}.dead-letters") as reader:
-        letters = [(value, dict(batch.headers(place))) for batch in reader.batches() for place, value in enumerate(batch.value)]
-    assert [value for value, _ in letters] == bad
-    errors = [(headers["__connect.errors.exception.class.name"] or b"").decode() for _, headers in letters]
+        dead_letters = [(value, dict(batch.headers(place))) for batch in reader.batches() for place, value in enumerate(batch.value)]
+    assert [value for value, _ in dead_letters] == bad
+    errors = [(headers["__connect.errors.exception.class.name"] or b"").decode() for _, headers in dead_letters]
     assert errors == ["UnknownSchema", "NotFramed", "MalformedRecord", "NotFramed"]
 
 

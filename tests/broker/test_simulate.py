@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.adapters.kafka_io import TopicReader
-from detector.adapters.recording import read_recording
+from detector.adapters.kafka.topic_io import TopicReader
+from detector.adapters.recordings.reader import read_recording
 from detector.cli import main
 from detector.cli.wiring import reading_format
 from detector.codec.readings import JsonReadings

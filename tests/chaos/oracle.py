@@ -12,7 +12,7 @@ from typing import TypeAlias, cast
 import numpy as np
 from confluent_kafka import Message as KafkaMessage
 
-from detector.adapters.kafka_client import to_messages
+from detector.adapters.kafka.client import to_messages
 from detector.cli import wiring
 from detector.codec.alerts import AlertEncoder
 from detector.codec.dead_letters import REASON, dead_letters

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.adapters.bundle import Bundle, load_bundle, save_bundle
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.topics import Topic, create_topics
 from detector.cli import main
 from detector.config import load_config
 from tests.chaos.cluster import ProxiedKafka

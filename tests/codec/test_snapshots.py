@@ -1,4 +1,4 @@
-"""Rows, markers and layouts: what is written reads back as it was, and what does not is refused."""
+"""Rows, checkpoints and layouts: what is written reads back as it was, and what does not is refused."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from detector.codec.saved_state import Saved
 from detector.codec.snapshots import (
-    ERA_BYTES,
+    CHECKPOINT,
     HEADER,
+    INCARNATION_BYTES,
     LAYOUT,
-    MARKER,
     STREAM,
-    Marker,
+    Checkpoint,
     RowCodec,
-    decode_marker,
-    encode_marker,
+    decode_checkpoint,
+    encode_checkpoint,
     key_of,
 )
 from detector.core.event_time import NEVER, Time
@@ -41,7 +41,7 @@ COLUMNS = {
     "flag": Column("u1"),
     "level": Column("f8", (1,), np.array([np.nan])),
 }
-ERA, OTHER = b"era one!", b"era two!"
+INCARNATION, OTHER = b"number 1", b"number 2"
 TIME = Time(5, 6, 7)
 
 
@@ -57,15 +57,15 @@ def arena(columns: dict[str, Column] = COLUMNS, streams: int = 5) -> StreamState
     return states
 
 
-def marker(era: bytes = ERA, **changes: Any) -> Marker:
-    return replace(Marker(era, "f" * 64, 40, TIME, 50), **changes)
+def checkpoint(incarnation: bytes = INCARNATION, **changes: Any) -> Checkpoint:
+    return replace(Checkpoint(incarnation, "f" * 64, 40, TIME, 50), **changes)
 
 
-def state_of(states: StreamStates, rows: NDArray[np.int64], era: bytes = ERA, offset: int = 50) -> dict[bytes, bytes]:
+def state_of(states: StreamStates, rows: NDArray[np.int64], incarnation: bytes = INCARNATION, offset: int = 50) -> dict[bytes, bytes]:
     codec = RowCodec(states.columns)
     names = [key_of(states.stream(row).encode()) for row in rows.tolist()]
-    encoded = codec.encode(states, rows, era, offset)
-    return {MARKER: encode_marker(marker()), codec.layout_key: codec.layout, **dict(zip(names, encoded, strict=True))}
+    encoded = codec.encode(states, rows, incarnation, offset)
+    return {CHECKPOINT: encode_checkpoint(checkpoint()), codec.layout_key: codec.layout, **dict(zip(names, encoded, strict=True))}
 
 
 def test_rows_read_back_bit_for_bit() -> None:
@@ -74,22 +74,22 @@ def test_rows_read_back_bit_for_bit() -> None:
     assert found.offset == {b"s3": 50, b"s0": 50, b"s4": 50}
     for name in found.rows:
         assert found.columns(name) == {column: states[column][int(name[1:])].tobytes() for column in COLUMNS}
-    assert found.saved == Saved(marker(), {}, (), frozenset({RowCodec(COLUMNS).layout_id}))
+    assert found.saved == Saved(checkpoint(), {}, (), frozenset({RowCodec(COLUMNS).layout_id}))
 
 
 def test_a_row_is_its_header_and_its_columns_and_no_more() -> None:
     codec = RowCodec(COLUMNS)
     assert codec.row_bytes == HEADER.itemsize + 24 + 8 + 1 + 8
-    assert [len(row) for row in codec.encode(arena(), np.arange(3), ERA, 1)] == [codec.row_bytes] * 3
-    assert codec.encode(arena(), np.empty(0, np.int64), ERA, 1) == []
-    assert len(codec.empty(ERA, 1)) == HEADER.itemsize == 24
+    assert [len(row) for row in codec.encode(arena(), np.arange(3), INCARNATION, 1)] == [codec.row_bytes] * 3
+    assert codec.encode(arena(), np.empty(0, np.int64), INCARNATION, 1) == []
+    assert len(codec.empty(INCARNATION, 1)) == HEADER.itemsize == 24
     assert codec.layout_key == LAYOUT + b"%08x" % codec.layout_id
     assert json.loads(codec.layout) == [["h", "<f4", [2, 3]], ["time", "<i8", []], ["flag", "|u1", []], ["level", "<f8", [1]]]
 
 
 def test_a_row_does_not_change_with_the_arena_it_was_taken_from() -> None:
     states = arena()
-    (row,) = RowCodec(COLUMNS).encode(states, np.array([1]), ERA, 1)
+    (row,) = RowCodec(COLUMNS).encode(states, np.array([1]), INCARNATION, 1)
     before = bytes(row)
     states["h"][1] = 0
     assert row == before
@@ -103,27 +103,27 @@ def test_every_row_stands_for_its_own_offset() -> None:
     assert read_back(state, COLUMNS).offset == {b"s0": 7, b"s1": 2**62, b"s2": 2**62}
 
 
-def test_rows_of_other_eras_do_not_count_and_those_of_none_say_that_nothing_is_there() -> None:
+def test_rows_of_other_incarnations_do_not_count_and_those_of_none_say_that_nothing_is_there() -> None:
     states, codec = arena(), RowCodec(COLUMNS)
     state = state_of(states, np.array([0]))
     (old,) = codec.encode(states, np.array([1]), OTHER, 99)
-    state |= {key_of(b"s1"): old, key_of(b"gone"): codec.empty(ERA, 33), key_of(b"long gone"): codec.empty(OTHER, 34)}
+    state |= {key_of(b"s1"): old, key_of(b"gone"): codec.empty(INCARNATION, 33), key_of(b"long gone"): codec.empty(OTHER, 34)}
     found = read_back(state, COLUMNS)
     assert found.rows.keys() == {b"s0"}
     assert found.saved.gone == {b"gone": 33}
     assert set(found.saved.stale) == {b"s1", b"long gone"}
 
 
-def test_without_a_marker_no_row_counts() -> None:
-    state = state_of(arena(), np.arange(2), era=bytes(ERA_BYTES))
-    del state[MARKER]
+def test_without_a_checkpoint_no_row_counts() -> None:
+    state = state_of(arena(), np.arange(2), incarnation=bytes(INCARNATION_BYTES))
+    del state[CHECKPOINT]
     found = read_back(state, COLUMNS)
-    assert (found.saved.marker, found.rows, found.saved.gone, set(found.saved.stale)) == (None, {}, {}, {b"s0", b"s1"})
+    assert (found.saved.checkpoint, found.rows, found.saved.gone, set(found.saved.stale)) == (None, {}, {}, {b"s0", b"s1"})
     assert not len(found.states)
     assert read_back({}, COLUMNS).saved == Saved(None, {}, (), frozenset())
 
 
-def test_what_is_neither_row_nor_marker_nor_layout_is_not_looked_at() -> None:
+def test_what_is_neither_row_nor_checkpoint_nor_layout_is_not_looked_at() -> None:
     assert read_back({b"of a later version": b"?"}, COLUMNS).saved == read_back({}, COLUMNS).saved
 
 
@@ -150,21 +150,21 @@ TIMES = st.builds(Time, st.one_of(st.just(NEVER), st.integers(0, 2**62)), st.int
 
 
 @given(
-    st.binary(min_size=ERA_BYTES, max_size=ERA_BYTES),
+    st.binary(min_size=INCARNATION_BYTES, max_size=INCARNATION_BYTES),
     st.text("0123456789abcdef", max_size=64),
     st.integers(0, 2**62),
     TIMES,
     st.integers(0, 2**62),
 )
-def test_a_marker_reads_back(era: bytes, fingerprint: str, offset: int, time: Time, next_offset: int) -> None:
-    written = Marker(era, fingerprint, min(offset, next_offset), time, next_offset)
-    assert decode_marker(encode_marker(written)) == written
+def test_a_checkpoint_reads_back(incarnation: bytes, fingerprint: str, offset: int, time: Time, next_offset: int) -> None:
+    written = Checkpoint(incarnation, fingerprint, min(offset, next_offset), time, next_offset)
+    assert decode_checkpoint(encode_checkpoint(written)) == written
 
 
-def test_a_marker_is_for_people_as_well() -> None:
-    assert json.loads(encode_marker(marker(time=Time()))) == {
+def test_a_checkpoint_is_for_people_as_well() -> None:
+    assert json.loads(encode_checkpoint(checkpoint(time=Time()))) == {
         "version": 1,
-        "era": ERA.hex(),
+        "incarnation": INCARNATION.hex(),
         "fingerprint": "f" * 64,
         "log_id": "",
         "offset": 40,
@@ -176,12 +176,12 @@ def test_a_marker_is_for_people_as_well() -> None:
 
 
 def spoiled(**changes: Any) -> bytes:
-    return json.dumps(json.loads(encode_marker(marker())) | changes).encode()
+    return json.dumps(json.loads(encode_checkpoint(checkpoint())) | changes).encode()
 
 
 NO_MARKERS = [b"", b"?", b"\xff\xfe", b"null", b"[]", b"7", b'{"version": 1}']
 WRONG: list[dict[str, Any]] = [
-    *({"era": era} for era in (5, "xy", "00", "00" * 9)),
+    *({"incarnation": incarnation} for incarnation in (5, "xy", "00", "00" * 9)),
     *({"offset": offset} for offset in ("x", None, 1e999, -1, 51)),
     *({"clock_us": clock_us} for clock_us in ("x", 2**63)),
     {"watermark_us": 2**70},
@@ -190,15 +190,15 @@ WRONG: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("value", [*NO_MARKERS, *(spoiled(**changes) for changes in WRONG)])
-def test_what_is_no_marker_is_refused(value: bytes) -> None:
-    with pytest.raises(StateCorrupted, match="marker") as caught:
-        read_back({MARKER: value}, COLUMNS)
+def test_what_is_no_checkpoint_is_refused(value: bytes) -> None:
+    with pytest.raises(StateCorrupted, match="checkpoint") as caught:
+        read_back({CHECKPOINT: value}, COLUMNS)
     assert "delete the records" in caught.value.fix
 
 
-def test_a_marker_or_row_of_a_later_version_is_not_guessed_at() -> None:
+def test_a_checkpoint_or_row_of_a_later_version_is_not_guessed_at() -> None:
     with pytest.raises(StateCorrupted, match="version 2") as caught:
-        decode_marker(spoiled(version=2))
+        decode_checkpoint(spoiled(version=2))
     assert "newer" in caught.value.fix
     state = state_of(arena(), np.arange(2))
     state[b"stream/s0"] = b"\x03" + state[b"stream/s0"][1:]
@@ -257,7 +257,7 @@ def test_a_damaged_row_that_was_written_over_or_deleted_is_no_harm() -> None:
         ReadBack([state, spoilt], COLUMNS)
 
 
-def test_a_damaged_row_of_an_era_that_does_not_count_is_deleted_with_the_others() -> None:
+def test_a_damaged_row_of_an_incarnation_that_does_not_count_is_deleted_with_the_others() -> None:
     state = state_of(arena(), np.arange(3))
     state[b"stream/s1"] = state_of(arena(), np.array([1]), OTHER)[b"stream/s1"][:-1]
     found = read_back(state, COLUMNS)
@@ -266,15 +266,17 @@ def test_a_damaged_row_of_an_era_that_does_not_count_is_deleted_with_the_others(
 
 
 def records() -> list[tuple[bytes, bytes | None]]:
-    """As two eras and two layouts may have left them: rows, rows of none, damaged ones, deletions. The first two are markers."""
+    """As two incarnations and two layouts may have left them: rows, rows of none, damaged ones, deletions. The first two are checkpoints."""
     other = {name: column for name, column in COLUMNS.items() if name != "flag"} | {"more": Column("i4", (2,))}
-    pool: list[tuple[bytes, bytes | None]] = [(MARKER, encode_marker(marker(era))) for era in (ERA, OTHER)]
+    pool: list[tuple[bytes, bytes | None]] = [
+        (CHECKPOINT, encode_checkpoint(checkpoint(incarnation))) for incarnation in (INCARNATION, OTHER)
+    ]
     for number, columns in enumerate((COLUMNS, other)):
         states, codec = arena(columns), RowCodec(columns)
         pool.append((codec.layout_key, codec.layout))
-        for era in (ERA, OTHER):
-            pool += [(key_of(b"s%d" % k), codec.empty(era, 60 + k)) for k in range(3)]
-            pool += [(key_of(b"s%d" % k), row) for k, row in enumerate(codec.encode(states, np.arange(3), era, 70 + number))]
+        for incarnation in (INCARNATION, OTHER):
+            pool += [(key_of(b"s%d" % k), codec.empty(incarnation, 60 + k)) for k in range(3)]
+            pool += [(key_of(b"s%d" % k), row) for k, row in enumerate(codec.encode(states, np.arange(3), incarnation, 70 + number))]
     pool += [(key, value[:-1]) for key, value in dict(pool).items() if key.startswith(STREAM) and value]
     pool += [(key, None) for key in dict(pool) if not key.startswith(LAYOUT)]  # which nobody deletes
     return pool

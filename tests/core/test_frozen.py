@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.codec.snapshots import Marker, RowCodec, encode_marker, key_of
+from detector.codec.snapshots import Checkpoint, RowCodec, encode_checkpoint, key_of
 from detector.core import frozen
 from detector.core.alerting import Alert, alert_id
 from detector.core.detect import Detector
 from detector.core.frozen import FrozenEvent, Stillness
 from detector.core.model import Model
 from detector.core.states import Column, arrays_of
-from detector.ports import Restored
+from detector.ports import PartitionPosition
 from detector.service.recovery import Recovery
 from tests.core.builders import (
     P0,
@@ -437,10 +437,10 @@ def test_an_open_alert_outlives_the_worker() -> None:
     whole, before, after = (Detector(MODEL, limits) for _ in range(3))
     run(before, log.take(range(at)))
     codec = RowCodec(before.states.columns)
-    (row,) = codec.encode(before.states, np.array([0]), b"an era..", at)
-    marker = encode_marker(Marker(b"an era..", MODEL.fingerprint, at, before.clocks[0], at))
-    state = {key_of(b"pump"): row, codec.layout_key: codec.layout, b"marker": marker}
-    Recovery(after, 10.0).begin({P0: Restored(at)}, [(P0, state)], 0.0)
+    (row,) = codec.encode(before.states, np.array([0]), b"number 1", at)
+    checkpoint = encode_checkpoint(Checkpoint(b"number 1", MODEL.fingerprint, at, before.clocks[0], at))
+    state = {key_of(b"pump"): row, codec.layout_key: codec.layout, b"checkpoint": checkpoint}
+    Recovery(after, 10.0).begin({P0: PartitionPosition(at)}, [(P0, state)], 0.0)
     assert after.alerts_open == 1
     (closed,) = (alert for alert in alerts_of(run(after, log.take(range(at, len(log))))) if alert.kind == "frozen")
     _, expected = (alert for alert in alerts_of(run(whole, log)) if alert.kind == "frozen")

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from deploy.grafana.asked import Panel, Prometheus, QueryError, panels, selectors, variables
-from detector.adapters.kafka_io import TopicWriter
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.topic_io import TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics
 from detector.cli import main
 from tests.broker.service import Service
 from tests.conftest import need_part

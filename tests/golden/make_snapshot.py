@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.codec.snapshots import MARKER, VERSION, Marker, RowCodec, encode_marker, key_of
+from detector.codec.snapshots import CHECKPOINT, VERSION, Checkpoint, RowCodec, encode_checkpoint, key_of
 from detector.core.detect import Detector
 from tests.core.builders import P0, log_of, model_of, normal_values, rows_of, settings_of
 
-ERA = b"golden 1"
+INCARNATION = b"golden 1"
 FOLDER = Path(__file__).parent
 
 
@@ -37,12 +37,12 @@ def main() -> None:
     detector = judged()
     codec = RowCodec(detector.states.columns)
     rows = {name: row for (_, name), row in sorted(rows_of(detector).items(), key=str)}
-    encoded = codec.encode(detector.states, np.array(list(rows.values())), ERA, 231)
+    encoded = codec.encode(detector.states, np.array(list(rows.values())), INCARNATION, 231)
     state = {key_of(name.encode()): value for name, value in zip(rows, encoded, strict=True)}
-    state[key_of(b"gone")] = codec.empty(ERA, 200)
-    state[key_of(b"of an earlier era")] = codec.encode(detector.states, np.array([rows["a"]]), b"golden 0", 17)[0]
+    state[key_of(b"gone")] = codec.empty(INCARNATION, 200)
+    state[key_of(b"of an earlier incarnation")] = codec.encode(detector.states, np.array([rows["a"]]), b"golden 0", 17)[0]
     state[codec.layout_key] = codec.layout
-    state[MARKER] = encode_marker(Marker(ERA, detector.model.fingerprint, 190, detector.clocks[0], 231))
+    state[CHECKPOINT] = encode_checkpoint(Checkpoint(INCARNATION, detector.model.fingerprint, 190, detector.clocks[0], 231))
     columns = {
         name: {column: base64.b64encode(detector.states[column][row].tobytes()).decode() for column in detector.states.columns}
         for name, row in rows.items()

@@ -18,7 +18,7 @@ from detector.core.model import Model
 from detector.core.readings import Partition
 from detector.core.states import Column
 from detector.core.verdicts import Verdicts
-from detector.ports import Restored
+from detector.ports import PartitionPosition
 from detector.service.recovery import Recovery
 from tests.codec.saved import read_back
 from tests.core.builders import log_of, model_of, rows_of, run, settings_of
@@ -50,12 +50,12 @@ def test_it_reads_back(path: Path) -> None:
     (layout,) = (json.loads(value) for key, value in state.items() if key.startswith(b"layout/"))
     found = read_back(state, {name: Column(dtype, tuple(shape)) for name, dtype, shape in layout})
     saved = found.saved
-    assert saved.marker is not None
-    assert (saved.marker.era, saved.marker.offset, saved.marker.next_offset) == (b"golden 1", 190, 231)
-    assert saved.marker.time == Time(*whole["clock"])
+    assert saved.checkpoint is not None
+    assert (saved.checkpoint.incarnation, saved.checkpoint.offset, saved.checkpoint.next_offset) == (b"golden 1", 190, 231)
+    assert saved.checkpoint.time == Time(*whole["clock"])
     assert found.offset == {name.encode(): 231 for name in whole["columns"]}
     assert saved.gone == {b"gone": 200}
-    assert saved.stale == (b"of an earlier era",)
+    assert saved.stale == (b"of an earlier incarnation",)
     for name, columns in whole["columns"].items():
         assert found.columns(name.encode()) == {column: base64.b64decode(value) for column, value in columns.items()}
 
@@ -69,13 +69,13 @@ def test_it_is_put_into_the_arena(path: Path) -> None:
     detector = Detector(model_of(2), settings_of())
     partition = Partition(*whole["partition"])
     recovery = Recovery(detector, 10.0)
-    assert recovery.begin({partition: Restored(231)}, [(partition, state)], 0.0) == {partition: 190}
+    assert recovery.begin({partition: PartitionPosition(231)}, [(partition, state)], 0.0) == {partition: 190}
     rows = rows_of(detector)
     assert rows.keys() == {(partition, name) for name in (*whole["columns"], "gone")}
     assert detector.states.stands_for[rows[partition, "gone"]] == 200
     assert detector.states["event_time_us"][rows[partition, "gone"]] == NEVER
     assert detector.clocks[0] == Time(*whole["clock"])
-    assert recovery.rows_unsaved == 2  # to delete: what is gone, and what is of an earlier era
+    assert recovery.rows_unsaved == 2  # to delete: what is gone, and what is of an earlier incarnation
     same = [name for name, column in detector.states.columns.items() if then.get(name) == (np.dtype(column.dtype), column.shape)]
     assert {"h", "c", "event_time_us"} <= set(same)
     for name, columns in whole["columns"].items():
@@ -84,7 +84,7 @@ def test_it_is_put_into_the_arena(path: Path) -> None:
         for column in detector.states.columns:
             value = detector.states[column][row].tobytes()
             assert value == (base64.b64decode(columns[column]) if column in same else detector.states.columns[column].array(1).tobytes())
-    assert detector.alerts_open == 2
+    assert detector.alerts_open == 3
 
 
 def verdicts_of(version: int, fingerprint: str) -> Verdicts:

@@ -21,7 +21,7 @@ from detector.core.event_time import NEVER, Clocks
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.states import Column, StreamStates
 from detector.core.verdicts import Verdicts
-from detector.ports import Fetched, Observer, Outcome, Release, Restored, Vitals, WorkerState, keep_nothing
+from detector.ports import CommitBatch, Observer, PartitionPosition, PollResult, RevokeCallback, WorkerState, WorkerStats, ignore_revoke
 from detector.service.recovery import Recovery
 from detector.service.worker import Worker
 from tests.simulation.mishaps import Commits
@@ -137,13 +137,13 @@ class Turn:
     """One poll.
 
     count      messages of each partition that is being read
-    is_heard   lost with a last word (`release`); otherwise nobody asks
-    gained, lost, changed, error, is_joined   as they say
+    is_heard   revoked with a last word (`on_revoke`); otherwise nobody asks
+    assigned, revoked, changed, error, is_joined   as they say
     """
 
     count: int = 1_000
-    gained: tuple[Partition, ...] = ()
-    lost: tuple[Partition, ...] = ()
+    assigned: tuple[Partition, ...] = ()
+    revoked: tuple[Partition, ...] = ()
     changed: tuple[Partition, ...] = ()
     is_heard: bool = True
     error: Exception | None = None
@@ -160,8 +160,8 @@ class Log:
     errors: dict[str, list[Exception | None]] = field(default_factory=dict)
     stops_in: tuple[str, int] = ("", 0)
     told: list[str] = field(default_factory=list)
-    committed: list[Outcome] = field(default_factory=list)
-    truth: dict[Partition, Restored] = field(default_factory=dict)
+    committed: list[CommitBatch] = field(default_factory=list)
+    truth: dict[Partition, PartitionPosition] = field(default_factory=dict)
     kept: dict[Partition, dict[bytes, bytes]] = field(default_factory=dict)
     restored: list[tuple[Partition, ...]] = field(default_factory=list)
     resumed: list[dict[Partition, int]] = field(default_factory=list)
@@ -181,17 +181,17 @@ class Log:
         if error is not None:
             raise error
 
-    def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
+    def poll(self, messages_max: int, timeout_s: float, on_revoke: RevokeCallback = ignore_revoke) -> PollResult:
         self._call("poll")
         self.timeouts_s.append(timeout_s)
         turn = self.turns.pop(0) if self.turns else Turn()
         if turn.error is not None:
             raise turn.error
-        if turn.lost and turn.is_heard:
-            release(turn.lost)
-        for partition in (*turn.lost, *turn.changed):
+        if turn.revoked and turn.is_heard:
+            on_revoke(turn.revoked)
+        for partition in (*turn.revoked, *turn.changed):
             self.reading.pop(partition, None)
-        return Fetched(self._read(turn.count), turn.gained, turn.lost, turn.changed, turn.is_joined)
+        return PollResult(self._read(turn.count), turn.assigned, turn.revoked, turn.changed, turn.is_joined)
 
     def _read(self, count: int) -> Messages:
         found = []
@@ -201,21 +201,21 @@ class Log:
             self.reading[partition] = max(position, end)
         return messages_of(self.stored, found)
 
-    def commit(self, outcome: Outcome) -> None:
+    def commit(self, batch: CommitBatch) -> None:
         self._call("commit")
-        self.committed.append(outcome)
-        for partition in {*outcome.offsets, *outcome.state}:
-            at = self.truth.get(partition, Restored(0, False))
-            self.truth[partition] = Restored(outcome.offsets.get(partition, at.offset), True, at.first, at.end)
-            state = {**self.kept.get(partition, {}), **outcome.state.get(partition, {})}
+        self.committed.append(batch)
+        for partition in {*batch.offsets, *batch.state}:
+            at = self.truth.get(partition, PartitionPosition(0, False))
+            self.truth[partition] = PartitionPosition(batch.offsets.get(partition, at.offset), True, at.first, at.end)
+            state = {**self.kept.get(partition, {}), **batch.state.get(partition, {})}
             self.kept[partition] = {key: value for key, value in state.items() if value is not None}
 
-    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
+    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, PartitionPosition]:
         for partition in partitions:
             self.reading.pop(partition, None)
         self._call("restore")
         self.restored.append(tuple(partitions))
-        return {partition: self.truth.get(partition, Restored(0, False)) for partition in partitions}
+        return {partition: self.truth.get(partition, PartitionPosition(0, False)) for partition in partitions}
 
     def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
         """A record at a time."""
@@ -241,7 +241,7 @@ class Log:
     @property
     def alerts(self) -> list[str]:
         """As committed: `partition:offset`."""
-        return [(message.value or b"").decode() for outcome in self.committed for message in outcome.alerts]
+        return [(message.value or b"").decode() for batch in self.committed for message in batch.alerts]
 
 
 def messages_of(stored: Mapping[Partition, Sequence[str]], places: Sequence[tuple[Partition, int]]) -> Messages:
@@ -282,8 +282,8 @@ class Seen(Observer):
         self.heard.append(offsets)
 
 
-class Noting(Vitals):
-    """Vitals that remember the way through the states."""
+class Noting(WorkerStats):
+    """WorkerStats that remember the way through the states."""
 
     def __init__(self) -> None:
         self.path: list[str] = []
@@ -306,14 +306,14 @@ class Bench:
     seen: Seen = field(default_factory=Seen)
     clock: Clock = field(default_factory=Clock)
     settings: Service = SETTINGS
-    lane: Any = None
-    vitals: Noting = field(default_factory=Noting)
+    executor: Any = None
+    stats: Noting = field(default_factory=Noting)
     worker: Worker = field(init=False)
 
     def __post_init__(self) -> None:
         judge: Any = self.judge
-        eras = (bytes([k] * 8) for k in range(1, 256))
-        self.recovery = Recovery(judge, self.interval_s, lambda: next(eras))
+        incarnations = (bytes([k] * 8) for k in range(1, 256))
+        self.recovery = Recovery(judge, self.interval_s, lambda: next(incarnations))
         self.worker = Worker(
             self.log,
             Decoder(self.judge.names),
@@ -322,10 +322,10 @@ class Bench:
             self.recovery,
             settings=self.settings,
             observers=[self.seen],
-            vitals=self.vitals,
+            stats=self.stats,
             jitter=Unhurried(),
             clock=self.clock,
-            commits=self.lane or Commits(random.Random(0), self.late),
+            commits=self.executor or Commits(random.Random(0), self.late),
         )
 
     def step(self, count: int = 1, pause_s: float = 0.0) -> None:

@@ -14,7 +14,7 @@ from detector.codec.messages import Messages
 from detector.codec.readings import Decoded
 from detector.core.readings import Disposition, Partition, ReadingBatch
 from detector.core.verdicts import Verdicts
-from detector.ports import Vitals
+from detector.ports import WorkerStats
 from detector.service.account import Account
 
 P2 = Partition("sensors", 2)
@@ -25,8 +25,8 @@ class Books:
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING)
-        self.vitals = Vitals()
-        self._account, self._caplog = Account(self.vitals), caplog
+        self.stats = WorkerStats()
+        self._account, self._caplog = Account(self.stats), caplog
         self._offset = 0
 
     def batch(self, readings: int, **ignored: int) -> list[Any]:
@@ -63,8 +63,8 @@ def test_many_duplicates_are_told_once_with_one_of_them_and_what_to_do(books: Bo
     now_s += 601
     (again,) = books.batch(1_000, duplicate=900)
     assert again.so_far == 60 + 21 * 900
-    assert books.vitals.duplicates == again.so_far
-    assert books.vitals.late == 0
+    assert books.stats.duplicates == again.so_far
+    assert books.stats.late == 0
 
 
 def test_late_ones_are_told_apart_from_duplicates(books: Books) -> None:
@@ -72,7 +72,7 @@ def test_late_ones_are_told_apart_from_duplicates(books: Books) -> None:
     assert late.getMessage() == "many readings are ignored: they are older than the newest of their stream"
     assert "input.event_time.future_max_s" in late.fix
     assert "ties" in duplicate.fix
-    assert (books.vitals.late, books.vitals.duplicates) == (51, 51)
+    assert (books.stats.late, books.stats.duplicates) == (51, 51)
 
 
 def test_a_few_are_usual_however_the_batches_are_cut(books: Books) -> None:

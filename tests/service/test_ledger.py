@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.codec.snapshots import MARKER, RowCodec, decode_marker
+from detector.codec.snapshots import CHECKPOINT, RowCodec, decode_checkpoint
 from detector.core.event_time import NEVER, Time
 from detector.core.readings import Partition
 from detector.core.verdicts import Forgotten
@@ -19,7 +19,7 @@ from tests.codec.saved import read_back
 from tests.service.builders import Judge
 
 PARTITIONS = (Partition("sensors", 0), Partition("sensors", 1))
-ERA = b"era one!"
+INCARNATION = b"number 1"
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Site:
         self.now_s = 0.0
 
     def ledger(self, slot: int, offset: int = 0) -> Ledger:
-        return Ledger(slot, ERA, "f", "", offset, offset, self.numbers)
+        return Ledger(slot, INCARNATION, "f", "", offset, offset, self.numbers)
 
     def batch(self, touched: str = "", freed: str = "", slot: int = 0) -> None:
         """Each letter a stream; its trace is the offset after it was touched."""
@@ -77,8 +77,8 @@ class Site:
                 self.state[slot][key] = value
         return told
 
-    def marker(self, slot: int = 0) -> int:
-        return decode_marker(self.state[slot][MARKER]).offset
+    def checkpoint(self, slot: int = 0) -> int:
+        return decode_checkpoint(self.state[slot][CHECKPOINT]).offset
 
 
 def test_rows_are_saved_in_the_order_in_which_they_were_first_changed() -> None:
@@ -86,10 +86,10 @@ def test_rows_are_saved_in_the_order_in_which_they_were_first_changed() -> None:
     for touched in ("ab", "bc", "ad", "e"):
         site.batch(touched)
     assert site.ledgers[0].unsaved == 5
-    assert (site.save(1), site.marker()) == (["a"], 0)
-    assert (site.save(1), site.marker()) == (["b"], 1)
-    assert (site.save(2), site.marker()) == (["c", "d"], 3)
-    assert (site.save(9), site.marker()) == (["e"], 4)
+    assert (site.save(1), site.checkpoint()) == (["a"], 0)
+    assert (site.save(1), site.checkpoint()) == (["b"], 1)
+    assert (site.save(2), site.checkpoint()) == (["c", "d"], 3)
+    assert (site.save(9), site.checkpoint()) == (["e"], 4)
     assert site.save(9) == []
     assert site.ledgers[0].unsaved == 0
 
@@ -99,19 +99,19 @@ def test_a_row_that_changes_again_keeps_its_place_and_one_that_was_saved_has_a_n
     site.batch("ab")
     assert site.save(1) == ["a"]
     site.batch("ab")
-    assert (site.save(1), site.marker()) == (["b"], 1)
-    assert (site.save(1), site.marker()) == (["a"], 2)
+    assert (site.save(1), site.checkpoint()) == (["b"], 1)
+    assert (site.save(1), site.checkpoint()) == (["a"], 2)
 
 
-def test_the_marker_has_the_time_before_the_first_chapter() -> None:
+def test_the_checkpoint_has_the_time_before_the_first_chapter() -> None:
     site = Site()
     for touched in ("a", "b", "c"):
         site.batch(touched)
     site.save(2)
-    assert decode_marker(site.state[0][MARKER]).time == Time(1, 1, 1)
-    assert decode_marker(site.state[0][MARKER]).next_offset == 3
+    assert decode_checkpoint(site.state[0][CHECKPOINT]).time == Time(1, 1, 1)
+    assert decode_checkpoint(site.state[0][CHECKPOINT]).next_offset == 3
     site.save(2)
-    assert decode_marker(site.state[0][MARKER]).time == Time(2, 2, 1)
+    assert decode_checkpoint(site.state[0][CHECKPOINT]).time == Time(2, 2, 1)
 
 
 def test_how_old_the_oldest_change_is() -> None:
@@ -134,7 +134,7 @@ def test_a_stream_that_is_gone_is_deleted_once_nothing_before_is_judged_again() 
     site.batch("c", freed="a")
     site.batch("d")
     assert site.save(2) == ["-a", "c"]
-    assert site.marker() == 2
+    assert site.checkpoint() == 2
     assert read_back(site.state[0], site.judge.columns).saved.gone == {b"a": 3}
     assert site.save(9) == ["d", "xa"]
     assert site.ledgers[0].unsaved == 0
@@ -147,7 +147,7 @@ def test_where_nothing_else_is_unsaved_it_is_deleted_at_once() -> None:
     site.save(9)
     site.batch("", freed="a")
     assert site.save(9) == ["xa"]
-    assert site.marker() == 2
+    assert site.checkpoint() == 2
 
 
 def test_a_stream_that_came_back_before_its_end_was_saved_is_written_as_it_is() -> None:
@@ -157,7 +157,7 @@ def test_a_stream_that_came_back_before_its_end_was_saved_is_written_as_it_is() 
     site.batch("a")
     assert sorted(site.save(9)) == ["a", "b"]
     assert site.ledgers[0].unsaved == 0
-    assert site.marker() == 3
+    assert site.checkpoint() == 3
 
 
 def test_a_tombstone_cannot_delete_a_stream_that_came_back() -> None:
@@ -221,40 +221,40 @@ def test_a_freed_row_that_another_partition_uses_is_that_partitions() -> None:
     assert [ledger.unsaved for ledger in site.ledgers] == [0, 0]
 
 
-def test_the_layout_is_written_once_and_the_marker_always() -> None:
+def test_the_layout_is_written_once_and_the_checkpoint_always() -> None:
     site = Site()
     site.batch("a")
     site.save(9)
     assert site.state[0][site.codec.layout_key] == site.codec.layout
-    del site.state[0][site.codec.layout_key], site.state[0][MARKER]
+    del site.state[0][site.codec.layout_key], site.state[0][CHECKPOINT]
     site.batch("a")
     site.save(9)
     assert site.codec.layout_key not in site.state[0]
-    assert site.marker() == 2
+    assert site.checkpoint() == 2
 
 
-def test_the_layout_comes_before_the_rows_and_the_marker_after_them() -> None:
-    """A log without transactions may be cut off in between: the older marker is true as well, the newer would not be. And the layout
+def test_the_layout_comes_before_the_rows_and_the_checkpoint_after_them() -> None:
+    """A log without transactions may be cut off in between: the older checkpoint is true as well, the newer would not be. And the layout
     before them: who reads the state in pieces can read each row as it comes."""
     site = Site()
     site.batch("ab")
     saved = site.ledgers[0].save(site.judge, site.codec, 9)
     site.ledgers[0].sign(site.judge, saved, 0.0)
-    assert list(saved) == [site.codec.layout_key, b"stream/a", b"stream/b", MARKER]
+    assert list(saved) == [site.codec.layout_key, b"stream/a", b"stream/b", CHECKPOINT]
 
 
-def test_when_a_marker_is_owed() -> None:
+def test_when_a_checkpoint_is_owed() -> None:
     site = Site()
     ledger = site.ledgers[0]
-    assert ledger.owes_marker(site.judge, 0.0, 10.0)
+    assert ledger.owes_checkpoint(site.judge, 0.0, 10.0)
     site.save(9)
-    assert not ledger.owes_marker(site.judge, 99.0, 10.0)
+    assert not ledger.owes_checkpoint(site.judge, 99.0, 10.0)
     site.batch("")
-    assert ledger.is_marker_old(site.judge)
-    assert not ledger.owes_marker(site.judge, 9.0, 10.0)
-    assert ledger.owes_marker(site.judge, 10.0, 10.0)
+    assert ledger.is_checkpoint_old(site.judge)
+    assert not ledger.owes_checkpoint(site.judge, 9.0, 10.0)
+    assert ledger.owes_checkpoint(site.judge, 10.0, 10.0)
     site.save(9)
-    assert not ledger.is_marker_old(site.judge)
+    assert not ledger.is_checkpoint_old(site.judge)
 
 
 def restored(site: Site, slot: int) -> dict[str, int]:
@@ -263,7 +263,7 @@ def restored(site: Site, slot: int) -> dict[str, int]:
     saved = back.saved
     found = {name.decode(): int(back.states["trace"][row]) for name, row in back.rows.items()}
     stands_for = {name.decode(): offset for name, offset in (saved.gone | back.offset).items()}
-    start = 0 if saved.marker is None else saved.marker.offset
+    start = 0 if saved.checkpoint is None else saved.checkpoint.offset
     for offset, (touched, freed) in list(enumerate(site.story[slot]))[start:]:
         found |= {each: offset + 1 for each in touched if offset >= stands_for.get(each, 0)}
         found = {each: trace for each, trace in found.items() if each not in freed or offset < stands_for.get(each, 0)}
@@ -281,7 +281,7 @@ MOVE = st.one_of(
 
 @given(st.lists(MOVE, max_size=40))
 @settings(max_examples=400, deadline=None)
-def test_whatever_comes_and_goes_rows_and_marker_say_what_there_is(moves: list[Any]) -> None:
+def test_whatever_comes_and_goes_rows_and_checkpoint_say_what_there_is(moves: list[Any]) -> None:
     """Two partitions share an arena; after every move each could be taken over by another worker, and nothing would be missing."""
     site = Site()
     for kind, slot, a, b in moves:

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.codec.messages import Messages
-from detector.codec.snapshots import HEADER, LAYOUT, MARKER, decode_marker, key_of
+from detector.codec.snapshots import CHECKPOINT, HEADER, LAYOUT, decode_checkpoint, key_of
 from detector.core.detect import Detector
 from detector.core.event_time import NEVER
 from detector.core.model import Model
 from detector.core.readings import Partition
 from detector.errors import LogUnavailable, StateCorrupted
-from detector.ports import Restored
+from detector.ports import PartitionPosition
 from detector.service.recovery import ROWS_MAX, Recovery
 from tests.core.builders import Log, log_of, memory_of, model_of, settings_of
 from tests.core.plant import eventful_log, narrow
@@ -46,16 +46,16 @@ class Keeper:
     model: Model = MODEL
     interval_s: float = INTERVAL_S
     settings: Any = SETTINGS
-    eras: str = "e"
+    incarnation: str = "e"
     state: dict[Partition, dict[bytes, bytes]] = field(default_factory=dict)
     now_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.detector = Detector(self.model, self.settings)
-        self.recovery = Recovery(self.detector, self.interval_s, lambda: self.eras.encode().ljust(8, b"."))
+        self.recovery = Recovery(self.detector, self.interval_s, lambda: self.incarnation.encode().ljust(8, b"."))
 
     def begin(
-        self, at: dict[Partition, Restored], state: Mapping[Partition, Mapping[bytes, bytes]] = MappingProxyType({})
+        self, at: dict[Partition, PartitionPosition], state: Mapping[Partition, Mapping[bytes, bytes]] = MappingProxyType({})
     ) -> dict[Partition, int]:
         self.state = {partition: dict(state.get(partition, {})) for partition in at}
         return self.recovery.begin(at, self.state.items(), self.now_s)
@@ -105,14 +105,14 @@ class Keeper:
         return self.detector.clocks[int(self.detector.states.slots_for((partition,))[0])]
 
 
-def restored(keeper: Keeper, offset: int, **named: Any) -> tuple[dict[Partition, Restored], dict[Partition, dict[bytes, bytes]]]:
-    return {P0: Restored(offset, **named)}, {P0: dict(keeper.state[P0])}
+def restored(keeper: Keeper, offset: int, **named: Any) -> tuple[dict[Partition, PartitionPosition], dict[Partition, dict[bytes, bytes]]]:
+    return {P0: PartitionPosition(offset, **named)}, {P0: dict(keeper.state[P0])}
 
 
 def begun(log: Log | None = None, **named: Any) -> Keeper:
     """A cold keeper of one partition; it has judged `log` if there is one."""
     keeper = Keeper(**named)
-    keeper.begin({P0: Restored(0, False, log_id="A")})
+    keeper.begin({P0: PartitionPosition(0, False, log_id="A")})
     if log is not None:
         keeper.feed(log)
     return keeper
@@ -153,7 +153,7 @@ def check_restores(log: Log, seed: int) -> tuple[int, int]:
     offsets = [[int(log.offset[message[0]]) for message in messages] for messages in queue]
     at = [0] * len(queue)
     whole, keeper = Detector(MODEL, SETTINGS), Keeper(interval_s=float(rng.choice([2.0, 10.0, 40.0])))
-    keeper.begin({partition: Restored(0, False) for partition in log.partitions})
+    keeper.begin({partition: PartitionPosition(0, False) for partition in log.partitions})
     keeper.save()  # as the first commit does
     crashes = replayed = 0
     while any(at[k] < len(queue[k]) for k in range(len(queue))):
@@ -170,7 +170,7 @@ def check_restores(log: Log, seed: int) -> tuple[int, int]:
             crashes += 1
             keeper = Keeper(interval_s=keeper.interval_s, state=keeper.state, now_s=keeper.now_s)
             ends = [offsets[k][at[k] - 1] + 1 if at[k] else 0 for k in range(len(queue))]
-            starts = keeper.begin({each: Restored(ends[k]) for k, each in enumerate(log.partitions)}, keeper.state)
+            starts = keeper.begin({each: PartitionPosition(ends[k]) for k, each in enumerate(log.partitions)}, keeper.state)
             first = [int(np.searchsorted(offsets[k], starts[each])) for k, each in enumerate(log.partitions)]
             while any(first[k] < at[k] for k in range(len(queue))):
                 assert not keeper.recovery.is_live
@@ -203,7 +203,7 @@ def check_all_is_saved(keeper: Keeper, ends: dict[Partition, int]) -> None:
         streams = {key_of(stream.encode()) for each, stream in keeper.memory() if each == partition}
         assert {key for key in keeper.state[partition] if key.startswith(b"stream/")} == streams
     again = Keeper()
-    assert again.begin({each: Restored(end) for each, end in ends.items()}, keeper.state) == ends
+    assert again.begin({each: PartitionPosition(end) for each, end in ends.items()}, keeper.state) == ends
     assert again.recovery.is_live
     assert again.memory() == keeper.memory() == memory_of(again.detector)
     assert [again.clock(each) for each in ends] == [keeper.clock(each) for each in ends]
@@ -281,7 +281,7 @@ def test_no_slice_is_larger_than_the_bound() -> None:
 def test_each_partition_has_its_share() -> None:
     keeper = Keeper()
     p1 = Partition("readings", 1)
-    keeper.begin({P0: Restored(0, False), p1: Restored(0, False)})
+    keeper.begin({P0: PartitionPosition(0, False), p1: PartitionPosition(0, False)})
     keeper.feed(crowd(300))
     keeper.feed(replace(crowd(100), partitions=(p1,)))
     keeper.save()
@@ -293,32 +293,32 @@ def test_those_that_changed_longest_ago_come_first() -> None:
     keeper = begun(crowd(3))
     keeper.feed(replace(crowd(6, 1), offset=np.arange(3, 9)))
     slices = keeper.recovery.due_slice(0.0)
-    marker = decode_marker(slices[P0][MARKER] or b"")
-    assert (marker.offset, marker.next_offset) == (0, 9)
+    checkpoint = decode_checkpoint(slices[P0][CHECKPOINT] or b"")
+    assert (checkpoint.offset, checkpoint.next_offset) == (0, 9)
     slices = keeper.recovery.due_slice(INTERVAL_S / 2)
     assert {key for key in slices[P0] if key.startswith(b"stream/")} == {b"stream/s0", b"stream/s1", b"stream/s2"}
-    assert decode_marker(slices[P0][MARKER] or b"").offset == 3
+    assert decode_checkpoint(slices[P0][CHECKPOINT] or b"").offset == 3
 
 
-# -- the marker -----------------------------------------------------------------------------------------------------------
+# -- the checkpoint -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_marker_names_the_lowest_offset_that_is_not_saved_and_the_time_there() -> None:
+def test_the_checkpoint_names_the_lowest_offset_that_is_not_saved_and_the_time_there() -> None:
     keeper = begun(log_of([("a", 0, 1), ("b", 1, 1)], 2))
     time = keeper.clock()
     keeper.feed(replace(log_of([("c", 5, 1), ("a", 6, 1)], 2), offset=np.arange(2, 4)))
     keeper.save()
     keeper.save(INTERVAL_S * 0.7)
-    marker = decode_marker(keeper.state[P0][MARKER])
+    checkpoint = decode_checkpoint(keeper.state[P0][CHECKPOINT])
     assert {b"stream/a", b"stream/b"} <= keeper.state[P0].keys()
     assert b"stream/c" not in keeper.state[P0]
-    assert (marker.offset, marker.time, marker.next_offset) == (2, time, 4)
+    assert (checkpoint.offset, checkpoint.time, checkpoint.next_offset) == (2, time, 4)
     keeper.save(INTERVAL_S)
-    marker = decode_marker(keeper.state[P0][MARKER])
-    assert (marker.offset, marker.time) == (4, keeper.clock())
+    checkpoint = decode_checkpoint(keeper.state[P0][CHECKPOINT])
+    assert (checkpoint.offset, checkpoint.time) == (4, keeper.clock())
 
 
-def test_where_nothing_changes_for_long_the_marker_moves_all_the_same() -> None:
+def test_where_nothing_changes_for_long_the_checkpoint_moves_all_the_same() -> None:
     keeper = begun(crowd(3))
     keeper.save()
     keeper.save(INTERVAL_S)
@@ -331,29 +331,29 @@ def test_where_nothing_changes_for_long_the_marker_moves_all_the_same() -> None:
     )
     assert keeper.save(INTERVAL_S / 2) == 0
     assert keeper.save(INTERVAL_S / 2) == 1
-    assert decode_marker(keeper.state[P0][MARKER]).offset == 91
+    assert decode_checkpoint(keeper.state[P0][CHECKPOINT]).offset == 91
     assert keeper.save(INTERVAL_S * 2) == 0
 
 
-def test_a_partition_that_brings_nothing_has_a_marker_from_the_first_commit_on() -> None:
+def test_a_partition_that_brings_nothing_has_a_checkpoint_from_the_first_commit_on() -> None:
     keeper = begun()
     assert keeper.save() == 2
     assert keeper.save(INTERVAL_S * 9) == 0
-    assert set(keeper.state[P0]) == {MARKER, keeper.recovery._codec.layout_key}
+    assert set(keeper.state[P0]) == {CHECKPOINT, keeper.recovery._codec.layout_key}
 
 
 # -- cold starts and holes ------------------------------------------------------------------------------------------------
 
 
 def saved_at(offset: int = 60, judged: int = 90) -> Keeper:
-    """Judged up to `judged`; saved at `offset`, where the marker stands, and a part of it after."""
+    """Judged up to `judged`; saved at `offset`, where the checkpoint stands, and a part of it after."""
     keeper = begun(crowd(offset))
     keeper.save_all()
     keeper.feed(crowd(judged - offset, 1, offset))
     keeper.save()
     keeper.save(INTERVAL_S / 3)
-    marker = decode_marker(keeper.state[P0][MARKER])
-    assert (marker.offset, marker.next_offset) == (offset, judged)
+    checkpoint = decode_checkpoint(keeper.state[P0][CHECKPOINT])
+    assert (checkpoint.offset, checkpoint.next_offset) == (offset, judged)
     return keeper
 
 
@@ -383,7 +383,7 @@ def test_memories_that_cannot_be_used_begin_anew_and_are_announced(
     keeper: dict[str, Any], at: dict[str, Any], start: int, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     saved = saved_at()
-    again = Keeper(eras="f", **keeper)
+    again = Keeper(incarnation="f", **keeper)
     assert again.begin(*restored(saved, **at)) == {P0: start}
     assert why in caplog.text
     assert again.recovery.is_live
@@ -399,24 +399,24 @@ def test_memories_that_cannot_be_used_begin_anew_and_are_announced(
 
 def test_an_offset_of_the_past_that_nobody_set_is_not_believed() -> None:
     saved = saved_at()
-    again = Keeper(eras="f")
+    again = Keeper(incarnation="f")
     with pytest.raises(LogUnavailable, match="the brokers say that offset 75 is committed, the saved state that 90 is"):
         again.begin(*restored(saved, offset=75, is_own=True))
     assert again.memory() == {}
-    assert again.begin(*restored(saved, offset=90, is_own=True)) == Keeper(eras="g").begin(
+    assert again.begin(*restored(saved, offset=90, is_own=True)) == Keeper(incarnation="g").begin(
         *restored(saved, offset=90)
     )  # asked again: mended
 
 
 def test_a_log_made_anew_may_be_shorter_than_the_state(caplog: pytest.LogCaptureFixture) -> None:
-    again = Keeper(eras="f")
+    again = Keeper(incarnation="f")
     assert again.begin(*restored(saved_at(), offset=30, end=40, is_own=True)) == {P0: 30}
     assert "set back" in caplog.text
 
 
 def test_nothing_saved_is_a_cold_start_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
     keeper = Keeper()
-    assert keeper.begin({P0: Restored(17, True, 5, 90)}) == {P0: 17}
+    assert keeper.begin({P0: PartitionPosition(17, True, 5, 90)}) == {P0: 17}
     assert keeper.recovery.is_live
     keeper.recovery.confirm([P0])
     assert not keeper.recovery.messages_missed
@@ -425,10 +425,10 @@ def test_nothing_saved_is_a_cold_start_without_a_word(caplog: pytest.LogCaptureF
 
 def test_saved_memories_that_are_gone_are_missed(caplog: pytest.LogCaptureFixture) -> None:
     """The state topic was lost and created again."""
-    assert Keeper().begin({P0: Restored(17, True, 5, 90, is_own=True)}) == {P0: 17}
+    assert Keeper().begin({P0: PartitionPosition(17, True, 5, 90, is_own=True)}) == {P0: 17}
     assert "memories begin anew: none are saved, though this group has judged before" in caplog.text
     caplog.clear()
-    assert Keeper(interval_s=0.0).begin({P0: Restored(17, True, 5, 90, is_own=True)}) == {P0: 17}
+    assert Keeper(interval_s=0.0).begin({P0: PartitionPosition(17, True, 5, 90, is_own=True)}) == {P0: 17}
     assert not caplog.records
 
 
@@ -441,7 +441,7 @@ def test_without_an_interval_what_is_saved_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("end", [90, 91, 2**63 - 1])
-def test_where_the_groups_offset_has_expired_it_goes_on_at_the_markers(end: int) -> None:
+def test_where_the_groups_offset_has_expired_it_goes_on_at_the_checkpoints(end: int) -> None:
     saved = saved_at()
     keeper = Keeper()
     assert keeper.begin(*restored(saved, 0, is_committed=False, end=end)) == {P0: 60}
@@ -460,34 +460,34 @@ def test_a_hole_that_retention_left_is_counted_and_announced(first: int, missed:
     assert keeper.recovery.is_live == (first >= 90)
     keeper.feed(crowd(5, 9, max(start, 90)))
     keeper.save_all()
-    assert decode_marker(keeper.state[P0][MARKER]).offset == max(start, 90) + 5
+    assert decode_checkpoint(keeper.state[P0][CHECKPOINT]).offset == max(start, 90) + 5
 
 
 def test_a_hole_before_a_cold_start_is_counted_as_well() -> None:
     keeper = Keeper()
-    assert keeper.begin({P0: Restored(10, True, 25, 90)}) == {P0: 25}
+    assert keeper.begin({P0: PartitionPosition(10, True, 25, 90)}) == {P0: 25}
     keeper.recovery.confirm([P0])
     assert keeper.recovery.messages_missed == {"retention": 15}
     assert keeper.recovery.is_live
 
 
-def test_rows_of_an_earlier_era_never_count_and_are_deleted() -> None:
-    """A crash after the new era's first marker, before anything of the old is deleted."""
+def test_rows_of_an_earlier_incarnation_never_count_and_are_deleted() -> None:
+    """A crash after the new incarnation's first checkpoint, before anything of the old is deleted."""
     saved = saved_at()
-    second = Keeper(eras="f", model=other_model())
+    second = Keeper(incarnation="f", model=other_model())
     second.begin(*restored(saved, 90))
-    marker = second.recovery.due_slice(0.0)[P0]
-    assert not [key for key in marker if key.startswith(b"stream/")]
-    second.write({P0: marker})
+    checkpoint = second.recovery.due_slice(0.0)[P0]
+    assert not [key for key in checkpoint if key.startswith(b"stream/")]
+    second.write({P0: checkpoint})
     assert len(second.state[P0]) == 62
-    third = Keeper(eras="g", model=other_model())
-    assert third.begin({P0: Restored(90)}, second.state) == {P0: 90}
+    third = Keeper(incarnation="g", model=other_model())
+    assert third.begin({P0: PartitionPosition(90)}, second.state) == {P0: 90}
     assert third.memory() == {}
     assert third.recovery.rows_unsaved == 60
     third.feed(crowd(2, 9, 90))
     third.save_all()
     assert {key for key in third.state[P0] if key.startswith(b"stream/")} == {b"stream/s0", b"stream/s1"}
-    assert decode_marker(third.state[P0][MARKER]).era == b"f......."
+    assert decode_checkpoint(third.state[P0][CHECKPOINT]).incarnation == b"f......."
 
 
 def test_a_partition_that_left_takes_its_books_along_and_can_come_back() -> None:
@@ -496,7 +496,7 @@ def test_a_partition_that_left_takes_its_books_along_and_can_come_back() -> None
     assert keeper.recovery.rows_unsaved == 0
     assert keeper.detector.streams == 0
     assert keeper.save(99) == keeper.save_all() == 0
-    keeper.begin({P0: Restored(0, False)})
+    keeper.begin({P0: PartitionPosition(0, False)})
     keeper.feed(crowd(10))
     keeper.save_all()
     check_all_is_saved(keeper, {P0: 10})
@@ -512,7 +512,7 @@ def relaid(state: dict[bytes, bytes], without: str) -> dict[bytes, bytes]:
     new = [entry for entry in described if entry[0] != without] + [["of_old", "<f4", [3]]]
     layout = json.dumps(new).encode()
     sizes = [np.dtype(dtype).itemsize * int(np.prod(shape)) for _, dtype, shape in described]
-    found = {LAYOUT + b"%08x" % zlib.crc32(layout): layout, MARKER: state[MARKER]}
+    found = {LAYOUT + b"%08x" % zlib.crc32(layout): layout, CHECKPOINT: state[CHECKPOINT]}
     for name, value in state.items():
         if name.startswith(b"stream/"):
             header = np.frombuffer(value[: HEADER.itemsize], HEADER).copy()
@@ -530,13 +530,13 @@ def test_rows_with_a_column_more_and_one_fewer_are_read_and_written_anew() -> No
     saved.save_all()
     keeper = Keeper()
     state = relaid(saved.state[P0], "is_critical")
-    assert keeper.begin({P0: Restored(5)}, {P0: state}) == {P0: 5}
+    assert keeper.begin({P0: PartitionPosition(5)}, {P0: state}) == {P0: 5}
     assert keeper.memory() == saved.memory()  # it was as a new stream has it
     keeper.feed(crowd(2, 1, 5))
     keeper.save_all()
     assert len([key for key in keeper.state[P0] if key.startswith(b"layout/")]) == 2
     again = Keeper()
-    again.begin({P0: Restored(7)}, keeper.state)
+    again.begin({P0: PartitionPosition(7)}, keeper.state)
     assert again.memory() == keeper.memory()
 
 
@@ -550,7 +550,7 @@ def test_state_that_does_not_read_back_stops_the_worker() -> None:
 def test_state_that_breaks_off_leaves_nothing_behind_and_is_read_again() -> None:
     """The log became unavailable amid it."""
     saved = saved_at()
-    keeper, at = Keeper(), {P0: Restored(90)}
+    keeper, at = Keeper(), {P0: PartitionPosition(90)}
 
     def broken() -> Iterator[tuple[Partition, dict[bytes, bytes]]]:
         yield P0, dict(list(saved.state[P0].items())[:40])

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
-from detector.adapters.memory_faults import NO_FAULTS, Faults
-from detector.adapters.memory_log import MemoryBroker
 from detector.codec.alerts import AlertEncoder
 from detector.codec.messages import Message
 from detector.codec.readings import JsonReadings, ReadingFormat
-from detector.codec.snapshots import ERA_BYTES, MARKER, Marker, decode_marker
+from detector.codec.snapshots import CHECKPOINT, INCARNATION_BYTES, Checkpoint, decode_checkpoint
 from detector.config import Service
 from detector.core.detect import Detector, Settings
 from detector.core.model import Model
@@ -22,6 +20,8 @@ from detector.core.readings import Partition
 from detector.errors import Fenced
 from detector.service.recovery import Recovery
 from detector.service.worker import Worker
+from tests.doubles.memory_faults import NO_FAULTS, Faults
+from tests.doubles.memory_log import MemoryBroker
 from tests.simulation.messages import Sent
 from tests.simulation.mishaps import Commits, Killed, Mortal
 from tests.simulation.outcomes import Book, by_partition
@@ -60,13 +60,13 @@ class Member:
     @property
     def is_conserved(self) -> bool:
         """Whether readings polled = sum over dispositions."""
-        return self.worker.vitals.unaccounted == 0 and self.worker.vitals.readings == self.book.dispositions.total()
+        return self.worker.stats.unaccounted == 0 and self.worker.stats.readings == self.book.dispositions.total()
 
     @property
     def silent(self) -> int:
         """Messages that it passed over without a word: not asked for and not counted as missed, or taken for known ones."""
-        vitals = self.worker.vitals
-        return max(0, self.log.skipped - sum(vitals.messages_missed.values())) + max(0, vitals.messages_replayed - self.log.known)
+        stats = self.worker.stats
+        return max(0, self.log.skipped - sum(stats.messages_missed.values())) + max(0, stats.messages_replayed - self.log.known)
 
     @property
     def is_idle(self) -> bool:
@@ -116,7 +116,7 @@ class Plant:
             JsonReadings(self._format, detector.names),
             detector,
             AlertEncoder(model.name, model.fingerprint, "/detector/simulation"),
-            Recovery(detector, self._interval_s, lambda: self._rng.randbytes(ERA_BYTES)),
+            Recovery(detector, self._interval_s, lambda: self._rng.randbytes(INCARNATION_BYTES)),
             settings=Service(batch_readings_max=batch_readings_max),
             observers=[book],
             jitter=Unhurried(),
@@ -208,10 +208,10 @@ class Plant:
             found |= member.book.rows
         return found
 
-    def marker(self, partition: Partition) -> Marker | None:
-        """The marker of a partition's snapshot."""
-        value = self.broker.truth.state.get(partition, {}).get(MARKER)
-        return decode_marker(value) if value else None
+    def checkpoint(self, partition: Partition) -> Checkpoint | None:
+        """The checkpoint of a partition's snapshot."""
+        value = self.broker.truth.state.get(partition, {}).get(CHECKPOINT)
+        return decode_checkpoint(value) if value else None
 
     def alerts(self) -> dict[int, list[Message]]:
         """Per number of the partition, as committed."""

@@ -162,13 +162,15 @@ def test_each_bad_message_is_one_dead_letter_and_the_others_are_judged_as_withou
 
     for number in range(PARTITIONS):
         messages = of_partition(sent, number)
-        letters = plant.dead_letters().get(number, [])
+        dead_letters = plant.dead_letters().get(number, [])
         expected = [(offset, message) for offset, message in enumerate(messages) if id(message) in why]
-        assert [(letter.key, letter.value) for letter in letters] == [(message.key, message.value) for _, message in expected]
-        for letter, (offset, message) in zip(letters, expected, strict=True):
+        assert [(dead_letter.key, dead_letter.value) for dead_letter in dead_letters] == [
+            (message.key, message.value) for _, message in expected
+        ]
+        for dead_letter, (offset, message) in zip(dead_letters, expected, strict=True):
             count = len(message.headers)
-            assert list(letter.headers[:count]) == list(message.headers)
-            said = reason(letter.headers[count:])
+            assert list(dead_letter.headers[:count]) == list(message.headers)
+            said = reason(dead_letter.headers[count:])
             assert (said["topic"], said["partition"], said["offset"]) == ("readings", str(number), str(offset))
             what = why[id(message)]
             assert said["exception.class.name"] == what.error
@@ -176,8 +178,8 @@ def test_each_bad_message_is_one_dead_letter_and_the_others_are_judged_as_withou
     assert told(plant, sent) == told(without(BY_FIELD), good())
     assert member.is_conserved
     assert member.book.dispositions[Disposition.INVALID] == len(others)
-    assert member.worker.vitals.messages == member.worker.vitals.readings == len(sent)
-    assert sum(member.worker.vitals.dead_letters.values()) == len(others)
+    assert member.worker.stats.messages == member.worker.stats.readings == len(sent)
+    assert sum(member.worker.stats.dead_letters.values()) == len(others)
 
 
 LEAVES: st.SearchStrategy[Any] = (
@@ -212,14 +214,16 @@ def test_whatever_comes_is_judged_or_a_dead_letter(placed: list[tuple[int, Any, 
 
     for partition in plant.broker.partitions:
         messages = of_partition(sent, partition.number)
-        letters = plant.dead_letters().get(partition.number, [])
-        offsets = [int(reason(letter.headers)["offset"]) for letter in letters]
-        assert [(letter.key, letter.value) for letter in letters] == [(messages[offset].key, messages[offset].value) for offset in offsets]
+        dead_letters = plant.dead_letters().get(partition.number, [])
+        offsets = [int(reason(dead_letter.headers)["offset"]) for dead_letter in dead_letters]
+        assert [(dead_letter.key, dead_letter.value) for dead_letter in dead_letters] == [
+            (messages[offset].key, messages[offset].value) for offset in offsets
+        ]
         judged = [row[0] for row in member.book.rows[partition]]
         assert sorted(judged + offsets) == list(range(len(messages)))
     assert told(plant, sent) == told(without(BY_KEY), good())
     assert member.is_conserved
-    assert member.worker.vitals.messages == member.worker.vitals.readings == len(sent)
+    assert member.worker.stats.messages == member.worker.stats.readings == len(sent)
 
 
 def test_the_good_messages_open_and_close_an_alert() -> None:
