@@ -196,7 +196,7 @@ LOG_CHANGES = RECREATED, TRUNCATED = ("recreated", "truncated")
 
 
 class WorkerState(StrEnum):
-    """Where the worker is in its life; `service.life` draws the legal transitions."""
+    """Where the worker is in its life; `service.lifecycle` draws the legal transitions."""
 
     STARTING = "starting"
     RESTORING = "restoring"

@@ -11,7 +11,7 @@ import pytest
 
 from detector.adapters.bundle import load_bundle
 from detector.cli import app
-from detector.codec.snapshots import RowCodec
+from detector.codec.state_serde import RowCodec
 from detector.config import Config, load_config
 from detector.config.secrets import SECRET_NAME
 from detector.core.detect import Detector, Settings

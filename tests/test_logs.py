@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from detector.cli import logs
-from detector.config.secrets import hider, secrets_in
+from detector.config.secrets import redactor, secrets_in
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +88,7 @@ def test_what_is_secret(name: str) -> None:
 
 
 def test_the_rest_of_a_token_configuration_is_hidden() -> None:
-    hide = hider(secrets_in({"sasl.oauthbearer.config": "principal=admin correct-horse"}))
+    hide = redactor(secrets_in({"sasl.oauthbearer.config": "principal=admin correct-horse"}))
     assert "horse" not in hide("Unrecognized sasl.oauthbearer.config beginning at: correct-horse")
 
 

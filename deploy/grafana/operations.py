@@ -59,7 +59,7 @@ def _workers() -> Row:
         ),
         series("Partitions", "Input partitions that each worker reads.", NUMBER, each("detector_partitions_assigned")),
         series("Streams in memory", "Memories that each worker keeps.", NUMBER, each("detector_streams")),
-        series("Lag", "Messages between the read position and the end, per worker.", NUMBER, each("detector_lag_messages")),
+        series("Lag", "Messages between the read position and the end, per worker.", NUMBER, each("detector_consumer_lag_messages")),
     ]
     return "Workers", shown
 
@@ -71,19 +71,22 @@ def _time() -> Row:
             "Time per room",
             "Seconds per second that the workers spend in each room: poll (waiting included), decode, detect, encode; commit runs beside them.",
             SECONDS,
-            Query(rate("detector_room_seconds_sum", "room"), "{{room}}"),
+            Query(rate("detector_stage_duration_seconds_sum", "room"), "{{room}}"),
             is_stacked=True,
         ),
         series(
             "Slowest batches per room",
             "99 % of the batches spend less than this in a room.",
             SECONDS,
-            Query("histogram_quantile(0.99, sum by (le, room) (rate(detector_room_seconds_bucket{@}[$__rate_interval])))", "{{room}}"),
+            Query(
+                "histogram_quantile(0.99, sum by (le, room) (rate(detector_stage_duration_seconds_bucket{@}[$__rate_interval])))",
+                "{{room}}",
+            ),
         ),
         series("Batches", "Batches judged per second.", PER_S, Query(rate("detector_batch_readings_count"), "{{instance}}"), width=4),
         series(
             "Readings per batch",
-            "Mean size of a batch. At service.batch_readings_max the worker has more to do than it can.",
+            "Mean size of a batch. At service.batch_messages_max the worker has more to do than it can.",
             NUMBER,
             Query(f"{rate('detector_batch_readings_sum')} / {rate('detector_batch_readings_count')}", "{{instance}}"),
             width=4,
@@ -122,21 +125,22 @@ def _memories() -> Row:
             "Oldest unsaved change",
             "Age of the oldest change of a memory that is not saved, and what is overdue: a restart would have to judge all since then again.",
             SECONDS,
-            each("detector_snapshot_unsaved_age_seconds"),
-            Query("3 * max(detector_snapshot_interval_seconds{@}) + 10", "overdue"),
+            each("detector_state_unsaved_age_seconds"),
+            Query("3 * max(detector_state_flush_interval_seconds{@}) + 10", "overdue"),
         ),
-        series("Unsaved memories", "Memories that changed since they were saved.", NUMBER, each("detector_snapshot_memories_unsaved")),
-        series(
-            "Memories saved", "Memories saved per second.", PER_S, Query(rate("detector_snapshot_memories_saved_total"), "{{instance}}")
-        ),
+        series("Unsaved memories", "Memories that changed since they were saved.", NUMBER, each("detector_state_rows_unsaved")),
+        series("Memories saved", "Memories saved per second.", PER_S, Query(rate("detector_state_rows_saved_total"), "{{instance}}")),
         series(
             "State written",
             "Bytes of state written per second, before compression.",
             BYTES_PER_S,
-            Query(rate("detector_snapshot_bytes_total"), "{{instance}}"),
+            Query(rate("detector_state_written_bytes_total"), "{{instance}}"),
         ),
         series(
-            "Latest restore", "How long it took from gaining partitions until they were live.", SECONDS, each("detector_restore_seconds")
+            "Latest restore",
+            "How long it took from gaining partitions until they were live.",
+            SECONDS,
+            each("detector_restore_duration_seconds"),
         ),
         series(
             "Messages replayed and missed",

@@ -25,9 +25,7 @@ from deploy.grafana.panels import (
     series,
 )  # fmt: skip
 
-ALERTS_PER_STREAM_HOUR = (
-    'sum(increase(detector_alerts_opened_total{@, kind="score"}[1d])) / (sum(increase(detector_stream_seconds_total{@}[1d])) / 3600)'
-)
+ALERTS_PER_STREAM_HOUR = 'sum(increase(detector_alerts_opened_total{@, kind="score"}[1d])) / (sum(increase(detector_scored_event_time_seconds_total{@}[1d])) / 3600)'
 BUDGET = "max(detector_budget_alerts_per_stream_hour{@})"
 HOURS_PER_WEEK = 168
 DISPOSITIONS = {"scored": GREEN, "warmup": BLUE, "late": YELLOW, "duplicate": PURPLE, "invalid": RED, "part": GREY}
@@ -69,7 +67,7 @@ def _now() -> Row:
             Step(1, YELLOW),
             Step(2, RED),
         ),
-        number("Lag", "Messages that wait to be read, over all partitions.", NUMBER, Query("sum(detector_lag_messages{@})")),
+        number("Lag", "Messages that wait to be read, over all partitions.", NUMBER, Query("sum(detector_consumer_lag_messages{@})")),
         number(
             "Behind the clock",
             "How far the newest event time lies behind the clock, of the worker that is furthest behind. Grows while nothing comes; "
@@ -153,7 +151,7 @@ def _pace() -> Row:
             "Lag",
             "Messages between the read position and the end, by topic.",
             NUMBER,
-            Query("sum by (topic) (detector_lag_messages{@})", "{{topic}}"),
+            Query("sum by (topic) (detector_consumer_lag_messages{@})", "{{topic}}"),
         ),
         series(
             "Behind the clock",
@@ -166,8 +164,12 @@ def _pace() -> Row:
             "From the fetch of a batch until its alerts are out and its offsets committed. A batch that decides nothing waits for its "
             "commit, up to a quarter of a second.",
             SECONDS,
-            Query("histogram_quantile(0.5, sum by (le) (rate(detector_latency_seconds_bucket{@}[$__rate_interval])))", "median"),
-            Query("histogram_quantile(0.99, sum by (le) (rate(detector_latency_seconds_bucket{@}[$__rate_interval])))", "99 %"),
+            Query(
+                "histogram_quantile(0.5, sum by (le) (rate(detector_batch_commit_latency_seconds_bucket{@}[$__rate_interval])))", "median"
+            ),
+            Query(
+                "histogram_quantile(0.99, sum by (le) (rate(detector_batch_commit_latency_seconds_bucket{@}[$__rate_interval])))", "99 %"
+            ),
         ),
     ]
     return "Keeping up", shown

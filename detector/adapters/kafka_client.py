@@ -13,7 +13,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from detector.adapters.kafka_tokens import with_tokens
 from detector.codec.messages import Headers, Messages
-from detector.config.secrets import hider, secrets_in
+from detector.config.secrets import redactor, secrets_in
 from detector.core.readings import Partition
 from detector.errors import ConfigError, DetectorError, Fenced, LogUnavailable
 
@@ -248,7 +248,7 @@ class LogLines:
     def __init__(self, say: Say, properties: Mapping[str, str]) -> None:
         self._say = say
         self._said: dict[str, float] = {}
-        self._hide = hider(secrets_in(properties))
+        self._hide = redactor(secrets_in(properties))
 
     def log(self, level: int, pattern: str, *values: Any) -> None:
         line = pattern % values if values else pattern
@@ -288,7 +288,7 @@ def open_client(
     raises ConfigError     what librdkafka or confluent_kafka make of a property
     raises LogUnavailable  there are no credentials now to sign a token with (`kafka_tokens`)
     """
-    hide = hider(secrets_in(properties))
+    hide = redactor(secrets_in(properties))
 
     def discreet(error: KafkaError) -> KafkaError:
         return KafkaError(error.code(), hide(error.str()), error.fatal(), error.retriable(), error.txn_requires_abort())

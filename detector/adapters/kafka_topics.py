@@ -48,7 +48,7 @@ def check_topics(
     if cluster.is_mock and (exactly_once or state):
         raise ConfigError(
             "this is librdkafka's mock broker: it has no transactions and compacts nothing",
-            fix="set `delivery: at_least_once` and `snapshot: interval_s: 0`",
+            fix="set `delivery: at_least_once` and `state: flush_interval_s: 0`",
         )
     found, inputs = cluster.partitions, reads
     there = [topic for topic in reads if topic in found]

@@ -28,7 +28,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from detector.adapters.watched import JudgedTime, Watched
-from detector.codec.formats import ErrorName
+from detector.codec.reading_format import ErrorName
 from detector.codec.readings import Decoded
 from detector.core.readings import Disposition, StreamNames
 from detector.core.verdicts import Verdicts
@@ -37,12 +37,12 @@ from detector.ports import LATENCY, LOG_CHANGES, MISSED, Observer, Onward, Vital
 READINGS_BUCKETS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000)
 SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # Series that exist from the start: a rate over one that appears with its first alert would miss that alert.
-OPENED = (("score", "evidence"), ("silence", "silence"), ("frozen", "frozen"))
-UPDATED = (("score", "worse"),)
+OPENED = (("score", "evidence"), ("timeout", "timeout"), ("frozen", "frozen"))
+UPDATED = (("score", "escalated"),)
 CLOSED = (
-    *(("score", reason) for reason in ("quiet", "accepted", "forgotten")),
-    *(("silence", reason) for reason in ("returned", "forgotten")),
-    *(("frozen", reason) for reason in ("moved", "accepted", "forgotten")),
+    *(("score", reason) for reason in ("cleared", "reset", "evicted")),
+    *(("timeout", reason) for reason in ("resumed", "evicted")),
+    *(("frozen", reason) for reason in ("moved", "reset", "evicted")),
 )
 ERRORS = (*get_args(ErrorName), "TooManyStreams")
 HOUR_US = 3_600_000_000
@@ -55,7 +55,7 @@ class About:
     group                consumer group
     budget_period_us     event time per acceptable false alert of one stream, microseconds
     streams_max          streams in memory per partition at most
-    snapshot_interval_s  every memory that changed is saved after one to two of these; 0: memories are not kept
+    flush_interval_s  every memory that changed is saved after one to two of these; 0: memories are not kept
     watch                streams that get series of their own
     """
 
@@ -66,7 +66,7 @@ class About:
     channels: tuple[str, ...]
     budget_period_us: float
     streams_max: int
-    snapshot_interval_s: float
+    flush_interval_s: float
     watch: tuple[str, ...] = ()
 
 
@@ -110,10 +110,10 @@ class Telemetry(Observer):
         self._closed = Counter("detector_alerts_closed", "Alerts closed.", ["kind", "reason"], registry=registry)
         self._batch_readings = Histogram("detector_batch_readings", "Readings per batch.", buckets=READINGS_BUCKETS, registry=registry)
         self._room_seconds = Histogram(
-            "detector_room_seconds", "Time per batch, by room.", ["room"], buckets=SECONDS_BUCKETS, registry=registry
+            "detector_stage_duration_seconds", "Time per batch, by room.", ["room"], buckets=SECONDS_BUCKETS, registry=registry
         )
         self._latency = Histogram(
-            "detector_latency_seconds",
+            "detector_batch_commit_latency_seconds",
             "From the fetch of a batch until its decisions were true: alerts out, offsets committed.",
             buckets=SECONDS_BUCKETS,
             registry=registry,
@@ -125,7 +125,7 @@ class Telemetry(Observer):
         )
         delay.set_function(lambda: now_s() - self._newest_us / 1e6)
         self._stream_seconds = Counter(
-            "detector_stream_seconds", "Event time over which streams were judged, summed over streams.", registry=registry
+            "detector_scored_event_time_seconds", "Event time over which streams were judged, summed over streams.", registry=registry
         )
         self._ignored = Counter("detector_readings_ignored", "Narrow readings of channels that are not the model's.", registry=registry)
         for disposition in Disposition:
@@ -137,7 +137,7 @@ class Telemetry(Observer):
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
         """Count one batch."""
         batch = decoded.batch
-        counts = np.bincount(verdicts.disposition, minlength=len(Disposition))
+        counts = np.bincount(verdicts.disposition, minlength=max(Disposition) + 1)
         counts[Disposition.INVALID] += sum(reject.readings for reject in decoded.rejects)
         for disposition in Disposition:
             if counts[disposition]:
@@ -201,7 +201,7 @@ class _VitalsCollector(Collector):
         yield GaugeMetricFamily(
             "detector_input_topics_missing", "Input topics that cannot be judged now, or not whole.", len(vitals.topics_missing)
         )
-        lag = GaugeMetricFamily("detector_lag_messages", "Messages not yet read.", labels=["topic", "partition"])
+        lag = GaugeMetricFamily("detector_consumer_lag_messages", "Messages not yet read.", labels=["topic", "partition"])
         for partition, messages in vitals.lag.items():
             lag.add_metric([partition.topic, str(partition.number)], messages)
         yield lag
@@ -219,11 +219,11 @@ class _VitalsCollector(Collector):
     def _memories(self) -> Iterable[Metric]:
         """What it takes that memories outlive the process."""
         vitals = self._vitals
-        yield GaugeMetricFamily("detector_snapshot_memories_unsaved", "Memories that changed since they were saved.", vitals.rows_unsaved)
-        yield GaugeMetricFamily("detector_snapshot_unsaved_age_seconds", "Age of the oldest unsaved change; 0 if none.", vitals.unsaved_s)
-        yield CounterMetricFamily("detector_snapshot_memories_saved", "Memories saved.", vitals.rows_saved)
-        yield CounterMetricFamily("detector_snapshot_bytes", "Bytes of state written.", vitals.state_bytes)
-        yield GaugeMetricFamily("detector_restore_seconds", "How long the latest restore took.", vitals.restored_s)
+        yield GaugeMetricFamily("detector_state_rows_unsaved", "Memories that changed since they were saved.", vitals.rows_unsaved)
+        yield GaugeMetricFamily("detector_state_unsaved_age_seconds", "Age of the oldest unsaved change; 0 if none.", vitals.unsaved_s)
+        yield CounterMetricFamily("detector_state_rows_saved", "Memories saved.", vitals.rows_saved)
+        yield CounterMetricFamily("detector_state_written_bytes", "Bytes of state written.", vitals.state_bytes)
+        yield GaugeMetricFamily("detector_restore_duration_seconds", "How long the latest restore took.", vitals.restored_s)
         yield CounterMetricFamily("detector_messages_replayed", "Messages read again to restore memories.", vitals.messages_replayed)
         missed = CounterMetricFamily("detector_messages_missed", "Messages that were never judged, or not remembered.", labels=["reason"])
         changes = CounterMetricFamily("detector_log_changes", "Partitions that began anew, in another log.", labels=["reason"])
@@ -243,7 +243,7 @@ class _OnwardCollector(Collector):
         sent = CounterMetricFamily("detector_alertmanager_alerts_sent", "Alerts that it took, each time counted.", labels=["url"])
         dropped = CounterMetricFamily("detector_alertmanager_alerts_dropped", "Alerts that it will not hear of.", labels=["url"])
         failures = CounterMetricFamily("detector_alertmanager_request_failures", "Requests that it did not take.", labels=["url"])
-        held = GaugeMetricFamily("detector_alertmanager_alerts_held", "Alerts that it is to know of.", labels=["url"])
+        held = GaugeMetricFamily("detector_alertmanager_queue_length", "Alerts that it is to know of.", labels=["url"])
         for each in self._onward:
             sent.add_metric([each.url], each.sent)
             dropped.add_metric([each.url], each.dropped)
@@ -269,9 +269,9 @@ class _AboutCollector(Collector):
             "False alerts per stream and hour that alerts.budget accepts.",
             HOUR_US / about.budget_period_us,
         )
-        yield GaugeMetricFamily("detector_streams_max", "Streams in memory at most, per partition.", about.streams_max)
+        yield GaugeMetricFamily("detector_streams_max_per_partition", "Streams in memory at most, per partition.", about.streams_max)
         yield GaugeMetricFamily(
-            "detector_snapshot_interval_seconds", "snapshot.interval_s; 0: memories are not kept.", about.snapshot_interval_s
+            "detector_state_flush_interval_seconds", "state.flush_interval_s; 0: memories are not kept.", about.flush_interval_s
         )
 
 

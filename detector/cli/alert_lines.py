@@ -38,8 +38,8 @@ def time_us(moment: datetime) -> int:
 
 
 def _reason(alert: AlertEvent) -> str:
-    if alert.kind == "silence":
-        return "no readings any more"
+    if alert.kind == "timeout":
+        return "no readings come"
     if not alert.channels:
         return f"score {_short(alert.score)}"
     first = alert.channels[0]

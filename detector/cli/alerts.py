@@ -69,7 +69,7 @@ def alerts(
 def _since_us(text: str) -> int:
     """A time, or so long ago; microseconds since the epoch."""
     from detector.codec.event_time import event_time_us
-    from detector.codec.formats import Unreadable
+    from detector.codec.reading_format import Unreadable
 
     if match := AGO.fullmatch(text.strip()):
         return int((time.time() - float(match[1]) * SECONDS[match[2]]) * 1e6)
@@ -130,7 +130,7 @@ class _Shown:
 
         from detector.cli.alert_lines import alert_line
         from detector.codec.alerts import decode_alert
-        from detector.codec.framed import unframed
+        from detector.codec.confluent_wire_format import unframed
 
         lines = []
         for value, log_time_us in zip(messages.value, messages.log_time_us.tolist(), strict=True):

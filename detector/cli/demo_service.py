@@ -87,7 +87,7 @@ class Service:
             "kafka": {"bootstrap.servers": topics.servers},
         }
         if topics.is_mock:
-            config |= {"delivery": "at_least_once", "snapshot": {"interval_s": 0}}
+            config |= {"delivery": "at_least_once", "state": {"flush_interval_s": 0}}
         (self._path / "detector.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     @property

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from structlog.types import Processor
 
-from detector.config.secrets import hider
+from detector.config.secrets import redactor
 
 LOUD = ("numba", "asyncio", "matplotlib", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3")  # these would drown everything else
 SIGNERS = ("botocore", "boto3")  # these tell the signatures that they make
@@ -58,7 +58,7 @@ def say(level: str, line: str) -> None:
 
 def _hide(secrets: Collection[str]) -> Processor:
     """A last step that works on the rendered line."""
-    hide = hider(secrets)
+    hide = redactor(secrets)
 
     def hide_in(logger: Any, name: str, rendered: MutableMapping[str, Any] | str) -> Any:
         return hide(str(rendered))

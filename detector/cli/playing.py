@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from detector.cli.progress import progress_bar
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.adapters.kafka_io import TopicWriter
-    from detector.codec.formats import ReadingFormat
+    from detector.codec.reading_format import ReadingFormat
     from detector.codec.writing import Written
     from detector.config import Config, Input
     from detector.lab.faults import Fault
@@ -135,8 +136,7 @@ def play(settings: Config, topic: str, batches: Iterator[ToSend], pace: Pace) ->
 
     raises ConfigError, LogUnavailable  there is no such topic; the brokers refuse or do not answer
     """
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn
+    from rich.progress import TextColumn
 
     from detector.adapters.kafka_io import TopicWriter
     from detector.adapters.kafka_topics import check_topics
@@ -144,10 +144,10 @@ def play(settings: Config, topic: str, batches: Iterator[ToSend], pace: Pace) ->
 
     check_topics(settings.kafka_properties(), [topic], [])
     logs.configure(settings.log.level, settings.log.format, settings.secrets)
-    console, sent = Console(stderr=True), 0
+    sent = 0
     with (
         TopicWriter(settings.kafka_properties(), topic, say=logs.say) as writer,
-        Progress(TextColumn("{task.completed:,} messages"), console=console, transient=True, disable=not console.is_terminal) as progress,
+        progress_bar(TextColumn("{task.completed:,} messages")) as progress,
     ):
         task = progress.add_task(topic, total=None)
         for batch in batches:

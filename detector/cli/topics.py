@@ -27,7 +27,7 @@ def create(
     ] = 4,
     with_input: Annotated[bool, typer.Option("--with-input", help="Also create the input topics that are missing.")] = False,
 ) -> None:
-    """Create the topics of alerts and dead letters, and per input topic one that keeps its streams' memories.
+    """Create the topics of alerts and dead letters, and per input topic one that keeps its streams' state.
 
     Those that exist stay as they are, but for a state topic whose input has more partitions by now: it gets as many.
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from detector.cli.progress import progress_bar
+
 if TYPE_CHECKING:
     from detector.lab.progress import Epoch, Progress
     from detector.lab.sequences import Recorded
@@ -101,21 +103,15 @@ class Screen:
     """How far a training is: a bar with losses and the time that is left on a terminal, elsewhere a line now and then."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.progress import BarColumn, TextColumn
 
-        console = Console(stderr=True)
-        self._is_terminal = console.is_terminal
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"), console=console, transient=True
-        )
+        self._bar = progress_bar(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"))
         self._task = self._bar.add_task("training", facts="")
         self._stage, self._stage_began_s, self._facts = "", 0.0, ""
         self._next_line_s = time.monotonic() + FIRST_LINE_S
 
     def __enter__(self) -> Screen:
-        if self._is_terminal:
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,6 +134,6 @@ class Screen:
         self._line(f"epoch {epoch.number}: done  {self._facts}")
 
     def _line(self, line: str) -> None:
-        if not self._is_terminal and time.monotonic() >= self._next_line_s:
+        if self._bar.disable and time.monotonic() >= self._next_line_s:
             self._next_line_s = time.monotonic() + LINES_EVERY_S
             typer.echo(line, err=True)

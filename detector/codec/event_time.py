@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.codec.formats import EventTimeUnit, ReadingFormat, Unreadable
+from detector.codec.reading_format import EventTimeUnit, ReadingFormat, Unreadable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -102,9 +102,25 @@ def number_of(text: str) -> int | float | None:
     return float(text) if match[1] or match[2] else int(text)
 
 
+def utc(time_us: int) -> datetime:
+    """Microseconds since the epoch as a moment in UTC.
+
+    raises OverflowError  before year 1 or after year 9999
+    """
+    return EPOCH + timedelta(microseconds=time_us)
+
+
 def rfc3339(time_us: int) -> str:
-    """Microseconds since the epoch as RFC 3339, UTC, with all six digits."""
-    return (EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """Microseconds since the epoch as RFC 3339, UTC, with all six digits.
+
+    raises OverflowError  before year 1 or after year 9999
+    """
+    return rfc3339_of(utc(time_us))
+
+
+def rfc3339_of(moment: datetime) -> str:
+    """A moment in UTC as RFC 3339, with all six digits."""
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def shown(text: str) -> str:

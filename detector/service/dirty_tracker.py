@@ -1,8 +1,8 @@
-"""What of one partition's memory is not saved yet, and what the next slice of its rolling snapshot holds.
+"""Which rows of one partition's state are not saved yet, and what the next slice of saved state holds.
 
-Each batch that changes saved rows opens a chapter: the offset and the time before it, and the rows it was the first to change. A row
-stays in its chapter, however often it changes again, until it is saved; chapters are saved in order. So the first chapter says from
-where a restart must judge again, and the rows that changed longest ago are saved first.
+Each batch that changes saved rows opens a generation. It keeps the input offset and the partition's time before the batch, and the rows that
+the batch was the first to change. A row stays in its generation, however often it changes again, until it is saved. Generations are saved
+in order. So the first generation tells the offset from which a restart must judge again, and the rows that changed longest ago are saved first.
 """
 
 from __future__ import annotations
@@ -14,160 +14,165 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.codec.snapshots import MARKER, Marker, RowCodec, encode_marker, key_of
+from detector.codec.state_serde import CHECKPOINT, Checkpoint, RowCodec, encode_checkpoint, key_of
 from detector.core.detect import Detector
 from detector.core.event_time import NEVER, Time
 from detector.core.verdicts import Forgotten
 
 
 @dataclass(slots=True)
-class Chapter:
-    """What one batch was the first to change since it was saved.
+class DirtyGeneration:
+    """The rows that one batch was the first to change since they were saved.
 
     offset, time   input offset and the partition's time before the batch
-    since_s        when it was judged, on the worker's clock
-    rows           i8[R] of the arena; they count while `StreamStates.changed_in` names this chapter
-    forgotten      streams that were in this chapter when their rows were freed
+    since_s        when the batch was judged, on the worker's clock
+    rows           i8[R] of the state; they count while `StreamStates.changed_in` names this generation
+    evicted        streams that were in this generation when their rows were freed
     """
 
     offset: int
     time: Time
     since_s: float
     rows: NDArray[np.int64]
-    forgotten: list[bytes] = field(default_factory=list)
+    evicted: list[bytes] = field(default_factory=list)
 
 
-class Ledger:
-    """One partition's books.
+class DirtyTracker:
+    """Tracks the unsaved changes of one partition.
 
-    next_offset   of the message that comes next
-    live_from     messages before this offset are only judged to bring the memory up to date: they were told of before
-    unsaved       rows, freed rows and tombstones that are to be written
-    missed        messages that were missed when the partition came back, by reason, until a commit has made that true
-    log_change    likewise, what had become of its log
+    next_offset        of the message that comes next
+    live_from          messages before this offset are replayed: they only bring the state up to date, their alerts were published before
+    unsaved            number of rows, evictions and tombstones that are to be written
+    missed             messages that were missed when the partition was restored, by reason, until a commit includes them
+    log_change         what had become of its log when the partition was restored, until a commit includes it; empty: nothing
+    last_checkpoint    offset of the checkpoint written last, and when; None: none was written
     """
 
     def __init__(
-        self, slot: int, era: bytes, fingerprint: str, log_id: str, next_offset: int, live_from: int, numbers: Iterator[int]
+        self, slot: int, incarnation: bytes, fingerprint: str, log_id: str, next_offset: int, live_from: int, generation_ids: Iterator[int]
     ) -> None:
         self.slot = slot
         self.next_offset = next_offset
         self.live_from = live_from
         self.unsaved = 0
-        self.tombstones: deque[tuple[int, bytes]] = deque()  # keys to delete once the marker has passed the offset
+        self.tombstones: deque[tuple[int, bytes]] = deque()  # keys to delete once the checkpoint has passed the offset
         self.layout_is_saved = False
         self.missed: Counter[str] = Counter()
         self.log_change = ""
-        self._era = era
+        self.last_checkpoint: tuple[int, float] | None = None
+        self._incarnation = incarnation
         self._fingerprint = fingerprint
         self._log_id = log_id
-        self._numbers = numbers  # of chapters; shared by all ledgers, since a row may move from one partition to another
-        self._chapters: dict[int, Chapter] = {}
-        self.marked: tuple[int, float] | None = None  # offset of the marker written last, and when
+        self._generation_ids = generation_ids  # shared by all trackers, since a row may move from one partition to another
+        self._generations: dict[int, DirtyGeneration] = {}
 
     @property
     def is_live(self) -> bool:
-        """Whether what comes next is news."""
+        """Whether the next message is live, and not replayed."""
         return self.next_offset >= self.live_from
 
     @property
     def unsaved_since_s(self) -> float | None:
-        """When the oldest change that is not saved was made; None: all is saved."""
-        return next(iter(self._chapters.values())).since_s if self._chapters else None
+        """When the oldest unsaved change was made; None: all is saved."""
+        return next(iter(self._generations.values())).since_s if self._generations else None
 
     @property
-    def has_news(self) -> bool:
-        """Whether something was missed, or the log had changed, that no commit has made true yet."""
+    def has_uncommitted_loss(self) -> bool:
+        """Whether messages were missed, or the log had changed, and no commit includes that yet."""
         return bool(self.log_change) or self.missed.total() > 0
 
-    def bury(self, names: Sequence[bytes], offset: int) -> None:
-        """Streams whose saved rows are to be deleted once nothing before `offset` will be judged again."""
-        self.tombstones.extend((offset, name) for name in names)
-        self.unsaved += len(names)
+    def schedule_tombstones(self, streams: Sequence[bytes], offset: int) -> None:
+        """Delete the saved rows of these streams once no message before `offset` will be judged again."""
+        self.tombstones.extend((offset, stream) for stream in streams)
+        self.unsaved += len(streams)
 
-    def note(self, detector: Detector, fresh: NDArray[np.int64], forgotten: Sequence[Forgotten], before: Time, now_s: float) -> None:
-        """Write down what the batch that began at `next_offset` changed in this partition.
+    def mark_dirty(self, detector: Detector, fresh: NDArray[np.int64], evicted: Sequence[Forgotten], before: Time, now_s: float) -> None:
+        """Record what the batch that began at `next_offset` changed in this partition.
 
-        fresh    i8[R] rows of this partition that it was the first to change since they were saved
+        fresh    i8[R] rows of this partition that the batch was the first to change since they were saved
+        evicted  streams whose rows the batch freed
         before   the partition's time before the batch
         """
-        homeless = [each for each in forgotten if each.changed_in not in self._chapters]
-        if len(fresh) or homeless:
-            number = next(self._numbers)
-            detector.states.changed_in[fresh] = number
-            self._chapters[number] = Chapter(self.next_offset, before, now_s, fresh, [each.name for each in homeless])
-        for each in forgotten:
-            if each.changed_in in self._chapters:
-                self._chapters[each.changed_in].forgotten.append(each.name)
-        self.unsaved += len(fresh) + len(forgotten)
+        unassigned = [each for each in evicted if each.changed_in not in self._generations]
+        if len(fresh) or unassigned:
+            generation_id = next(self._generation_ids)
+            detector.states.changed_in[fresh] = generation_id
+            self._generations[generation_id] = DirtyGeneration(self.next_offset, before, now_s, fresh, [each.name for each in unassigned])
+        for each in evicted:
+            if each.changed_in in self._generations:
+                self._generations[each.changed_in].evicted.append(each.name)
+        self.unsaved += len(fresh) + len(evicted)
 
-    def save(self, detector: Detector, codec: RowCodec, rows_max: int) -> dict[bytes, bytes | None]:
-        """At most about `rows_max` rows as they are now, those that changed longest ago first; before them the layout, if it is not there yet."""
+    def encode_slice(self, detector: Detector, codec: RowCodec, rows_max: int) -> dict[bytes, bytes | None]:
+        """About `rows_max` rows at most as they are now, those that changed longest ago first.
+
+        The rows' layout comes before them, unless it is saved already: whoever reads a row can read it.
+        """
         states = detector.states
-        saved: dict[bytes, bytes | None] = (
-            {} if self.layout_is_saved else {codec.layout_key: codec.layout}
-        )  # before the rows: who reads can
+        encoded: dict[bytes, bytes | None] = {} if self.layout_is_saved else {codec.layout_key: codec.layout}
         self.layout_is_saved = True
-        rows: list[NDArray[np.int64]] = []
-        room = rows_max
-        while self._chapters and room > 0:
-            number, chapter = next(iter(self._chapters.items()))
-            part, chapter.rows = chapter.rows[:room], chapter.rows[room:]
+        chosen: list[NDArray[np.int64]] = []
+        left = rows_max
+        while self._generations and left > 0:
+            generation_id, generation = next(iter(self._generations.items()))
+            part, generation.rows = generation.rows[:left], generation.rows[left:]
             self.unsaved -= len(part)
-            room -= len(part)
-            rows.append(part[states.changed_in[part] == number])
-            while chapter.forgotten and room > 0:
-                rows.append(self._let_go(detector, codec, chapter.forgotten.pop(), saved))
-                room -= 1
-            if not len(chapter.rows) and not chapter.forgotten:
-                del self._chapters[number]
-        chosen = np.concatenate([np.empty(0, np.int64), *rows])
-        states.changed_in[chosen] = 0
-        names = [key_of(states.stream(row).encode()) for row in chosen.tolist()]
-        saved.update(zip(names, codec.encode(states, chosen, self._era, self.next_offset), strict=True))
-        self._delete(detector, room, saved)
-        return saved
+            left -= len(part)
+            chosen.append(part[states.changed_in[part] == generation_id])
+            while generation.evicted and left > 0:
+                chosen.append(self._encode_eviction(detector, codec, generation.evicted.pop(), encoded))
+                left -= 1
+            if not len(generation.rows) and not generation.evicted:
+                del self._generations[generation_id]
+        rows = np.concatenate([np.empty(0, np.int64), *chosen])
+        states.changed_in[rows] = 0
+        keys = [key_of(states.stream(row).encode()) for row in rows.tolist()]
+        encoded.update(zip(keys, codec.encode(states, rows, self._incarnation, self.next_offset), strict=True))
+        self._encode_tombstones(detector, left, encoded)
+        return encoded
 
-    def _let_go(self, detector: Detector, codec: RowCodec, name: bytes, saved: dict[bytes, bytes | None]) -> NDArray[np.int64]:
-        """Write down that a stream is gone, or its row, if it has come back meanwhile."""
+    def _encode_eviction(self, detector: Detector, codec: RowCodec, stream: bytes, encoded: dict[bytes, bytes | None]) -> NDArray[np.int64]:
+        """Add a record that the stream is gone. If the stream has come back meanwhile, return its row instead."""
         self.unsaved -= 1
-        row = detector.states.row(self.slot, name)
+        row = detector.states.row(self.slot, stream)
         if row is not None:
             return np.array([row], np.int64)
-        saved[key_of(name)] = codec.empty(self._era, self.next_offset)
-        self.bury([name], self.next_offset)
+        encoded[key_of(stream)] = codec.empty(self._incarnation, self.next_offset)
+        self.schedule_tombstones([stream], self.next_offset)
         return np.empty(0, np.int64)
 
-    def _delete(self, detector: Detector, room: int, saved: dict[bytes, bytes | None]) -> None:
-        """Delete the rows of streams that are gone for good; a stream that came back is left alone."""
-        states, offset = detector.states, self.marker(detector).offset
-        while self.tombstones and self.tombstones[0][0] <= offset and room > 0:
-            _, name = self.tombstones.popleft()
+    def _encode_tombstones(self, detector: Detector, rows_max: int, encoded: dict[bytes, bytes | None]) -> None:
+        """Add the tombstones that are due, at most `rows_max`. A stream that came back keeps its row."""
+        states, offset = detector.states, self.checkpoint(detector).offset
+        while self.tombstones and self.tombstones[0][0] <= offset and rows_max > 0:
+            _, stream = self.tombstones.popleft()
             self.unsaved -= 1
-            room -= 1
-            row = states.row(self.slot, name)
+            rows_max -= 1
+            row = states.row(self.slot, stream)
             if row is not None and states["event_time_us"][row] == NEVER and states["part_time_us"][row] == NEVER:
-                states.forget(np.array([row], np.int64))  # loaded only to say that it was gone, and not heard of since
+                states.forget(np.array([row], np.int64))  # it was loaded only to record that it was gone, and had no reading since
                 row = None
             if row is None:
-                saved[key_of(name)] = None
+                encoded[key_of(stream)] = None
 
-    def marker(self, detector: Detector) -> Marker:
-        """What is true if all chapters that are left are not saved."""
-        first = next(iter(self._chapters.values()), None)
+    def checkpoint(self, detector: Detector) -> Checkpoint:
+        """The checkpoint that holds while the generations that are left are not saved."""
+        first = next(iter(self._generations.values()), None)
         offset, time = (self.next_offset, detector.clocks[self.slot]) if first is None else (first.offset, first.time)
-        return Marker(self._era, self._fingerprint, offset, time, self.next_offset, self._log_id)
+        return Checkpoint(self._incarnation, self._fingerprint, offset, time, self.next_offset, self._log_id)
 
-    def is_marker_old(self, detector: Detector) -> bool:
-        """Whether the marker written last is not what is true now."""
-        return self.marked is None or self.marked[0] != self.marker(detector).offset
+    def is_checkpoint_stale(self, detector: Detector) -> bool:
+        """Whether the checkpoint written last names another offset than the one that holds now."""
+        return self.last_checkpoint is None or self.last_checkpoint[0] != self.checkpoint(detector).offset
 
-    def owes_marker(self, detector: Detector, now_s: float, interval_s: float) -> bool:
-        """Whether it is time for a new marker, though no row is due: messages may change nothing for long, and what was missed is to be counted."""
-        return self.marked is None or self.has_news or (now_s - self.marked[1] >= interval_s and self.is_marker_old(detector))
+    def is_checkpoint_due(self, detector: Detector, now_s: float, interval_s: float) -> bool:
+        """Whether a checkpoint is due though no row is: messages may change nothing for long, and a loss must be committed to be counted."""
+        if self.last_checkpoint is None or self.has_uncommitted_loss:
+            return True
+        return now_s - self.last_checkpoint[1] >= interval_s and self.is_checkpoint_stale(detector)
 
-    def sign(self, detector: Detector, saved: dict[bytes, bytes | None], now_s: float) -> None:
-        """Add the marker."""
-        marker = self.marker(detector)
-        saved[MARKER] = encode_marker(marker)
-        self.marked = (marker.offset, now_s)
+    def append_checkpoint(self, detector: Detector, encoded: dict[bytes, bytes | None], now_s: float) -> None:
+        """Add the checkpoint behind the rows of a slice."""
+        checkpoint = self.checkpoint(detector)
+        encoded[CHECKPOINT] = encode_checkpoint(checkpoint)
+        self.last_checkpoint = (checkpoint.offset, now_s)

@@ -92,7 +92,7 @@ def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> f
         None,
         overrides={
             "group": group, "input/topics": (TOPIC,), "input/event_time": {"field": "time"}, "kafka": dict(properties),
-            "delivery": way.delivery, "snapshot/interval_s": way.interval_s,
+            "delivery": way.delivery, "state/flush_interval_s": way.interval_s,
         },
         environment={},
     )  # fmt: skip
@@ -112,7 +112,7 @@ def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> f
     vitals, rooms = Vitals(), Rooms()
     telemetry = Telemetry(wiring.about(config, model, "bench"), vitals, detector.names)
     written = wiring.reading_format(config.input, model.channels)
-    worker = wiring.worker(log, written, detector, config, [telemetry, rooms], vitals, snapshot_interval_s=way.interval_s)
+    worker = wiring.worker(log, written, detector, config, [telemetry, rooms], vitals, flush_interval_s=way.interval_s)
     while vitals.messages < messages // 5:  # compile, join, warm up
         worker.step()
     rooms.seconds.clear()

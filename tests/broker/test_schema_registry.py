@@ -28,11 +28,11 @@ from detector.adapters.kafka_io import TopicReader, TopicWriter
 from detector.adapters.kafka_schemas import SchemaRegistry
 from detector.adapters.recording import read_recording
 from detector.cli import main
-from detector.cli.schemas import Framing, framing
+from detector.cli.registry_wiring import Framing, framing
 from detector.codec.alerts import alert_schema
-from detector.codec.formats import ReadingFormat
-from detector.codec.framed import frame
+from detector.codec.confluent_wire_format import frame
 from detector.codec.messages import Messages
+from detector.codec.reading_format import ReadingFormat
 from detector.config import Config
 from detector.core.readings import Partition, StreamNames
 from tests.broker.registry import Registry

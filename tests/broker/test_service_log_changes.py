@@ -53,7 +53,7 @@ class Site:
             "model": str(folder / "model"),
             "input": {"topics": self.topics, "event_time": {"field": "t"}},
             "alerts": {"budget": "30 per stream per hour", "warmup_readings": 45},
-            "snapshot": {"interval_s": 0.2},
+            "state": {"flush_interval_s": 0.2},
             "kafka": {"bootstrap.servers": servers, **FAST},
         }
         self._folder = folder

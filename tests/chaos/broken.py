@@ -25,7 +25,7 @@ from confluent_kafka import Consumer
 from detector.adapters.kafka_log import KafkaLog
 from detector.adapters.kafka_member import GroupMember
 from detector.adapters.kafka_watch import Question, TopicView, TopicWatch
-from detector.codec.snapshots import RowCodec, key_of
+from detector.codec.state_serde import RowCodec, key_of
 from detector.ports import Outcome
 
 Commit = Callable[[KafkaLog, Outcome], None]
@@ -68,8 +68,8 @@ def _row_offsets(shift: int) -> Callable[[], None]:
     def patch() -> None:
         encode = RowCodec.encode
 
-        def shifted(codec: RowCodec, states: Any, rows: Any, era: bytes, offset: int) -> list[bytes]:
-            return encode(codec, states, rows, era, offset + shift)
+        def shifted(codec: RowCodec, states: Any, rows: Any, incarnation: bytes, offset: int) -> list[bytes]:
+            return encode(codec, states, rows, incarnation, offset + shift)
 
         RowCodec.encode = shifted  # type: ignore[assignment, method-assign]
 

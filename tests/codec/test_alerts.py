@@ -33,7 +33,7 @@ ALERT = Alert(
     offset=99,
     position=7,
 )
-SILENCE = replace(ALERT, kind="silence", reason="returned", status="closed", score=NAN, tail_probability=NAN, channels=())
+SILENCE = replace(ALERT, kind="timeout", reason="resumed", status="closed", score=NAN, tail_probability=NAN, channels=())
 FROZEN = replace(ALERT, kind="frozen", reason="frozen", severity="warning", score=NAN, tail_probability=NAN, channels=ALERT.channels[:1])
 ENCODER = AlertEncoder("plant", "sha256:abc", "/detector/test")
 
@@ -53,7 +53,7 @@ def test_headers_follow_the_cloudevents_binary_mode() -> None:
 
 
 def test_opened_and_closed_are_two_events_of_one_alert() -> None:
-    opened, closed = (dict(ENCODER.message(alert).headers) for alert in (ALERT, replace(ALERT, status="closed", reason="quiet")))
+    opened, closed = (dict(ENCODER.message(alert).headers) for alert in (ALERT, replace(ALERT, status="closed", reason="cleared")))
     assert opened["ce_id"] != closed["ce_id"]
     assert closed["ce_type"] == b"detector.alert.closed"
 

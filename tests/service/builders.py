@@ -18,11 +18,11 @@ from detector.config import Service
 from detector.core.acceptance import Acceptance
 from detector.core.alerting import Alert
 from detector.core.event_time import NEVER, Clocks
-from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
+from detector.core.readings import NOT_JUDGED, Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.states import Column, StreamStates
 from detector.core.verdicts import Verdicts
 from detector.ports import Fetched, Observer, Outcome, Release, Restored, Vitals, WorkerState, keep_nothing
-from detector.service.recovery import Recovery
+from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
 from tests.simulation.mishaps import Commits
 from tests.simulation.service import Clock, Unhurried
@@ -80,7 +80,7 @@ class Judge:
                 if batch.value[at, 0] > 0:
                     alerts.append(self._alert(batch, at))
         if self.loses_a_reading:
-            disposition[:1] = 99
+            disposition[:1] = NOT_JUDGED
         nan = np.full(n, np.nan)
         return Verdicts(
             disposition, nan.astype(np.float32), nan, nan[:, None].astype(np.float32), {}, tuple(alerts), rows[is_new].astype(np.int64)
@@ -312,20 +312,20 @@ class Bench:
 
     def __post_init__(self) -> None:
         judge: Any = self.judge
-        eras = (bytes([k] * 8) for k in range(1, 256))
-        self.recovery = Recovery(judge, self.interval_s, lambda: next(eras))
+        incarnations = (bytes([k] * 8) for k in range(1, 256))
+        self.state_manager = StateManager(judge, self.interval_s, lambda: next(incarnations))
         self.worker = Worker(
             self.log,
             Decoder(self.judge.names),
             judge,
             Encoder(),
-            self.recovery,
+            self.state_manager,
             settings=self.settings,
             observers=[self.seen],
             vitals=self.vitals,
             jitter=Unhurried(),
             clock=self.clock,
-            commits=self.lane or Commits(random.Random(0), self.late),
+            executor=self.lane or Commits(random.Random(0), self.late),
         )
 
     def step(self, count: int = 1, pause_s: float = 0.0) -> None:

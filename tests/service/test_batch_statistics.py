@@ -15,7 +15,7 @@ from detector.codec.readings import Decoded
 from detector.core.readings import Disposition, Partition, ReadingBatch
 from detector.core.verdicts import Verdicts
 from detector.ports import Vitals
-from detector.service.account import Account
+from detector.service.batch_statistics import BatchStatistics
 
 P2 = Partition("sensors", 2)
 
@@ -26,7 +26,7 @@ class Books:
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING)
         self.vitals = Vitals()
-        self._account, self._caplog = Account(self.vitals), caplog
+        self._statistics, self._caplog = BatchStatistics(self.vitals), caplog
         self._offset = 0
 
     def batch(self, readings: int, **ignored: int) -> list[Any]:
@@ -41,7 +41,7 @@ class Books:
         batch = ReadingBatch(zeros, zeros.astype(np.int64), np.zeros((readings, 1), np.float32), zeros, offset, zeros, (P2,))
         self._caplog.clear()
         decoded = Decoded(batch, np.arange(readings), ())
-        self._account.count(Messages(), decoded, replace(Verdicts.blank(readings, 1), disposition=disposition), ())
+        self._statistics.add(Messages(), decoded, replace(Verdicts.blank(readings, 1), disposition=disposition), ())
         return list(self._caplog.records)
 
 

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.codec.messages import Messages
-from detector.codec.snapshots import HEADER, LAYOUT, MARKER, decode_marker, key_of
+from detector.codec.state_serde import CHECKPOINT, HEADER, LAYOUT, decode_checkpoint, key_of
 from detector.core.detect import Detector
 from detector.core.event_time import NEVER
 from detector.core.model import Model
 from detector.core.readings import Partition
 from detector.errors import LogUnavailable, StateCorrupted
 from detector.ports import Restored
-from detector.service.recovery import ROWS_MAX, Recovery
+from detector.service.state_manager import ROWS_MAX, StateManager
 from tests.core.builders import Log, log_of, memory_of, model_of, settings_of
 from tests.core.plant import eventful_log, narrow
 
@@ -46,27 +46,27 @@ class Keeper:
     model: Model = MODEL
     interval_s: float = INTERVAL_S
     settings: Any = SETTINGS
-    eras: str = "e"
+    incarnations: str = "e"
     state: dict[Partition, dict[bytes, bytes]] = field(default_factory=dict)
     now_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.detector = Detector(self.model, self.settings)
-        self.recovery = Recovery(self.detector, self.interval_s, lambda: self.eras.encode().ljust(8, b"."))
+        self.state_manager = StateManager(self.detector, self.interval_s, lambda: self.incarnations.encode().ljust(8, b"."))
 
     def begin(
         self, at: dict[Partition, Restored], state: Mapping[Partition, Mapping[bytes, bytes]] = MappingProxyType({})
     ) -> dict[Partition, int]:
         self.state = {partition: dict(state.get(partition, {})) for partition in at}
-        return self.recovery.begin(at, self.state.items(), self.now_s)
+        return self.state_manager.restore(at, self.state.items(), self.now_s)
 
     def feed(self, log: Log, pause_s: float = 0.0) -> None:
         """Judge as one batch."""
         self.now_s += pause_s
         messages = messages_of(log)
-        before = self.recovery.times(messages)
+        before = self.state_manager.partition_times(messages)
         verdicts = self.detector.detect(log.batch(self.detector))
-        self.recovery.note(messages, verdicts, before, self.now_s)
+        self.state_manager.mark_dirty(messages, verdicts, before, self.now_s)
 
     def write(self, slices: dict[Partition, dict[bytes, bytes | None]]) -> int:
         """Make it true; how many records."""
@@ -81,12 +81,12 @@ class Keeper:
     def save(self, pause_s: float = 0.0) -> int:
         """What is due."""
         self.now_s += pause_s
-        return self.write(self.recovery.due_slice(self.now_s))
+        return self.write(self.state_manager.due_slices(self.now_s))
 
     def save_all(self, partitions: Sequence[Partition] = (P0,)) -> int:
         """As when leaving; how many slices it took."""
         count = 0
-        while slices := self.recovery.rest(partitions, self.now_s):
+        while slices := self.state_manager.flush_slice(partitions, self.now_s):
             self.write(slices)
             count += 1
             assert count < 1_000
@@ -173,18 +173,18 @@ def check_restores(log: Log, seed: int) -> tuple[int, int]:
             starts = keeper.begin({each: Restored(ends[k]) for k, each in enumerate(log.partitions)}, keeper.state)
             first = [int(np.searchsorted(offsets[k], starts[each])) for k, each in enumerate(log.partitions)]
             while any(first[k] < at[k] for k in range(len(queue))):
-                assert not keeper.recovery.is_live
-                assert not keeper.recovery.due_slice(keeper.now_s + 1e6).keys() & {
+                assert not keeper.state_manager.is_live
+                assert not keeper.state_manager.due_slices(keeper.now_s + 1e6).keys() & {
                     log.partitions[k] for k in range(len(queue)) if first[k] < at[k]
                 }
                 spans = [(start, min(start + int(rng.integers(1, 60)), at[k])) for k, start in enumerate(first)]
                 first = [max(end, start) for start, end in spans]
                 part = chosen(log, queue, [(start, max(start, end)) for start, end in spans], rng)
-                known, news = keeper.recovery.split(messages_of(part))
+                known, news = keeper.state_manager.split_replay(messages_of(part))
                 assert (len(known), len(news)) == (len(part), 0)
                 keeper.feed(part)
                 replayed += len(part)
-            assert keeper.recovery.is_live
+            assert keeper.state_manager.is_live
             assert keeper.memory() == memory_of(whole)
             assert [keeper.clock(each) for each in log.partitions] == [
                 whole.clocks[slot] for slot in whole.states.slots_for(log.partitions).tolist() if slot < whole.states.slots
@@ -197,14 +197,14 @@ def check_restores(log: Log, seed: int) -> tuple[int, int]:
 
 def check_all_is_saved(keeper: Keeper, ends: dict[Partition, int]) -> None:
     """Nothing is left to be saved, what is saved is no more than what there is, and another takes it over without a replay."""
-    assert keeper.recovery.rows_unsaved == 0
-    assert keeper.recovery.unsaved_s(keeper.now_s + 1) == 0
+    assert keeper.state_manager.rows_unsaved == 0
+    assert keeper.state_manager.unsaved_s(keeper.now_s + 1) == 0
     for partition in ends:
         streams = {key_of(stream.encode()) for each, stream in keeper.memory() if each == partition}
         assert {key for key in keeper.state[partition] if key.startswith(b"stream/")} == streams
     again = Keeper()
     assert again.begin({each: Restored(end) for each, end in ends.items()}, keeper.state) == ends
-    assert again.recovery.is_live
+    assert again.state_manager.is_live
     assert again.memory() == keeper.memory() == memory_of(again.detector)
     assert [again.clock(each) for each in ends] == [keeper.clock(each) for each in ends]
 
@@ -235,12 +235,12 @@ def test_every_change_is_saved_within_two_intervals(pause_s: float) -> None:
             keeper.feed(crowd(50 if turn % 7 else 400, turn, turn * 1_000), pause_s)
         else:
             keeper.now_s += pause_s
-        worst_s = max(worst_s, keeper.recovery.unsaved_s(keeper.now_s))
+        worst_s = max(worst_s, keeper.state_manager.unsaved_s(keeper.now_s))
         keeper.save()
-        if not keeper.recovery.rows_unsaved and turn > 300:
+        if not keeper.state_manager.rows_unsaved and turn > 300:
             break
     assert INTERVAL_S <= worst_s <= 2 * INTERVAL_S + 2 * pause_s
-    assert keeper.recovery.rows_unsaved == 0
+    assert keeper.state_manager.rows_unsaved == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0.0, 3.0)), min_size=1, max_size=60))
@@ -252,9 +252,9 @@ def test_no_row_is_left_over_whatever_the_times(turns: list[tuple[int, float]]) 
         if streams:
             keeper.feed(crowd(streams, turn, turn * 10))
         keeper.now_s += pause_s
-        assert keeper.recovery.unsaved_s(keeper.now_s) <= 2 * INTERVAL_S + 2 * 3.0
+        assert keeper.state_manager.unsaved_s(keeper.now_s) <= 2 * INTERVAL_S + 2 * 3.0
         keeper.save()
-    assert keeper.recovery.rows_unsaved == 0
+    assert keeper.state_manager.rows_unsaved == 0
 
 
 def test_a_hundred_thousand_changes_are_saved_evenly_and_not_at_once() -> None:
@@ -262,7 +262,7 @@ def test_a_hundred_thousand_changes_are_saved_evenly_and_not_at_once() -> None:
     keeper = begun(crowd(rows))
     keeper.save()
     counts = []
-    while keeper.recovery.rows_unsaved:
+    while keeper.state_manager.rows_unsaved:
         counts.append(keeper.save(0.25))
     assert len(counts) == round(INTERVAL_S / 0.25)
     assert max(counts) <= rows / len(counts) + 3
@@ -285,22 +285,22 @@ def test_each_partition_has_its_share() -> None:
     keeper.feed(crowd(300))
     keeper.feed(replace(crowd(100), partitions=(p1,)))
     keeper.save()
-    slices = keeper.recovery.due_slice(keeper.now_s + INTERVAL_S / 4)
+    slices = keeper.state_manager.due_slices(keeper.now_s + INTERVAL_S / 4)
     assert {partition: len([key for key in rows if key.startswith(b"stream/")]) for partition, rows in slices.items()} == {P0: 75, p1: 25}
 
 
 def test_those_that_changed_longest_ago_come_first() -> None:
     keeper = begun(crowd(3))
     keeper.feed(replace(crowd(6, 1), offset=np.arange(3, 9)))
-    slices = keeper.recovery.due_slice(0.0)
-    marker = decode_marker(slices[P0][MARKER] or b"")
-    assert (marker.offset, marker.next_offset) == (0, 9)
-    slices = keeper.recovery.due_slice(INTERVAL_S / 2)
+    slices = keeper.state_manager.due_slices(0.0)
+    checkpoint = decode_checkpoint(slices[P0][CHECKPOINT] or b"")
+    assert (checkpoint.offset, checkpoint.next_offset) == (0, 9)
+    slices = keeper.state_manager.due_slices(INTERVAL_S / 2)
     assert {key for key in slices[P0] if key.startswith(b"stream/")} == {b"stream/s0", b"stream/s1", b"stream/s2"}
-    assert decode_marker(slices[P0][MARKER] or b"").offset == 3
+    assert decode_checkpoint(slices[P0][CHECKPOINT] or b"").offset == 3
 
 
-# -- the marker -----------------------------------------------------------------------------------------------------------
+# -- the checkpoint -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_marker_names_the_lowest_offset_that_is_not_saved_and_the_time_there() -> None:
@@ -309,21 +309,21 @@ def test_the_marker_names_the_lowest_offset_that_is_not_saved_and_the_time_there
     keeper.feed(replace(log_of([("c", 5, 1), ("a", 6, 1)], 2), offset=np.arange(2, 4)))
     keeper.save()
     keeper.save(INTERVAL_S * 0.7)
-    marker = decode_marker(keeper.state[P0][MARKER])
+    checkpoint = decode_checkpoint(keeper.state[P0][CHECKPOINT])
     assert {b"stream/a", b"stream/b"} <= keeper.state[P0].keys()
     assert b"stream/c" not in keeper.state[P0]
-    assert (marker.offset, marker.time, marker.next_offset) == (2, time, 4)
+    assert (checkpoint.offset, checkpoint.time, checkpoint.next_offset) == (2, time, 4)
     keeper.save(INTERVAL_S)
-    marker = decode_marker(keeper.state[P0][MARKER])
-    assert (marker.offset, marker.time) == (4, keeper.clock())
+    checkpoint = decode_checkpoint(keeper.state[P0][CHECKPOINT])
+    assert (checkpoint.offset, checkpoint.time) == (4, keeper.clock())
 
 
 def test_where_nothing_changes_for_long_the_marker_moves_all_the_same() -> None:
     keeper = begun(crowd(3))
     keeper.save()
     keeper.save(INTERVAL_S)
-    assert keeper.recovery.rows_unsaved == 0
-    keeper.recovery.note(
+    assert keeper.state_manager.rows_unsaved == 0
+    keeper.state_manager.mark_dirty(
         Messages([b""], [b"?"], np.zeros(1, np.int32), np.array([90]), np.full(1, -1), (P0,)),
         keeper.detector.detect(crowd(0).batch(keeper.detector)),
         {P0: keeper.clock()},
@@ -331,7 +331,7 @@ def test_where_nothing_changes_for_long_the_marker_moves_all_the_same() -> None:
     )
     assert keeper.save(INTERVAL_S / 2) == 0
     assert keeper.save(INTERVAL_S / 2) == 1
-    assert decode_marker(keeper.state[P0][MARKER]).offset == 91
+    assert decode_checkpoint(keeper.state[P0][CHECKPOINT]).offset == 91
     assert keeper.save(INTERVAL_S * 2) == 0
 
 
@@ -339,21 +339,21 @@ def test_a_partition_that_brings_nothing_has_a_marker_from_the_first_commit_on()
     keeper = begun()
     assert keeper.save() == 2
     assert keeper.save(INTERVAL_S * 9) == 0
-    assert set(keeper.state[P0]) == {MARKER, keeper.recovery._codec.layout_key}
+    assert set(keeper.state[P0]) == {CHECKPOINT, keeper.state_manager._codec.layout_key}
 
 
 # -- cold starts and holes ------------------------------------------------------------------------------------------------
 
 
 def saved_at(offset: int = 60, judged: int = 90) -> Keeper:
-    """Judged up to `judged`; saved at `offset`, where the marker stands, and a part of it after."""
+    """Judged up to `judged`; saved at `offset`, where the checkpoint stands, and a part of it after."""
     keeper = begun(crowd(offset))
     keeper.save_all()
     keeper.feed(crowd(judged - offset, 1, offset))
     keeper.save()
     keeper.save(INTERVAL_S / 3)
-    marker = decode_marker(keeper.state[P0][MARKER])
-    assert (marker.offset, marker.next_offset) == (offset, judged)
+    checkpoint = decode_checkpoint(keeper.state[P0][CHECKPOINT])
+    assert (checkpoint.offset, checkpoint.next_offset) == (offset, judged)
     return keeper
 
 
@@ -383,13 +383,13 @@ def test_memories_that_cannot_be_used_begin_anew_and_are_announced(
     keeper: dict[str, Any], at: dict[str, Any], start: int, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     saved = saved_at()
-    again = Keeper(eras="f", **keeper)
+    again = Keeper(incarnations="f", **keeper)
     assert again.begin(*restored(saved, **at)) == {P0: start}
     assert why in caplog.text
-    assert again.recovery.is_live
+    assert again.state_manager.is_live
     assert again.memory() == {}
     assert again.clock().watermark_us == NEVER
-    assert again.recovery.rows_unsaved == 60
+    assert again.state_manager.rows_unsaved == 60
     again.feed(crowd(3, 9, start))
     again.save_all()
     if not keeper:  # the same model
@@ -399,17 +399,17 @@ def test_memories_that_cannot_be_used_begin_anew_and_are_announced(
 
 def test_an_offset_of_the_past_that_nobody_set_is_not_believed() -> None:
     saved = saved_at()
-    again = Keeper(eras="f")
+    again = Keeper(incarnations="f")
     with pytest.raises(LogUnavailable, match="the brokers say that offset 75 is committed, the saved state that 90 is"):
         again.begin(*restored(saved, offset=75, is_own=True))
     assert again.memory() == {}
-    assert again.begin(*restored(saved, offset=90, is_own=True)) == Keeper(eras="g").begin(
+    assert again.begin(*restored(saved, offset=90, is_own=True)) == Keeper(incarnations="g").begin(
         *restored(saved, offset=90)
     )  # asked again: mended
 
 
 def test_a_log_made_anew_may_be_shorter_than_the_state(caplog: pytest.LogCaptureFixture) -> None:
-    again = Keeper(eras="f")
+    again = Keeper(incarnations="f")
     assert again.begin(*restored(saved_at(), offset=30, end=40, is_own=True)) == {P0: 30}
     assert "set back" in caplog.text
 
@@ -417,9 +417,9 @@ def test_a_log_made_anew_may_be_shorter_than_the_state(caplog: pytest.LogCapture
 def test_nothing_saved_is_a_cold_start_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
     keeper = Keeper()
     assert keeper.begin({P0: Restored(17, True, 5, 90)}) == {P0: 17}
-    assert keeper.recovery.is_live
-    keeper.recovery.confirm([P0])
-    assert not keeper.recovery.messages_missed
+    assert keeper.state_manager.is_live
+    keeper.state_manager.on_committed([P0])
+    assert not keeper.state_manager.messages_missed
     assert not caplog.records
 
 
@@ -436,7 +436,7 @@ def test_without_an_interval_what_is_saved_is_left_alone() -> None:
     keeper = Keeper(interval_s=0.0)
     assert keeper.begin(*restored(saved_at(), 90)) == {P0: 90}
     keeper.feed(crowd(3, 9, 90))
-    assert keeper.recovery.rows_unsaved == 0
+    assert keeper.state_manager.rows_unsaved == 0
     assert keeper.save(99.0) == keeper.save_all() == 0
 
 
@@ -446,7 +446,7 @@ def test_where_the_groups_offset_has_expired_it_goes_on_at_the_markers(end: int)
     keeper = Keeper()
     assert keeper.begin(*restored(saved, 0, is_committed=False, end=end)) == {P0: 60}
     keeper.feed(crowd(30, 1, 60))
-    assert keeper.recovery.is_live
+    assert keeper.state_manager.is_live
     assert keeper.memory() == saved.memory()
 
 
@@ -454,46 +454,46 @@ def test_where_the_groups_offset_has_expired_it_goes_on_at_the_markers(end: int)
 def test_a_hole_that_retention_left_is_counted_and_announced(first: int, missed: int, start: int, caplog: pytest.LogCaptureFixture) -> None:
     keeper = Keeper()
     assert keeper.begin(*restored(saved_at(), 90, first=first)) == {P0: start}
-    keeper.recovery.confirm([P0])
-    assert keeper.recovery.messages_missed.total() == missed
+    keeper.state_manager.on_committed([P0])
+    assert keeper.state_manager.messages_missed.total() == missed
     assert ("no longer holds" in caplog.text) == (missed > 0)
-    assert keeper.recovery.is_live == (first >= 90)
+    assert keeper.state_manager.is_live == (first >= 90)
     keeper.feed(crowd(5, 9, max(start, 90)))
     keeper.save_all()
-    assert decode_marker(keeper.state[P0][MARKER]).offset == max(start, 90) + 5
+    assert decode_checkpoint(keeper.state[P0][CHECKPOINT]).offset == max(start, 90) + 5
 
 
 def test_a_hole_before_a_cold_start_is_counted_as_well() -> None:
     keeper = Keeper()
     assert keeper.begin({P0: Restored(10, True, 25, 90)}) == {P0: 25}
-    keeper.recovery.confirm([P0])
-    assert keeper.recovery.messages_missed == {"retention": 15}
-    assert keeper.recovery.is_live
+    keeper.state_manager.on_committed([P0])
+    assert keeper.state_manager.messages_missed == {"retention": 15}
+    assert keeper.state_manager.is_live
 
 
 def test_rows_of_an_earlier_era_never_count_and_are_deleted() -> None:
-    """A crash after the new era's first marker, before anything of the old is deleted."""
+    """A crash after the new incarnation's first checkpoint, before anything of the old is deleted."""
     saved = saved_at()
-    second = Keeper(eras="f", model=other_model())
+    second = Keeper(incarnations="f", model=other_model())
     second.begin(*restored(saved, 90))
-    marker = second.recovery.due_slice(0.0)[P0]
-    assert not [key for key in marker if key.startswith(b"stream/")]
-    second.write({P0: marker})
+    checkpoint = second.state_manager.due_slices(0.0)[P0]
+    assert not [key for key in checkpoint if key.startswith(b"stream/")]
+    second.write({P0: checkpoint})
     assert len(second.state[P0]) == 62
-    third = Keeper(eras="g", model=other_model())
+    third = Keeper(incarnations="g", model=other_model())
     assert third.begin({P0: Restored(90)}, second.state) == {P0: 90}
     assert third.memory() == {}
-    assert third.recovery.rows_unsaved == 60
+    assert third.state_manager.rows_unsaved == 60
     third.feed(crowd(2, 9, 90))
     third.save_all()
     assert {key for key in third.state[P0] if key.startswith(b"stream/")} == {b"stream/s0", b"stream/s1"}
-    assert decode_marker(third.state[P0][MARKER]).era == b"f......."
+    assert decode_checkpoint(third.state[P0][CHECKPOINT]).incarnation == b"f......."
 
 
 def test_a_partition_that_left_takes_its_books_along_and_can_come_back() -> None:
     keeper = begun(crowd(20))
-    keeper.recovery.forget((P0, Partition("readings", 7)))
-    assert keeper.recovery.rows_unsaved == 0
+    keeper.state_manager.forget((P0, Partition("readings", 7)))
+    assert keeper.state_manager.rows_unsaved == 0
     assert keeper.detector.streams == 0
     assert keeper.save(99) == keeper.save_all() == 0
     keeper.begin({P0: Restored(0, False)})
@@ -512,7 +512,7 @@ def relaid(state: dict[bytes, bytes], without: str) -> dict[bytes, bytes]:
     new = [entry for entry in described if entry[0] != without] + [["of_old", "<f4", [3]]]
     layout = json.dumps(new).encode()
     sizes = [np.dtype(dtype).itemsize * int(np.prod(shape)) for _, dtype, shape in described]
-    found = {LAYOUT + b"%08x" % zlib.crc32(layout): layout, MARKER: state[MARKER]}
+    found = {LAYOUT + b"%08x" % zlib.crc32(layout): layout, CHECKPOINT: state[CHECKPOINT]}
     for name, value in state.items():
         if name.startswith(b"stream/"):
             header = np.frombuffer(value[: HEADER.itemsize], HEADER).copy()
@@ -557,8 +557,8 @@ def test_state_that_breaks_off_leaves_nothing_behind_and_is_read_again() -> None
         raise LogUnavailable("for the test")
 
     with pytest.raises(LogUnavailable):
-        keeper.recovery.begin(at, broken(), 0.0)
+        keeper.state_manager.restore(at, broken(), 0.0)
     assert keeper.memory() == {}
     assert keeper.begin(at, saved.state) == Keeper().begin(at, saved.state)
-    keeper.recovery.confirm([P0])
-    assert not keeper.recovery.messages_missed
+    keeper.state_manager.on_committed([P0])
+    assert not keeper.state_manager.messages_missed

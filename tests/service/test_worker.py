@@ -20,7 +20,7 @@ from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable, StateCorrupted
 from detector.ports import LATENCY, Restored, WorkerState
 from detector.service import worker
-from detector.service.life import LEGAL
+from detector.service.lifecycle import LEGAL
 from detector.service.worker import COMMIT_INTERVAL_S, LAG_INTERVAL_S
 from tests.service.builders import P0, P1, Bench, Log, Turn, undisturbed
 
@@ -143,9 +143,9 @@ def test_without_snapshots_no_state_is_written() -> None:
 def test_only_partitions_that_occur_have_offsets() -> None:
     """A log may name others in its columns, and one that is still replayed has nothing to commit: its offset would go back."""
     bench = Bench(Log({P0: ["a"] * 4, P1: ["b", "b alert", "b", "b"]}, [GAIN, *[Turn(2)] * 4], truth={P1: Restored(4)}), interval_s=30.0)
-    marker = Bench(Log({P1: ["b", "b alert", "b", "b"]}, [Turn(gained=(P1,)), Turn(0)]), interval_s=30.0)
-    marker.step(2, pause_s=0.3)
-    bench.log.kept[P1] = marker.log.kept[P1]
+    checkpoint = Bench(Log({P1: ["b", "b alert", "b", "b"]}, [Turn(gained=(P1,)), Turn(0)]), interval_s=30.0)
+    checkpoint.step(2, pause_s=0.3)
+    bench.log.kept[P1] = checkpoint.log.kept[P1]
     bench.step(2, pause_s=0.3)
     assert bench.log.committed[-1].offsets == {P0: 2}
     bench.step(3, pause_s=0.3)
@@ -212,8 +212,8 @@ LIVES = [
     Story("starting restoring backing_off restoring running draining stopped", [GAIN], {"resume": [AWAY]}, ("poll", 2)),
     Story("starting restoring draining stopped", [GAIN], {"restore": [AWAY] * 99}, ("restore", 1)),
     Story("starting restoring draining stopped", [GAIN], {"resume": [AWAY] * 99}, ("resume", 1)),
-    Story("starting restoring draining stopped", [GAIN], stops_in=("state", 1), kept={P0: {b"marker": b"?"}}),
-    Story("starting restoring stopped", [GAIN], raises=StateCorrupted, kept={P0: {b"marker": b"?"}}),
+    Story("starting restoring draining stopped", [GAIN], stops_in=("state", 1), kept={P0: {b"checkpoint": b"?"}}),
+    Story("starting restoring stopped", [GAIN], raises=StateCorrupted, kept={P0: {b"checkpoint": b"?"}}),
     Story("starting restoring stopped", [GAIN], {"restore": [Fenced("other")]}, raises=Fenced),
     Story("starting running backing_off running draining stopped", [Turn(), Turn()], {"poll": [None, AWAY]}, ("poll", 4)),
     Story("starting running backing_off draining stopped", errors={"poll": [None, *[AWAY] * 99]}, stops_in=("poll", 3)),
@@ -270,7 +270,7 @@ def test_it_runs_once_it_is_known_what_it_has_to_judge() -> None:
     assert bench.vitals.path == ["starting", "restoring", "running"]
 
 
-def test_every_piece_of_state_that_is_read_is_a_sign_of_life() -> None:
+def test_every_piece_of_state_that_is_read_is_a_sign_of_lifecycle() -> None:
     """There may be more of them than can be read in a minute."""
 
     class Large(Log):
@@ -302,11 +302,11 @@ def test_no_other_way_is_taken(before: WorkerState, after: WorkerState) -> None:
     bench = Bench(Log())
     bench.vitals.state = before
     if after in LEGAL[before] or after is before:
-        bench.worker._life.enter(after)
+        bench.worker._lifecycle.enter(after)
         assert bench.vitals.state is after
     else:
         with pytest.raises(AssertionError):
-            bench.worker._life.enter(after)
+            bench.worker._lifecycle.enter(after)
 
 
 def test_a_pause_while_memories_are_replayed_does_not_end_the_restoring() -> None:
@@ -382,8 +382,8 @@ def test_the_pause_has_full_jitter_and_a_bound() -> None:
 
     bench = Bench(Log(errors={"poll": [AWAY] * 50}), settings=Service(backoff_ms_max=1_000, poll_timeout_ms=1))
     stop: Any = NotTold()
-    bench.worker._life.stop = stop
-    bench.worker._life._jitter = random.Random(1)
+    bench.worker._lifecycle.stop = stop
+    bench.worker._lifecycle._jitter = random.Random(1)
     bench.step(50)
     assert pauses[0] <= 0.1
     assert 0.7 < max(pauses) <= 1.0
@@ -471,7 +471,7 @@ def test_what_is_lost_with_a_last_word_is_saved_first() -> None:
     assert {(partition, stream) for partition, stream in bench.judge.memory()} == {(P0, "a")}
     assert bench.log.restored == [(P0, P1)]
     assert bench.log.truth[P1].offset == 3
-    assert {b"stream/c", b"stream/a", b"marker"} <= bench.log.kept[P1].keys()
+    assert {b"stream/c", b"stream/a", b"checkpoint"} <= bench.log.kept[P1].keys()
     assert b"stream/a" not in bench.log.kept.get(P0, {})
     other = Bench(Log(STORED, [Turn(gained=(P1,)), Turn(0)], truth=bench.log.truth, kept=bench.log.kept))
     other.step(2)
@@ -533,7 +533,7 @@ def test_no_offset_is_committed_before_its_partition_has_a_marker(lost: Partitio
     class Marked(Log):
         def commit(self, outcome: Any) -> None:
             super().commit(outcome)
-            assert all(b"marker" in self.kept[partition] for partition in outcome.offsets)
+            assert all(b"checkpoint" in self.kept[partition] for partition in outcome.offsets)
 
     log = Marked({P0: ["a"] * 4, P1: ["b"] * 4}, [GAIN, Turn(2), Turn(2, lost=(lost,)), Turn(2)])
     bench = Bench(log)
@@ -564,7 +564,7 @@ def test_letting_go_of_what_was_never_restored() -> None:
 def test_nothing_is_told_of_a_replayed_message() -> None:
     stored = {P0: ["a alert", "bad", "b alert", "a two", "b alert"]}
     first = Bench(Log(stored, [Turn(gained=(P0,)), Turn(0), Turn(4)]), interval_s=1_000.0)
-    first.step(2, pause_s=0.3)  # the marker
+    first.step(2, pause_s=0.3)  # the checkpoint
     first.step()
     assert first.log.truth[P0].offset == 4
     log = Log(stored, [Turn(gained=(P0,)), Turn(3), Turn(2)], truth=dict(first.log.truth), kept=dict(first.log.kept))
@@ -806,8 +806,8 @@ def test_the_log_is_not_closed_beneath_a_commit() -> None:
 def test_a_stop_interrupts_the_pause() -> None:
     log = Log(errors={"poll": [AWAY] * 1_000_000})
     bench = Bench(log, settings=Service(backoff_ms_max=600_000, poll_timeout_ms=1))
-    bench.worker._life._attempts = 30  # a pause of minutes, not of a first attempt
-    bench.worker._life._jitter = random.Random(1)
+    bench.worker._lifecycle._attempts = 30  # a pause of minutes, not of a first attempt
+    bench.worker._lifecycle._jitter = random.Random(1)
     runner = threading.Thread(target=bench.run)
     runner.start()
     while bench.vitals.backoff_s < 10:

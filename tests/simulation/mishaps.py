@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from detector.adapters.memory_log import MemoryLog
-from detector.codec.snapshots import MARKER
+from detector.codec.state_serde import CHECKPOINT
 from detector.core.readings import Partition
 from detector.errors import DetectorError
 from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
@@ -24,7 +24,7 @@ class Killed(BaseException):
 class Mortal:
     """A worker's log, in one of whose next calls the worker is killed if it is doomed: before the call does anything, or after.
 
-    saved     what its commits made true: "rows", "markers", "tombstones"
+    saved     what its commits made true: "rows", "checkpoints", "tombstones"
     skipped   messages that were not committed when they were restored, that the worker then did not ask for, and beyond which it committed
     known     messages that it read again although they were committed when their partition was restored
     """
@@ -69,7 +69,7 @@ class Mortal:
         self.skipped += sum(self._passed.pop(partition, 0) for partition in outcome.offsets)
         for rows in outcome.state.values():
             for key, row in rows.items():
-                self.saved["tombstones" if row is None else "markers" if key == MARKER else "rows"] += 1
+                self.saved["tombstones" if row is None else "checkpoints" if key == CHECKPOINT else "rows"] += 1
 
     def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
         restored = self._call(lambda: self.log.restore(partitions))

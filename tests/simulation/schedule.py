@@ -30,7 +30,7 @@ class Mishaps:
     expire   its session ends, while it sleeps or not
     fence    it is put out of the group, and has not heard of it
     sleep    it takes no step for some turns
-    retain   the log drops messages that no memory needs any more: those before a marker
+    retain   the log drops messages that no memory needs any more: those before a checkpoint
     late     a commit begins only when it is waited for, or when another turn lets it (probability per commit)
     """
 
@@ -175,9 +175,9 @@ class Schedule:
         plant = self.plant
         if self._happens(self._mishaps.retain):
             partition = self._rng.choice(plant.broker.partitions)
-            if marker := plant.marker(partition):
+            if checkpoint := plant.checkpoint(partition):
                 plant.happened["retained"] += 1
-                plant.broker.drop(partition, self._rng.randint(0, min(marker.offset, plant.broker.known_to(partition))))
+                plant.broker.drop(partition, self._rng.randint(0, min(checkpoint.offset, plant.broker.known_to(partition))))
 
     def _finish(self, ghost: Member) -> None:
         """The last commit of a worker that was killed comes to its end, if it is on its way."""

@@ -14,13 +14,13 @@ from detector.adapters.memory_log import MemoryBroker
 from detector.codec.alerts import AlertEncoder
 from detector.codec.messages import Message
 from detector.codec.readings import JsonReadings, ReadingFormat
-from detector.codec.snapshots import ERA_BYTES, MARKER, Marker, decode_marker
+from detector.codec.state_serde import CHECKPOINT, INCARNATION_BYTES, Checkpoint, decode_checkpoint
 from detector.config import Service
 from detector.core.detect import Detector, Settings
 from detector.core.model import Model
 from detector.core.readings import Partition
 from detector.errors import Fenced
-from detector.service.recovery import Recovery
+from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
 from tests.simulation.messages import Sent
 from tests.simulation.mishaps import Commits, Killed, Mortal
@@ -72,9 +72,9 @@ class Member:
     def is_idle(self) -> bool:
         """Whether it has read, committed and saved all there is."""
         on_its_way = self.commits.on_its_way
-        recovery = self.worker.recovery
+        state_manager = self.worker.state_manager
         is_at_rest = (on_its_way is None or on_its_way.done()) and not any(self.log.lag().values())
-        return is_at_rest and not recovery.rows_unsaved and recovery.is_counted
+        return is_at_rest and not state_manager.rows_unsaved and not state_manager.has_uncommitted_loss
 
 
 class Plant:
@@ -106,7 +106,7 @@ class Plant:
         self.gone: list[Member] = []
         self.happened: Counter[str] = Counter()
 
-    def join(self, batch_readings_max: int = 10_000, late: float = 0.0) -> Member:
+    def join(self, batch_messages_max: int = 10_000, late: float = 0.0) -> Member:
         """One more worker. late: how many of its commits begin only when they are waited for, 0..1."""
         model = self._model
         detector, book, log = Detector(model, self._settings), Book(), Mortal(self.broker.join())
@@ -116,12 +116,12 @@ class Plant:
             JsonReadings(self._format, detector.names),
             detector,
             AlertEncoder(model.name, model.fingerprint, "/detector/simulation"),
-            Recovery(detector, self._interval_s, lambda: self._rng.randbytes(ERA_BYTES)),
-            settings=Service(batch_readings_max=batch_readings_max),
+            StateManager(detector, self._interval_s, lambda: self._rng.randbytes(INCARNATION_BYTES)),
+            settings=Service(batch_messages_max=batch_messages_max),
             observers=[book],
             jitter=Unhurried(),
             clock=self.clock,
-            commits=commits,
+            executor=commits,
         )
         self.members.append(Member(worker, detector, book, log, commits))
         return self.members[-1]
@@ -208,10 +208,10 @@ class Plant:
             found |= member.book.rows
         return found
 
-    def marker(self, partition: Partition) -> Marker | None:
-        """The marker of a partition's snapshot."""
-        value = self.broker.truth.state.get(partition, {}).get(MARKER)
-        return decode_marker(value) if value else None
+    def checkpoint(self, partition: Partition) -> Checkpoint | None:
+        """The checkpoint of a partition's saved state."""
+        value = self.broker.truth.state.get(partition, {}).get(CHECKPOINT)
+        return decode_checkpoint(value) if value else None
 
     def alerts(self) -> dict[int, list[Message]]:
         """Per number of the partition, as committed."""
