@@ -157,8 +157,8 @@ class Observer(Protocol):
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
         """See what became of a batch; once per batch, after its commit.
 
-        seconds   time spent per room: poll, decode, detect, encode, commit; under LATENCY what passed from the batch's fetch until
-                  its decisions were true, in which rooms overlap and a batch waits for its commit
+        seconds   time spent per stage: poll, decode, detect, encode, commit; under LATENCY the time from the batch's fetch to its commit,
+                  in which the stages of several batches overlap
         """
 
     def restored(self, alerts: Sequence[Alert]) -> None:

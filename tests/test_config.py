@@ -54,11 +54,11 @@ def test_defaults_need_no_file() -> None:
     assert config.alerts.budget_period_us == 7 * 86_400e6
 
 
-def test_memories_have_a_topic_per_input_unless_they_are_not_kept(tmp_path: Path) -> None:
+def test_state_has_a_topic_per_input_unless_it_is_not_saved(tmp_path: Path) -> None:
     config = load(tmp_path, "group: plant\ninput: {topics: [sensors, more, more]}")
     assert (config.delivery, config.state.flush_interval_s) == ("exactly_once", 10)
     assert config.state_topics == {"sensors": "plant.sensors.state", "more": "plant.more.state"}
-    config = load(tmp_path, "delivery: at_least_once\nsnapshot: {interval_s: 0}\ninput: {topics: [sensors]}")
+    config = load(tmp_path, "delivery: at_least_once\nstate: {flush_interval_s: 0}\ninput: {topics: [sensors]}")
     assert config.state_topics == {}
 
 
@@ -105,7 +105,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("modle: plant", "modle: unknown key; did you mean 'model'?"),
         ("input: {topic: sensors}", "input.topic: unknown key; did you mean 'topics'?"),
         ("input: {event_time: {feild: ts}}", "input.event_time.feild: unknown key; did you mean 'field'?"),
-        ("input: {narrow: {channel: a, value: b, unit: c}}", "input.long_format.unit: unknown key; known here: channel, value"),
+        ("input: {long_format: {channel: a, value: b, unit: c}}", "input.long_format.unit: unknown key; known here: channel, value"),
         ("service: {xyzzy: 1}", "service.xyzzy: unknown key; known here: backoff_ms_max"),
         ("http: {port: many}", "http.port: Input should be a valid integer"),
         ('http: {port: "9095"}', "http.port: Input should be a valid integer"),
@@ -119,7 +119,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("input: {topics: [1]}", "input.topics.0: Input should be a valid string"),
         ("input: {topics: ['']}", "input.topics.0: String should have at least 1 character"),
         ("input: {event_time: {unit: fortnights}}", "input.event_time.unit: Input should be 'auto', 's', 'ms'"),
-        ("input: {values: v, narrow: {channel: a, value: b}}", "values and narrow exclude each other"),
+        ("input: {array_path: v, long_format: {channel: a, value: b}}", "array_path and long_format exclude each other"),
         ("alerts: {budget: often}", "write it as '1 per stream per week'"),
         ("alerts: {budget: 0 per stream per week}", "a positive number"),
         ("kafka: {security: {protocol: SSL}}", "properties are written under their dotted names"),

@@ -1,6 +1,6 @@
 """Metrics and health; `adapters.http` serves them.
 
-The batch's own figures are counted in `observe`, once per batch. How the worker is (`ports.Vitals`) is read at each scrape.
+A batch is counted in `observe`, once, after its commit. The worker's `ports.Vitals` are read at each scrape.
 docs/metrics.md lists every metric; a test keeps it complete.
 """
 
@@ -45,7 +45,6 @@ CLOSED = (
     *(("frozen", reason) for reason in ("moved", "reset", "evicted")),
 )
 ERRORS = (*get_args(ErrorName), "TooManyStreams")
-HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class About:
     group                consumer group
     budget_period_us     event time per acceptable false alert of one stream, microseconds
     streams_max          streams in memory per partition at most
-    flush_interval_s  every memory that changed is saved after one to two of these; 0: memories are not kept
+    flush_interval_s     state that changed is saved within one to two of these; 0: state is not saved
     watch                streams that get series of their own
     """
 
@@ -109,12 +108,12 @@ class Telemetry(Observer):
         self._updated = Counter("detector_alerts_updated", "Open alerts that got worse.", ["kind", "reason"], registry=registry)
         self._closed = Counter("detector_alerts_closed", "Alerts closed.", ["kind", "reason"], registry=registry)
         self._batch_readings = Histogram("detector_batch_readings", "Readings per batch.", buckets=READINGS_BUCKETS, registry=registry)
-        self._room_seconds = Histogram(
-            "detector_stage_duration_seconds", "Time per batch, by room.", ["room"], buckets=SECONDS_BUCKETS, registry=registry
+        self._stage_duration = Histogram(
+            "detector_stage_duration_seconds", "Time per batch, by stage.", ["stage"], buckets=SECONDS_BUCKETS, registry=registry
         )
-        self._latency = Histogram(
+        self._commit_latency = Histogram(
             "detector_batch_commit_latency_seconds",
-            "From the fetch of a batch until its decisions were true: alerts out, offsets committed.",
+            "From the fetch of a batch to its commit: alerts are published, offsets committed.",
             buckets=SECONDS_BUCKETS,
             registry=registry,
         )
@@ -124,10 +123,12 @@ class Telemetry(Observer):
             registry=registry,
         )
         delay.set_function(lambda: now_s() - self._newest_us / 1e6)
-        self._stream_seconds = Counter(
-            "detector_scored_event_time_seconds", "Event time over which streams were judged, summed over streams.", registry=registry
+        self._scored_event_time = Counter(
+            "detector_scored_event_time_seconds", "Event time over which streams were scored, summed over streams.", registry=registry
         )
-        self._ignored = Counter("detector_readings_ignored", "Narrow readings of channels that are not the model's.", registry=registry)
+        self._ignored = Counter(
+            "detector_readings_ignored", "Long-format values of channels that the model does not have.", registry=registry
+        )
         for disposition in Disposition:
             self._readings.labels(disposition.name.lower())
         for counter, known in ((self._opened, OPENED), (self._updated, UPDATED), (self._closed, CLOSED)):
@@ -147,12 +148,12 @@ class Telemetry(Observer):
             counter = {"opened": self._opened, "updated": self._updated, "closed": self._closed}[alert.status]
             counter.labels(alert.kind, alert.reason).inc()
         self._batch_readings.observe(len(batch))
-        for room, spent_s in seconds.items():
-            (self._latency if room == LATENCY else self._room_seconds.labels(room)).observe(spent_s)
+        for stage, spent_s in seconds.items():
+            (self._commit_latency if stage == LATENCY else self._stage_duration.labels(stage)).observe(spent_s)
         valid = verdicts.disposition != Disposition.INVALID
         if valid.any():
             self._newest_us = float(batch.event_time_us[valid].max())
-        self._stream_seconds.inc(self._judged_time.advance_s(decoded, verdicts))
+        self._scored_event_time.inc(self._judged_time.advance_s(decoded, verdicts))
         self._watched.see(decoded, verdicts)
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
@@ -191,8 +192,10 @@ class _VitalsCollector(Collector):
         for error, count in {**dict.fromkeys(ERRORS, 0), **vitals.dead_letters}.items():
             dead.add_metric([error], count)
         yield dead
-        yield CounterMetricFamily("detector_commits", "Batches that became true.", vitals.commits)
-        yield CounterMetricFamily("detector_commits_aborted", "Commits after which memories were restored.", vitals.commits_aborted)
+        yield CounterMetricFamily("detector_commits", "Commits that succeeded.", vitals.commits)
+        yield CounterMetricFamily(
+            "detector_commits_aborted", "Commits that failed, after which all state was restored.", vitals.commits_aborted
+        )
         yield CounterMetricFamily(
             "detector_log_unavailable", "Calls that the log, or the schema registry, could not answer.", vitals.log_unavailable
         )
@@ -201,13 +204,17 @@ class _VitalsCollector(Collector):
         yield GaugeMetricFamily(
             "detector_input_topics_missing", "Input topics that cannot be judged now, or not whole.", len(vitals.topics_missing)
         )
-        lag = GaugeMetricFamily("detector_consumer_lag_messages", "Messages not yet read.", labels=["topic", "partition"])
+        lag = GaugeMetricFamily(
+            "detector_consumer_lag_messages",
+            "Messages between the read position and the end of the partition.",
+            labels=["topic", "partition"],
+        )
         for partition, messages in vitals.lag.items():
             lag.add_metric([partition.topic, str(partition.number)], messages)
         yield lag
         yield GaugeMetricFamily("detector_streams", "Streams in memory.", vitals.streams)
         yield GaugeMetricFamily("detector_alerts_open", "Alerts open now.", vitals.alerts_open)
-        yield from self._memories()
+        yield from self._state()
         state = GaugeMetricFamily("detector_worker_state", "1 for the state that the worker is in, 0 for the others.", labels=["state"])
         for each in WorkerState:
             state.add_metric([each.value], float(vitals.state is each))
@@ -216,17 +223,19 @@ class _VitalsCollector(Collector):
             "detector_worker_healthy", "1 while the worker moves; 0 when it is stuck, as /-/healthy says.", float(_late_s(vitals) <= 0)
         )
 
-    def _memories(self) -> Iterable[Metric]:
-        """What it takes that memories outlive the process."""
+    def _state(self) -> Iterable[Metric]:
+        """How state is saved and restored."""
         vitals = self._vitals
-        yield GaugeMetricFamily("detector_state_rows_unsaved", "Memories that changed since they were saved.", vitals.rows_unsaved)
+        yield GaugeMetricFamily("detector_state_rows_unsaved", "Rows of state that changed since they were saved.", vitals.rows_unsaved)
         yield GaugeMetricFamily("detector_state_unsaved_age_seconds", "Age of the oldest unsaved change; 0 if none.", vitals.unsaved_s)
-        yield CounterMetricFamily("detector_state_rows_saved", "Memories saved.", vitals.rows_saved)
+        yield CounterMetricFamily("detector_state_rows_saved", "Rows of state saved.", vitals.rows_saved)
         yield CounterMetricFamily("detector_state_written_bytes", "Bytes of state written.", vitals.state_bytes)
         yield GaugeMetricFamily("detector_restore_duration_seconds", "How long the latest restore took.", vitals.restored_s)
-        yield CounterMetricFamily("detector_messages_replayed", "Messages read again to restore memories.", vitals.messages_replayed)
-        missed = CounterMetricFamily("detector_messages_missed", "Messages that were never judged, or not remembered.", labels=["reason"])
-        changes = CounterMetricFamily("detector_log_changes", "Partitions that began anew, in another log.", labels=["reason"])
+        yield CounterMetricFamily("detector_messages_replayed", "Messages read again to restore state.", vitals.messages_replayed)
+        missed = CounterMetricFamily(
+            "detector_messages_missed", "Messages that were never judged, or are not in the state.", labels=["reason"]
+        )
+        changes = CounterMetricFamily("detector_log_changes", "Partitions that started cold because their log changed.", labels=["reason"])
         for family, reasons, counts in ((missed, MISSED, vitals.messages_missed), (changes, LOG_CHANGES, vitals.log_changes)):
             for reason, count in {**dict.fromkeys(reasons, 0), **counts}.items():
                 family.add_metric([reason], count)
@@ -243,7 +252,11 @@ class _OnwardCollector(Collector):
         sent = CounterMetricFamily("detector_alertmanager_alerts_sent", "Alerts that it took, each time counted.", labels=["url"])
         dropped = CounterMetricFamily("detector_alertmanager_alerts_dropped", "Alerts that it will not hear of.", labels=["url"])
         failures = CounterMetricFamily("detector_alertmanager_request_failures", "Requests that it did not take.", labels=["url"])
-        held = GaugeMetricFamily("detector_alertmanager_queue_length", "Alerts that it is to know of.", labels=["url"])
+        held = GaugeMetricFamily(
+            "detector_alertmanager_queue_length",
+            "Alerts that it is to know of: open ones, and closed ones that it has not been sent.",
+            labels=["url"],
+        )
         for each in self._onward:
             sent.add_metric([each.url], each.sent)
             dropped.add_metric([each.url], each.dropped)
@@ -265,13 +278,13 @@ class _AboutCollector(Collector):
         build.add_metric(list(labels.values()), 1)
         yield build
         yield GaugeMetricFamily(
-            "detector_budget_alerts_per_stream_hour",
-            "False alerts per stream and hour that alerts.budget accepts.",
-            HOUR_US / about.budget_period_us,
+            "detector_alert_budget_period_seconds",
+            "Event time of one stream per false alert that alerts.budget accepts.",
+            about.budget_period_us / 1e6,
         )
         yield GaugeMetricFamily("detector_streams_max_per_partition", "Streams in memory at most, per partition.", about.streams_max)
         yield GaugeMetricFamily(
-            "detector_state_flush_interval_seconds", "state.flush_interval_s; 0: memories are not kept.", about.flush_interval_s
+            "detector_state_flush_interval_seconds", "state.flush_interval_s; 0: state is not saved.", about.flush_interval_s
         )
 
 
@@ -288,7 +301,7 @@ class _WatchedCollector(Collector):
                 f"detector_stream_{name}", f"Watched stream, latest judged reading: {help}.", labels=["stream", *labels]
             )
 
-        score = family("score", "score; larger is stranger, and what is strange lingers in it")
+        score = family("score", "score; larger is stranger, and what is strange decays slowly in it")
         threshold = family("threshold", "score beyond which it would have opened an alert, or made an open one worse")
         is_open = family("alert_open", "1 while an alert of kind score is open, else 0")
         observed = family("observed", "observed value, engineering units", "channel")

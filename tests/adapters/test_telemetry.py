@@ -153,7 +153,7 @@ def test_judged_stream_time(scene: Scene) -> None:
 
 
 def test_the_budget_stands_beside_it(scene: Scene) -> None:
-    assert scene.value("detector_budget_alerts_per_stream_hour") == pytest.approx(1 / 24)
+    assert scene.value("detector_alert_budget_period_seconds") == pytest.approx(1 / 24)
     assert scene.value("detector_streams_max_per_partition") == 500
     assert scene.value("detector_state_flush_interval_seconds") == 10
     assert scene.value("detector_build_info", version="1.2.3", group="site1", model="plant", fingerprint="abcdef") == 1

@@ -67,8 +67,8 @@ def test_the_own_labels_cannot_be_configured() -> None:
     [
         (UPDATED, None, "StreamAnomaly", "rpm is 1400.5", "It got worse at 2026-11-01T10:01:00.500000Z. rpm is"),
         (RESTORED, None, "StreamAnomaly", "plant1/pümp7 behaves unlike itself", "Its events are in the topic test.alerts, under its id."),
-        (ALERT, CLOSED, "StreamAnomaly", "rpm is 1400.5", "Over at 2026-11-01T11:00:00.500000Z: it is quiet again."),
-        (SILENCE, None, "StreamSilent", "plant1/pümp7 is silent", "Since"),
+        (ALERT, CLOSED, "StreamAnomaly", "rpm is 1400.5", "Over at 2026-11-01T11:00:00.500000Z: it is normal again."),
+        (SILENCE, None, "StreamTimeout", "plant1/pümp7 sends no readings", "Since"),
         (FROZEN, None, "StreamFrozen", "plant1/pümp7: rpm no longer moves", "rpm is 1400.5"),
         (replace(FROZEN, channels=ALERT.channels), None, "StreamFrozen", "plant1/pümp7: rpm, t no longer move", "rpm is"),
         (replace(FROZEN, channels=()), None, "StreamFrozen", "plant1/pümp7: a channel no longer moves", "test.alerts"),

@@ -135,7 +135,7 @@ def test_a_stream_that_is_gone_is_deleted_once_nothing_before_is_judged_again() 
     site.batch("d")
     assert site.save(2) == ["-a", "c"]
     assert site.checkpoint_offset() == 2
-    assert read_back(site.state[0], site.judge.columns).loaded.gone == {b"a": 3}
+    assert read_back(site.state[0], site.judge.columns).loaded.evicted == {b"a": 3}
     assert site.save(9) == ["d", "xa"]
     assert site.trackers[0].unsaved == 0
     assert read_back(site.state[0], site.judge.columns).rows.keys() == {b"b", b"c", b"d"}
@@ -262,7 +262,7 @@ def restored(site: Site, slot: int) -> dict[str, int]:
     back = read_back(site.state[slot], site.judge.columns)
     saved = back.loaded
     found = {name.decode(): int(back.states["trace"][row]) for name, row in back.rows.items()}
-    stands_for = {name.decode(): offset for name, offset in (saved.gone | back.offset).items()}
+    stands_for = {name.decode(): offset for name, offset in (saved.evicted | back.offset).items()}
     start = 0 if saved.checkpoint is None else saved.checkpoint.offset
     for offset, (touched, freed) in list(enumerate(site.story[slot]))[start:]:
         found |= {each: offset + 1 for each in touched if offset >= stands_for.get(each, 0)}
@@ -281,7 +281,7 @@ MOVE = st.one_of(
 
 @given(st.lists(MOVE, max_size=40))
 @settings(max_examples=400, deadline=None)
-def test_whatever_comes_and_goes_rows_and_marker_say_what_there_is(moves: list[Any]) -> None:
+def test_whatever_comes_and_goes_rows_and_checkpoint_say_what_there_is(moves: list[Any]) -> None:
     """Two partitions share a state; after every move each could be taken over by another worker, and nothing would be missing."""
     site = Site()
     for kind, slot, a, b in moves:

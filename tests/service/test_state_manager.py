@@ -362,24 +362,24 @@ def other_model() -> Model:
 
 
 COLD = [
-    ("another model", {"model": other_model()}, {"offset": 90}, 90, "another model made them"),
-    ("another model, log made anew", {"model": other_model()}, {"offset": 90, "end": 40, "first": 7}, 7, "shorter"),
+    ("another model", {"model": other_model()}, {"offset": 90}, 90, "the saved state is of another model"),
+    ("another model, log recreated", {"model": other_model()}, {"offset": 90, "end": 40, "first": 7}, 7, "the log ends before"),
     ("set back far", {}, {"offset": 30}, 30, "set back"),
     ("set back a little: rows are ahead of it", {}, {"offset": 75}, 75, "set back"),
-    ("log shorter", {}, {"offset": 90, "end": 40, "first": 5}, 5, "shorter"),
-    ("log shorter, offsets expired", {}, {"offset": 0, "is_committed": False, "end": 89}, 0, "shorter"),
-    ("topic made anew, longer", {}, {"offset": 0, "is_committed": False, "end": 99, "log_id": "B"}, 0, "the topic was made anew"),
-    ("topic made anew, retained", {}, {"offset": 3, "is_committed": False, "first": 3, "log_id": "B"}, 3, "the topic was made anew"),
-    ("topic made anew, offset left", {}, {"offset": 90, "is_own": True, "end": 99, "log_id": "B"}, 0, "the topic was made anew"),
-    ("topic made anew, offset set", {}, {"offset": 12, "end": 99, "log_id": "B"}, 12, "the topic was made anew"),
-    ("end lost", {}, {"offset": 90, "end": 99, "log_id": "A", "diverges_at": 80}, 80, "from offset 80 on the log is not what"),
-    ("end lost, retained", {}, {"offset": 90, "first": 85, "log_id": "A", "diverges_at": 80}, 85, "from offset 80 on"),
-    ("end lost, and set back", {}, {"offset": 20, "log_id": "A", "diverges_at": 80}, 20, "from offset 80 on"),
+    ("log shorter", {}, {"offset": 90, "end": 40, "first": 5}, 5, "the log ends before"),
+    ("log shorter, offsets expired", {}, {"offset": 0, "is_committed": False, "end": 89}, 0, "the log ends before"),
+    ("topic recreated, longer", {}, {"offset": 0, "is_committed": False, "end": 99, "log_id": "B"}, 0, "the topic was recreated"),
+    ("topic recreated, retained", {}, {"offset": 3, "is_committed": False, "first": 3, "log_id": "B"}, 3, "the topic was recreated"),
+    ("topic recreated, offset left", {}, {"offset": 90, "is_own": True, "end": 99, "log_id": "B"}, 0, "the topic was recreated"),
+    ("topic recreated, offset set", {}, {"offset": 12, "end": 99, "log_id": "B"}, 12, "the topic was recreated"),
+    ("end lost", {}, {"offset": 90, "end": 99, "log_id": "A", "diverges_at": 80}, 80, "the log was truncated at offset 80"),
+    ("end lost, retained", {}, {"offset": 90, "first": 85, "log_id": "A", "diverges_at": 80}, 85, "truncated at offset 80"),
+    ("end lost, and set back", {}, {"offset": 20, "log_id": "A", "diverges_at": 80}, 20, "truncated at offset 80"),
 ]
 
 
 @pytest.mark.parametrize(("keeper", "at", "start", "why"), [case[1:] for case in COLD], ids=[case[0] for case in COLD])
-def test_memories_that_cannot_be_used_begin_anew_and_are_announced(
+def test_state_that_cannot_be_used_is_a_cold_start_and_is_logged(
     keeper: dict[str, Any], at: dict[str, Any], start: int, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     saved = saved_at()
@@ -400,7 +400,7 @@ def test_memories_that_cannot_be_used_begin_anew_and_are_announced(
 def test_an_offset_of_the_past_that_nobody_set_is_not_believed() -> None:
     saved = saved_at()
     again = Keeper(incarnations="f")
-    with pytest.raises(LogUnavailable, match="the brokers say that offset 75 is committed, the saved state that 90 is"):
+    with pytest.raises(LogUnavailable, match="the brokers name an old committed offset, 75; the saved state was committed with 90"):
         again.begin(*restored(saved, offset=75, is_own=True))
     assert again.memory() == {}
     assert again.begin(*restored(saved, offset=90, is_own=True)) == Keeper(incarnations="g").begin(
@@ -426,7 +426,7 @@ def test_nothing_saved_is_a_cold_start_without_a_word(caplog: pytest.LogCaptureF
 def test_saved_memories_that_are_gone_are_missed(caplog: pytest.LogCaptureFixture) -> None:
     """The state topic was lost and created again."""
     assert Keeper().begin({P0: Restored(17, True, 5, 90, is_own=True)}) == {P0: 17}
-    assert "memories begin anew: none are saved, though this group has judged before" in caplog.text
+    assert "cold start: no state is saved, though this group has committed offsets" in caplog.text
     caplog.clear()
     assert Keeper(interval_s=0.0).begin({P0: Restored(17, True, 5, 90, is_own=True)}) == {P0: 17}
     assert not caplog.records
@@ -456,7 +456,7 @@ def test_a_hole_that_retention_left_is_counted_and_announced(first: int, missed:
     assert keeper.begin(*restored(saved_at(), 90, first=first)) == {P0: start}
     keeper.state_manager.on_committed([P0])
     assert keeper.state_manager.messages_missed.total() == missed
-    assert ("no longer holds" in caplog.text) == (missed > 0)
+    assert ("retention removed them" in caplog.text) == (missed > 0)
     assert keeper.state_manager.is_live == (first >= 90)
     keeper.feed(crowd(5, 9, max(start, 90)))
     keeper.save_all()

@@ -232,7 +232,7 @@ LIVES = [
 @lanes
 @pytest.mark.parametrize("story", LIVES, ids=lambda story: story.path.replace(" ", "-"))
 def test_a_worker_goes_its_way_through_the_states_and_closes_the_log(story: Story, late: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "UNASSIGNED_S", 0.0)
+    monkeypatch.setattr(worker, "UNASSIGNED_READY_S", 0.0)
     log = Log(
         {P0: ["a alert", "a alert"]},
         list(story.turns),
