@@ -91,7 +91,7 @@ def _differing(found: Mapping[str, int], state: Mapping[str, str]) -> list[Findi
         if source in found and topic in found and found[source] != found[topic]:
             problem = f"state topic {topic} has {found[topic]} partitions, its input {source} has {found[source]}"
             fewer = found[topic] < found[source]
-            fix = "`detector topics create` adds partitions" if fewer else f"delete {topic} and create it again: memories begin anew"
+            fix = "`detector topics create` adds partitions" if fewer else f"delete {topic} and create it again: streams start cold"
             findings.append((problem, fix))
     return findings
 

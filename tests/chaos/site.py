@@ -131,7 +131,7 @@ class Site:
         """Per number of the partition what workers say, since this was asked last, that retention took before they had it."""
         passed = {}
         for worker in self.workers:
-            lines = worker.said("the log no longer holds messages that were still needed")
+            lines = worker.said("messages are missed: retention")
             for line in lines[self._heard[worker.name] :]:
                 passed[int(line["partition"].rpartition("/")[2])] = range(line["continuing_at"] - line["messages"], line["continuing_at"])
             self._heard[worker.name] = len(lines)
