@@ -233,8 +233,7 @@ class GroupMember:
         readable = [partition in self._reading for partition in messages.partitions]
         if all(readable):
             return messages
-        keep = np.flatnonzero(np.array(readable)[messages.partition]).tolist()
-        return to_messages([batch[position] for position in keep], self._topics, with_log_time=self._with_log_time)
+        return messages.take(np.array(readable)[messages.partition])
 
     def _stop_reading(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:

@@ -169,7 +169,7 @@ class StateManager:
         is_live = messages.offset >= live_from[messages.partition]
         if is_live.all():
             return Messages(), messages
-        return messages.take(np.flatnonzero(~is_live)), messages.take(np.flatnonzero(is_live))
+        return messages.take(~is_live), messages.take(is_live)
 
     # -- save -----------------------------------------------------------------------------------------------------------
 

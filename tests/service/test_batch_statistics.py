@@ -1,4 +1,4 @@
-"""What the worker's books say of readings that are ignored."""
+"""Statistics of batches: readings that are ignored, and readings that are lost."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ import pytest
 
 from detector.codec.messages import Messages
 from detector.codec.readings import Decoded
+from detector.core import detect
+from detector.core.detect import Detector
 from detector.core.readings import Disposition, Partition, ReadingBatch
+from detector.core.steps import plan_steps
 from detector.core.verdicts import Verdicts
 from detector.ports import Vitals
 from detector.service.batch_statistics import BatchStatistics
+from tests.core.builders import log_of, model_of, settings_of
 
 P2 = Partition("sensors", 2)
 
@@ -81,3 +85,20 @@ def test_a_few_are_usual_however_the_batches_are_cut(books: Books) -> None:
     assert not books.batch(1)
     (said,) = books.batch(10_000, duplicate=501)
     assert said.of_the_last == 10_001
+
+
+def test_a_reading_that_the_detector_skips_is_found(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The last step of each batch is not judged."""
+    detector, vitals = Detector(model_of(2), settings_of()), Vitals()
+    statistics = BatchStatistics(vitals)
+    log = log_of([(stream, t, np.zeros(2, np.float32)) for t in range(5) for stream in ("a", "b")], 2)
+
+    def add(part: range) -> int:
+        batch = log.take(part).batch(detector)
+        statistics.add(Messages(), Decoded(batch, np.arange(len(batch)), ()), detector.detect(batch), ())
+        return vitals.unaccounted
+
+    assert add(range(4)) == 0
+    monkeypatch.setattr(detect, "plan_steps", lambda rows: plan_steps(rows)[:-1])
+    assert add(range(4, 10)) == 2
+    assert "readings without a disposition" in caplog.text
