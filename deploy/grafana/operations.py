@@ -109,7 +109,7 @@ def _log() -> Row:
             "Commits after which all state was restored, and calls that the brokers could not answer.",
             PER_S,
             Query(rate("detector_commits_aborted_total"), "aborted {{instance}}"),
-            Query(rate("detector_log_unavailable_total"), "unanswered {{instance}}"),
+            Query(rate("detector_log_unavailable_errors_total"), "unanswered {{instance}}"),
         ),
         series(
             "Pause",

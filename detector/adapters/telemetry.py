@@ -197,7 +197,7 @@ class _VitalsCollector(Collector):
             "detector_commits_aborted", "Commits that failed, after which all state was restored.", vitals.commits_aborted
         )
         yield CounterMetricFamily(
-            "detector_log_unavailable", "Calls that the log, or the schema registry, could not answer.", vitals.log_unavailable
+            "detector_log_unavailable_errors", "Calls that the log, or the schema registry, could not answer.", vitals.log_unavailable
         )
         yield GaugeMetricFamily("detector_backoff_seconds", "Length of the pause in progress; 0 if none.", vitals.backoff_s)
         yield GaugeMetricFamily("detector_partitions_assigned", "Partitions that this worker reads.", vitals.partitions)

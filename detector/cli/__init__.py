@@ -1,4 +1,4 @@
-"""The commands. This package is the only place where the parts of the house are wired together.
+"""The commands. This package is the only place where the parts are wired together.
 
 A command imports what is heavy (torch, numba, librdkafka) inside its function, so that `detector --help` answers at once.
 """

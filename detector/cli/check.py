@@ -1,4 +1,4 @@
-"""`detector check`: would it run?"""
+"""`detector check`: whether the service would run."""
 
 from __future__ import annotations
 

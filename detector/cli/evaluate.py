@@ -1,4 +1,4 @@
-"""`detector evaluate`: what detectors are worth on labelled recordings, with one configuration."""
+"""`detector evaluate`: compares detectors on labelled recordings, with one configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readings into a topic: in the shape that the configuration reads, when they are due."""
+"""Writes readings to a topic at their event times, in the format that the configuration reads."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ToSend:
 
 
 def input_shape(input: Input, *, is_file_given: bool) -> Input | None:
-    """What the configuration says of messages; None where neither a file nor the environment says anything."""
+    """The configured format of messages; None where neither a file nor the environment configures one."""
     from detector.config import Input
 
     return input if is_file_given or input.model_copy(update={"topics": ()}) != Input() else None
@@ -62,7 +62,7 @@ def simulated(shape: Input | None, plant: Plant, faults: Sequence[Fault], end_us
 
 
 def recorded(input: Input, shape: Input | None, path: Path) -> Iterator[ToSend]:
-    """A recording's readings in the file's order; JSON lines as they are, with `input` to tell their times."""
+    """A recording's readings in the file's order. JSON lines are sent as they are; `input` says how to read their event times."""
     from detector.adapters.file_log import is_table, recorded_format
     from detector.adapters.recording import read_recording
     from detector.codec.writing import JsonWriter
@@ -79,9 +79,9 @@ def recorded(input: Input, shape: Input | None, path: Path) -> Iterator[ToSend]:
 
 
 def _written_as(shape: Input | None, usual: ReadingFormat, whose: str) -> tuple[ReadingFormat, list[int]]:
-    """How readings are written, without a shape as usual; and which of their channels stand where it reads channels, in its order.
+    """The format to write readings in, `usual` without a configured one; and for each of its channels the index among the readings' channels.
 
-    Channels that the configuration names as the readings do are found by name, others by their place.
+    Channels that the configuration names as the readings do are found by name, others by position.
     """
     channels = usual.channels
     if shape is None:
@@ -109,7 +109,7 @@ def _to_send(written: Written, written_as: ReadingFormat) -> ToSend:
 
 
 def _as_they_are(input: Input, path: Path) -> Iterator[ToSend]:
-    """Lines of JSON. What cannot be read has the event time of what came before it."""
+    """Lines of JSON. A line that cannot be read has the event time of the line before it."""
     import numpy as np
 
     from detector.adapters.file_log import FileLog

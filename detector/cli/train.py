@@ -1,4 +1,4 @@
-"""`detector train`: normal readings in, a bundle out."""
+"""`detector train`: trains a bundle on readings of normal operation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `detector train` does once it has its readings: a first model, the trained one, and what a person sees of it."""
+"""Trains once the readings are read: the quick model, the trained one, and the output of both."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Work:
 
 
 class Screen:
-    """How far a training is: a bar with losses and the time that is left on a terminal, elsewhere a line now and then."""
+    """The progress of a training: on a terminal a bar with losses and the time left, elsewhere a line every LINES_EVERY_S."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, TextColumn

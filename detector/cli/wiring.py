@@ -1,4 +1,4 @@
-"""From a configuration to the parts of the house. Imports what is heavy: commands import this inside their functions."""
+"""Builds the parts from a configuration. It imports heavy packages: commands import it inside their functions."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def alertmanagers(config: Config, model: Model, vitals: Vitals) -> Alertmanagers
 
 
 def about(config: Config, model: Model, version: str) -> About:
-    """What the metrics say of this process."""
+    """The facts about this process that the metrics show."""
     return About(
         version=version,
         group=config.group,

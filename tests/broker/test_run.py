@@ -109,7 +109,7 @@ def test_it_waits_for_a_broker_that_went_away(own_kafka: Any, start: Callable[[l
     service.wait_for(lambda: service.metrics()["detector_messages_polled_total"] == 10)
     settle(servers, "detector", Partition("sensors", 0), 10)
     own_kafka.stop()
-    service.wait_for(lambda: service.metrics()["detector_log_unavailable_total"] >= 3)
+    service.wait_for(lambda: service.metrics()["detector_log_unavailable_errors_total"] >= 3)
     assert {service.get("/-/ready")[0] for _ in range(20)} == {503}  # it stays so for as long as no broker answers
     assert service.get("/-/healthy")[0] == 200
     own_kafka.start()

@@ -277,7 +277,7 @@ def test_an_output_topic_that_is_gone_is_an_outage(kafka: str, tmp_path: Path, s
     service.wait_for(lambda: bool(service.said("partitions restored")))
     delete_topics(kafka, f"{site.group}.alerts")
     site.write(topic)
-    service.wait_for(lambda: service.metric("detector_log_unavailable_total") >= 1)
+    service.wait_for(lambda: service.metric("detector_log_unavailable_errors_total") >= 1)
     line = service.said("log unavailable")[-1]
     assert "`detector topics create` makes the output topics" in line["fix"]
     assert service.get("/-/ready")[0] == 503
