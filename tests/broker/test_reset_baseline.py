@@ -1,4 +1,4 @@
-"""`detector accept`, as people run it: a real Kafka, the real service, and another group that reads the same log later."""
+"""`detector reset-baseline`, as people run it: a real Kafka, the real service, and another group that reads the same log later."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def told(alert: dict[str, Any]) -> dict[str, Any]:
     return {name: alert[name] for name in alert if name != "model"}
 
 
-def test_what_a_person_accepts_is_closed_for_every_group_that_reads_it(
+def test_a_baseline_reset_closes_the_alert_for_every_group_that_reads_it(
     kafka: str,
     make_topic: Callable[..., str],
     start: Callable[[list[str]], Service],
@@ -60,7 +60,7 @@ def test_what_a_person_accepts_is_closed_for_every_group_that_reads_it(
     service.wait_for(lambda: service.metrics()["detector_alerts_opened_total"] == 1)
     capsys.readouterr()
     assert main(["reset-baseline", STREAM, *options]) == 0
-    assert f"{topic}: told all {PARTITIONS} partitions" in capsys.readouterr().out
+    assert f"{topic}: wrote a baseline reset of {STREAM} to all {PARTITIONS} partitions" in capsys.readouterr().out
     service.wait_for(lambda: service.metrics()["detector_alerts_closed_total"] == 1)
     assert service.metrics()["detector_alerts_open"] == 0
     alerts = alerts_on(kafka, f"{first}.alerts")

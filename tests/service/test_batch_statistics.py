@@ -91,7 +91,7 @@ def test_a_reading_that_the_detector_skips_is_found(monkeypatch: pytest.MonkeyPa
     """The last step of each batch is not judged."""
     detector, vitals = Detector(model_of(2), settings_of()), Vitals()
     statistics = BatchStatistics(vitals)
-    log = log_of([(stream, t, np.zeros(2, np.float32)) for t in range(5) for stream in ("a", "b")], 2)
+    log = log_of([(stream, float(t), 0.0) for t in range(5) for stream in ("a", "b")], 2)
 
     def add(part: range) -> int:
         batch = log.take(part).batch(detector)
