@@ -2,7 +2,7 @@
 
 The service runs as its users run it; another process writes readings at a steady rate, each with the time at which it was written, and
 now and then an absurd one, which opens an alert; a third reads alerts with isolation.level=read_committed. Every stream changes between
-two snapshots, so at 100,000 streams 100,000 memories are saved per interval. Broker, writer, service and reader share the machine's cores.
+two flushes, so at 100,000 streams 100,000 rows of state are saved per interval. Broker, writer, service and reader share the machine's cores.
 """
 
 from __future__ import annotations

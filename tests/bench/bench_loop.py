@@ -42,13 +42,13 @@ ABSURD_EVERY = 10_007  # a prime: every time another stream
 
 
 class Way(NamedTuple):
-    """A way of delivery. interval_s: of snapshots; 0: memories are not kept."""
+    """A way of delivery. interval_s: within which state is saved; 0: it is not."""
 
     delivery: Delivery
     interval_s: float
 
     def __str__(self) -> str:
-        return f"{self.delivery}, " + (f"memories saved every {self.interval_s:g} s" if self.interval_s else "memories not kept")
+        return f"{self.delivery}, " + (f"state saved every {self.interval_s:g} s" if self.interval_s else "state not saved")
 
 
 WAYS = (Way("at_least_once", 0), Way("at_least_once", 10), Way("exactly_once", 1), Way("exactly_once", 10), Way("exactly_once", 30))

@@ -34,7 +34,7 @@ class Site:
 
     folder      for all of it, and for logs
     delivery    the workers' setting
-    interval_s  of their snapshots
+    interval_s  within which they save state
     is_static   whether workers have lasting names (`group.instance.id`): those that are free are given again, the lowest first
     """
 

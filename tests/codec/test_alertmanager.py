@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from detector.codec.alertmanager import LABEL_CHARACTERS_MAX, OWN_LABELS, AlertmanagerEncoder, Posting
 from detector.core.alerting import Alert
 from detector.errors import ConfigError
-from tests.codec.test_alerts import ALERT, FROZEN, NAN, SILENCE
+from tests.codec.test_alerts import ALERT, FROZEN, NAN, TIMEOUT
 
 ENCODER = AlertmanagerEncoder("test", "test.alerts", "plant", "0123456789abcdef", {"site": "north"})
 UPDATED = replace(ALERT, status="updated", reason="escalated", event_time_us=ALERT.event_time_us + 60_000_000, offset=120, score=20.0)
@@ -68,7 +68,7 @@ def test_the_own_labels_cannot_be_configured() -> None:
         (UPDATED, None, "StreamAnomaly", "rpm is 1400.5", "It got worse at 2026-11-01T10:01:00.500000Z. rpm is"),
         (RESTORED, None, "StreamAnomaly", "plant1/pümp7 behaves unlike itself", "Its events are in the topic test.alerts, under its id."),
         (ALERT, CLOSED, "StreamAnomaly", "rpm is 1400.5", "Over at 2026-11-01T11:00:00.500000Z: it is normal again."),
-        (SILENCE, None, "StreamTimeout", "plant1/pümp7 sends no readings", "Since"),
+        (TIMEOUT, None, "StreamTimeout", "plant1/pümp7 sends no readings", "Since"),
         (FROZEN, None, "StreamFrozen", "plant1/pümp7: rpm no longer moves", "rpm is 1400.5"),
         (replace(FROZEN, channels=ALERT.channels), None, "StreamFrozen", "plant1/pümp7: rpm, t no longer move", "rpm is"),
         (replace(FROZEN, channels=()), None, "StreamFrozen", "plant1/pümp7: a channel no longer moves", "test.alerts"),

@@ -1,4 +1,4 @@
-"""A log that plays a script, and a judge whose memory tells which readings it was made of, for the tests of the service."""
+"""A log that plays a script, and a judge whose state names the readings that it was made of, for the tests of the service."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Judge:
         return 0
 
     def still_open(self) -> list[Alert]:
-        """As if every memory had an alert open; its offset is the trace."""
-        memory = self.memory(tuple(self.states._slot_of))
+        """As if every stream had an alert open; its offset is the trace."""
+        state = self.state(tuple(self.states._slot_of))
         return [
-            Alert("", "opened", "score", "evidence", "warning", name, 0, 0, 1, 0, (), at, trace, 0) for (at, name), trace in memory.items()
+            Alert("", "opened", "score", "evidence", "warning", name, 0, 0, 1, 0, (), at, trace, 0) for (at, name), trace in state.items()
         ]
 
     def detect(self, batch: ReadingBatch, acceptances: Sequence[Acceptance] = ()) -> Verdicts:
@@ -95,8 +95,8 @@ class Judge:
             self.clocks.grow(self.states.slots)
             self.clocks[slot] = type(self.clocks[slot])()
 
-    def memory(self, partitions: Sequence[Partition] = (P0, P1)) -> dict[tuple[Partition, str], int]:
-        """The trace of every stream in memory."""
+    def state(self, partitions: Sequence[Partition] = (P0, P1)) -> dict[tuple[Partition, str], int]:
+        """The trace of every stream in the state."""
         found = {}
         for partition in partitions:
             for row in self.states.rows_in(int(self.states.slots_for((partition,))[0])).tolist():
@@ -340,8 +340,8 @@ class Bench:
 
 
 def undisturbed(stored: Mapping[Partition, Sequence[str]]) -> tuple[dict[tuple[Partition, str], int], list[str]]:
-    """The memory of a judge that saw all of it once, and the alerts, sorted."""
+    """The state of a judge that saw all of it once, and the alerts, sorted."""
     judge = Judge()
     places = [(partition, offset) for partition, values in stored.items() for offset in range(len(values))]
     verdicts = judge.detect(Decoder(judge.names).decode(messages_of(stored, places)).batch)
-    return judge.memory(tuple(stored)), sorted(f"{alert.partition.number}:{alert.offset}" for alert in verdicts.alerts)
+    return judge.state(tuple(stored)), sorted(f"{alert.partition.number}:{alert.offset}" for alert in verdicts.alerts)

@@ -24,8 +24,8 @@ from tests.core.builders import log_of, model_of, settings_of
 P2 = Partition("sensors", 2)
 
 
-class Books:
-    """An account, and the warnings that it gave."""
+class Scene:
+    """The statistics, and the warnings that they logged."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING)
@@ -50,40 +50,40 @@ class Books:
 
 
 @pytest.fixture
-def books(caplog: pytest.LogCaptureFixture) -> Books:
-    return Books(caplog)
+def scene(caplog: pytest.LogCaptureFixture) -> Scene:
+    return Scene(caplog)
 
 
-def test_many_duplicates_are_told_once_with_one_of_them_and_what_to_do(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_duplicates_are_logged_once_with_one_of_them_and_what_to_do(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now_s)
-    assert [books.batch(30, duplicate=20) for _ in range(2)] == [[], []]  # 40 of a thousand may be all there is
-    (said,) = books.batch(30, duplicate=20)
+    assert [scene.batch(30, duplicate=20) for _ in range(2)] == [[], []]  # 40 of a thousand may be all there is
+    (said,) = scene.batch(30, duplicate=20)
     assert said.levelname == "WARNING"
     assert said.getMessage() == "many readings are ignored: their stream has had a reading of the same time"
     assert (said.ignored, said.of_the_last, said.so_far, said.such_as) == (60, 90, 60, "sensors/2 offset 70")
     assert "input.event_time.ties: offset" in said.fix
-    assert not any(books.batch(1_000, duplicate=900) for _ in range(20))
+    assert not any(scene.batch(1_000, duplicate=900) for _ in range(20))
     now_s += 601
-    (again,) = books.batch(1_000, duplicate=900)
+    (again,) = scene.batch(1_000, duplicate=900)
     assert again.so_far == 60 + 21 * 900
-    assert books.vitals.duplicates == again.so_far
-    assert books.vitals.late == 0
+    assert scene.vitals.duplicates == again.so_far
+    assert scene.vitals.late == 0
 
 
-def test_late_ones_are_told_apart_from_duplicates(books: Books) -> None:
-    late, duplicate = books.batch(1_000, late=51, duplicate=51)
+def test_late_ones_are_told_apart_from_duplicates(scene: Scene) -> None:
+    late, duplicate = scene.batch(1_000, late=51, duplicate=51)
     assert late.getMessage() == "many readings are ignored: they are older than the newest of their stream"
     assert "input.event_time.future_max_s" in late.fix
     assert "ties" in duplicate.fix
-    assert (books.vitals.late, books.vitals.duplicates) == (51, 51)
+    assert (scene.vitals.late, scene.vitals.duplicates) == (51, 51)
 
 
-def test_a_few_are_usual_however_the_batches_are_cut(books: Books) -> None:
-    assert not any(books.batch(20, duplicate=1, late=1) for _ in range(300))
-    assert not books.batch(10_000, duplicate=500)
-    assert not books.batch(1)
-    (said,) = books.batch(10_000, duplicate=501)
+def test_a_few_are_usual_however_the_batches_are_cut(scene: Scene) -> None:
+    assert not any(scene.batch(20, duplicate=1, late=1) for _ in range(300))
+    assert not scene.batch(10_000, duplicate=500)
+    assert not scene.batch(1)
+    (said,) = scene.batch(10_000, duplicate=501)
     assert said.of_the_last == 10_001
 
 

@@ -55,10 +55,10 @@ class Site:
             states["trace"][row] = states["event_time_us"][row] = tracker.next_offset + 1
         changed = np.array([states.row(slot, name.encode()) for name in touched], np.int64)
         gone = [states.row(slot, name.encode()) for name in freed]
-        forgotten = [Forgotten(slot, states.stream(row).encode(), int(states.changed_in[row])) for row in gone]
+        evicted = [Forgotten(slot, states.stream(row).encode(), int(states.changed_in[row])) for row in gone]
         states.forget(np.array(gone, np.int64))
         left = np.unique(changed[states.slots_of(changed) >= 0])
-        tracker.mark_dirty(self.judge, left[states.changed_in[left] == 0], forgotten, before, self.now_s)
+        tracker.mark_dirty(self.judge, left[states.changed_in[left] == 0], evicted, before, self.now_s)
         tracker.next_offset += 1
         self.story[slot].append((touched, freed))
 
@@ -103,7 +103,7 @@ def test_a_row_that_changes_again_keeps_its_place_and_one_that_was_saved_has_a_n
     assert (site.save(1), site.checkpoint_offset()) == (["a"], 2)
 
 
-def test_the_marker_has_the_time_before_the_first_chapter() -> None:
+def test_the_checkpoint_has_the_time_before_the_first_generation() -> None:
     site = Site()
     for touched in ("a", "b", "c"):
         site.batch(touched)
@@ -299,16 +299,16 @@ def test_whatever_comes_and_goes_rows_and_checkpoint_say_what_there_is(moves: li
             site.save(0, slot)
         assert site.trackers[slot].unsaved >= 0
         for each in range(2):
-            assert restored(site, each) == memory(site, each)
+            assert restored(site, each) == expected_state(site, each)
     for slot in range(2):
         site.save(1_000, slot)
         assert site.trackers[slot].unsaved == 0
         assert {key for key in site.state[slot] if key.startswith(b"stream/")} == {
-            b"stream/" + name.encode() for name in memory(site, slot)
+            b"stream/" + name.encode() for name in expected_state(site, slot)
         }
 
 
-def memory(site: Site, slot: int) -> dict[str, int]:
+def expected_state(site: Site, slot: int) -> dict[str, int]:
     states = site.judge.states
     rows = states.rows_in(slot).tolist()
     return {states.stream(row): int(states["trace"][row]) for row in rows if states["event_time_us"][row] != NEVER}

@@ -1,4 +1,4 @@
-"""Memories that outlive their worker: saved and restored anywhere, they are the undisturbed ones bit for bit; where they cannot be
+"""State that outlives its worker: saved and restored anywhere, it is the undisturbed one bit for bit; where it cannot be
 used, the worker says so and begins anew."""
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def messages_of(log: Log) -> Messages:
 
 @dataclass
 class Keeper:
-    """A detector and its books, and what they have written."""
+    """A detector and its state manager, and what they have saved."""
 
     model: Model = MODEL
     interval_s: float = INTERVAL_S
@@ -92,7 +92,7 @@ class Keeper:
             assert count < 1_000
         return count
 
-    def memory(self) -> dict[Any, Any]:
+    def rows(self) -> dict[Any, Any]:
         """Without rows that were loaded only to say that there is no such stream."""
         never = np.int64(NEVER).tobytes()
         return {
@@ -124,7 +124,7 @@ def crowd(streams: int, second: float = 0, first: int = 0) -> Log:
     return replace(log, offset=log.offset + first)
 
 
-# -- the undisturbed memory, bit for bit --------------------------------------------------------------------------------
+# -- the undisturbed state, bit for bit --------------------------------------------------------------------------------
 
 
 def queues(log: Log) -> list[list[list[int]]]:
@@ -185,11 +185,11 @@ def check_restores(log: Log, seed: int) -> tuple[int, int]:
                 keeper.feed(part)
                 replayed += len(part)
             assert keeper.state_manager.is_live
-            assert keeper.memory() == memory_of(whole)
+            assert keeper.rows() == memory_of(whole)
             assert [keeper.clock(each) for each in log.partitions] == [
                 whole.clocks[slot] for slot in whole.states.slots_for(log.partitions).tolist() if slot < whole.states.slots
             ]
-    assert keeper.memory() == memory_of(whole)
+    assert keeper.rows() == memory_of(whole)
     keeper.save_all(log.partitions)
     check_all_is_saved(keeper, {each: offsets[k][-1] + 1 for k, each in enumerate(log.partitions)})
     return crashes, replayed
@@ -200,18 +200,18 @@ def check_all_is_saved(keeper: Keeper, ends: dict[Partition, int]) -> None:
     assert keeper.state_manager.rows_unsaved == 0
     assert keeper.state_manager.unsaved_s(keeper.now_s + 1) == 0
     for partition in ends:
-        streams = {key_of(stream.encode()) for each, stream in keeper.memory() if each == partition}
+        streams = {key_of(stream.encode()) for each, stream in keeper.rows() if each == partition}
         assert {key for key in keeper.state[partition] if key.startswith(b"stream/")} == streams
     again = Keeper()
     assert again.begin({each: Restored(end) for each, end in ends.items()}, keeper.state) == ends
     assert again.state_manager.is_live
-    assert again.memory() == keeper.memory() == memory_of(again.detector)
+    assert again.rows() == keeper.rows() == memory_of(again.detector)
     assert [again.clock(each) for each in ends] == [keeper.clock(each) for each in ends]
 
 
 @given(seed=st.integers(0, 10**6), is_narrow=st.booleans())
 @settings(max_examples=4, deadline=None)
-def test_memory_saved_anywhere_and_restored_is_the_undisturbed_one(seed: int, is_narrow: bool) -> None:
+def test_state_saved_anywhere_and_restored_is_the_undisturbed_one(seed: int, is_narrow: bool) -> None:
     log = eventful_log(seed % 50, partitions=2)
     check_restores(narrow(log, seed) if is_narrow else log, seed)
 
@@ -387,7 +387,7 @@ def test_state_that_cannot_be_used_is_a_cold_start_and_is_logged(
     assert again.begin(*restored(saved, **at)) == {P0: start}
     assert why in caplog.text
     assert again.state_manager.is_live
-    assert again.memory() == {}
+    assert again.rows() == {}
     assert again.clock().watermark_us == NEVER
     assert again.state_manager.rows_unsaved == 60
     again.feed(crowd(3, 9, start))
@@ -402,7 +402,7 @@ def test_an_offset_of_the_past_that_nobody_set_is_not_believed() -> None:
     again = Keeper(incarnations="f")
     with pytest.raises(LogUnavailable, match="the brokers name an old committed offset, 75; the saved state was committed with 90"):
         again.begin(*restored(saved, offset=75, is_own=True))
-    assert again.memory() == {}
+    assert again.rows() == {}
     assert again.begin(*restored(saved, offset=90, is_own=True)) == Keeper(incarnations="g").begin(
         *restored(saved, offset=90)
     )  # asked again: mended
@@ -423,7 +423,7 @@ def test_nothing_saved_is_a_cold_start_without_a_word(caplog: pytest.LogCaptureF
     assert not caplog.records
 
 
-def test_saved_memories_that_are_gone_are_missed(caplog: pytest.LogCaptureFixture) -> None:
+def test_saved_state_that_is_gone_is_missed(caplog: pytest.LogCaptureFixture) -> None:
     """The state topic was lost and created again."""
     assert Keeper().begin({P0: Restored(17, True, 5, 90, is_own=True)}) == {P0: 17}
     assert "cold start: no state is saved, though this group has committed offsets" in caplog.text
@@ -447,7 +447,7 @@ def test_where_the_groups_offset_has_expired_it_goes_on_at_the_markers(end: int)
     assert keeper.begin(*restored(saved, 0, is_committed=False, end=end)) == {P0: 60}
     keeper.feed(crowd(30, 1, 60))
     assert keeper.state_manager.is_live
-    assert keeper.memory() == saved.memory()
+    assert keeper.rows() == saved.rows()
 
 
 @pytest.mark.parametrize(("first", "missed", "start"), [(60, 0, 60), (61, 1, 61), (75, 15, 75), (90, 30, 90), (99, 39, 99)])
@@ -482,7 +482,7 @@ def test_rows_of_an_earlier_era_never_count_and_are_deleted() -> None:
     assert len(second.state[P0]) == 62
     third = Keeper(incarnations="g", model=other_model())
     assert third.begin({P0: Restored(90)}, second.state) == {P0: 90}
-    assert third.memory() == {}
+    assert third.rows() == {}
     assert third.state_manager.rows_unsaved == 60
     third.feed(crowd(2, 9, 90))
     third.save_all()
@@ -531,13 +531,13 @@ def test_rows_with_a_column_more_and_one_fewer_are_read_and_written_anew() -> No
     keeper = Keeper()
     state = relaid(saved.state[P0], "is_critical")
     assert keeper.begin({P0: Restored(5)}, {P0: state}) == {P0: 5}
-    assert keeper.memory() == saved.memory()  # it was as a new stream has it
+    assert keeper.rows() == saved.rows()  # it was as a new stream has it
     keeper.feed(crowd(2, 1, 5))
     keeper.save_all()
     assert len([key for key in keeper.state[P0] if key.startswith(b"layout/")]) == 2
     again = Keeper()
     again.begin({P0: Restored(7)}, keeper.state)
-    assert again.memory() == keeper.memory()
+    assert again.rows() == keeper.rows()
 
 
 def test_state_that_does_not_read_back_stops_the_worker() -> None:
@@ -558,7 +558,7 @@ def test_state_that_breaks_off_leaves_nothing_behind_and_is_read_again() -> None
 
     with pytest.raises(LogUnavailable):
         keeper.state_manager.restore(at, broken(), 0.0)
-    assert keeper.memory() == {}
+    assert keeper.rows() == {}
     assert keeper.begin(at, saved.state) == Keeper().begin(at, saved.state)
     keeper.state_manager.on_committed([P0])
     assert not keeper.state_manager.messages_missed

@@ -30,10 +30,10 @@ lanes = pytest.mark.parametrize("late", [AT_ONCE, WHEN_ASKED])
 
 
 def check_exactly_once(bench: Bench) -> None:
-    """All alerts once, memory as if nothing had happened, everything observed once."""
-    memory, alerts = undisturbed(bench.log.stored)
+    """All alerts once, state as if nothing had happened, everything observed once."""
+    state, alerts = undisturbed(bench.log.stored)
     assert sorted(bench.log.alerts) == alerts
-    assert bench.judge.memory(tuple(bench.log.stored)) == memory
+    assert bench.judge.state(tuple(bench.log.stored)) == state
     assert set(bench.seen.offsets.values()) <= {1}
     assert bench.vitals.unaccounted == 0
 
@@ -43,15 +43,15 @@ def check_exactly_once(bench: Bench) -> None:
 
 @lanes
 def test_observers_hear_of_open_alerts_once_after_a_restore_and_only_what_is_true(late: float) -> None:
-    """What is judged in the step in which memories become live is committed, and observed, before."""
+    """What is judged in the step in which partitions become live is committed, and observed, before."""
     turns = [Turn(gained=(P0,)), Turn(1), Turn(1, gained=(P1,)), Turn(1)]
     bench = Bench(Log({P0: ["a"] * 3, P1: ["c"] * 3}, turns), late, interval_s=30.0)
     bench.step(3)
-    memory, _ = undisturbed({P0: ["a"] * 2})
-    assert bench.seen.heard == [{}, [(P0, 0)], [(P0, 1)], memory]
+    state, _ = undisturbed({P0: ["a"] * 2})
+    assert bench.seen.heard == [{}, [(P0, 0)], [(P0, 1)], state]
     assert bench.log.truth[P0].offset == 2
     bench.step(5, pause_s=1.0)
-    assert [heard for heard in bench.seen.heard if isinstance(heard, dict)] == [{}, memory]
+    assert [heard for heard in bench.seen.heard if isinstance(heard, dict)] == [{}, state]
 
 
 @lanes
@@ -59,9 +59,9 @@ def test_observers_hear_again_after_an_aborted_commit(late: float) -> None:
     bench = Bench(Log({P0: ["a", "a alert", "a", "a alert"]}, [Turn(gained=(P0,)), Turn(2), Turn(2)]), late)
     bench.log.errors["commit"] = [None, CommitAborted("who knows")]
     bench.step(8, pause_s=0.3)
-    memory, _ = undisturbed({P0: ["a"] * 4})  # what was judged again with the restored memories included, since it was committed before
-    assert [heard for heard in bench.seen.heard if isinstance(heard, dict)] == [{}, memory]
-    assert bench.seen.heard[-1] == memory
+    state, _ = undisturbed({P0: ["a"] * 4})  # what was judged again with the restored state included, since it was committed before
+    assert [heard for heard in bench.seen.heard if isinstance(heard, dict)] == [{}, state]
+    assert bench.seen.heard[-1] == state
 
 
 @pytest.mark.parametrize("is_heard", [True, False])
@@ -131,7 +131,7 @@ def test_a_poll_waits_no_longer_than_a_commit_may() -> None:
     assert bench.log.timeouts_s == [5.0, 5.0, 5.0, COMMIT_INTERVAL_S]
 
 
-def test_without_snapshots_no_state_is_written() -> None:
+def test_without_an_interval_no_state_is_written() -> None:
     bench = Bench(Log({P0: ["a alert", "b"] * 5}, [Turn(gained=(P0,)), *[Turn(2)] * 5]), interval_s=0.0)
     bench.step(9, pause_s=0.3)
     bench.worker.drain()
@@ -285,7 +285,7 @@ def test_every_piece_of_state_that_is_read_is_a_sign_of_lifecycle() -> None:
     again = Bench(Large(bench.log.stored, [Turn(gained=(P0,))], truth=bench.log.truth, kept=bench.log.kept))
     again.step()
     assert again.log.told.count("state") == len(bench.log.kept[P0]) == 4
-    assert again.judge.memory() == bench.judge.memory()
+    assert again.judge.state() == bench.judge.state()
 
 
 def test_a_member_that_stays_without_partitions_runs() -> None:
@@ -309,7 +309,7 @@ def test_no_other_way_is_taken(before: WorkerState, after: WorkerState) -> None:
             bench.worker._lifecycle.enter(after)
 
 
-def test_a_pause_while_memories_are_replayed_does_not_end_the_restoring() -> None:
+def test_a_pause_while_messages_are_replayed_does_not_end_the_restoring() -> None:
     first = Bench(Log({P0: ["a"] * 6}, [Turn(gained=(P0,)), Turn(0), Turn(6)]), interval_s=30.0)
     first.step(6, pause_s=0.3)
     log = Log(
@@ -332,7 +332,7 @@ def test_how_long_a_restore_took() -> None:
     again = Bench(log, interval_s=30.0)
     again.step(4, pause_s=2.0)
     assert again.vitals.restored_s == 6.0
-    assert again.judge.memory() == bench.judge.memory()
+    assert again.judge.state() == bench.judge.state()
 
 
 # -- the log is away ------------------------------------------------------------------------------------------------------
@@ -404,7 +404,7 @@ def test_it_promises_to_move_again_and_a_pause_prolongs_the_promise() -> None:
 @pytest.mark.parametrize("is_true", [False, True])
 @pytest.mark.parametrize("number", range(5))
 def test_an_aborted_commit_discards_and_restores_and_nothing_is_lost_or_repeated(late: float, is_true: bool, number: int) -> None:
-    """Wherever it happens, and whether or not it became true in the end."""
+    """Wherever it happens, and whether or not it succeeded in the end."""
 
     class Unsure(Log):
         def commit(self, outcome: Any) -> None:
@@ -468,7 +468,7 @@ def test_partitions_go_and_come_back(late: float, is_heard: bool, at: int) -> No
 def test_what_is_lost_with_a_last_word_is_saved_first() -> None:
     bench = Bench(Log(STORED, [GAIN, Turn(3), Turn(0, lost=(P1,))]), interval_s=30.0)
     bench.step(3)
-    assert {(partition, stream) for partition, stream in bench.judge.memory()} == {(P0, "a")}
+    assert {(partition, stream) for partition, stream in bench.judge.state()} == {(P0, "a")}
     assert bench.log.restored == [(P0, P1)]
     assert bench.log.truth[P1].offset == 3
     assert {b"stream/c", b"stream/a", b"checkpoint"} <= bench.log.kept[P1].keys()
@@ -485,7 +485,7 @@ def test_what_was_judged_but_not_committed_goes_with_partitions_lost_unheard() -
     bench.step(3)
     assert bench.log.restored == [(P0, P1), (P0,)]
     assert not bench.log.committed
-    assert bench.judge.memory() == {}
+    assert bench.judge.state() == {}
     bench.step(2, pause_s=0.3)
     bench.worker.drain()
     assert bench.log.truth.keys() == {P0}
@@ -498,7 +498,7 @@ def test_partitions_lost_unheard_while_nothing_waits_disturb_no_other() -> None:
     bench = Bench(Log({P0: ["a alert"], P1: ["c alert"]}, [GAIN, Turn(), Turn(), Turn(lost=(P1,), is_heard=False)]))
     bench.step(5)
     assert bench.log.restored == [(P0, P1)]
-    assert bench.judge.memory().keys() == {(P0, "a")}
+    assert bench.judge.state().keys() == {(P0, "a")}
     assert bench.vitals.partitions == 1
 
 
@@ -579,7 +579,7 @@ def test_nothing_is_told_of_a_replayed_message() -> None:
     v = bench.vitals
     assert (v.messages_replayed, v.messages, v.readings, v.alerts_opened, v.dead_letters) == (4, 1, 1, 1, {})
     assert bench.seen.offsets == {(P0, 4): 1}
-    assert bench.judge.memory() == undisturbed(stored)[0]
+    assert bench.judge.state() == undisturbed(stored)[0]
 
 
 def test_what_the_log_no_longer_holds_is_counted() -> None:
@@ -655,7 +655,7 @@ def test_told_to_stop_while_schemas_are_away_it_leaves_and_the_next_start_reads_
 
 
 @lanes
-def test_told_to_stop_it_commits_what_was_judged_and_saves_its_memories(late: float) -> None:
+def test_on_a_stop_it_commits_what_was_judged_and_saves_its_state(late: float) -> None:
     log = Log(STORED, [GAIN, Turn(3)], {"commit": [AWAY]}, ("poll", 2))
     bench = Bench(log, late, interval_s=1_000.0)
     bench.run()
@@ -668,7 +668,7 @@ def test_told_to_stop_it_commits_what_was_judged_and_saves_its_memories(late: fl
     again = Bench(Log(STORED, [GAIN], truth=log.truth, kept=log.kept))
     again.step()
     assert again.log.resumed == [{P0: 3, P1: 3}]
-    assert again.judge.memory() == bench.judge.memory()
+    assert again.judge.state() == bench.judge.state()
 
 
 @lanes
@@ -689,7 +689,7 @@ def test_an_aborted_commit_while_draining_is_not_restored(late: float) -> None:
 
 
 def test_partitions_let_go_while_draining_with_the_log_away() -> None:
-    """The rebalance is not held up, and nothing is committed that memories are ahead of."""
+    """The rebalance is not held up, and nothing is committed that the state is ahead of."""
     log = Log(STORED, [GAIN, Turn(2), Turn(2, lost=(P1,))], {"commit": [AWAY] * 1_000_000}, ("poll", 3))
     bench = Bench(log, WHEN_ASKED)
     bench.run()
@@ -707,12 +707,12 @@ def test_a_stop_gives_up_restoring(name: str) -> None:
 
 
 def test_a_stop_gives_up_starting_over() -> None:
-    """Told to stop between an abort and the restore that it calls for: nothing is judged with memories that are gone."""
+    """To stop between an abort and the restore that it calls for: nothing is judged with state that is gone."""
     log = Log(STORED, [GAIN, Turn(2), Turn(2, lost=(P1,))], {"commit": [CommitAborted("x")], "restore": [None, AWAY]}, ("restore", 2))
     bench = Bench(log, WHEN_ASKED)
     bench.run()
     assert bench.vitals.state is WorkerState.STOPPED
-    assert bench.judge.memory() == {}
+    assert bench.judge.state() == {}
     assert not log.committed
 
 
@@ -778,7 +778,7 @@ def test_what_goes_with_a_commit_stays_as_it_was_when_it_began() -> None:
         stored = {P0: log.stored[P0][: outcome.offsets[P0]]}
         again = Bench(Log(stored, [Turn(gained=(P0,))], truth={P0: Restored(len(stored[P0]))}, kept={P0: state}))
         again.step(2)
-        assert again.judge.memory() == undisturbed(stored)[0]
+        assert again.judge.state() == undisturbed(stored)[0]
 
 
 def test_the_log_is_not_closed_beneath_a_commit() -> None:

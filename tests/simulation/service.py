@@ -24,7 +24,7 @@ from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
 from tests.simulation.messages import Sent
 from tests.simulation.mishaps import Commits, Killed, Mortal
-from tests.simulation.outcomes import Book, by_partition
+from tests.simulation.outcomes import Outcomes, by_partition
 
 STEPS_MAX = 2_000
 
@@ -52,7 +52,7 @@ class Member:
 
     worker: Worker
     detector: Detector
-    book: Book
+    outcomes: Outcomes
     log: Mortal
     commits: Commits
     asleep: int = 0
@@ -60,7 +60,7 @@ class Member:
     @property
     def is_conserved(self) -> bool:
         """Whether readings polled = sum over dispositions."""
-        return self.worker.vitals.unaccounted == 0 and self.worker.vitals.readings == self.book.dispositions.total()
+        return self.worker.vitals.unaccounted == 0 and self.worker.vitals.readings == self.outcomes.dispositions.total()
 
     @property
     def silent(self) -> int:
@@ -80,7 +80,7 @@ class Member:
 class Plant:
     """A group of workers on one topic in memory.
 
-    interval_s   of the rolling snapshots
+    interval_s   within which state is saved
     ghosts       workers that were killed, as long as the group has not noticed
     gone         workers that left, were fenced, or were killed
     """
@@ -109,7 +109,7 @@ class Plant:
     def join(self, batch_messages_max: int = 10_000, late: float = 0.0) -> Member:
         """One more worker. late: how many of its commits begin only when they are waited for, 0..1."""
         model = self._model
-        detector, book, log = Detector(model, self._settings), Book(), Mortal(self.broker.join())
+        detector, outcomes, log = Detector(model, self._settings), Outcomes(), Mortal(self.broker.join())
         commits = Commits(self._rng, late)
         worker = Worker(
             log,
@@ -118,12 +118,12 @@ class Plant:
             AlertEncoder(model.name, model.fingerprint, "/detector/simulation"),
             StateManager(detector, self._interval_s, lambda: self._rng.randbytes(INCARNATION_BYTES)),
             settings=Service(batch_messages_max=batch_messages_max),
-            observers=[book],
+            observers=[outcomes],
             jitter=Unhurried(),
             clock=self.clock,
             executor=commits,
         )
-        self.members.append(Member(worker, detector, book, log, commits))
+        self.members.append(Member(worker, detector, outcomes, log, commits))
         return self.members[-1]
 
     def step(self, member: Member) -> None:
@@ -204,8 +204,8 @@ class Plant:
         """Per partition; each partition must have been judged by one worker alone."""
         found: dict[Partition, list[tuple[Any, ...]]] = {}
         for member in self.members:
-            assert not found.keys() & member.book.rows.keys()
-            found |= member.book.rows
+            assert not found.keys() & member.outcomes.rows.keys()
+            found |= member.outcomes.rows
         return found
 
     def checkpoint(self, partition: Partition) -> Checkpoint | None:

@@ -59,7 +59,7 @@ def test_everything_happens_in_these_logs() -> None:
         sent, plant = eventful(0, shape)
         (member,) = plant.members
         wanted = {*Disposition} - ({Disposition.PARTIAL} if shape != "narrow" else set())
-        assert {disposition for disposition, count in member.book.dispositions.items() if count} == wanted
+        assert {disposition for disposition, count in member.outcomes.dispositions.items() if count} == wanted
         assert member.is_conserved
         assert member.worker.vitals.messages == len(sent)
         assert len(plant.dead_letters()) == len(plant.alerts()) == PARTITIONS

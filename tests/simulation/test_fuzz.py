@@ -175,7 +175,7 @@ def test_each_bad_message_is_one_dead_letter_and_the_others_are_judged_as_withou
             assert said["exception.message"].startswith(what.field + ": ")
     assert told(plant, sent) == told(without(BY_FIELD), good())
     assert member.is_conserved
-    assert member.book.dispositions[Disposition.INVALID] == len(others)
+    assert member.outcomes.dispositions[Disposition.INVALID] == len(others)
     assert member.worker.vitals.messages == member.worker.vitals.readings == len(sent)
     assert sum(member.worker.vitals.dead_letters.values()) == len(others)
 
@@ -215,7 +215,7 @@ def test_whatever_comes_is_judged_or_a_dead_letter(placed: list[tuple[int, Any, 
         letters = plant.dead_letters().get(partition.number, [])
         offsets = [int(reason(letter.headers)["offset"]) for letter in letters]
         assert [(letter.key, letter.value) for letter in letters] == [(messages[offset].key, messages[offset].value) for offset in offsets]
-        judged = [row[0] for row in member.book.rows[partition]]
+        judged = [row[0] for row in member.outcomes.rows[partition]]
         assert sorted(judged + offsets) == list(range(len(messages)))
     assert told(plant, sent) == told(without(BY_KEY), good())
     assert member.is_conserved
