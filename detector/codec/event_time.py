@@ -1,7 +1,7 @@
 """Event times as people write them -> microseconds since the epoch, UTC.
 
 Integers and ISO 8601 are exact; what is finer than a microsecond is cut off (towards the past, so that order is kept).
-Floats are rounded to the nearest microsecond, ties to even: a float of seconds tells about 0.2 us apart today.
+Floats are rounded to the nearest microsecond, ties to even: a float of seconds is exact to about 0.2 us today.
 Text that is a JSON number is a number. ISO 8601 without an offset means UTC.
 """
 
@@ -24,7 +24,7 @@ NUMBER_CHARACTERS_MAX = 64
 # Microseconds per unit; nanoseconds are the one unit that is divided.
 MULTIPLIER = {"s": 1_000_000, "ms": 1_000, "us": 1}
 NANOSECONDS = 1_000
-# The size of a number tells its unit: each range spans 1973-03-03 to 2286-11-20, and no two meet.
+# The unit follows from the size of the number: each range spans 1973-03-03 to 2286-11-20, and no two overlap.
 AUTO: tuple[tuple[EventTimeUnit, int, int], ...] = (
     ("s", 10**8, 10**10),
     ("ms", 10**11, 10**13),

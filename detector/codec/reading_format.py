@@ -25,7 +25,7 @@ ErrorName: TypeAlias = Literal[
     "WrongLength",  # an array of channels has another length than the model has channels
     "OutOfRange",  # a number beyond float32, or an event time beyond its bounds
     "MissingStream",  # nothing names the stream
-    "MissingEventTime",  # nothing says when it was measured
+    "MissingEventTime",  # it has no event time
     "MissingChannel",  # a long-format message that does not name its channel
     "NotFramed",  # without the frame of Confluent's wire format, where one is expected (`codec.confluent_wire_format`)
     "UnknownSchema",  # the frame names a schema that the registry does not know

@@ -68,9 +68,7 @@ def _event_time(format: ReadingFormat, beside: str) -> dict[str, Any]:
     if unit == "iso8601":
         return {"type": "string", "description": f"event time, ISO 8601, UTC unless it has an offset{beside}"}
     if unit == "auto":
-        meaning = (
-            "ISO 8601 (UTC unless it has an offset), or seconds, milliseconds, microseconds or nanoseconds since the epoch, told by size"
-        )
+        meaning = "ISO 8601 (UTC unless it has an offset), or seconds, milliseconds, microseconds or nanoseconds since the epoch; the unit follows from the size"
         return {"type": ["string", "number"], "description": f"event time: {meaning}{beside}"}
     return {"type": ["number", "string"], "pattern": NUMBER_TEXT, "description": f"event time, {UNITS[unit]} since the epoch{beside}"}
 

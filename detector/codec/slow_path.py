@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 NAN = float("nan")
 FLOAT32_END = (2 - 2**-24) * 2.0**127  # the smallest number that float32 rounds to infinity
-TEXT, TRUE, FALSE, NULL, OBJECT, ARRAY = b'"tfn{['  # the first byte tells the kind of a JSON value
+TEXT, TRUE, FALSE, NULL, OBJECT, ARRAY = b'"tfn{['  # the kind of a JSON value by its first byte
 # Only for the reason: JSON has no such numbers, and the decoder's error names a byte, not a field.
 NOT_A_NUMBER = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*(?:\[[^\[\]{}"]*)?(-?(?:NaN|Infinity|nan|inf))\b')
 

@@ -148,7 +148,7 @@ def _flat(ways: Sequence[_Way]) -> Callable[..., Any]:
 
 
 def _times(event_time_us: NDArray[np.int64], unit: EventTimeUnit) -> list[Any]:
-    """Event times in a unit, exact to the microsecond; `auto` tells microseconds by their size."""
+    """Event times in a unit, exact to the microsecond; `auto` writes microseconds."""
     if unit == "iso8601":
         return [rfc3339(time) for time in event_time_us.tolist()]
     per_unit = MULTIPLIER.get(unit, 1)

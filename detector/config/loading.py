@@ -96,7 +96,7 @@ def _yaml_problem(error: Exception) -> tuple[str, str]:
     problem, mark = error.problem or "", error.problem_mark
     words, fix = next(((words, fix) for part, words, fix in YAML_MISTAKES if part in problem), ("", QUOTE))
     if words == UNCLOSED and error.context_mark is not None:
-        mark = error.context_mark  # where it opens; the end of the file tells nothing
+        mark = error.context_mark  # where it opens, not the end of the file
     return f"line {mark.line + 1}, column {mark.column + 1}: {words or problem}", fix
 
 

@@ -1,4 +1,4 @@
-"""What can be configured: a few frozen models. Every field says its unit, its bounds and why it is there."""
+"""The configuration as frozen models. Every field has its unit, its bounds and its purpose."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EventTime(Section):
     field: str | None = Field(None, description="dotted path of the field; without it Kafka's own time of the message counts")
     unit: Literal["auto", "s", "ms", "us", "ns", "iso8601"] = Field(
         "auto",
-        description="what a number means; auto tells seconds, milliseconds, microseconds and nanoseconds by their size "
+        description="what a number means; auto finds seconds, milliseconds, microseconds or nanoseconds by its size "
         "(right for 1973 to 2286) and reads text as ISO 8601",
     )
     future_max_s: float = Field(
@@ -237,7 +237,7 @@ class State(Section):
 
 
 class Service(Section):
-    """The process itself."""
+    """Batches, and how the process waits and stops."""
 
     batch_messages_max: int = Field(
         10_000, ge=1, le=1_000_000, description="messages in a batch at most; larger is faster, and alerts come later"
@@ -257,7 +257,7 @@ class Http(Section):
 
 
 class Metrics(Section):
-    """What Prometheus sees."""
+    """Streams with metrics of their own."""
 
     watch: tuple[str, ...] = Field(
         (), max_length=100, description="streams with series of their own (score and threshold, observed and expected)"
@@ -272,7 +272,7 @@ class Logging(Section):
 
 
 class Config(Section):
-    """All of it. `detector schema config` prints the JSON Schema."""
+    """The whole configuration. `detector schema config` prints the JSON Schema."""
 
     group: str = Field(
         "detector", pattern=r"^[A-Za-z0-9._-]{1,200}$", description="consumer group; topics of output and state are named after it"

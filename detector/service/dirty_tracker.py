@@ -2,7 +2,7 @@
 
 Each batch that changes saved rows opens a generation. It keeps the input offset and the partition's time before the batch, and the rows that
 the batch was the first to change. A row stays in its generation, however often it changes again, until it is saved. Generations are saved
-in order. So the first generation tells the offset from which a restart must judge again, and the rows that changed longest ago are saved first.
+in order. So the first generation has the offset from which a restart must judge again, and the rows that changed longest ago are saved first.
 """
 
 from __future__ import annotations
