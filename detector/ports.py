@@ -156,8 +156,8 @@ class Observer(Protocol):
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
         """See what became of a batch; once per batch, after its commit.
 
-        seconds   time spent per room: poll, decode, detect, encode, commit; under LATENCY what passed from the batch's fetch until
-                  its commit, in which rooms overlap and a batch waits
+        seconds   time spent per stage: poll, decode, detect, encode, commit; under LATENCY the time from the batch's fetch to its commit,
+                  in which the stages of several batches overlap
         """
 
     def restored(self, alerts: Sequence[Alert]) -> None:
@@ -195,7 +195,7 @@ LOG_CHANGES = RECREATED, TRUNCATED = ("recreated", "truncated")
 
 
 class WorkerState(StrEnum):
-    """Where the worker is in its life; `service.life` draws the legal transitions."""
+    """Where the worker is in its life; `service.lifecycle` draws the legal transitions."""
 
     STARTING = "starting"
     RESTORING = "restoring"

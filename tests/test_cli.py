@@ -144,7 +144,9 @@ def test_a_model_of_other_channels(
     assert "fix: " in told
 
 
-@pytest.mark.parametrize("input", ["{topics: [t]}", "{topics: [t], values: v}", "{topics: [t], narrow: {channel: tag, value: value}}"])
+@pytest.mark.parametrize(
+    "input", ["{topics: [t]}", "{topics: [t], array_path: v}", "{topics: [t], long_format: {channel: tag, value: value}}"]
+)
 @pytest.mark.parametrize("command", ["run", "check", "schema reading"])
 def test_the_universal_model_must_be_told_the_channels(
     command: str, input: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -155,7 +157,9 @@ def test_the_universal_model_must_be_told_the_channels(
     assert "fix: name them: 'input: {channels: [temperature, rpm]}'" in told
 
 
-@pytest.mark.parametrize("input", ["{topics: [t]}", "{topics: [t], values: v}", "{topics: [t], narrow: {channel: tag, value: value}}"])
+@pytest.mark.parametrize(
+    "input", ["{topics: [t]}", "{topics: [t], array_path: v}", "{topics: [t], long_format: {channel: tag, value: value}}"]
+)
 def test_the_universal_model_with_channels(input: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "detector.yaml").write_text(f"input: {input}", encoding="utf-8")
     assert main(["check", "--config", "detector.yaml", "--channels", "a,b.c,d", "--no-broker"]) == 0

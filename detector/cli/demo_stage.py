@@ -1,4 +1,4 @@
-"""What the demo plays: a plant, its faults, and a network that is not perfect."""
+"""The demo's scenario: a plant, its faults, and a network that delays, repeats and damages messages."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Stage:
             self._scheduled = schedule_faults(self.plant, self.faults_wanted, first_us, end_us, seed=self.seed, gap_us=GAP_HOURS * HOUR_US)
 
     def batches(self) -> Iterator[Batch]:
-        """What the sensors say, in order of event time."""
+        """The readings as messages, in order of event time."""
 
         def begun() -> Iterator[Fault]:
             for fault in self._scheduled:
@@ -76,7 +76,7 @@ class Stage:
         yield from self._counted(self._transport.carry(zip(batch.keys[begin:end], batch.values[begin:end], strict=True)))
 
     def left(self) -> Iterator[KeyValue]:
-        """What is still under way at the end."""
+        """The messages that are still delayed at the end."""
         yield from self._counted(self._transport.rest())
 
     def _counted(self, messages: Iterator[KeyValue]) -> Iterator[KeyValue]:
@@ -85,7 +85,7 @@ class Stage:
             yield message
 
     def summary(self, openings: list[Opening]) -> Summary:
-        """What the alerts that came over the topic were worth, for the time that has been played."""
+        """How well the opened alerts match the faults, for the time that has been played."""
         begun = [fault for fault in self.faults if fault.start_us <= self.now_us]
         hours = (self.now_us - self.plant.start_us) / HOUR_US
         return match(begun, openings, tolerance_us=TOLERANCE_US, stream_hours=hours * self.machines)

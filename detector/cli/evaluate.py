@@ -1,4 +1,4 @@
-"""`detector evaluate`: what detectors are worth on labelled recordings, with one configuration."""
+"""`detector evaluate`: compares detectors on labelled recordings, with one configuration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from detector.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -128,15 +130,10 @@ def _draw(title: str, series: Sequence[Series], methods: Sequence[Method], folde
 
 
 def _run(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[Method], jobs: int) -> list[Result]:
-    """Run all; on a terminal with a progress bar."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    """Run all tasks; on a terminal with a progress bar."""
     from detector.lab.evaluate.bench import run_all
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with progress_bar() as progress:
         bar = progress.add_task("", total=len(tasks))
         return run_all(
             tasks, series, bundles, jobs, lambda result: progress.update(bar, advance=1, description=f"{result.task.method} {result.title}")

@@ -1,4 +1,4 @@
-"""What event time is, in words: for `detector check`, and for the start of the service."""
+"""Describes where event time comes from: for `detector check`, and for the start of the service."""
 
 from __future__ import annotations
 

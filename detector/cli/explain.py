@@ -1,4 +1,4 @@
-"""`detector explain`: what the memory of one stream did, gate by gate."""
+"""`detector explain`: the gates and the cell state of one stream over time."""
 
 from __future__ import annotations
 

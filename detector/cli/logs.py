@@ -1,7 +1,7 @@
-"""What the service says while it runs: JSON lines or a console, on standard error.
+"""Log lines on standard error: JSON, or text on a terminal.
 
-Rooms write to the standard library's loggers, with their facts in `extra`; so do librdkafka and whatever else is in the
-process. One formatter renders them all, and no secret passes it.
+All packages use the standard library's loggers, with facts in `extra`; so do librdkafka and other libraries. One formatter renders all
+lines, and hides secrets in them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,17 @@ from structlog.types import Processor
 
 from detector.config.secrets import redactor
 
-LOUD = ("numba", "asyncio", "matplotlib", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3")  # these would drown everything else
-SIGNERS = ("botocore", "boto3")  # these tell the signatures that they make
+LOUD = (
+    "numba",
+    "asyncio",
+    "matplotlib",
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "httpcore2",
+    "urllib3",
+)  # their lines below warning would outnumber all others
+SIGNERS = ("botocore", "boto3")  # their lines contain signatures
 
 
 def configure(level: str, format: str, secrets: Collection[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""Readings into a topic: in the shape that the configuration reads, when they are due."""
+"""Writes readings to a topic at their event times, in the format that the configuration reads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from detector.cli.progress import progress_bar
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.adapters.kafka.topic_io import TopicWriter
-    from detector.codec.formats import ReadingFormat
+    from detector.codec.reading_format import ReadingFormat
     from detector.codec.writing import Written
     from detector.config import Config, Input
     from detector.lab.faults import Fault
@@ -43,7 +44,7 @@ class ToSend:
 
 
 def input_shape(input: Input, *, is_file_given: bool) -> Input | None:
-    """What the configuration says of messages; None where neither a file nor the environment says anything."""
+    """The configured format of messages; None where neither a file nor the environment configures one."""
     from detector.config import Input
 
     return input if is_file_given or input.model_copy(update={"topics": ()}) != Input() else None
@@ -61,7 +62,7 @@ def simulated(shape: Input | None, plant: Plant, faults: Sequence[Fault], end_us
 
 
 def recorded(input: Input, shape: Input | None, path: Path) -> Iterator[ToSend]:
-    """A recording's readings in the file's order; JSON lines as they are, with `input` to tell their times."""
+    """A recording's readings in the file's order. JSON lines are sent as they are; `input` says how to read their event times."""
     from detector.adapters.recordings.file_log import is_table, recorded_format
     from detector.adapters.recordings.reader import read_recording
     from detector.codec.writing import JsonWriter
@@ -78,9 +79,9 @@ def recorded(input: Input, shape: Input | None, path: Path) -> Iterator[ToSend]:
 
 
 def _written_as(shape: Input | None, usual: ReadingFormat, whose: str) -> tuple[ReadingFormat, list[int]]:
-    """How readings are written, without a shape as usual; and which of their channels stand where it reads channels, in its order.
+    """The format to write readings in, `usual` without a configured one; and for each of its channels the index among the readings' channels.
 
-    Channels that the configuration names as the readings do are found by name, others by their place.
+    Channels that the configuration names as the readings do are found by name, others by position.
     """
     channels = usual.channels
     if shape is None:
@@ -108,7 +109,7 @@ def _to_send(written: Written, written_as: ReadingFormat) -> ToSend:
 
 
 def _as_they_are(input: Input, path: Path) -> Iterator[ToSend]:
-    """Lines of JSON. What cannot be read has the event time of what came before it."""
+    """Lines of JSON. A line that cannot be read has the event time of the line before it."""
     import numpy as np
 
     from detector.adapters.recordings.file_log import FileLog
@@ -135,8 +136,7 @@ def play(settings: Config, topic: str, batches: Iterator[ToSend], pace: Pace) ->
 
     raises ConfigError, LogUnavailable  there is no such topic; the brokers refuse or do not answer
     """
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn
+    from rich.progress import TextColumn
 
     from detector.adapters.kafka.topic_io import TopicWriter
     from detector.adapters.kafka.topics import check_topics
@@ -144,10 +144,10 @@ def play(settings: Config, topic: str, batches: Iterator[ToSend], pace: Pace) ->
 
     check_topics(settings.kafka_properties(), [topic], [])
     logs.configure(settings.log.level, settings.log.format, settings.secrets)
-    console, sent = Console(stderr=True), 0
+    sent = 0
     with (
         TopicWriter(settings.kafka_properties(), topic, on_log=logs.log_client_line) as writer,
-        Progress(TextColumn("{task.completed:,} messages"), console=console, transient=True, disable=not console.is_terminal) as progress,
+        progress_bar(TextColumn("{task.completed:,} messages")) as progress,
     ):
         task = progress.add_task(topic, total=None)
         for batch in batches:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detector.cli.options import ConfigFile, ModelName, names_in, overrides
+from detector.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from detector.adapters.recordings.file_log import FileLog
@@ -65,15 +66,10 @@ def replay(
 
 def _step_to_the_end(worker: Worker, log: FileLog, name: str) -> None:
     """Step until the recording is read; on a terminal with a progress bar."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         worker.step()  # takes the partition
         total = left = sum(log.lag().values()) + worker.stats.messages
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        with progress_bar() as progress:
             task = progress.add_task(name, total=total)
             while left:
                 worker.step()

@@ -52,7 +52,7 @@ def serve(config: Config) -> None:
     from detector.adapters.http_server import HttpServer
     from detector.adapters.kafka.log import KafkaLog
     from detector.adapters.prometheus.metrics import Telemetry
-    from detector.cli import event_time, logs, schemas, wiring
+    from detector.cli import event_time, logs, registry_wiring, wiring
     from detector.core.detect import Detector
     from detector.ports import WorkerStats
     from detector.service.signals import stop_on_signals
@@ -63,7 +63,7 @@ def serve(config: Config) -> None:
     detector = Detector(model, wiring.settings(config))
     if not detector.self_test():
         logging.getLogger(__name__).warning("rows depend on their neighbours on this processor: a replay may differ in the last digits")
-    framing = schemas.framing(config, written, detector.names)
+    framing = registry_wiring.framing(config, written, detector.names)
     log = KafkaLog(
         config.input.topics,
         config.group,
@@ -92,8 +92,8 @@ def serve(config: Config) -> None:
             logging.getLogger(__name__).warning(
                 event_time.ARRIVAL, extra={"topics": named, "means": event_time.MEANS, "fix": event_time.FIX}
             )
-        observers, interval_s = [telemetry, alertmanagers], config.snapshot.interval_s
-        worker = wiring.worker(log, written, detector, config, observers, stats, snapshot_interval_s=interval_s, **framing)
+        observers, interval_s = [telemetry, alertmanagers], config.state.flush_interval_s
+        worker = wiring.worker(log, written, detector, config, observers, stats, flush_interval_s=interval_s, **framing)
         wiring.relax_garbage_collection()
         with stop_on_signals(stop, config.service.drain_timeout_s):
             worker.run(stop)
@@ -103,7 +103,7 @@ def serve(config: Config) -> None:
 
 
 def _introduce(config: Config, model: Model, port: int, event_time: str) -> None:
-    """The rest of one screen on standard output: what is read, written and run."""
+    """Print what is read, written and run: the rest of one screen on standard output."""
     from rich.console import Console
     from rich.table import Table
 
@@ -113,16 +113,16 @@ def _introduce(config: Config, model: Model, port: int, event_time: str) -> None
     facts.add_column(overflow="fold")
     host = "localhost" if config.http.host in ("0.0.0.0", "::") else config.http.host  # noqa: S104 - compared, not bound
     host = f"[{host}]" if ":" in host else host
-    interval_s = config.snapshot.interval_s
+    interval_s = config.state.flush_interval_s
     for name, fact in (
         ("reads", f"{', '.join(config.input.topics)}  at {servers.get('bootstrap.servers') or servers.get('metadata.broker.list')}"),
         ("as group", config.group),
         ("writes", f"{config.alerts_topic}, {config.dead_letters_topic}  ({config.delivery.replace('_', ' ')})"),
         (
-            "keeps",
-            f"{', '.join(config.state_topics.values())}  (every {interval_s:g} s)" if interval_s else "no memories: a restart begins cold",
+            "saves",
+            f"{', '.join(config.state_topics.values())}  (every {interval_s:g} s)" if interval_s else "no state: every start is cold",
         ),
-        *((("tells", ", ".join(config.alertmanager.url)),) if config.alertmanager.url else ()),
+        *((("notifies", ", ".join(config.alertmanager.url)),) if config.alertmanager.url else ()),
         ("model", f"{model.name}  {model.fingerprint[:12]}"),
         ("channels", ", ".join(config.input.channels or model.channels)),
         ("event time", event_time),

@@ -11,6 +11,7 @@ import typer
 
 from detector.cli.options import ConfigFile, Servers, overrides
 from detector.cli.playing import input_shape, play, recorded, simulated
+from detector.cli.progress import progress_bar
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -141,17 +142,14 @@ def _write_labels(path: Path, faults: tuple[Fault, ...]) -> None:
 
 
 def _write_file(path: Path, plant: Plant, faults: tuple[Fault, ...], end_us: int) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from detector.adapters.recordings.writer import RecordingWriter
     from detector.lab.plant import CHANNELS
     from detector.lab.simulate import simulate as readings_of
 
-    console, readings = Console(stderr=True), 0
+    readings = 0
     with (
         RecordingWriter(path, plant.streams, CHANNELS) as writer,
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+        progress_bar() as progress,
     ):
         task = progress.add_task(path.name, total=end_us - plant.start_us)
         for chunk in readings_of(plant, faults, end_us=end_us):

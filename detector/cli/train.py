@@ -1,4 +1,4 @@
-"""`detector train`: normal readings in, a bundle out."""
+"""`detector train`: trains a bundle on readings of normal operation."""
 
 from __future__ import annotations
 
@@ -163,8 +163,8 @@ def _from_topic(
         raise ConfigError(
             "nothing says which fields of the messages are channels", fix="give --channels, or input.channels in the configuration"
         )
-    if settings.input.narrow is not None:
-        raise ConfigError("a topic of narrow readings cannot be trained on directly", fix="record whole readings to a file first")
+    if settings.input.long_format is not None:
+        raise ConfigError("a topic in long format cannot be trained on directly", fix="record whole readings to a file first")
     streams = StreamNames()
     decoder = JsonReadings(reading_format(settings.input, names), streams)
     batches, rejected, read, next_line_s = [], 0, 0, monotonic() + LINES_EVERY_S

@@ -1,14 +1,14 @@
-"""Messages that could not be read -> dead letters: byte for byte what came, and why it was refused.
+"""Messages that could not be read -> dead letters: the message byte for byte, and the reason.
 
-The headers are Kafka Connect's (KIP-298), so that tools for its dead letter queues read ours too.
+The headers are Kafka Connect's (KIP-298), so that tools for its dead letter queues read these too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from detector.codec.formats import STREAM_BYTES_MAX, Reject
 from detector.codec.messages import Message, Messages
+from detector.codec.reading_format import STREAM_BYTES_MAX, Reject
 
 REASON_CHARACTERS_MAX = 1_000
 PREFIX = "__connect.errors."
@@ -28,7 +28,7 @@ def dead_letters(messages: Messages, rejects: Iterable[Reject]) -> list[Message]
 
 
 def reason_only(dead_letter: Message) -> Message:
-    """A dead letter that is too large, cut down to some kilobytes: where the original is, and why it was refused.
+    """A dead letter that is too large, cut to some kilobytes: where the original is, and the reason.
 
     Left out are its value, its own headers, and a key too long for a stream's name; the header OMITTED says so.
     """

@@ -20,19 +20,19 @@ NAMESPACE = uuid.UUID("5f0c3a52-6d3e-5b0e-9a57-6f0d3c1a7b42")
 CRITICAL_BELOW = 1e-9
 """An alert whose evidence holds a score less probable than this is critical, otherwise a warning."""
 
-Kind = Literal["score", "silence", "frozen"]
+Kind = Literal["score", "timeout", "frozen"]
 Status = Literal["opened", "updated", "closed"]
-Reason = Literal["evidence", "silence", "frozen", "worse", "quiet", "accepted", "returned", "moved", "forgotten"]
+Reason = Literal["evidence", "timeout", "frozen", "escalated", "cleared", "reset", "resumed", "moved", "evicted"]
 Severity = Literal["warning", "critical"]
 
-REASON_OF: dict[int, Reason] = {Event.OPENED: "evidence", Event.WORSE: "worse", Event.QUIET: "quiet", Event.ACCEPTED: "accepted"}
-STATUS_OF: dict[Reason, Status] = {"evidence": "opened", "silence": "opened", "frozen": "opened", "worse": "updated"}
+REASON_OF: dict[int, Reason] = {Event.OPENED: "evidence", Event.WORSE: "escalated", Event.QUIET: "cleared", Event.ACCEPTED: "reset"}
+STATUS_OF: dict[Reason, Status] = {"evidence": "opened", "timeout": "opened", "frozen": "opened", "escalated": "updated"}
 """Every other reason closes an alert."""
-IS_OPEN: dict[Kind, str] = {"score": "is_open", "silence": "is_silent", "frozen": "is_frozen"}
+IS_OPEN: dict[Kind, str] = {"score": "is_open", "timeout": "is_silent", "frozen": "is_frozen"}
 """The column that says whether an alert of that kind is open."""
 OPENED_BY: dict[Kind, tuple[str, str, str]] = {
     "score": ("opened_offset", "opened_item", "opened_at_us"),
-    "silence": ("silent_offset", "silent_item", "silent_at_us"),
+    "timeout": ("silent_offset", "silent_item", "silent_at_us"),
     "frozen": ("frozen_offset", "frozen_item", "frozen_at_us"),
 }
 """Which reading opened the alert: offset and item, and the event time."""
@@ -163,7 +163,7 @@ class Alerting:
             states["is_critical"][row] |= states["worst_p"][row] < CRITICAL_BELOW
         return self._alert(batch, position, row, event_time_us, REASON_OF[event], judged)
 
-    def ended(self, batch: ReadingBatch, position: int, row: int, event_time_us: int, reason: Literal["forgotten", "accepted"]) -> Alert:
+    def ended(self, batch: ReadingBatch, position: int, row: int, event_time_us: int, reason: Literal["evicted", "reset"]) -> Alert:
         """The end of an alert that no reading of its stream brought: the stream was away for too long, or a person accepted it.
 
         event_time_us  of the reading that shows it
@@ -214,8 +214,8 @@ class Alerting:
         position: int,
         row: int,
         event_time_us: int,
-        reason: Literal["silence", "returned", "frozen", "moved", "accepted", "forgotten"],
-        kind: Literal["silence", "frozen"],
+        reason: Literal["timeout", "resumed", "frozen", "moved", "reset", "evicted"],
+        kind: Literal["timeout", "frozen"],
         channels: tuple[ChannelReason, ...] = (),
     ) -> Alert:
         """The alert that no score decides. It opens for the reason that its kind is named after, and closes for any other.

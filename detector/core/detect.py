@@ -22,7 +22,7 @@ from detector.core.acceptance import Acceptance
 from detector.core.alerting import Alert, Alerting, Judged
 from detector.core.model import Model
 from detector.core.predictor import STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
-from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
+from detector.core.readings import NOT_JUDGED, Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.states import StreamStates
 from detector.core.steps import plan_steps
 from detector.core.verdicts import Forgotten, Verdicts
@@ -164,10 +164,10 @@ class Detector:
         alerts = []
         if states["is_frozen"][row]:
             frozen.accept(row, states)
-            alerts.append(self._alerting.unscored(batch, 0, row, event_time_us, "accepted", "frozen"))
+            alerts.append(self._alerting.unscored(batch, 0, row, event_time_us, "reset", "frozen"))
         if states["is_open"][row]:
             threshold.accept(row, states)
-            alerts.append(self._alerting.ended(batch, 0, row, event_time_us, "accepted"))
+            alerts.append(self._alerting.ended(batch, 0, row, event_time_us, "reset"))
             self._take_as_usual(row)
         return replace(none, alerts=tuple(alerts), changed=np.array([row] if alerts else [], np.int64))
 
@@ -194,14 +194,14 @@ class Detector:
         verdicts.disposition[~known & (rows >= 0)] = Disposition.DUPLICATE
         if batch.channel is not None:
             batch = self._join(batch, rows, known, verdicts)
-        placed = np.flatnonzero(verdicts.disposition == 0)
+        placed = np.flatnonzero(verdicts.disposition == NOT_JUDGED)
         order = event_time.put_in_order(
             rows[placed], batch.event_time_us[placed], passing.watermark_us[placed], passing.clock_us[placed],
             self._patience, self.states, keeps_ties=self.settings.keeps_ties,
         )  # fmt: skip
         verdicts.disposition[placed] = order.disposition
         walk = Walk(batch, rows[placed], placed, order, passing, verdicts, [], needed)
-        to_judge = np.flatnonzero(order.disposition == 0)
+        to_judge = np.flatnonzero(order.disposition == NOT_JUDGED)
         for step in plan_steps(walk.rows[to_judge]):
             for start in range(0, len(step), STEP_ROWS_MAX):
                 self._step(walk, to_judge[step[start : start + STEP_ROWS_MAX]])
@@ -296,9 +296,9 @@ class Detector:
         states = self.states
         silent, expired = self._silence.find(states, walk.rows, walk.placed, walk.order, walk.passing)
         for each in silent:
-            is_own = each.reason == "returned"  # otherwise the reading that moved the time shows it, and may itself be skipped or a part
+            is_own = each.reason == "resumed"  # otherwise the reading that moved the time shows it, and may itself be skipped or a part
             shown_at_us = int((walk.batch.event_time_us if is_own else walk.passing.watermark_us)[each.position])
-            walk.alerts.append(self._alerting.unscored(walk.batch, each.position, each.row, shown_at_us, each.reason, "silence"))
+            walk.alerts.append(self._alerting.unscored(walk.batch, each.position, each.row, shown_at_us, each.reason, "timeout"))
         for gone in expired:
             self._end_forgotten(walk, gone.row, gone.position)
         rows = np.array([gone.row for gone in expired], np.int64)
@@ -314,9 +314,9 @@ class Detector:
         """A forgotten stream's alerts end with the reading that shows it, at this position of the batch."""
         event_time_us = int(walk.passing.watermark_us[position])
         if self.states["is_open"][row]:
-            walk.alerts.append(self._alerting.ended(walk.batch, position, row, event_time_us, "forgotten"))
+            walk.alerts.append(self._alerting.ended(walk.batch, position, row, event_time_us, "evicted"))
         if self.states["is_frozen"][row]:
-            walk.alerts.append(self._alerting.unscored(walk.batch, position, row, event_time_us, "forgotten", "frozen"))
+            walk.alerts.append(self._alerting.unscored(walk.batch, position, row, event_time_us, "evicted", "frozen"))
 
     def _release_names(self, stream_ids: NDArray[np.int32], needed: Container[int]) -> None:
         """Names of refused streams must not fill the memory."""

@@ -57,10 +57,10 @@ class FrozenEvent(IntEnum):
 
 
 NO, YES, KNOWN = int(Frozen.NO), int(Frozen.YES), int(Frozen.ACCEPTED)
-REASON_OF: dict[int, Literal["frozen", "moved", "accepted"]] = {
+REASON_OF: dict[int, Literal["frozen", "moved", "reset"]] = {
     FrozenEvent.OPENED: "frozen",
     FrozenEvent.MOVED: "moved",
-    FrozenEvent.ACCEPTED: "accepted",
+    FrozenEvent.ACCEPTED: "reset",
 }
 OPENED, MOVED, ACCEPTED = int(FrozenEvent.OPENED), int(FrozenEvent.MOVED), int(FrozenEvent.ACCEPTED)
 

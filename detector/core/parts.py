@@ -1,7 +1,7 @@
 """Narrow readings, one channel each, joined to whole ones.
 
 Values of one stream with the same event time are one reading. It is whole when every channel has come, or when a value
-with a later time shows that no more will. It then takes the place of the message that completed it; the others are PART.
+with a later time shows that no more will. It then takes the place of the message that completed it; the others are PARTIAL.
 A value that comes again, or late, after its reading was whole begins another, which is found to be duplicate or late in its turn.
 
 Where ties are kept, readings with one time are told apart by their channels: the second value of a channel shows that no more will come of
@@ -20,7 +20,7 @@ from detector.core.event_time import NEVER
 from detector.core.readings import Disposition
 from detector.core.states import Column
 
-LATE, DUPLICATE, PART = int(Disposition.LATE), int(Disposition.DUPLICATE), int(Disposition.PART)
+LATE, DUPLICATE, PARTIAL = int(Disposition.LATE), int(Disposition.DUPLICATE), int(Disposition.PARTIAL)
 
 
 COLUMNS = ("part_time_us", "part_value", "part_has")
@@ -51,7 +51,7 @@ def join(
     keeps_ties     a channel's second value of one time begins another reading; otherwise it is a duplicate
     returns        disposition u1[N] (0 where a message completed a reading), and for those event time i8[N] and value f4[N, D]
     """
-    disposition = np.full(len(rows), PART, np.uint8)
+    disposition = np.full(len(rows), PARTIAL, np.uint8)
     whole_time, whole = event_time_us.copy(), np.full_like(value, np.nan)
     _join(
         rows,
@@ -92,7 +92,7 @@ def _join(  # type: ignore[no-untyped-def]
         part_time[r] = t
         part_value[r, k] = value[i, k]
         part_has[r, k] = 1
-        if part_has[r].sum() == d and disposition[i] == PART:
+        if part_has[r].sum() == d and disposition[i] == PARTIAL:
             disposition[i] = 0
             whole[i] = part_value[r]
             part_time[r] = NEVER

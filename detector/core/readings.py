@@ -26,15 +26,20 @@ class Disposition(IntEnum):
     LATE       older than the stream's newest reading; ignored
     DUPLICATE  as old as the stream's newest reading, where ties are not kept; ignored
     INVALID    could not be decoded; a dead letter
-    PART       one channel's value of a narrow reading, held until the reading is whole
+    PARTIAL    one channel's value of a narrow reading, held until the reading is whole
+
+    0 is no disposition: it stands for a reading that is not judged (`NOT_JUDGED`), so that a reading that was skipped can be told from every other.
     """
 
-    SCORED = 0
-    WARMUP = 1
-    LATE = 2
-    DUPLICATE = 3
-    INVALID = 4
-    PART = 5
+    SCORED = 1
+    WARMUP = 2
+    LATE = 3
+    DUPLICATE = 4
+    INVALID = 5
+    PARTIAL = 6
+
+
+NOT_JUDGED = 0
 
 
 class StreamNames(dict[bytes, int]):

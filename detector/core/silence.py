@@ -33,7 +33,7 @@ class Silent:
 
     row: int
     position: int
-    reason: Literal["silence", "returned", "forgotten"]
+    reason: Literal["timeout", "resumed", "evicted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,10 @@ class Silence:
         missed, gone = passing.clock(slot, missed_us), passing.watermark(slot, expired_us)
         if not states["is_silent"][row] and missed < min(gone, back):
             states["is_silent"][row] = 1
-            yield Silent(row, missed, "silence")
+            yield Silent(row, missed, "timeout")
         if states["is_silent"][row] and min(gone, back) < passing.beyond:
             states["is_silent"][row] = 0
-            yield Silent(row, min(gone, back), "forgotten" if gone < passing.beyond else "returned")
+            yield Silent(row, min(gone, back), "evicted" if gone < passing.beyond else "resumed")
 
     def _away(
         self, states: StreamStates, slot: int, touched: NDArray[np.int32], clock_us: int, watermark_us: int

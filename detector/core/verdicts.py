@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.alerting import Alert
+from detector.core.readings import NOT_JUDGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Forgotten:
 class Verdicts:
     """What became of each reading of a batch, as columns, in the batch's order.
 
-    disposition       u1[N]     Disposition
+    disposition       u1[N]     Disposition; NOT_JUDGED in a blank one
     score             f4[N]     >= 0, with what lingers of the readings before; NaN where the reading was not judged
     tail_probability  f8[N]     0..1, how often a normal reading of this stream scores as high, each alone; NaN where not judged
     expected          f4[N, D]  what the model expected, engineering units; NaN where not judged
@@ -56,7 +57,7 @@ class Verdicts:
     def blank(readings: int, channels: int) -> Verdicts:
         """Of so many readings, before anything is known of them."""
         return Verdicts(
-            disposition=np.zeros(readings, np.uint8),
+            disposition=np.full(readings, NOT_JUDGED, np.uint8),
             score=np.full(readings, np.nan, np.float32),
             tail_probability=np.full(readings, np.nan, np.float64),
             expected=np.full((readings, channels), np.nan, np.float32),

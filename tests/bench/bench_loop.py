@@ -42,13 +42,13 @@ ABSURD_EVERY = 10_007  # a prime: every time another stream
 
 
 class Way(NamedTuple):
-    """A way of delivery. interval_s: of snapshots; 0: memories are not kept."""
+    """A way of delivery. interval_s: within which state is saved; 0: it is not."""
 
     delivery: DeliveryName
     interval_s: float
 
     def __str__(self) -> str:
-        return f"{self.delivery}, " + (f"memories saved every {self.interval_s:g} s" if self.interval_s else "memories not kept")
+        return f"{self.delivery}, " + (f"state saved every {self.interval_s:g} s" if self.interval_s else "state not saved")
 
 
 WAYS = (Way("at_least_once", 0), Way("at_least_once", 10), Way("exactly_once", 1), Way("exactly_once", 10), Way("exactly_once", 30))
@@ -92,7 +92,7 @@ def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> f
         None,
         overrides={
             "group": group, "input/topics": (TOPIC,), "input/event_time": {"field": "time"}, "kafka": dict(properties),
-            "delivery": way.delivery, "snapshot/interval_s": way.interval_s,
+            "delivery": way.delivery, "state/flush_interval_s": way.interval_s,
         },
         environment={},
     )  # fmt: skip
@@ -112,7 +112,7 @@ def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> f
     stats, rooms = WorkerStats(), Rooms()
     telemetry = Telemetry(wiring.service_info(config, model, "bench"), stats, detector.names)
     written = wiring.reading_format(config.input, model.channels)
-    worker = wiring.worker(log, written, detector, config, [telemetry, rooms], stats, snapshot_interval_s=way.interval_s)
+    worker = wiring.worker(log, written, detector, config, [telemetry, rooms], stats, flush_interval_s=way.interval_s)
     while stats.messages < messages // 5:  # compile, join, warm up
         worker.step()
     rooms.seconds.clear()

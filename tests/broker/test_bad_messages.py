@@ -20,7 +20,7 @@ from detector.codec.messages import Headers
 from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.config import Service
 from detector.core.detect import Detector
-from detector.service.recovery import Recovery
+from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
 
 pytestmark = pytest.mark.broker
@@ -89,7 +89,7 @@ def judged(log: KafkaLog, bundle: Path, messages: int) -> Worker:
     detector = Detector(model)
     decoder = JsonReadings(ReadingFormat(model.channels, event_time="t"), detector.names)
     encoder = AlertEncoder(model.name, model.fingerprint, "/detector/test")
-    worker = Worker(log, decoder, detector, encoder, Recovery(detector, 0), settings=Service())
+    worker = Worker(log, decoder, detector, encoder, StateManager(detector, 0), settings=Service())
     deadline = time.monotonic() + PATIENCE_S
     while worker.stats.messages < messages and time.monotonic() < deadline:
         worker.step()

@@ -101,5 +101,5 @@ def test_without_compaction_there_is_no_state_topic_but_one_clear_message(
     assert topics("create --with-input", "never", managed, tmp_path) == 2
     told = capsys.readouterr().err
     assert "refuse to create topic never.sensors.state: Config property 'cleanup.policy' with value 'compact' is not supported" in told
-    assert "partitions, cleanup.policy compact; or set `delivery: at_least_once` and `snapshot: interval_s: 0`" in told
+    assert "partitions, cleanup.policy compact; or set `delivery: at_least_once` and `state: flush_interval_s: 0`" in told
     assert "Traceback" not in told

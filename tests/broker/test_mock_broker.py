@@ -47,7 +47,7 @@ def test_the_service_refuses_it_where_it_could_not_keep_its_word(small_bundle: P
         assert main(command) == 2
     error, fix = capsys.readouterr().err.splitlines()[-2:]
     assert error.startswith("error: this is librdkafka's mock broker: it has no transactions")
-    assert fix == "fix: set `delivery: at_least_once` and `snapshot: interval_s: 0`"
+    assert fix == "fix: set `delivery: at_least_once` and `state: flush_interval_s: 0`"
 
 
 def test_its_process_ends_with_its_standard_input() -> None:

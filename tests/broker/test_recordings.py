@@ -30,7 +30,7 @@ from detector.codec.alerts import AlertEncoder
 from detector.codec.readings import JsonReadings
 from detector.config import load_config
 from detector.core.detect import Detector
-from detector.service.recovery import Recovery
+from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
 
 pytestmark = pytest.mark.broker
@@ -102,8 +102,8 @@ def served(config: Path, folder: Path, readings: int) -> Told:
         state_topics=settings.state_topics,
     )
     with VerdictFile(folder / "served.parquet", detector.names) as verdicts:
-        recovery = Recovery(detector, settings.snapshot.interval_s)
-        worker = Worker(log, decoder, detector, encoder, recovery, settings=settings.service, observers=[verdicts])
+        state_manager = StateManager(detector, settings.state.flush_interval_s)
+        worker = Worker(log, decoder, detector, encoder, state_manager, settings=settings.service, observers=[verdicts])
         deadline = time.monotonic() + PATIENCE_S
         while worker.stats.messages < readings and time.monotonic() < deadline:
             worker.step()
@@ -161,7 +161,7 @@ def overlaps(is_event: NDArray[np.bool_], verdicts: pa.Table) -> tuple[int, int,
     ("recorded", "fit", "alerts", "events", "found_min", "outside_max"),
     [
         # At most as many alerts outside of events as the budget allows in 5 hours, and in half a week. A run that ends is no silence.
-        pytest.param(skab, ["--epochs", "8"], {"budget": "2 per stream per hour", "silence_intervals": 0}, 16, 10, 10, id="skab"),
+        pytest.param(skab, ["--epochs", "8"], {"budget": "2 per stream per hour", "timeout_intervals": 0}, 16, 10, 10, id="skab"),
         pytest.param(smd, ["--quick"], {"budget": "1 per stream per day"}, 6, 3, 4, id="smd"),
     ],
 )

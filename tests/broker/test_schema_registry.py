@@ -28,11 +28,11 @@ from detector.adapters.kafka.schema_registry import SchemaRegistry
 from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
 from detector.adapters.recordings.reader import read_recording
 from detector.cli import main
-from detector.cli.schemas import Framing, framing
+from detector.cli.registry_wiring import Framing, framing
 from detector.codec.alerts import alert_schema
-from detector.codec.formats import ReadingFormat
-from detector.codec.framed import frame
+from detector.codec.confluent_wire_format import frame
 from detector.codec.messages import Messages
+from detector.codec.reading_format import ReadingFormat
 from detector.config import Config
 from detector.core.readings import Partition, StreamNames
 from tests.broker.registry import Registry
@@ -237,7 +237,7 @@ def test_it_waits_for_a_registry_that_went_away(
     send(old({"at": now_us + 15, "temperature": 1.0}))  # a schema that is known needs no registry
     service.wait_for(lambda: service.metrics()["detector_messages_polled_total"] == 16)
     send(*ahead)
-    service.wait_for(lambda: service.metrics()["detector_log_unavailable_total"] >= 3)
+    service.wait_for(lambda: service.metrics()["detector_log_unavailable_errors_total"] >= 3)
     assert {service.get("/-/ready")[0] for _ in range(20)} == {503}
     assert service.get("/-/healthy")[0] == 200
     begin = time.monotonic()
@@ -248,7 +248,7 @@ def test_it_waits_for_a_registry_that_went_away(
     assert "check that the registry runs" in first["fix"]
 
     again = start(options)
-    again.wait_for(lambda: again.metrics()["detector_log_unavailable_total"] >= 3)
+    again.wait_for(lambda: again.metrics()["detector_log_unavailable_errors_total"] >= 3)
     assert again.metrics()["detector_messages_polled_total"] == 0
     registry.start()
     registered()

@@ -314,7 +314,7 @@ def test_it_works_by_password_and_one_changed_during_the_run_is_an_outage(secure
     send(secured, "renewed", b'{"temperature": 1.0}')
     service.wait_for(lambda: service.metric("detector_messages_polled_total") == 1)
     change_password(secured, "changing", WRONG)
-    service.wait_for(lambda: service.metric("detector_log_unavailable_total") >= 2 and "invalid credentials" in service.said())
+    service.wait_for(lambda: service.metric("detector_log_unavailable_errors_total") >= 2 and "invalid credentials" in service.said())
     change_password(secured, "changing", PASSWORD)
     send(secured, "renewed", b'{"temperature": 2.0}')
     service.wait_for(lambda: service.metric("detector_messages_polled_total") == 2)

@@ -53,7 +53,7 @@ class Site:
             "model": str(folder / "model"),
             "input": {"topics": self.topics, "event_time": {"field": "t"}},
             "alerts": {"budget": "30 per stream per hour", "warmup_readings": 45},
-            "snapshot": {"interval_s": 0.2},
+            "state": {"flush_interval_s": 0.2},
             "kafka": {"bootstrap.servers": servers, **FAST},
         }
         self._folder = folder
@@ -136,9 +136,9 @@ def test_what_retention_takes_from_a_running_worker_is_counted(kafka: str, tmp_p
         assert 0 < lost <= LOT
         assert polled(service) + service.metric(MISSED) == 3 * LOT
         assert service.metric(MISSED, reason="auto_offset_reset") == (LOT if reset == "latest" else 0)
-        (line,) = service.said("the log no longer holds messages that were still needed")
+        (line,) = service.said("messages are missed: retention")
         assert (line["level"], line["messages"], line["partition"]) == ("warning", lost, f"{topic}/0")
-        assert len(service.said("messages that the log still holds are passed over")) == (reset == "latest")
+        assert len(service.said("messages are missed: auto.offset.reset")) == (reset == "latest")
         assert service.metric(CHANGES) == service.metric("detector_messages_replayed_total") == 0
     site.write(topic)
     for reset, service in services.items():
@@ -169,7 +169,7 @@ def test_a_topic_made_anew_is_judged_from_its_first_message(kafka: str, tmp_path
         site.settled(topic, LOT * count)
         assert site.opened(topic)[:2] == [ASTRAY, ASTRAY]
         assert site.dead_letters(topic) == lots(1) + lots(count)
-        assert {line["partition"] for line in service.said("memories begin anew: the topic was made anew")} >= {f"{topic}/0"}
+        assert {line["partition"] for line in service.said("cold start: the topic was recreated")} >= {f"{topic}/0"}
     assert service.metric(CHANGES, reason="recreated") == 2 == service.metric(CHANGES)
     assert service.metric(MISSED) == service.metric("detector_messages_replayed_total") == 0
     assert service.metric("detector_readings_unaccounted_total") == service.metric(MISSING) == 0
@@ -209,7 +209,7 @@ def test_a_log_that_lost_its_end_is_judged_from_where_it_differs(own_kafka: Loca
     assert site.dead_letters(topic) == before + [cut + at for at in lots(count)]
     assert cut + ASTRAY in site.opened(topic)
     assert service.metric(MISSED) == 0
-    (line,) = service.said("memories begin anew")
+    (line,) = service.said("cold start")
     assert (line["level"], line["offset"]) == ("warning", cut)
     assert service.end(signal.SIGTERM) == 0
 
@@ -277,7 +277,7 @@ def test_an_output_topic_that_is_gone_is_an_outage(kafka: str, tmp_path: Path, s
     service.wait_for(lambda: bool(service.said("partitions restored")))
     delete_topics(kafka, f"{site.group}.alerts")
     site.write(topic)
-    service.wait_for(lambda: service.metric("detector_log_unavailable_total") >= 1)
+    service.wait_for(lambda: service.metric("detector_log_unavailable_errors_total") >= 1)
     line = service.said("log unavailable")[-1]
     assert "`detector topics create` makes the output topics" in line["fix"]
     assert service.get("/-/ready")[0] == 503

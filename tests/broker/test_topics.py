@@ -139,7 +139,7 @@ def test_a_state_topic_that_would_lose_memories_is_named(names: Names, capsys: p
 
 def test_memories_that_are_not_kept_need_no_topic(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTOR_DELIVERY", "at_least_once")
-    monkeypatch.setenv("DETECTOR_SNAPSHOT__INTERVAL_S", "0")
+    monkeypatch.setenv("DETECTOR_STATE__FLUSH_INTERVAL_S", "0")
     assert names.topics("create --with-input") == 0
     assert names.state not in ask_cluster(names.properties, 10.0, discard).partitions
     assert names.topics("check") == 0

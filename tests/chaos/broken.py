@@ -26,7 +26,7 @@ from detector.adapters.kafka import exactly_once
 from detector.adapters.kafka.log import KafkaLog
 from detector.adapters.kafka.member import GroupMember
 from detector.adapters.kafka.topic_watch import PendingTopics, TopicInfo
-from detector.codec.snapshots import RowCodec, key_of
+from detector.codec.state_serde import RowCodec, key_of
 from detector.ports import CommitBatch
 
 Commit = Callable[[KafkaLog, CommitBatch], None]

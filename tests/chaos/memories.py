@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from confluent_kafka import Message as KafkaMessage
 
-from detector.codec.snapshots import CHECKPOINT, HEADER, STREAM, decode_checkpoint
+from detector.codec.state_serde import CHECKPOINT, HEADER, STREAM, decode_checkpoint
 from tests.chaos.oracle import Difference, Undisturbed
 from tests.chaos.source import PARTITIONS
-from tests.codec.saved import read_back
+from tests.codec.loaded_state import read_back
 
 
 class Memories:
@@ -66,7 +66,7 @@ class Memories:
         found: dict[tuple[int, bytes], dict[str, bytes]] = {}
         for number, state in enumerate(self._state):
             back = read_back(state, self._undisturbed.detector.states.columns)
-            saved = back.saved
+            saved = back.loaded
             end = self._undisturbed.ends[number]
             if saved.checkpoint is None or (saved.checkpoint.offset, saved.checkpoint.next_offset) != (end, end):
                 into.differing += 1

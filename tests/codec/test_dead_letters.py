@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from detector.codec.dead_letters import OMITTED, REASON_CHARACTERS_MAX, dead_letters, reason_only
-from detector.codec.formats import Reject
 from detector.codec.messages import Headers, Message, Messages
+from detector.codec.reading_format import Reject
 from detector.core.readings import Partition
 
 

@@ -1,4 +1,4 @@
-"""A log that plays a script, and a judge whose memory tells which readings it was made of, for the tests of the service."""
+"""A log that plays a script, and a judge whose state names the readings that it was made of, for the tests of the service."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from detector.config import Service
 from detector.core.acceptance import Acceptance
 from detector.core.alerting import Alert
 from detector.core.event_time import NEVER, Clocks
-from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
+from detector.core.readings import NOT_JUDGED, Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.states import Column, StreamStates
 from detector.core.verdicts import Verdicts
 from detector.ports import CommitBatch, Observer, PartitionPosition, PollResult, RevokeCallback, WorkerState, WorkerStats, ignore_revoke
-from detector.service.recovery import Recovery
+from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
 from tests.simulation.mishaps import Commits
 from tests.simulation.service import Clock, Unhurried
@@ -56,10 +56,10 @@ class Judge:
         return 0
 
     def still_open(self) -> list[Alert]:
-        """As if every memory had an alert open; its offset is the trace."""
-        memory = self.memory(tuple(self.states._slot_of))
+        """As if every stream had an alert open; its offset is the trace."""
+        state = self.state(tuple(self.states._slot_of))
         return [
-            Alert("", "opened", "score", "evidence", "warning", name, 0, 0, 1, 0, (), at, trace, 0) for (at, name), trace in memory.items()
+            Alert("", "opened", "score", "evidence", "warning", name, 0, 0, 1, 0, (), at, trace, 0) for (at, name), trace in state.items()
         ]
 
     def detect(self, batch: ReadingBatch, acceptances: Sequence[Acceptance] = ()) -> Verdicts:
@@ -80,7 +80,7 @@ class Judge:
                 if batch.value[at, 0] > 0:
                     alerts.append(self._alert(batch, at))
         if self.loses_a_reading:
-            disposition[:1] = 99
+            disposition[:1] = NOT_JUDGED
         nan = np.full(n, np.nan)
         return Verdicts(
             disposition, nan.astype(np.float32), nan, nan[:, None].astype(np.float32), {}, tuple(alerts), rows[is_new].astype(np.int64)
@@ -95,8 +95,8 @@ class Judge:
             self.clocks.grow(self.states.slots)
             self.clocks[slot] = type(self.clocks[slot])()
 
-    def memory(self, partitions: Sequence[Partition] = (P0, P1)) -> dict[tuple[Partition, str], int]:
-        """The trace of every stream in memory."""
+    def state(self, partitions: Sequence[Partition] = (P0, P1)) -> dict[tuple[Partition, str], int]:
+        """The trace of every stream in the state."""
         found = {}
         for partition in partitions:
             for row in self.states.rows_in(int(self.states.slots_for((partition,))[0])).tolist():
@@ -313,19 +313,19 @@ class Bench:
     def __post_init__(self) -> None:
         judge: Any = self.judge
         incarnations = (bytes([k] * 8) for k in range(1, 256))
-        self.recovery = Recovery(judge, self.interval_s, lambda: next(incarnations))
+        self.state_manager = StateManager(judge, self.interval_s, lambda: next(incarnations))
         self.worker = Worker(
             self.log,
             Decoder(self.judge.names),
             judge,
             Encoder(),
-            self.recovery,
+            self.state_manager,
             settings=self.settings,
             observers=[self.seen],
             stats=self.stats,
             jitter=Unhurried(),
             clock=self.clock,
-            commits=self.executor or Commits(random.Random(0), self.late),
+            executor=self.executor or Commits(random.Random(0), self.late),
         )
 
     def step(self, count: int = 1, pause_s: float = 0.0) -> None:
@@ -340,8 +340,8 @@ class Bench:
 
 
 def undisturbed(stored: Mapping[Partition, Sequence[str]]) -> tuple[dict[tuple[Partition, str], int], list[str]]:
-    """The memory of a judge that saw all of it once, and the alerts, sorted."""
+    """The state of a judge that saw all of it once, and the alerts, sorted."""
     judge = Judge()
     places = [(partition, offset) for partition, values in stored.items() for offset in range(len(values))]
     verdicts = judge.detect(Decoder(judge.names).decode(messages_of(stored, places)).batch)
-    return judge.memory(tuple(stored)), sorted(f"{alert.partition.number}:{alert.offset}" for alert in verdicts.alerts)
+    return judge.state(tuple(stored)), sorted(f"{alert.partition.number}:{alert.offset}" for alert in verdicts.alerts)

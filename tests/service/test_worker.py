@@ -20,7 +20,7 @@ from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable, StateCorrupted
 from detector.ports import LATENCY, PartitionPosition, WorkerState
 from detector.service import worker
-from detector.service.life import LEGAL
+from detector.service.lifecycle import LEGAL
 from detector.service.worker import COMMIT_INTERVAL_S, LAG_INTERVAL_S
 from tests.service.builders import P0, P1, Bench, Log, Turn, undisturbed
 
@@ -30,10 +30,10 @@ executors = pytest.mark.parametrize("late", [AT_ONCE, WHEN_ASKED])
 
 
 def check_exactly_once(bench: Bench) -> None:
-    """All alerts once, memory as if nothing had happened, everything observed once."""
-    memory, alerts = undisturbed(bench.log.stored)
+    """All alerts once, state as if nothing had happened, everything observed once."""
+    state, alerts = undisturbed(bench.log.stored)
     assert sorted(bench.log.alerts) == alerts
-    assert bench.judge.memory(tuple(bench.log.stored)) == memory
+    assert bench.judge.state(tuple(bench.log.stored)) == state
     assert set(bench.seen.offsets.values()) <= {1}
     assert bench.stats.unaccounted == 0
 
@@ -43,15 +43,15 @@ def check_exactly_once(bench: Bench) -> None:
 
 @executors
 def test_observers_hear_of_open_alerts_once_after_a_restore_and_only_what_is_true(late: float) -> None:
-    """What is judged in the step in which memories become live is committed, and observed, before."""
+    """What is judged in the step in which partitions become live is committed, and observed, before."""
     turns = [Turn(assigned=(P0,)), Turn(1), Turn(1, assigned=(P1,)), Turn(1)]
     bench = Bench(Log({P0: ["a"] * 3, P1: ["c"] * 3}, turns), late, interval_s=30.0)
     bench.step(3)
-    memory, _ = undisturbed({P0: ["a"] * 2})
-    assert bench.seen.heard == [{}, [(P0, 0)], [(P0, 1)], memory]
+    state, _ = undisturbed({P0: ["a"] * 2})
+    assert bench.seen.heard == [{}, [(P0, 0)], [(P0, 1)], state]
     assert bench.log.truth[P0].offset == 2
     bench.step(5, pause_s=1.0)
-    assert [heard for heard in bench.seen.heard if isinstance(heard, dict)] == [{}, memory]
+    assert [heard for heard in bench.seen.heard if isinstance(heard, dict)] == [{}, state]
 
 
 @executors
@@ -59,9 +59,9 @@ def test_observers_hear_again_after_an_aborted_commit(late: float) -> None:
     bench = Bench(Log({P0: ["a", "a alert", "a", "a alert"]}, [Turn(assigned=(P0,)), Turn(2), Turn(2)]), late)
     bench.log.errors["commit"] = [None, CommitAborted("who knows")]
     bench.step(8, pause_s=0.3)
-    memory, _ = undisturbed({P0: ["a"] * 4})  # what was judged again with the restored memories included, since it was committed before
-    assert [heard for heard in bench.seen.heard if isinstance(heard, dict)] == [{}, memory]
-    assert bench.seen.heard[-1] == memory
+    state, _ = undisturbed({P0: ["a"] * 4})  # what was judged again with the restored state included, since it was committed before
+    assert [heard for heard in bench.seen.heard if isinstance(heard, dict)] == [{}, state]
+    assert bench.seen.heard[-1] == state
 
 
 @pytest.mark.parametrize("is_heard", [True, False])
@@ -131,7 +131,7 @@ def test_a_poll_waits_no_longer_than_a_commit_may() -> None:
     assert bench.log.timeouts_s == [5.0, 5.0, 5.0, COMMIT_INTERVAL_S]
 
 
-def test_without_snapshots_no_state_is_written() -> None:
+def test_without_an_interval_no_state_is_written() -> None:
     bench = Bench(Log({P0: ["a alert", "b"] * 5}, [Turn(assigned=(P0,)), *[Turn(2)] * 5]), interval_s=0.0)
     bench.step(9, pause_s=0.3)
     bench.worker.drain()
@@ -234,7 +234,7 @@ LIVES = [
 @executors
 @pytest.mark.parametrize("story", LIVES, ids=lambda story: story.path.replace(" ", "-"))
 def test_a_worker_goes_its_way_through_the_states_and_closes_the_log(story: Story, late: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "UNASSIGNED_S", 0.0)
+    monkeypatch.setattr(worker, "UNASSIGNED_READY_S", 0.0)
     log = Log(
         {P0: ["a alert", "a alert"]},
         list(story.turns),
@@ -272,7 +272,7 @@ def test_it_runs_once_it_is_known_what_it_has_to_judge() -> None:
     assert bench.stats.path == ["starting", "restoring", "running"]
 
 
-def test_every_piece_of_state_that_is_read_is_a_sign_of_life() -> None:
+def test_every_piece_of_state_that_is_read_is_a_sign_of_lifecycle() -> None:
     """There may be more of them than can be read in a minute."""
 
     class Large(Log):
@@ -287,7 +287,7 @@ def test_every_piece_of_state_that_is_read_is_a_sign_of_life() -> None:
     again = Bench(Large(bench.log.stored, [Turn(assigned=(P0,))], truth=bench.log.truth, kept=bench.log.kept))
     again.step()
     assert again.log.told.count("state") == len(bench.log.kept[P0]) == 4
-    assert again.judge.memory() == bench.judge.memory()
+    assert again.judge.state() == bench.judge.state()
 
 
 def test_a_member_that_stays_without_partitions_runs() -> None:
@@ -304,14 +304,14 @@ def test_no_other_way_is_taken(before: WorkerState, after: WorkerState) -> None:
     bench = Bench(Log())
     bench.stats.state = before
     if after in LEGAL[before] or after is before:
-        bench.worker._life.enter(after)
+        bench.worker._lifecycle.enter(after)
         assert bench.stats.state is after
     else:
         with pytest.raises(AssertionError):
-            bench.worker._life.enter(after)
+            bench.worker._lifecycle.enter(after)
 
 
-def test_a_pause_while_memories_are_replayed_does_not_end_the_restoring() -> None:
+def test_a_pause_while_messages_are_replayed_does_not_end_the_restoring() -> None:
     first = Bench(Log({P0: ["a"] * 6}, [Turn(assigned=(P0,)), Turn(0), Turn(6)]), interval_s=30.0)
     first.step(6, pause_s=0.3)
     log = Log(
@@ -334,7 +334,7 @@ def test_how_long_a_restore_took() -> None:
     again = Bench(log, interval_s=30.0)
     again.step(4, pause_s=2.0)
     assert again.stats.restored_s == 6.0
-    assert again.judge.memory() == bench.judge.memory()
+    assert again.judge.state() == bench.judge.state()
 
 
 # -- the log is away ------------------------------------------------------------------------------------------------------
@@ -384,8 +384,8 @@ def test_the_pause_has_full_jitter_and_a_bound() -> None:
 
     bench = Bench(Log(errors={"poll": [AWAY] * 50}), settings=Service(backoff_ms_max=1_000, poll_timeout_ms=1))
     stop: Any = NotTold()
-    bench.worker._life.stop = stop
-    bench.worker._life._backoff._jitter = random.Random(1)
+    bench.worker._lifecycle.stop = stop
+    bench.worker._lifecycle._backoff._jitter = random.Random(1)
     bench.step(50)
     assert pauses[0] <= 0.1
     assert 0.7 < max(pauses) <= 1.0
@@ -406,7 +406,7 @@ def test_it_promises_to_move_again_and_a_pause_prolongs_the_promise() -> None:
 @pytest.mark.parametrize("is_true", [False, True])
 @pytest.mark.parametrize("number", range(5))
 def test_an_aborted_commit_discards_and_restores_and_nothing_is_lost_or_repeated(late: float, is_true: bool, number: int) -> None:
-    """Wherever it happens, and whether or not it became true in the end."""
+    """Wherever it happens, and whether or not it succeeded in the end."""
 
     class Unsure(Log):
         def commit(self, batch: Any) -> None:
@@ -470,7 +470,7 @@ def test_partitions_go_and_come_back(late: float, is_heard: bool, at: int) -> No
 def test_what_is_lost_with_a_last_word_is_saved_first() -> None:
     bench = Bench(Log(STORED, [GAIN, Turn(3), Turn(0, revoked=(P1,))]), interval_s=30.0)
     bench.step(3)
-    assert {(partition, stream) for partition, stream in bench.judge.memory()} == {(P0, "a")}
+    assert {(partition, stream) for partition, stream in bench.judge.state()} == {(P0, "a")}
     assert bench.log.restored == [(P0, P1)]
     assert bench.log.truth[P1].offset == 3
     assert {b"stream/c", b"stream/a", b"checkpoint"} <= bench.log.kept[P1].keys()
@@ -489,7 +489,7 @@ def test_what_was_judged_but_not_committed_goes_with_partitions_lost_unheard() -
     bench.step(3)
     assert bench.log.restored == [(P0, P1), (P0,)]
     assert not bench.log.committed
-    assert bench.judge.memory() == {}
+    assert bench.judge.state() == {}
     bench.step(2, pause_s=0.3)
     bench.worker.drain()
     assert bench.log.truth.keys() == {P0}
@@ -502,7 +502,7 @@ def test_partitions_lost_unheard_while_nothing_waits_disturb_no_other() -> None:
     bench = Bench(Log({P0: ["a alert"], P1: ["c alert"]}, [GAIN, Turn(), Turn(), Turn(revoked=(P1,), is_heard=False)]))
     bench.step(5)
     assert bench.log.restored == [(P0, P1)]
-    assert bench.judge.memory().keys() == {(P0, "a")}
+    assert bench.judge.state().keys() == {(P0, "a")}
     assert bench.stats.partitions == 1
 
 
@@ -583,7 +583,7 @@ def test_nothing_is_told_of_a_replayed_message() -> None:
     v = bench.stats
     assert (v.messages_replayed, v.messages, v.readings, v.alerts_opened, v.dead_letters) == (4, 1, 1, 1, {})
     assert bench.seen.offsets == {(P0, 4): 1}
-    assert bench.judge.memory() == undisturbed(stored)[0]
+    assert bench.judge.state() == undisturbed(stored)[0]
 
 
 def test_what_the_log_no_longer_holds_is_counted() -> None:
@@ -659,7 +659,7 @@ def test_told_to_stop_while_schemas_are_away_it_leaves_and_the_next_start_reads_
 
 
 @executors
-def test_told_to_stop_it_commits_what_was_judged_and_saves_its_memories(late: float) -> None:
+def test_on_a_stop_it_commits_what_was_judged_and_saves_its_state(late: float) -> None:
     log = Log(STORED, [GAIN, Turn(3)], {"commit": [AWAY]}, ("poll", 2))
     bench = Bench(log, late, interval_s=1_000.0)
     bench.run()
@@ -672,7 +672,7 @@ def test_told_to_stop_it_commits_what_was_judged_and_saves_its_memories(late: fl
     again = Bench(Log(STORED, [GAIN], truth=log.truth, kept=log.kept))
     again.step()
     assert again.log.resumed == [{P0: 3, P1: 3}]
-    assert again.judge.memory() == bench.judge.memory()
+    assert again.judge.state() == bench.judge.state()
 
 
 @executors
@@ -693,7 +693,7 @@ def test_an_aborted_commit_while_draining_is_not_restored(late: float) -> None:
 
 
 def test_partitions_let_go_while_draining_with_the_log_away() -> None:
-    """The rebalance is not held up, and nothing is committed that memories are ahead of."""
+    """The rebalance is not held up, and nothing is committed that the state is ahead of."""
     log = Log(STORED, [GAIN, Turn(2), Turn(2, revoked=(P1,))], {"commit": [AWAY] * 1_000_000}, ("poll", 3))
     bench = Bench(log, WHEN_ASKED)
     bench.run()
@@ -711,12 +711,12 @@ def test_a_stop_gives_up_restoring(name: str) -> None:
 
 
 def test_a_stop_gives_up_starting_over() -> None:
-    """Told to stop between an abort and the restore that it calls for: nothing is judged with memories that are gone."""
+    """To stop between an abort and the restore that it calls for: nothing is judged with state that is gone."""
     log = Log(STORED, [GAIN, Turn(2), Turn(2, revoked=(P1,))], {"commit": [CommitAborted("x")], "restore": [None, AWAY]}, ("restore", 2))
     bench = Bench(log, WHEN_ASKED)
     bench.run()
     assert bench.stats.state is WorkerState.STOPPED
-    assert bench.judge.memory() == {}
+    assert bench.judge.state() == {}
     assert not log.committed
 
 
@@ -782,7 +782,7 @@ def test_what_goes_with_a_commit_stays_as_it_was_when_it_began() -> None:
         stored = {P0: log.stored[P0][: batch.offsets[P0]]}
         again = Bench(Log(stored, [Turn(assigned=(P0,))], truth={P0: PartitionPosition(len(stored[P0]))}, kept={P0: state}))
         again.step(2)
-        assert again.judge.memory() == undisturbed(stored)[0]
+        assert again.judge.state() == undisturbed(stored)[0]
 
 
 def test_the_log_is_not_closed_beneath_a_commit() -> None:
@@ -810,8 +810,8 @@ def test_the_log_is_not_closed_beneath_a_commit() -> None:
 def test_a_stop_interrupts_the_pause() -> None:
     log = Log(errors={"poll": [AWAY] * 1_000_000})
     bench = Bench(log, settings=Service(backoff_ms_max=600_000, poll_timeout_ms=1))
-    bench.worker._life._backoff.attempts = 30  # a pause of minutes, not of a first attempt
-    bench.worker._life._backoff._jitter = random.Random(1)
+    bench.worker._lifecycle._backoff.attempts = 30  # a pause of minutes, not of a first attempt
+    bench.worker._lifecycle._backoff._jitter = random.Random(1)
     runner = threading.Thread(target=bench.run)
     runner.start()
     while bench.stats.backoff_s < 10:

@@ -1,6 +1,6 @@
 """What an operator or a log's retention can take away, and exactly what must hold nevertheless.
 
-With k the committed offset, m the offset of the snapshot's checkpoint, n the one that was committed with it, [a, e) what the log holds:
+With k the committed offset, m the offset of the saved checkpoint, n the one that was committed with it, [a, e) what the log holds:
 
     kind      what is done                          what must hold of the partition
     hole      the log drops up to f, m < f <= k     every dead letter once; alerts before k as they were; f - m messages missed

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from detector.codec.snapshots import CHECKPOINT
+from tests.doubles.memory_log import MemoryLog
+from detector.codec.state_serde import CHECKPOINT
 from detector.core.readings import Partition
 from detector.errors import DetectorError
 from detector.ports import CommitBatch, PartitionPosition, PollResult, RevokeCallback, ignore_revoke

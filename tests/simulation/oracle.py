@@ -60,7 +60,7 @@ def unwell(plant: Plant) -> Iterator[str]:
         yield f"{silent} messages were neither judged nor dead-lettered nor counted as missed"
     for member in (*plant.members, *plant.gone):
         if not member.is_conserved:
-            yield f"readings polled {member.worker.stats.readings}, dispositions {dict(member.book.dispositions)}"
+            yield f"readings polled {member.worker.stats.readings}, dispositions {dict(member.outcomes.dispositions)}"
 
 
 def of_messages(what: str, found: Mapping[int, Sequence[Message]], wanted: Mapping[int, Sequence[Message]]) -> Iterator[str]:

@@ -17,7 +17,7 @@ CALM_STEPS_MAX = 2_000
 MEMBERS_MAX = 4
 BATCHES = (8, 15, 40, 150, 10_000)
 INTERVALS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Of the rolling snapshots; a turn takes 0.65 s on average."""
+"""Within which state is saved; a turn takes 0.65 s on average."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Mishaps:
     expire   its session ends, while it sleeps or not
     fence    it is put out of the group, and has not heard of it
     sleep    it takes no step for some turns
-    retain   the log drops messages that no memory needs any more: those before a checkpoint
+    retain   the log drops messages that no saved state needs any more: those before a checkpoint
     late     a commit begins only when it is waited for, or when another turn lets it (probability per commit)
     """
 
@@ -125,7 +125,7 @@ class Schedule:
             self._join()
 
     def kill_all(self) -> None:
-        """Everybody, at once; their last commits may become true, or not."""
+        """Everybody, at once; their last commits may succeed, or not."""
         plant = self.plant
         for member in list(plant.members):
             plant.kill(member)
@@ -187,7 +187,7 @@ class Schedule:
             on_its_way.end()
 
     def _ghosts(self) -> None:
-        """Of workers that were killed: the last commit may still become true; the group notices, sooner or later."""
+        """Of workers that were killed: the last commit may still succeed; the group notices, sooner or later."""
         for ghost in list(self.plant.ghosts):
             chance = self._rng.random()
             if chance < 0.4:

@@ -58,8 +58,8 @@ def test_everything_happens_in_these_logs() -> None:
     for shape in SHAPES:
         sent, plant = eventful(0, shape)
         (member,) = plant.members
-        wanted = {*Disposition} - ({Disposition.PART} if shape != "narrow" else set())
-        assert {disposition for disposition, count in member.book.dispositions.items() if count} == wanted
+        wanted = {*Disposition} - ({Disposition.PARTIAL} if shape != "narrow" else set())
+        assert {disposition for disposition, count in member.outcomes.dispositions.items() if count} == wanted
         assert member.is_conserved
         assert member.worker.stats.messages == len(sent)
         assert len(plant.dead_letters()) == len(plant.alerts()) == PARTITIONS

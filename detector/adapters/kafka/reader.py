@@ -45,8 +45,7 @@ class PartitionReader:
         readable = [partition in self._resumed for partition in messages.partitions]
         if all(readable):
             return messages
-        keep = np.flatnonzero(np.array(readable)[messages.partition]).tolist()
-        return to_messages([batch[position] for position in keep], self._topics, with_log_time=self._with_log_time)
+        return messages.take(np.array(readable)[messages.partition])
 
     def stop(self, partitions: Iterable[Partition]) -> None:
         """Read no more of these; what librdkafka still has of them is dropped."""

@@ -16,7 +16,7 @@ from confluent_kafka.schema_registry.confluent import meta_pb2
 from confluent_kafka.schema_registry.confluent.type import decimal_pb2, variant_pb2
 from confluent_kafka.schema_registry.error import OAuthTokenError
 
-from detector.codec.framed import Schema
+from detector.codec.confluent_wire_format import RegisteredSchema
 from detector.config.secrets import redactor, secrets_in
 from detector.errors import ConfigError, LogUnavailable
 
@@ -62,7 +62,7 @@ class SchemaRegistry:
         self._hide = redactor(secrets_in(properties))
         self._where = self._hide(properties.get("url", ""))
         self._unknown_since_s: dict[int, float] = {}
-        self._found: dict[int, Schema] = {}
+        self._found: dict[int, RegisteredSchema] = {}
         try:
             self._client = SchemaRegistryClient({name: _typed(name, text) for name, text in {**DEFAULTS, **properties}.items()})
         except Exception as error:  # noqa: BLE001 - whatever the client, its TLS and its tokens make of a property is the person's to mend
@@ -75,7 +75,7 @@ class SchemaRegistry:
         """Close its connections."""
         self._client.close()
 
-    def fetch(self, ids: Iterable[int]) -> Mapping[int, Schema | None]:
+    def fetch(self, ids: Iterable[int]) -> Mapping[int, RegisteredSchema | None]:
         """The schemas of these ids; None for those that the registry does not know.
 
         raises LogUnavailable  it could not be asked, or not for all within ASK_S_MAX; what it has answered is kept for the next call
@@ -131,14 +131,14 @@ class SchemaRegistry:
         assert known is not None
         return known
 
-    def _schema(self, schema_id: int) -> Schema:
+    def _schema(self, schema_id: int) -> RegisteredSchema:
         registered = self._client.get_schema(schema_id, fmt="serialized")  # which means something for Protobuf alone
         references: dict[str, str] = {}
         self._refer(registered, references)
         kind = _kind(registered)
         if kind == "PROTOBUF":
             references |= {name: base64.b64encode(data).decode("ascii") for name, data in BUILT_IN.items()}
-        return Schema(kind, _text(registered), references)
+        return RegisteredSchema(kind, _text(registered), references)
 
     def _refer(self, schema: Registered, found: dict[str, str]) -> None:
         """Add all that a schema refers to, directly or not."""

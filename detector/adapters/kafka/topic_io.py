@@ -180,7 +180,7 @@ class TopicReader:
             if before_end.all():
                 yield messages
             elif before_end.any():
-                yield messages.take(np.flatnonzero(before_end))
+                yield messages.take(before_end)
 
     def until_end(self, messages_max: int = 10_000) -> Iterator[Messages]:
         """What comes until that end is reached in every partition, and what came with it from beyond: `poll` goes on from there.

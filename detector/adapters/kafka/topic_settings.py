@@ -113,7 +113,7 @@ def instead_of(topic: Topic, refusal: KafkaError) -> Topic:
         settings = ", ".join(f"{name} {value}" for name, value in topic.settings.items())
         fix = f"ask who runs the brokers which policy this breaks; their tools may create it too: {topic.partitions} partitions, {settings}"
         if topic.settings.get("cleanup.policy") == "compact":
-            fix += "; or set `delivery: at_least_once` and `snapshot: interval_s: 0`, which need no state topic"
+            fix += "; or set `delivery: at_least_once` and `state: flush_interval_s: 0`, which need no state topic"
         raise ConfigError(f"the brokers refuse to create topic {topic.name}: {words}", fix=fix if code in REFUSALS else "")
     less = dict(topic.settings)
     for each in given_up:

@@ -49,7 +49,7 @@ def check_topics(
     if cluster.is_mock and (exactly_once or state):
         raise ConfigError(
             "this is librdkafka's mock broker: it has no transactions and compacts nothing",
-            fix="set `delivery: at_least_once` and `snapshot: interval_s: 0`",
+            fix="set `delivery: at_least_once` and `state: flush_interval_s: 0`",
         )
     found, inputs = cluster.partitions, reads
     there = [topic for topic in reads if topic in found]
@@ -92,7 +92,7 @@ def _differing(found: Mapping[str, int], state: Mapping[str, str]) -> list[Findi
         if source in found and topic in found and found[source] != found[topic]:
             problem = f"state topic {topic} has {found[topic]} partitions, its input {source} has {found[source]}"
             fewer = found[topic] < found[source]
-            fix = "`detector topics create` adds partitions" if fewer else f"delete {topic} and create it again: memories begin anew"
+            fix = "`detector topics create` adds partitions" if fewer else f"delete {topic} and create it again: streams start cold"
             findings.append((problem, fix))
     return findings
 

@@ -10,11 +10,10 @@ from typing import get_args
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from detector.codec.formats import ErrorName
+from detector.codec.reading_format import ErrorName
 from detector.ports import LOG_CHANGES, MISSED, AlertmanagerStats, WorkerState, WorkerStats
 
 ERRORS = (*get_args(ErrorName), "TooManyStreams")
-HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class ServiceInfo:
     group                consumer group
     budget_period_us     event time per acceptable false alert of one stream, microseconds
     streams_max          streams in memory per partition at most
-    snapshot_interval_s  every memory that changed is saved after one to two of these; 0: memories are not kept
+    flush_interval_s     state that changed is saved within one to two of these; 0: state is not saved
     watch                streams that get series of their own
     """
 
@@ -35,7 +34,7 @@ class ServiceInfo:
     channels: tuple[str, ...]
     budget_period_us: float
     streams_max: int
-    snapshot_interval_s: float
+    flush_interval_s: float
     watch: tuple[str, ...] = ()
 
 
@@ -62,20 +61,27 @@ class WorkerCollector(Collector):
         yield CounterMetricFamily("detector_commits", "Commits that succeeded.", stats.commits)
         yield CounterMetricFamily("detector_commits_aborted", "Commits after which memories were restored.", stats.commits_aborted)
         yield CounterMetricFamily(
-            "detector_log_unavailable", "Calls that the log, or the schema registry, could not answer.", stats.log_unavailable
+            "detector_commits_aborted", "Commits that failed, after which all state was restored.", stats.commits_aborted
+        )
+        yield CounterMetricFamily(
+            "detector_log_unavailable_errors", "Calls that the log, or the schema registry, could not answer.", stats.log_unavailable
         )
         yield GaugeMetricFamily("detector_backoff_seconds", "Length of the pause in progress; 0 if none.", stats.backoff_s)
         yield GaugeMetricFamily("detector_partitions_assigned", "Partitions that this worker reads.", stats.partitions)
         yield GaugeMetricFamily(
             "detector_input_topics_missing", "Input topics that cannot be judged now, or not whole.", len(stats.topics_missing)
         )
-        lag = GaugeMetricFamily("detector_lag_messages", "Messages not yet read.", labels=["topic", "partition"])
+        lag = GaugeMetricFamily(
+            "detector_consumer_lag_messages",
+            "Messages between the read position and the end of the partition.",
+            labels=["topic", "partition"],
+        )
         for partition, messages in stats.lag.items():
             lag.add_metric([partition.topic, str(partition.number)], messages)
         yield lag
         yield GaugeMetricFamily("detector_streams", "Streams in memory.", stats.streams)
         yield GaugeMetricFamily("detector_alerts_open", "Alerts open now.", stats.alerts_open)
-        yield from self._memories()
+        yield from self._state()
         state = GaugeMetricFamily("detector_worker_state", "1 for the state that the worker is in, 0 for the others.", labels=["state"])
         for each in WorkerState:
             state.add_metric([each.value], float(stats.state is each))
@@ -84,17 +90,19 @@ class WorkerCollector(Collector):
             "detector_worker_healthy", "1 while the worker moves; 0 when it is stuck, as /-/healthy says.", float(overdue_s(stats) <= 0)
         )
 
-    def _memories(self) -> Iterable[Metric]:
-        """What it takes that memories outlive the process."""
+    def _state(self) -> Iterable[Metric]:
+        """How state is saved and restored."""
         stats = self._stats
-        yield GaugeMetricFamily("detector_snapshot_memories_unsaved", "Memories that changed since they were saved.", stats.rows_unsaved)
-        yield GaugeMetricFamily("detector_snapshot_unsaved_age_seconds", "Age of the oldest unsaved change; 0 if none.", stats.unsaved_s)
-        yield CounterMetricFamily("detector_snapshot_memories_saved", "Memories saved.", stats.rows_saved)
-        yield CounterMetricFamily("detector_snapshot_bytes", "Bytes of state written.", stats.state_bytes)
-        yield GaugeMetricFamily("detector_restore_seconds", "How long the latest restore took.", stats.restored_s)
-        yield CounterMetricFamily("detector_messages_replayed", "Messages read again to restore memories.", stats.messages_replayed)
-        missed = CounterMetricFamily("detector_messages_missed", "Messages that were never judged, or not remembered.", labels=["reason"])
-        changes = CounterMetricFamily("detector_log_changes", "Partitions that began anew, in another log.", labels=["reason"])
+        yield GaugeMetricFamily("detector_state_rows_unsaved", "Rows of state that changed since they were saved.", stats.rows_unsaved)
+        yield GaugeMetricFamily("detector_state_unsaved_age_seconds", "Age of the oldest unsaved change; 0 if none.", stats.unsaved_s)
+        yield CounterMetricFamily("detector_state_rows_saved", "Rows of state saved.", stats.rows_saved)
+        yield CounterMetricFamily("detector_state_written_bytes", "Bytes of state written.", stats.state_bytes)
+        yield GaugeMetricFamily("detector_restore_duration_seconds", "How long the latest restore took.", stats.restored_s)
+        yield CounterMetricFamily("detector_messages_replayed", "Messages read again to restore state.", stats.messages_replayed)
+        missed = CounterMetricFamily(
+            "detector_messages_missed", "Messages that were never judged, or are not in the state.", labels=["reason"]
+        )
+        changes = CounterMetricFamily("detector_log_changes", "Partitions that started cold because their log changed.", labels=["reason"])
         for family, reasons, counts in ((missed, MISSED, stats.messages_missed), (changes, LOG_CHANGES, stats.log_changes)):
             for reason, count in {**dict.fromkeys(reasons, 0), **counts}.items():
                 family.add_metric([reason], count)
@@ -111,7 +119,7 @@ class AlertmanagerCollector(Collector):
         sent = CounterMetricFamily("detector_alertmanager_alerts_sent", "Alerts that it accepted, each time counted.", labels=["url"])
         dropped = CounterMetricFamily("detector_alertmanager_alerts_dropped", "Alerts that it will not be sent.", labels=["url"])
         failures = CounterMetricFamily("detector_alertmanager_request_failures", "Requests that it did not accept.", labels=["url"])
-        queued = GaugeMetricFamily("detector_alertmanager_alerts_held", "Alerts that are to be sent to it.", labels=["url"])
+        queued = GaugeMetricFamily("detector_alertmanager_queue_length", "Alerts that are to be sent to it.", labels=["url"])
         for each in self._alertmanagers:
             sent.add_metric([each.url], each.sent)
             dropped.add_metric([each.url], each.dropped)
@@ -133,11 +141,11 @@ class ServiceCollector(Collector):
         build.add_metric(list(labels.values()), 1)
         yield build
         yield GaugeMetricFamily(
-            "detector_budget_alerts_per_stream_hour",
-            "False alerts per stream and hour that alerts.budget accepts.",
-            HOUR_US / info.budget_period_us,
+            "detector_alert_budget_period_seconds",
+            "Event time of one stream per false alert that alerts.budget accepts.",
+            info.budget_period_us / 1e6,
         )
-        yield GaugeMetricFamily("detector_streams_max", "Streams in memory at most, per partition.", info.streams_max)
+        yield GaugeMetricFamily("detector_streams_max_per_partition", "Streams in memory at most, per partition.", info.streams_max)
         yield GaugeMetricFamily(
-            "detector_snapshot_interval_seconds", "snapshot.interval_s; 0: memories are not kept.", info.snapshot_interval_s
+            "detector_state_flush_interval_seconds", "state.flush_interval_s; 0: state is not saved.", info.flush_interval_s
         )

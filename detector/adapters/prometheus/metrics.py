@@ -1,6 +1,6 @@
 """Metrics and health; `adapters.http_server` serves them.
 
-The batch's own figures are counted in `observe`, once per batch. How the worker is (`ports.WorkerStats`) is read at each scrape.
+A batch is counted in `observe`, once, after its commit. The worker's `ports.WorkerStats` are read at each scrape.
 docs/metrics.md lists every metric; a test keeps it complete.
 """
 
@@ -33,12 +33,12 @@ from detector.ports import LATENCY, AlertmanagerStats, Observer, WorkerState, Wo
 READINGS_BUCKETS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000)
 SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # Series that exist from the start: a rate over one that appears with its first alert would miss that alert.
-OPENED = (("score", "evidence"), ("silence", "silence"), ("frozen", "frozen"))
-UPDATED = (("score", "worse"),)
+OPENED = (("score", "evidence"), ("timeout", "timeout"), ("frozen", "frozen"))
+UPDATED = (("score", "escalated"),)
 CLOSED = (
-    *(("score", reason) for reason in ("quiet", "accepted", "forgotten")),
-    *(("silence", reason) for reason in ("returned", "forgotten")),
-    *(("frozen", reason) for reason in ("moved", "accepted", "forgotten")),
+    *(("score", reason) for reason in ("cleared", "reset", "evicted")),
+    *(("timeout", reason) for reason in ("resumed", "evicted")),
+    *(("frozen", reason) for reason in ("moved", "reset", "evicted")),
 )
 
 
@@ -81,12 +81,12 @@ class Telemetry(Observer):
         self._updated = Counter("detector_alerts_updated", "Open alerts that got worse.", ["kind", "reason"], registry=registry)
         self._closed = Counter("detector_alerts_closed", "Alerts closed.", ["kind", "reason"], registry=registry)
         self._batch_readings = Histogram("detector_batch_readings", "Readings per batch.", buckets=READINGS_BUCKETS, registry=registry)
-        self._room_seconds = Histogram(
-            "detector_room_seconds", "Time per batch, by room.", ["room"], buckets=SECONDS_BUCKETS, registry=registry
+        self._stage_duration = Histogram(
+            "detector_stage_duration_seconds", "Time per batch, by stage.", ["stage"], buckets=SECONDS_BUCKETS, registry=registry
         )
-        self._latency = Histogram(
-            "detector_latency_seconds",
-            "From the fetch of a batch until its decisions were true: alerts out, offsets committed.",
+        self._commit_latency = Histogram(
+            "detector_batch_commit_latency_seconds",
+            "From the fetch of a batch to its commit: alerts are published, offsets committed.",
             buckets=SECONDS_BUCKETS,
             registry=registry,
         )
@@ -96,10 +96,12 @@ class Telemetry(Observer):
             registry=registry,
         )
         delay.set_function(lambda: now_s() - self._newest_us / 1e6)
-        self._stream_seconds = Counter(
-            "detector_stream_seconds", "Event time over which streams were judged, summed over streams.", registry=registry
+        self._scored_event_time = Counter(
+            "detector_scored_event_time_seconds", "Event time over which streams were scored, summed over streams.", registry=registry
         )
-        self._ignored = Counter("detector_readings_ignored", "Narrow readings of channels that are not the model's.", registry=registry)
+        self._ignored = Counter(
+            "detector_readings_ignored", "Long-format values of channels that the model does not have.", registry=registry
+        )
         for disposition in Disposition:
             self._readings.labels(disposition.name.lower())
         for counter, known in ((self._opened, OPENED), (self._updated, UPDATED), (self._closed, CLOSED)):
@@ -109,7 +111,7 @@ class Telemetry(Observer):
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
         """Count one batch."""
         batch = decoded.batch
-        counts = np.bincount(verdicts.disposition, minlength=len(Disposition))
+        counts = np.bincount(verdicts.disposition, minlength=max(Disposition) + 1)
         counts[Disposition.INVALID] += sum(reject.readings for reject in decoded.rejects)
         for disposition in Disposition:
             if counts[disposition]:
@@ -119,12 +121,12 @@ class Telemetry(Observer):
             counter = {"opened": self._opened, "updated": self._updated, "closed": self._closed}[alert.status]
             counter.labels(alert.kind, alert.reason).inc()
         self._batch_readings.observe(len(batch))
-        for room, spent_s in seconds.items():
-            (self._latency if room == LATENCY else self._room_seconds.labels(room)).observe(spent_s)
+        for stage, spent_s in seconds.items():
+            (self._commit_latency if stage == LATENCY else self._stage_duration.labels(stage)).observe(spent_s)
         valid = verdicts.disposition != Disposition.INVALID
         if valid.any():
             self._newest_us = float(batch.event_time_us[valid].max())
-        self._stream_seconds.inc(self._scored_time.advance_s(decoded, verdicts))
+        self._scored_event_time.inc(self._scored_time.advance_s(decoded, verdicts))
         self._streams.observe(decoded, verdicts)
 
     def metrics(self, accept: str) -> tuple[bytes, str]:

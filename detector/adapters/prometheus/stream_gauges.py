@@ -71,7 +71,7 @@ class StreamGauges(Collector):
                 f"detector_stream_{name}", f"Watched stream, latest judged reading: {help}.", labels=["stream", *labels]
             )
 
-        score = family("score", "score; larger is stranger, and what is strange lingers in it")
+        score = family("score", "score; larger is stranger, and what is strange decays slowly in it")
         threshold = family("threshold", "score beyond which it would have opened an alert, or made an open one worse")
         is_open = family("alert_open", "1 while an alert of kind score is open, else 0")
         observed = family("observed", "observed value, engineering units", "channel")

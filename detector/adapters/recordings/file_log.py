@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from detector.adapters.recordings.reader import Recording, read_recording
-from detector.codec.formats import ReadingFormat
 from detector.codec.messages import Message, Messages
+from detector.codec.reading_format import ReadingFormat
 from detector.codec.writing import JsonWriter
 from detector.core.readings import Partition
 from detector.errors import DataError

@@ -26,7 +26,7 @@ SCHEMA = pa.schema(
         ("alert", pa.string()),
     ]
 )
-DISPOSITIONS = np.array([disposition.name for disposition in Disposition])
+DISPOSITIONS = np.array(["", *(disposition.name for disposition in Disposition)])  # 0 is none
 
 
 class VerdictFile(Observer):
@@ -36,7 +36,7 @@ class VerdictFile(Observer):
         event_time_us     microseconds since the epoch, UTC; null where the reading could not be read
         score             null where the reading was not judged
         tail_probability  the same
-        disposition       SCORED, WARMUP, LATE, DUPLICATE, INVALID, PART
+        disposition       SCORED, WARMUP, LATE, DUPLICATE, INVALID, PARTIAL
         alert             id of the alert that is open after this reading, or null
 
     The file appears under its name when it is whole.

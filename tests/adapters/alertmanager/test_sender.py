@@ -198,7 +198,7 @@ def test_times_are_by_the_clock(serve: Callable[..., Away], tell: Callable[..., 
     assert abs(starts[0] - clock_us) < 30e6
     assert all(abs(end - clock_us - OPEN_INTERVALS * 60e6) < 30e6 for end in ends)
     for sender in alertmanagers._senders:
-        sender.update([replace(alert("replayed", long_ago_us), status="closed", reason="quiet", event_time_us=long_ago_us + 1)])
+        sender.update([replace(alert("replayed", long_ago_us), status="closed", reason="cleared", event_time_us=long_ago_us + 1)])
     until(lambda: ["replayed"] in server.streams())
     (closed,) = server.requests[-1]
     assert abs(event_time_us(closed["endsAt"], "iso8601") - clock_us) < 30e6

@@ -105,7 +105,7 @@ def test_an_outage_says_what_to_do_and_heals(outage: str, server: Server) -> Non
     server.answer = GOOD
     schema = registry.fetch([7])[7]
     assert schema is not None
-    assert (schema.kind, schema.text) == ("AVRO", '"double"')
+    assert (schema.type, schema.text) == ("AVRO", '"double"')
     registry.close()
 
 

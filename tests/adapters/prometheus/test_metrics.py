@@ -47,7 +47,7 @@ def decoded(ids: list[int], times_us: list[int], rejects: tuple[Reject, ...] = (
 def verdicts(dispositions: list[Disposition], alerts: tuple[Alert, ...] = ()) -> Verdicts:
     n = len(dispositions)
     disposition = np.array(dispositions, np.uint8)
-    score = np.where(disposition <= W, np.arange(n), np.nan).astype(np.float32)
+    score = np.where(np.isin(disposition, (S, W)), np.arange(n), np.nan).astype(np.float32)
     expected, is_open = np.full((n, 2), 0.5, np.float32), {4: "id"} if n > 4 else {}
     return Verdicts(
         disposition,
@@ -93,43 +93,43 @@ def test_readings_by_disposition(scene: Scene) -> None:
     seen = decoded([0, 1, 0, 1], [1, 2, 3, 4], (Reject(0, "MalformedJson", "", 2),), ignored=9)
     scene.telemetry.observe(seen, verdicts([S, W, L, INVALID]), SECONDS)
     counts = {d.name.lower(): scene.value("detector_readings_total", disposition=d.name.lower()) for d in Disposition}
-    assert counts == {"scored": 1, "warmup": 1, "late": 1, "duplicate": 0, "invalid": 3, "part": 0}
+    assert counts == {"scored": 1, "warmup": 1, "late": 1, "duplicate": 0, "invalid": 3, "partial": 0}
     assert scene.value("detector_readings_ignored_total") == 9
     assert scene.value("detector_batch_readings_sum") == 4
 
 
 def test_alerts_by_kind_and_reason(scene: Scene) -> None:
-    events = (alert("opened", "score", "evidence"), alert("closed", "score", "quiet"), alert("opened", "silence", "silence"))
+    events = (alert("opened", "score", "evidence"), alert("closed", "score", "cleared"), alert("opened", "timeout", "timeout"))
     scene.telemetry.observe(decoded([0], [1]), verdicts([S], events), SECONDS)
     assert scene.value("detector_alerts_opened_total", kind="score", reason="evidence") == 1
-    assert scene.value("detector_alerts_opened_total", kind="silence", reason="silence") == 1
-    assert scene.value("detector_alerts_closed_total", kind="score", reason="quiet") == 1
-    for reason in ("moved", "accepted", "forgotten"):
+    assert scene.value("detector_alerts_opened_total", kind="timeout", reason="timeout") == 1
+    assert scene.value("detector_alerts_closed_total", kind="score", reason="cleared") == 1
+    for reason in ("moved", "reset", "evicted"):
         assert scene.value("detector_alerts_closed_total", kind="frozen", reason=reason) == 0  # there from the start
     scene.telemetry.observe(decoded([0], [2]), verdicts([S], (alert("opened", "frozen", "frozen"),)), SECONDS)
     assert scene.value("detector_alerts_opened_total", kind="frozen", reason="frozen") == 1
 
 
-def test_time_per_room(scene: Scene) -> None:
+def test_time_per_stage(scene: Scene) -> None:
     scene.telemetry.observe(decoded([0], [1]), verdicts([S]), SECONDS)
     scene.telemetry.observe(decoded([0], [2]), verdicts([S]), SECONDS)
-    for room, spent_s in SECONDS.items():
-        assert scene.value("detector_room_seconds_sum", room=room) == pytest.approx(2 * spent_s)
-        assert scene.value("detector_room_seconds_count", room=room) == 2
+    for stage, spent_s in SECONDS.items():
+        assert scene.value("detector_stage_duration_seconds_sum", stage=stage) == pytest.approx(2 * spent_s)
+        assert scene.value("detector_stage_duration_seconds_count", stage=stage) == 2
 
 
 def test_how_telling_alertmanager_goes(scene: Scene) -> None:
-    names = ("alerts_sent_total", "request_failures_total", "alerts_dropped_total", "alerts_held")
+    names = ("alerts_sent_total", "request_failures_total", "alerts_dropped_total", "queue_length")
     assert [scene.value(f"detector_alertmanager_{name}", url="http://alertmanager:9093") for name in names] == [3, 2, 1, 4]
     scene.alertmanager.queued = 0
-    assert scene.value("detector_alertmanager_alerts_held", url="http://alertmanager:9093") == 0
+    assert scene.value("detector_alertmanager_queue_length", url="http://alertmanager:9093") == 0
 
 
 def test_the_latency_is_no_room(scene: Scene) -> None:
     scene.telemetry.observe(decoded([0], [1]), verdicts([S]), {**SECONDS, LATENCY: 0.25})
-    assert scene.value("detector_latency_seconds_sum") == 0.25
-    assert scene.value("detector_latency_seconds_bucket", le="0.1") == 0
-    assert scene.value("detector_room_seconds_count", room=LATENCY) is None
+    assert scene.value("detector_batch_commit_latency_seconds_sum") == 0.25
+    assert scene.value("detector_batch_commit_latency_seconds_bucket", le="0.1") == 0
+    assert scene.value("detector_stage_duration_seconds_count", stage=LATENCY) is None
 
 
 def test_the_delay_grows_while_nothing_comes(scene: Scene) -> None:
@@ -148,17 +148,17 @@ def test_judged_stream_time(scene: Scene) -> None:
     for ids, times, dispositions in told:
         scene.telemetry.observe(decoded(ids, [t * second for t in times]), verdicts(dispositions), SECONDS)
     # pump: warm until 10, judged until 30; fan: first seen at 5, judged until 16.
-    assert scene.value("detector_stream_seconds_total") == pytest.approx(20 + 11)
+    assert scene.value("detector_scored_event_time_seconds_total") == pytest.approx(20 + 11)
     for i in range(100):
         scene.names[f"new{i}".encode()]
     scene.telemetry.observe(decoded([101, 1, 101], [0, 17 * second, second]), verdicts([S, S, S]), SECONDS)
-    assert scene.value("detector_stream_seconds_total") == pytest.approx(31 + 1 + 0)
+    assert scene.value("detector_scored_event_time_seconds_total") == pytest.approx(31 + 1 + 0)
 
 
 def test_the_budget_stands_beside_it(scene: Scene) -> None:
-    assert scene.value("detector_budget_alerts_per_stream_hour") == pytest.approx(1 / 24)
-    assert scene.value("detector_streams_max") == 500
-    assert scene.value("detector_snapshot_interval_seconds") == 10
+    assert scene.value("detector_alert_budget_period_seconds") == 24 * 3_600
+    assert scene.value("detector_streams_max_per_partition") == 500
+    assert scene.value("detector_state_flush_interval_seconds") == 10
     assert scene.value("detector_build_info", version="1.2.3", group="site1", model="plant", fingerprint="abcdef") == 1
 
 
@@ -189,7 +189,7 @@ def test_stats_are_read_at_each_scrape(scene: Scene) -> None:
     assert scene.value("detector_messages_polled_total") == 7
     assert scene.value("detector_streams") == 3
     assert scene.value("detector_alerts_open") == 2
-    assert scene.value("detector_lag_messages", topic="sensors", partition="0") == 12
+    assert scene.value("detector_consumer_lag_messages", topic="sensors", partition="0") == 12
     assert scene.value("detector_dead_letters_total", error="MalformedJson") == 3
     for error in ERRORS:
         assert scene.value("detector_dead_letters_total", error=error) is not None  # there from the start: a rate must see the first one
@@ -210,11 +210,11 @@ def test_what_it_takes_to_keep_memories(scene: Scene) -> None:
     assert scene.value("detector_log_changes_total", reason="recreated") == 3
     assert scene.value("detector_log_changes_total", reason="truncated") == 0
     assert scene.value("detector_input_topics_missing") == 2
-    assert scene.value("detector_restore_seconds") == 0.7
-    assert scene.value("detector_snapshot_memories_unsaved") == 3
-    assert scene.value("detector_snapshot_unsaved_age_seconds") == 4.5
-    assert scene.value("detector_snapshot_memories_saved_total") == 5
-    assert scene.value("detector_snapshot_bytes_total") == 6
+    assert scene.value("detector_restore_duration_seconds") == 0.7
+    assert scene.value("detector_state_rows_unsaved") == 3
+    assert scene.value("detector_state_unsaved_age_seconds") == 4.5
+    assert scene.value("detector_state_rows_saved_total") == 5
+    assert scene.value("detector_state_written_bytes_total") == 6
 
 
 def test_an_empty_batch_is_no_trouble(scene: Scene) -> None:
@@ -300,7 +300,7 @@ def test_a_host_that_is_none_is_a_message(scene: Scene) -> None:
 def test_the_documentation_lists_exactly_what_there_is(scene: Scene) -> None:
     """Name, type and labels of every metric, as in the table of docs/metrics.md."""
     scene.telemetry.observe(
-        decoded([0], [1]), verdicts([S], (alert("opened", "score", "evidence"), alert("closed", "score", "quiet"))), SECONDS
+        decoded([0], [1]), verdicts([S], (alert("opened", "score", "evidence"), alert("closed", "score", "cleared"))), SECONDS
     )
     there = set()
     for family in scene.telemetry.registry.collect():

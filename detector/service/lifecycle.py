@@ -1,8 +1,8 @@
-"""Where the worker is in its life, and how it waits for a log that is away.
+"""The worker's states, and how it waits for a log that is unavailable.
 
                  .-----------------------------------------------.
                  |                                               v
-    .------------+---. assigned  .-----------.  caught up  .-----------.
+    .------------+---.  assigned .-----------.  caught up  .-----------.
     |    STARTING    |---------->| RESTORING |------------>|  RUNNING  |
     '---+------------'           |           |<------------|           |
         |        ^               '-----------'  assigned,  '-----------'
@@ -14,10 +14,10 @@
     |                              BACKING_OFF                             |
     '----------------------------------------------------------------------'
 
-    any of these, told to stop  -->  DRAINING   what was judged is committed, memories are saved, nothing is polled any more
+    any of these, asked to stop -->  DRAINING   what was judged is committed, state is saved, nothing is polled any more
     any state, at the end       -->  STOPPED    the log is closed; nothing leads out of here
 
-STARTING lasts until it is known what this worker has to judge. `STARTING -> RUNNING` is a member of the group that stays without partitions:
+STARTING lasts until it is known which partitions this worker has to judge. `STARTING -> RUNNING` is a member of the group without partitions:
 other workers have them all.
 """
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-ALIVE_S = 60.0  # longer than any one call into a log or one batch's judgement should take
+ALIVE_S = 60.0  # longer than one call into a log, or the judgement of one batch, should take
 BACKOFF_S_MIN = 0.1
 
 S = WorkerState
@@ -53,10 +53,10 @@ LEGAL: dict[WorkerState, frozenset[WorkerState]] = {
 }
 
 
-class Life:
-    """The worker's state, written into its stats; and patience with a log that is away.
+class Lifecycle:
+    """Keeps the worker's state in its stats, and retries calls while the log is unavailable.
 
-    stop   set once the worker is told to stop
+    stop   set once the worker is to stop
     """
 
     def __init__(self, stats: WorkerStats, settings: Service, jitter: random.Random) -> None:
@@ -66,10 +66,10 @@ class Life:
         self._settings = settings
         self._backoff = Backoff(BACKOFF_S_MIN, settings.backoff_ms_max / 1000, jitter)
         self._drain_by_s = float("inf")
-        self.beat()
+        self.heartbeat()
 
     def enter(self, state: WorkerState) -> None:
-        """Change the state. Draining is one way: once told to stop, whatever happens is part of it."""
+        """Change the state. Once the worker is to stop, every state but STOPPED is DRAINING."""
         if self.stop.is_set() and state is not S.STOPPED:
             state = S.DRAINING
         before = self._stats.state
@@ -82,17 +82,17 @@ class Life:
         if S.BACKING_OFF not in (before, state):
             logger.info("worker " + state.value, extra={"before": before.value})
 
-    def beat(self, pause_s: float = 0.0) -> None:
-        """The worker moves; it will again before long."""
+    def heartbeat(self, pause_s: float = 0.0) -> None:
+        """The worker makes progress. If it is well, the next heartbeat comes within ALIVE_S, one poll and `pause_s`."""
         self._stats.alive_until_s = time.monotonic() + pause_s + self._settings.poll_timeout_ms / 1000 + ALIVE_S
 
-    def insist(self, call: Callable[[], T], *, until_stopped: bool = False) -> T | None:
-        """`call`, again and again while the log is unavailable.
+    def retry(self, call: Callable[[], T], *, until_stopped: bool = False) -> T | None:
+        """Retry `call` while the log is unavailable, with back-off. returns  its result
 
-        Once told to stop, a commit is tried until the time for draining is over; what the next start does again (restoring, reading what
-        is not judged yet) is tried no more, and None.
+        until_stopped  once the worker is to stop, retry no more and return None: for what the next start does again (restoring, reading what
+                       is not judged yet). Without it a call is retried until the drain time-out is over.
 
-        raises LogUnavailable  that time is over
+        raises LogUnavailable  the drain time-out is over
         """
         before = self._stats.state
         while True:
@@ -116,7 +116,7 @@ class Life:
                 return result
 
     def back_off(self, error: LogUnavailable) -> None:
-        """Pause, longer with each failure in a row."""
+        """Pause, longer with each consecutive failure."""
         pause_s = self._backoff.next_s()
         self._stats.log_unavailable += 1
         level = logging.WARNING if self._backoff.attempts == 1 else logging.INFO
@@ -124,14 +124,14 @@ class Life:
         logger.log(level, "log unavailable", extra={**facts, "fix": error.fix} if error.fix else facts)
         self.enter(S.BACKING_OFF)
         self._stats.backoff_s = pause_s
-        self.beat(pause_s)
-        # Once told to stop, the event no longer pauses anything; the retries while draining still must not spin.
+        self.heartbeat(pause_s)
+        # Once `stop` is set, waiting for it does not pause; retries while draining must not spin all the same.
         pause_s = max(0.0, min(pause_s, self._drain_by_s - time.monotonic()))
         (self._never if self.stop.is_set() else self.stop).wait(pause_s)
         self._stats.backoff_s = 0.0
 
     def available(self) -> None:
-        """The log has answered."""
+        """The log has answered: reset the back-off."""
         if self._backoff.attempts:
             logger.info("log available again", extra={"attempts": self._backoff.attempts})
             self._backoff.reset()

@@ -1,6 +1,6 @@
-"""Acceptances in the log of readings: messages whose key names a stream, without a value, marked by a header.
+"""Baseline resets in the log of readings: messages without a value, with a header, whose key names the stream.
 
-For whoever does not know them they are tombstones of a key.
+Other readers of the topic take them for tombstones.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded
 from detector.core.acceptance import Acceptance
 
-HEADER = "detector.accept"
+HEADER = "detector.reset_baseline"
 
 
-def acceptance(stream: str) -> Message:
-    """The message that accepts what this stream's open alert is about."""
+def baseline_reset(stream: str) -> Message:
+    """The message that resets the baseline of a stream."""
     return Message(stream.encode("utf-8"), None, ((HEADER, b""),))
 
 
-def with_acceptances(decoded: Decoded, messages: Messages) -> Decoded:
-    """What was decoded of `messages`, the acceptances among them found: only what has no value is looked at.
+def with_baseline_resets(decoded: Decoded, messages: Messages) -> Decoded:
+    """The same, with the baseline resets of `messages` taken out of the rejects. Only messages without a value are examined.
 
-    Without a key it names no stream, and stays a message that cannot be read.
+    One without a key names no stream, and stays a reject.
     """
     marked = [
         reject.position
@@ -40,5 +40,6 @@ def with_acceptances(decoded: Decoded, messages: Messages) -> Decoded:
         Acceptance(messages.key[at] or b"", messages.partitions[messages.partition[at]], int(messages.offset[at]), int(place))
         for at, place in zip(marked, places.tolist(), strict=True)
     )
-    no_rejects = frozenset(marked)
-    return replace(decoded, rejects=tuple(each for each in decoded.rejects if each.position not in no_rejects), acceptances=found)
+    is_reset = frozenset(marked)
+    rejects = tuple(each for each in decoded.rejects if each.position not in is_reset)
+    return replace(decoded, rejects=rejects, baseline_resets=found)

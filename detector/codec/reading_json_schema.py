@@ -1,25 +1,25 @@
-"""What a message of readings must look like, as a JSON Schema: for people and for the producers' tests."""
+"""The JSON Schema of a message of readings, for people and for the tests of producers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from detector.codec.formats import ReadingFormat
-from detector.codec.precise import FLOAT32_END
+from detector.codec.reading_format import ReadingFormat
+from detector.codec.slow_path import FLOAT32_END
 
 NUMBER_TEXT = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
 
-def reading_schema(format: ReadingFormat) -> dict[str, Any]:
+def reading_json_schema(format: ReadingFormat) -> dict[str, Any]:
     """The JSON Schema of a message that `JsonReadings(format, ...)` reads.
 
-    It shows dotted paths as nested objects. Two things are accepted beside it: keys that themselves contain the dots, and
-    in a gateway's message a stream or an event time that stands beside the array instead of in the items.
+    Dotted paths are nested objects in it. `JsonReadings` also accepts keys that contain the dots, and in a gateway's message a stream or
+    an event time beside the array of readings instead of in each of them.
     """
     reading: dict[str, Any] = {"type": "object", "description": "one reading; further fields are ignored"}
     beside = ""
-    if format.items is not None and format.items != ".":
+    if format.records_path is not None and format.records_path != ".":
         beside = "; may also stand beside the array of readings"
     for path in format.stream:
         _put(
@@ -27,15 +27,15 @@ def reading_schema(format: ReadingFormat) -> dict[str, Any]:
         )
     if format.event_time is not None:
         _put(reading, format.event_time, _event_time(format, beside), required=not beside)
-    if format.narrow_channel is not None:
+    if format.channel_path is not None:
         known = ", ".join(format.channels)
         name = {"type": ["string", "integer"], "description": f"names the channel; others than {known} are ignored"}
-        _put(reading, format.narrow_channel, name, required=True)
-        _put(reading, format.narrow_value or "value", _number("the channel's value"), required=False)
-    elif format.values is not None:
+        _put(reading, format.channel_path, name, required=True)
+        _put(reading, format.value_path or "value", _number("the channel's value"), required=False)
+    elif format.array_path is not None:
         entries = [_number(channel) for channel in format.channels]
         array = {"type": ["array", "null"], "prefixItems": entries, "items": False, "minItems": len(entries)}
-        _put(reading, format.values, array, required=False)
+        _put(reading, format.array_path, array, required=False)
     else:
         for path in format.channels:
             _put(reading, path, _number("a channel"), required=False)
@@ -43,13 +43,13 @@ def reading_schema(format: ReadingFormat) -> dict[str, Any]:
 
 
 def _message(format: ReadingFormat, reading: dict[str, Any]) -> dict[str, Any]:
-    if format.items is None:
+    if format.records_path is None:
         return reading
     array = {"type": "array", "items": reading}
-    if format.items == ".":
+    if format.records_path == ".":
         return array
     message: dict[str, Any] = {"type": "object"}
-    _put(message, format.items, array, required=True)
+    _put(message, format.records_path, array, required=True)
     return message
 
 
@@ -68,9 +68,7 @@ def _event_time(format: ReadingFormat, beside: str) -> dict[str, Any]:
     if unit == "iso8601":
         return {"type": "string", "description": f"event time, ISO 8601, UTC unless it has an offset{beside}"}
     if unit == "auto":
-        meaning = (
-            "ISO 8601 (UTC unless it has an offset), or seconds, milliseconds, microseconds or nanoseconds since the epoch, told by size"
-        )
+        meaning = "ISO 8601 (UTC unless it has an offset), or seconds, milliseconds, microseconds or nanoseconds since the epoch; the unit follows from the size"
         return {"type": ["string", "number"], "description": f"event time: {meaning}{beside}"}
     return {"type": ["number", "string"], "pattern": NUMBER_TEXT, "description": f"event time, {UNITS[unit]} since the epoch{beside}"}
 

@@ -1,7 +1,7 @@
-"""One message at a time: decides about what the fast path refuses, and says why.
+"""The slow path of decoding, one message at a time: decides about the messages that the fast path refuses, and gives the reason.
 
-Slower by a factor of ten, and the authority: whatever the fast path accepts, this accepts with the same result.
-It accepts one thing more: text that is a JSON number ("3.2"), as many gateways send it.
+It is ten times slower. Every message that the fast path accepts, the slow path accepts with the same result.
+It also accepts text that is a JSON number ("3.2"), as many gateways send it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import msgspec
 
 from detector.codec.event_time import EARLIEST_US, FAR_US, LATEST_US, event_time_us, number_of, rfc3339, shown
-from detector.codec.formats import STREAM_BYTES_MAX, ErrorName, ReadingFormat, Unreadable
-from detector.codec.layout import routes
+from detector.codec.field_extractor import routes
+from detector.codec.reading_format import STREAM_BYTES_MAX, ErrorName, ReadingFormat, Unreadable
 
 Object: TypeAlias = dict[str, msgspec.Raw]
 T = TypeVar("T")
 
 NAN = float("nan")
 FLOAT32_END = (2 - 2**-24) * 2.0**127  # the smallest number that float32 rounds to infinity
-TEXT, TRUE, FALSE, NULL, OBJECT, ARRAY = b'"tfn{['  # the first byte tells the kind of a JSON value
-# Only explains: JSON has no such numbers, and a decoder that meets one tells a byte, not a field.
+TEXT, TRUE, FALSE, NULL, OBJECT, ARRAY = b'"tfn{['  # the kind of a JSON value by its first byte
+# Only for the reason: JSON has no such numbers, and the decoder's error names a byte, not a field.
 NOT_A_NUMBER = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*(?:\[[^\[\]{}"]*)?(-?(?:NaN|Infinity|nan|inf))\b')
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -36,7 +36,7 @@ _decode_text = msgspec.json.Decoder(str).decode
 
 
 class Reading(NamedTuple):
-    """One reading: its place in the message, one number per channel (NaN: missing), and its one channel if narrow, else -1."""
+    """One reading: its position in the message, one number per channel (NaN: missing), and in long format its channel, else -1."""
 
     item: int
     stream: bytes
@@ -46,8 +46,8 @@ class Reading(NamedTuple):
 
 
 @dataclass(slots=True)
-class Fault:
-    """A kind of error in one message: the first reason, and how many readings are lost by it."""
+class LostReadings:
+    """Readings of one message that are lost by one kind of error: the first reason, and their number."""
 
     error: ErrorName
     reason: str
@@ -56,18 +56,18 @@ class Fault:
 
 @dataclass(slots=True)
 class Read:
-    """What one message holds. One fault per kind of error keeps a hostile message from becoming a million reasons."""
+    """The result for one message. Losses are summed by kind of error, so that a hostile message cannot cause a million reasons."""
 
     readings: list[Reading] = field(default_factory=list)
-    faults: dict[ErrorName, Fault] = field(default_factory=dict)
+    revoked: dict[ErrorName, LostReadings] = field(default_factory=dict)
     ignored: int = 0
 
     def lose(self, why: Unreadable) -> None:
-        """One more reading is lost."""
-        self.faults.setdefault(why.error, Fault(why.error, why.reason)).readings += 1
+        """Count one more lost reading."""
+        self.revoked.setdefault(why.error, LostReadings(why.error, why.reason)).readings += 1
 
 
-class PreciseReader:
+class SlowPathReader:
     """Reads one message by `format`."""
 
     def __init__(self, format: ReadingFormat) -> None:
@@ -80,18 +80,18 @@ class PreciseReader:
         read = Read()
         try:
             value = _checked(value, "value", "a JSON reading", self._format.message_bytes_max)
-            if self._format.items is None:
+            if self._format.records_path is None:
                 read.readings += self._reading(0, _object(value, "value"), {}, key, log_time_us)
                 read.ignored += not read.readings
             else:
-                self._read_items(read, value, key, log_time_us)
+                self._read_records(read, value, key, log_time_us)
         except Unreadable as why:
             read.lose(why)
         return read
 
-    def _read_items(self, read: Read, value: bytes, key: bytes | None, log_time_us: int) -> None:
-        """The readings of a gateway's message. A bad one is lost alone."""
-        path = self._format.items or "."
+    def _read_records(self, read: Read, value: bytes, key: bytes | None, log_time_us: int) -> None:
+        """The readings of a gateway's message. A bad one does not affect the others."""
+        path = self._format.records_path or "."
         outer: Object = {} if path == "." else _object(value, "value")
         array = value if path == "." else _find(outer, path)
         if array is None:
@@ -110,10 +110,10 @@ class PreciseReader:
                 read.ignored += not found
 
     def _reading(self, item: int, inner: Object, outer: Object, key: bytes | None, log_time_us: int) -> tuple[Reading, ...]:
-        """The reading in `inner`; none where it is of a channel that is not the model's."""
+        """The reading in `inner`; none if it is of a channel that the model does not have."""
         channel = -1
-        if self._format.narrow_channel is not None:
-            known = self._narrow_channel(inner, self._format.narrow_channel)
+        if self._format.channel_path is not None:
+            known = self._long_format_channel(inner, self._format.channel_path)
             if known is None:
                 return ()
             channel = known
@@ -121,14 +121,14 @@ class PreciseReader:
         time_us = self._event_time(inner, outer, log_time_us)
         if channel >= 0:
             value = [NAN] * len(self._format.channels)
-            value[channel] = _number_at(inner, self._format.narrow_value or "value")
-        elif self._format.values is not None:
-            value = self._values(inner, self._format.values)
+            value[channel] = _number_at(inner, self._format.value_path or "value")
+        elif self._format.array_path is not None:
+            value = self._values(inner, self._format.array_path)
         else:
             value = [_number_at(inner, path) for path in self._format.channels]
         return (Reading(item, stream, time_us, value, channel),)
 
-    def _narrow_channel(self, inner: Object, path: str) -> int | None:
+    def _long_format_channel(self, inner: Object, path: str) -> int | None:
         raw = _find(inner, path)
         if raw is None:
             raise Unreadable("MissingChannel", "expected the name of a channel, found nothing", path)
@@ -188,7 +188,7 @@ class PreciseReader:
 
 
 def _checked(text: bytes | None, field: str, expected: str, bytes_max: int) -> bytes:
-    """Bytes that are there, not too many, and UTF-8."""
+    """The text, if it is there, not too long, and UTF-8. raises Unreadable"""
     if text is None:
         raise Unreadable("NullValue", f"expected {expected}, found null (a tombstone)", field)
     if not text:
@@ -204,12 +204,12 @@ def _checked(text: bytes | None, field: str, expected: str, bytes_max: int) -> b
 
 @cache  # paths come from the configuration: there are few
 def _ways(path: str) -> tuple[tuple[str, ...], ...]:
-    """The ways in which keys spell a dotted path, but for the path itself as a key."""
+    """The ways in which nested keys spell a dotted path, without the path itself as one key."""
     return tuple(routes(path))[1:]
 
 
 def _find(inner: Object, path: str) -> msgspec.Raw | None:
-    """What stands at a dotted path; None for nothing and for null."""
+    """The value at a dotted path; None if it is absent or null."""
     raw = inner.get(path)
     if raw is not None:
         return None if _kind(raw) == NULL else raw
@@ -234,7 +234,7 @@ def _find(inner: Object, path: str) -> msgspec.Raw | None:
 
 
 def _find_either(inner: Object, outer: Object, path: str) -> msgspec.Raw | None:
-    """In the item, else beside the array."""
+    """The value in the reading, else beside the array of readings."""
     raw = _find(inner, path)
     return _find(outer, path) if raw is None and outer else raw
 
@@ -254,7 +254,7 @@ def _number(raw: msgspec.Raw, field: str) -> float:
             return NAN
         if kind == TEXT:
             number = number_of(_parsed(_decode_text, raw, field))
-        else:  # a number all the same: then it is too large even for a double
+        else:  # it is a number that is too large for a double
             number = None if kind in (TRUE, FALSE, OBJECT, ARRAY) else FLOAT32_END
     if number is None:
         raise Unreadable("WrongType", f"expected a number or null, found {_shown(raw)}", field)
@@ -301,7 +301,7 @@ def _kind(raw: bytes | msgspec.Raw) -> int:
 
 
 def _shown(raw: bytes | msgspec.Raw) -> str:
-    """A JSON value for a person, in a few words."""
+    """A JSON value in a few words, for a reason."""
     text = bytes(raw).lstrip()
     kind = text[0]
     if kind in (OBJECT, ARRAY):

@@ -1,7 +1,7 @@
-"""A partition's saved state as it is read: rows go into the arena piece by piece, so that no second copy of it is ever held.
+"""A partition's saved state as it is loaded: rows go into the state piece by piece, so that no second copy of them is held.
 
-Records come as they were written. Of a key that comes again the later value counts; a value of None takes the key away. Which incarnation counts is
-known when the last checkpoint has come, so rows of others are taken out again at the end.
+Records come in the order in which they were written. Of a repeated key the last value counts; a value of None deletes the key. Which
+incarnation counts is known when the last checkpoint has come, so rows of others are removed at the end.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.codec.snapshots import (
+from detector.codec.state_serde import (
     CHECKPOINT,
+    DELETE_STATE,
     HEADER,
     LAYOUT,
-    NEWER,
-    START_OVER,
     STREAM,
+    UNKNOWN_VERSION,
     VERSION,
     Checkpoint,
     columns_bytes,
@@ -34,38 +34,38 @@ SHORT = bytes(HEADER.itemsize)  # stands for a header that is not there: its ver
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """What a state partition held, beside the rows that are in the arena now.
+class LoadedState:
+    """What a state partition held, beside the rows that are in the state now.
 
-    checkpoint     None: nothing was ever saved
-    gone       streams that are known not to be there any more, and the offset from which on that is so; the arena has empty rows of them
-    stale      streams whose rows are of other incarnations
-    layouts    ids of the layouts that are written down
+    checkpoint   None: nothing was ever saved
+    evicted      streams that were evicted, and the offset from which on that holds; the state has empty rows of them
+    stale        streams whose rows are of other incarnations
+    layouts      ids of the layouts that are saved
     """
 
     checkpoint: Checkpoint | None
-    gone: dict[bytes, int]
+    evicted: dict[bytes, int]
     stale: tuple[bytes, ...]
     layouts: frozenset[int]
 
 
-class SavedState:
-    """Takes what a state partition holds into the arena.
+class StateLoader:
+    """Loads what a state partition holds.
 
-    states   the arena; it has no rows of this partition yet
-    slot     of the partition in the arena
+    states   where the rows go; it has none of this partition yet
+    slot     of the partition in `states`
     """
 
     def __init__(self, states: StreamStates, slot: int) -> None:
         self._states, self._slot = states, slot
         self._checkpoint: bytes | None = None
         self._layouts: dict[bytes, bytes] = {}  # by key
-        self._empty: set[bytes] = set()  # streams whose rows say that there is no such stream
-        self._held: dict[bytes, bytes] = {}  # rows that cannot be read as yet: the layout may still come, or another row of the stream
-        self._incarnation_of = np.zeros(0, np.int64)  # by row of the arena
+        self._empty: set[bytes] = set()  # evicted streams
+        self._held: dict[bytes, bytes] = {}  # rows that cannot be read yet: their layout may still come, or a later row of the stream
+        self._incarnation_of = np.zeros(0, np.int64)  # by row of the state
 
-    def take(self, records: Mapping[bytes, bytes | None]) -> None:
-        """The next piece."""
+    def load(self, records: Mapping[bytes, bytes | None]) -> None:
+        """Load the next piece."""
         rows: dict[bytes, bytes] = {}
         deleted = []
         for key, value in records.items():
@@ -82,17 +82,17 @@ class SavedState:
                 if value is not None:
                     self._layouts[key] = value
         self._drop(deleted)
-        self._load(rows)
+        self._load_rows(rows)
 
-    def settle(self) -> Saved:
-        """All has been taken. Rows that do not count leave the arena.
+    def finish(self) -> LoadedState:
+        """Remove the rows that do not count, once all pieces are loaded.
 
-        raises StateCorrupted  it does not read back as what was written
+        raises StateCorrupted  what was saved does not read back
         """
         checkpoint = None if self._checkpoint is None else decode_checkpoint(self._checkpoint)
         incarnation = None if checkpoint is None else int.from_bytes(checkpoint.incarnation, "little", signed=True)
         held, self._held = self._held, {}
-        self._load(held)
+        self._load_rows(held)
         stale = [name for name, value in self._held.items() if self._is_stale(name, value, incarnation)]
         states = self._states
         rows = states.rows_in(self._slot)
@@ -100,16 +100,16 @@ class SavedState:
         names = [states.stream(row).encode() for row in others.tolist()]
         states.forget(others)
         self._empty.difference_update(names)
-        gone = {name: int(states.stands_for[states.row(self._slot, name)]) for name in self._empty}
-        return Saved(checkpoint, gone, (*stale, *names), frozenset(self._written))
+        evicted = {name: int(states.stands_for[states.row(self._slot, name)]) for name in self._empty}
+        return LoadedState(checkpoint, evicted, (*stale, *names), frozenset(self._layout_of_id))
 
     @property
-    def _written(self) -> dict[int, bytes]:
-        """The layouts by their ids: known by content, whatever key they lie under."""
+    def _layout_of_id(self) -> dict[int, bytes]:
+        """The layouts by id. An id is a hash of the content, so the key does not matter."""
         return {zlib.crc32(layout): layout for layout in self._layouts.values()}
 
     def _drop(self, names: Iterable[bytes]) -> None:
-        """These streams' earlier rows do not count any more."""
+        """Remove the earlier rows of these streams."""
         names = list(names)
         found = [row for name in names if (row := self._states.row(self._slot, name)) is not None]
         self._states.forget(np.array(found, np.int64))
@@ -117,8 +117,8 @@ class SavedState:
         for name in names if self._held else ():
             self._held.pop(name, None)
 
-    def _load(self, rows: Mapping[bytes, bytes]) -> None:
-        """Put rows into the arena, over earlier ones of the same streams; hold those that cannot be read."""
+    def _load_rows(self, rows: Mapping[bytes, bytes]) -> None:
+        """Load rows over earlier ones of the same streams; hold those that cannot be read yet."""
         names, values = list(rows), list(rows.values())
         lengths = np.fromiter(map(len, values), np.int64, len(values))
         headers = np.frombuffer(b"".join(value[: len(SHORT)] if len(value) >= len(SHORT) else SHORT for value in values), HEADER)
@@ -128,7 +128,7 @@ class SavedState:
         layouts: list[list[list[Any]]] = [[]]
         is_read = can_be_read & is_empty
         for layout_id in np.unique(headers["layout"][can_be_read & ~is_empty]).tolist():
-            described = json.loads(self._written.get(layout_id, b"null"))
+            described = json.loads(self._layout_of_id.get(layout_id, b"null"))
             if described is not None:
                 fits = can_be_read & ~is_empty & (headers["layout"] == layout_id) & (lengths == len(SHORT) + columns_bytes(described))
                 groups.append(np.flatnonzero(fits))
@@ -137,15 +137,15 @@ class SavedState:
         unread = np.flatnonzero(~is_read).tolist()
         self._drop([names[k] for k in unread])
         for chosen, described in zip(groups, layouts, strict=True):
-            self._put([names[k] for k in chosen.tolist()], [values[k] for k in chosen.tolist()], headers[chosen], described)
+            self._load_layout([names[k] for k in chosen.tolist()], [values[k] for k in chosen.tolist()], headers[chosen], described)
         self._empty.difference_update(names)
         self._empty.update(names[k] for k in groups[0].tolist())
         for name in names if self._held else ():
             self._held.pop(name, None)
         self._held.update((names[k], values[k]) for k in unread)
 
-    def _put(self, names: list[bytes], values: Sequence[bytes], headers: NDArray[Any], described: list[list[Any]]) -> None:
-        """Rows of one layout; columns that today's arena does not have as they were are left out."""
+    def _load_layout(self, names: list[bytes], values: Sequence[bytes], headers: NDArray[Any], described: list[list[Any]]) -> None:
+        """Load rows of one layout. Columns that the state has no longer, or with another type, are left out."""
         if not names:
             return
         columns: dict[str, NDArray[Any]] = {}
@@ -165,22 +165,22 @@ class SavedState:
         self._incarnation_of[rows] = np.ascontiguousarray(headers["incarnation"]).view("<i8")
 
     def _is_stale(self, name: bytes, value: bytes, incarnation: int | None) -> bool:
-        """Whether a row that cannot be read is of an incarnation that does not count, and so need not be.
+        """Whether a row that cannot be read is of another incarnation, and so need not be read.
 
-        raises StateCorrupted  it would have to be
+        raises StateCorrupted  it counts
         """
         if not _are_utf8([name]).all():
-            raise StateCorrupted("a saved row's stream has a name that is not UTF-8", fix=START_OVER)
+            raise StateCorrupted("a saved row's stream has a name that is not UTF-8", fix=DELETE_STATE)
         if len(value) < HEADER.itemsize:
-            raise StateCorrupted("a saved row is shorter than its header", fix=START_OVER)
+            raise StateCorrupted("a saved row is shorter than its header", fix=DELETE_STATE)
         (header,) = np.frombuffer(value[: HEADER.itemsize], HEADER)
         if header["version"] != VERSION:
-            raise StateCorrupted(f"a saved row has version {header['version']}, which this version does not know", fix=NEWER)
+            raise StateCorrupted(f"a saved row has version {header['version']}, which this version does not know", fix=UNKNOWN_VERSION)
         if int.from_bytes(header["incarnation"].tobytes(), "little", signed=True) != incarnation:
             return True
-        if int(header["layout"]) not in self._written:
-            raise StateCorrupted(f"saved rows, such as that of {name.decode()}, have a layout that is not written down", fix=START_OVER)
-        raise StateCorrupted("a saved row is not as long as its layout says", fix=START_OVER)
+        if int(header["layout"]) not in self._layout_of_id:
+            raise StateCorrupted(f"saved rows, such as that of {name.decode()}, have a layout that is not saved", fix=DELETE_STATE)
+        raise StateCorrupted("a saved row is not as long as its layout says", fix=DELETE_STATE)
 
 
 def _are_utf8(names: Sequence[bytes]) -> NDArray[np.bool_]:

@@ -1,6 +1,6 @@
 """Dotted paths -> a msgspec struct that reads them from JSON, and their values as columns.
 
-Decoding into a struct that knows the wanted fields costs 0.2 us per message of 110 bytes, and skips what nobody asked for.
+Decoding into a struct of the wanted fields costs 0.2 us per message of 110 bytes, and skips all other fields.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import msgspec
 PATH_PARTS_MAX = 4  # a path of n parts can be written in 2 ** (n - 1) ways, each is a column to look at
 
 
-class Overlap(Exception):
-    """These paths cannot stand in one struct: one leads through another, or they ask one field for two types."""
+class OverlappingPaths(Exception):
+    """These paths cannot be read into one struct: one leads through another, or they ask one field for two types."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """The JSON type of a field, and what stands for it where it is missing."""
+    """The JSON type of a field, and the value that is used where it is missing."""
 
     type: Any
     missing: Any
@@ -40,13 +40,13 @@ def routes(path: str) -> Iterator[tuple[str, ...]]:
             yield (".".join(parts[:cut]), *rest)
 
 
-class Layout:
+class FieldExtractor:
     """Reads the fields at `leaves` from JSON objects.
 
-    decode    bytes -> a row; raises msgspec.MsgspecError, RecursionError or ValueError for what does not fit
+    decode    bytes -> a row; raises msgspec.MsgspecError, RecursionError or ValueError if the bytes do not fit
     column    rows -> the values of one path
 
-    raises Overlap
+    raises OverlappingPaths
     """
 
     def __init__(self, leaves: Mapping[str, Leaf]) -> None:
@@ -54,7 +54,7 @@ class Layout:
         self._getters: dict[str, list[Callable[[Any], Any]]] = {}
         for path, leaf in leaves.items():
             if path.count(".") >= PATH_PARTS_MAX or not all(path.split(".")):
-                raise Overlap(path)
+                raise OverlappingPaths(path)
             ways = list(routes(path))
             for way in ways[:-1]:
                 _put(tree, way, Leaf(leaf.type | msgspec.UnsetType, msgspec.UNSET))
@@ -77,9 +77,9 @@ def _put(tree: dict[str, Any], way: tuple[str, ...], leaf: Leaf) -> None:
     for key in way[:-1]:
         tree = tree.setdefault(key, {})
         if isinstance(tree, Leaf):
-            raise Overlap(key)
+            raise OverlappingPaths(key)
     if tree.setdefault(way[-1], leaf) is not leaf:
-        raise Overlap(way[-1])
+        raise OverlappingPaths(way[-1])
 
 
 def _struct(tree: Mapping[str, Any]) -> tuple[Any, dict[tuple[str, ...], str]]:

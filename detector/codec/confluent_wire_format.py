@@ -1,8 +1,8 @@
 """Readings in Confluent's wire format -> columns.
 
-A message is a frame (byte 0, then a schema's id, 4 bytes, big-endian) around a record. The record is written anew as the JSON that
-says the same, and `JsonReadings` reads that: so shapes, missing values and errors are one for all formats. That costs a fifth
-of what reading an Avro record takes; a frame around JSON is stripped, and costs nothing to speak of.
+A message is a frame (byte 0, then a schema's id, 4 bytes, big-endian) before a record. The record is converted to the equal JSON, and
+`JsonReadings` reads that. So shapes, missing values and errors are the same for all formats. The conversion costs a fifth of the time that
+reading an Avro record takes; stripping the frame before JSON costs next to nothing.
 
 source: Confluent, Schema Registry for developers, Formats, serializers and deserializers, "Wire format"
 """
@@ -19,40 +19,40 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from detector.codec.formats import Decoded, ReadingFormat, Reject, Unreadable
 from detector.codec.messages import Messages
+from detector.codec.reading_format import Decoded, ReadingFormat, Reject, Unreadable
 from detector.codec.readings import JsonReadings
 from detector.core.readings import StreamNames
 
 FRAME_BYTES = 5
-GUID_HEADER = "__value_schema_id"  # newer clients can put a schema's other name, its GUID, here instead of framing the value
+GUID_HEADER = "__value_schema_id"  # newer clients can put the schema's GUID here instead of framing the value
 
-SchemaKind: TypeAlias = Literal["AVRO", "PROTOBUF", "JSON"]
+SchemaType: TypeAlias = Literal["AVRO", "PROTOBUF", "JSON"]
 
 
 @dataclass(frozen=True, slots=True)
-class Schema:
-    """A registered schema. What an id stands for never changes.
+class RegisteredSchema:
+    """A schema of the registry. An id always stands for the same schema.
 
-    kind        AVRO, PROTOBUF or JSON; a registry may know further ones
+    type        AVRO, PROTOBUF or JSON; a registry may know further ones
     text        of Protobuf the file's descriptor, serialized, in base64
-    references  the texts of all schemas that it refers to, directly or not, by the name under which they are referred to
+    references  the texts of all schemas that it refers to, directly or not, by the name of the reference
     """
 
-    kind: str
+    type: str
     text: str
     references: Mapping[str, str] = field(default_factory=dict)
 
 
 RecordReader: TypeAlias = Callable[[bytes], bytes]
-"""A framed record -> the JSON that says the same. raises Unreadable"""
+"""A framed record -> the equal JSON. raises Unreadable"""
 
-Fetch: TypeAlias = Callable[[Iterable[int]], Mapping[int, Schema | None]]
-"""Schemas by id, None for those that the registry does not know. raises LogUnavailable: ask again later"""
+FetchSchemas: TypeAlias = Callable[[Iterable[int]], Mapping[int, RegisteredSchema | None]]
+"""Ids -> schemas by id, None for those that the registry does not know. raises LogUnavailable: retry later"""
 
 
 def frame(schema_id: int) -> bytes:
-    """What stands before a record of that schema.
+    """The frame before a record of that schema.
 
     >>> frame(7)
     b'\\x00\\x00\\x00\\x00\\x07'
@@ -61,33 +61,38 @@ def frame(schema_id: int) -> bytes:
 
 
 def unframed(value: bytes) -> bytes:
-    """JSON without the frame before it; as it is where there is none: no JSON begins with byte 0."""
+    """JSON without its frame. A value without a frame is returned as it is: no JSON begins with byte 0."""
     return value[FRAME_BYTES:] if value[:1] == b"\0" else value
 
 
-class FramedReadings:
+class WireFormatReadings:
     """Decodes framed messages, a batch at once.
 
-    kind    which schemas are expected
-    fetch   asks the registry; only for ids that were not read before
-    make    a schema and its id -> a reader of its records; raises Unreadable for a schema that is of no use
+    schema_type   of the schemas that are expected
+    fetch         asks the registry; only for ids that were not read before
+    make_reader   a schema and its id -> a reader of its records; raises Unreadable for a schema that cannot be used
     """
 
     def __init__(
-        self, format: ReadingFormat, names: StreamNames, kind: SchemaKind, fetch: Fetch, make: Callable[[Schema, int], RecordReader]
+        self,
+        format: ReadingFormat,
+        names: StreamNames,
+        schema_type: SchemaType,
+        fetch: FetchSchemas,
+        make_reader: Callable[[RegisteredSchema, int], RecordReader],
     ) -> None:
         self._bytes_max = format.message_bytes_max
-        # Text is longer than a record; the record's length is looked at here.
+        # The JSON is longer than the record; the limit is on the record's length, and checked here.
         self._json = JsonReadings(replace(format, message_bytes_max=2**62), names)
-        self._kind = kind
+        self._schema_type = schema_type
         self._fetch = fetch
-        self._make = make
+        self._make_reader = make_reader
         self._readers: dict[bytes, RecordReader] = {}
 
     def decode(self, messages: Messages) -> Decoded:
         """Every reading of `messages`, in log order, and a reject for every message or reading that cannot be read.
 
-        raises LogUnavailable  the registry could not be asked; the same call later goes on from there
+        raises LogUnavailable  the registry cannot be reached; retry the same call
         """
         values = messages.value
         readers = self._readers_of({value[:FRAME_BYTES] for value in values if value})
@@ -105,7 +110,7 @@ class FramedReadings:
         return replace(decoded, message=kept[decoded.message], rejects=tuple(sorted(rejects, key=lambda reject: reject.position)))
 
     def _any(self, readers: Mapping[bytes, RecordReader]) -> Callable[[bytes | None], bytes | None]:
-        """Reads any message; what has no bytes is left to JSON's reader to refuse."""
+        """A reader of any message. A value without bytes is left to the JSON reader to refuse."""
 
         def read(value: bytes | None) -> bytes | None:
             if not value:
@@ -117,7 +122,7 @@ class FramedReadings:
         return read
 
     def _readers_of(self, heads: Iterable[bytes]) -> dict[bytes, RecordReader]:
-        """A reader for each of the beginnings of messages."""
+        """A reader for each first FRAME_BYTES bytes of messages."""
         readers = {head: self._readers.get(head) or not_framed for head in heads}
         new = {int.from_bytes(head[1:], "big"): head for head, read in readers.items() if read is not_framed and _is_frame(head)}
         if new:
@@ -125,31 +130,33 @@ class FramedReadings:
                 readers[new[schema_id]] = self._reader(schema_id, schema)
         return readers
 
-    def _reader(self, schema_id: int, schema: Schema | None) -> RecordReader:
-        """A reader of that schema's records; it is kept, but for a schema that is not known: it may be tomorrow."""
+    def _reader(self, schema_id: int, schema: RegisteredSchema | None) -> RecordReader:
+        """A reader of that schema's records. It is kept, unless the schema is unknown: it may be registered later."""
         if schema is None:
             return _refusing(
                 Unreadable("UnknownSchema", f"expected a schema that the registry knows, found id {schema_id}, which it does not")
             )
-        if schema.kind != self._kind:
-            why = f"expected a schema of type {self._kind}, as input.format says, found id {schema_id}, which is of type {schema.kind}"
+        if schema.type != self._schema_type:
+            why = (
+                f"expected a schema of type {self._schema_type}, as input.format says, found id {schema_id}, which is of type {schema.type}"
+            )
             read = _refusing(Unreadable("WrongSchema", why))
         else:
             try:
-                read = self._make(schema, schema_id)
+                read = self._make_reader(schema, schema_id)
             except Unreadable as error:
                 read = _refusing(error)
         self._readers[frame(schema_id)] = read
         return read
 
 
-def json_reader(schema: Schema, schema_id: int) -> RecordReader:
-    """A reader of framed JSON. The schema is not looked into: the configuration says what a reading must have."""
+def json_reader(schema: RegisteredSchema, schema_id: int) -> RecordReader:
+    """A reader of framed JSON. The schema is ignored: the configuration says what a reading must have."""
     return itemgetter(slice(FRAME_BYTES, None))
 
 
 def not_framed(value: bytes) -> bytes:
-    """Refuses a value without a frame."""
+    """Refuse a value without a frame."""
     found = f"byte 0x{value[0]:02x}" if value[0] else f"{len(value)} bytes"
     hint = " (plain JSON? then set input.format: json)" if value[:1] in (b"{", b"[") else ""
     raise Unreadable("NotFramed", f"expected Confluent's frame, byte 0 and a schema's id, found {found}{hint}", "value")
@@ -160,7 +167,7 @@ INFINITY = re.compile(rb"\x00{6}\xf0[\x7f\xff]|\x00\x00\x80[\x7f\xff]")  # as a 
 
 
 def json_text(record: Any, source: bytes) -> bytes:
-    """A record of plain values as JSON. NaN means missing, as null does; infinity stays a number, one that no channel takes.
+    """A record of plain values as JSON. NaN becomes null, that is, missing; infinity stays a number, which no channel accepts.
 
     source   the bytes that the record was read from
     """
@@ -191,13 +198,13 @@ def _refusing(why: Unreadable) -> RecordReader:
 
 
 def _each(read: Callable[[bytes | None], bytes | None], values: Sequence[bytes | None]) -> tuple[list[bytes | None], dict[int, Unreadable]]:
-    """What `read` makes of the values, and why it refused others, by their places."""
+    """The results of `read` for the values, and why it refused others, by position."""
     texts: list[bytes | None] = []
     refused: dict[int, Unreadable] = {}
     reading = map(read, values)
     while True:
         try:
-            texts.extend(reading)  # keeps what came before an exception, and goes on behind it
+            texts.extend(reading)  # keeps the results before an exception; the next round goes on behind it
         except Unreadable as why:
             refused[len(texts) + len(refused)] = why
         else:

@@ -1,14 +1,14 @@
-"""Saved memories: one row per stream, a checkpoint per partition, the layout of the rows. Versioned; old ones stay readable.
+"""Saved state <-> bytes: one row per stream, one checkpoint per partition, the layout of the rows.
 
 A partition's state topic holds, by key:
 
     stream/NAME   the row of a stream: a header, then its columns, little-endian, in the order of the layout
-    layout/ID     what the columns of rows with this layout id are: JSON, [[name, dtype, shape], ...]
-    checkpoint        where the partition stands: JSON, `Checkpoint`
+    layout/ID     the columns of rows with this layout id: JSON, [[name, dtype, shape], ...]
+    checkpoint    where the partition stands: JSON, `Checkpoint`
 
-A row's header says which layout it has, which incarnation it belongs to, and which input offset it stands for: all of the stream's readings
-before that offset are in it, none after. A row without columns says that there is no such stream at that offset.
-An **incarnation** is one unbroken memory of a partition, from a cold start on; rows of other incarnations do not count.
+A row's header names its layout, its incarnation, and the input offset that it stands for: all of the stream's readings before that offset
+are in it, none after. A row without columns says that there is no such stream at that offset.
+An **incarnation** is the state of a partition from one cold start to the next. Rows of other incarnations do not count.
 """
 
 from __future__ import annotations
@@ -43,12 +43,16 @@ HEADER = np.dtype(
     ]
 )
 
+UNKNOWN_VERSION = "run the version that wrote it, or a newer one"
+DELETE_STATE = "delete the records of this state topic to start cold; nothing else is lost"
+"""Fixes for state that does not read back."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where a partition's saved memory stands.
+    """Where a partition's saved state stands.
 
-    incarnation           of the rows that count
+    incarnation   of the rows that count, INCARNATION_BYTES bytes
     fingerprint   of the bundle that made them
     offset        input offset from which readings must be judged again: the effect of all before it is in the rows
     time          the partition's time at that offset
@@ -70,45 +74,50 @@ def key_of(stream: bytes) -> bytes:
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
-    """The checkpoint as JSON, for people as well."""
-    time = {name: None if value == NEVER else value for name, value in checkpoint.time._asdict().items()}
-    fields = {"version": VERSION, "incarnation": checkpoint.incarnation.hex(), "fingerprint": checkpoint.fingerprint}
-    return json.dumps(
-        {**fields, "log_id": checkpoint.log_id, "offset": checkpoint.offset, **time, "next_offset": checkpoint.next_offset}
-    ).encode()
+    """The checkpoint as JSON, which people can read as well."""
+    fields = {
+        "version": VERSION,
+        "incarnation": checkpoint.incarnation.hex(),
+        "fingerprint": checkpoint.fingerprint,
+        "log_id": checkpoint.log_id,
+        "offset": checkpoint.offset,
+        **{name: None if value == NEVER else value for name, value in checkpoint.time._asdict().items()},
+        "next_offset": checkpoint.next_offset,
+    }
+    return json.dumps(fields).encode()
 
 
 def decode_checkpoint(value: bytes) -> Checkpoint:
     """The checkpoint behind its bytes.
 
-    raises StateCorrupted  this is no checkpoint, or of a version that is not known
+    raises StateCorrupted  this is no checkpoint, or one of an unknown version
     """
     try:
         fields = json.loads(value)
         if fields["version"] != VERSION:
-            raise StateCorrupted(f"the saved checkpoint has version {fields['version']}, which this version does not know", fix=NEWER)
-        time = Time(*(NEVER if fields[name] is None else int(fields[name]) for name in Time._fields))
-        offsets = int(fields["offset"]), time, int(fields["next_offset"])
-        checkpoint = Checkpoint(bytes.fromhex(fields["incarnation"]), str(fields["fingerprint"]), *offsets, str(fields.get("log_id", "")))
-        if (
-            len(checkpoint.incarnation) != INCARNATION_BYTES
-            or not 0 <= checkpoint.offset <= checkpoint.next_offset
-            or max(checkpoint.next_offset, *time) >= 2**63
-        ):
+            raise StateCorrupted(
+                f"the saved checkpoint has version {fields['version']}, which this version does not know", fix=UNKNOWN_VERSION
+            )
+        checkpoint = Checkpoint(
+            incarnation=bytes.fromhex(fields["incarnation"]),
+            fingerprint=str(fields["fingerprint"]),
+            offset=int(fields["offset"]),
+            time=Time(*(NEVER if fields[name] is None else int(fields[name]) for name in Time._fields)),
+            next_offset=int(fields["next_offset"]),
+            log_id=str(fields["log_id"]),
+        )
+        is_in_range = 0 <= checkpoint.offset <= checkpoint.next_offset and max(checkpoint.next_offset, *checkpoint.time) < 2**63
+        if len(checkpoint.incarnation) != INCARNATION_BYTES or not is_in_range:
             raise ValueError
         return checkpoint
     except (ValueError, KeyError, TypeError, OverflowError):
-        raise StateCorrupted("the saved checkpoint of a partition does not read back", fix=START_OVER) from None
-
-
-NEWER = "run the version that wrote it, or a newer one"
-START_OVER = "delete the records of this state topic to start cold; nothing else is lost"
+        raise StateCorrupted("the saved checkpoint of a partition does not read back", fix=DELETE_STATE) from None
 
 
 class RowCodec:
-    """Rows of the arena <-> bytes.
+    """Rows of the state <-> bytes.
 
-    columns   of the arena, in its order
+    columns   of the state, in its order
     """
 
     def __init__(self, columns: Mapping[str, Column]) -> None:
@@ -122,8 +131,9 @@ class RowCodec:
     def encode(self, states: StreamStates, rows: NDArray[np.int64], incarnation: bytes, offset: int) -> list[bytes]:
         """One value per row.
 
-        rows     i8[R] of the arena
-        offset   input offset that they all stand for
+        rows         i8[R] of the state
+        incarnation  of the partition's state, INCARNATION_BYTES bytes
+        offset       input offset that all rows stand for
         """
         packed = np.empty((len(rows), self.row_bytes), np.uint8)
         packed[:, : HEADER.itemsize] = np.frombuffer(self._header(incarnation, offset, empty=False), np.uint8)
@@ -135,7 +145,7 @@ class RowCodec:
         return list(map(np.ndarray.tobytes, packed))
 
     def empty(self, incarnation: bytes, offset: int) -> bytes:
-        """The row of a stream that is not there any more."""
+        """The row of a stream that was evicted."""
         return self._header(incarnation, offset, empty=True)
 
     def _header(self, incarnation: bytes, offset: int, *, empty: bool) -> bytes:

@@ -20,21 +20,21 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.codec.formats import Decoded, ErrorName, ReadingFormat
-from detector.codec.framed import GUID_HEADER, Schema, SchemaKind, frame
+from detector.codec.confluent_wire_format import GUID_HEADER, RegisteredSchema, SchemaType, frame
 from detector.codec.messages import Messages
+from detector.codec.reading_format import Decoded, ErrorName, ReadingFormat
 from detector.codec.readings import JsonReadings
 from detector.core.readings import Partition, StreamNames
 from tests.codec.records import SCHEMAS, avro, decoder, framed, plain
 
 NOW_MS = 1_793_527_200_123
-KINDS: tuple[SchemaKind, ...] = get_args(SchemaKind)
+KINDS: tuple[SchemaType, ...] = get_args(SchemaType)
 SHAPES = {
     "named": ReadingFormat(("temperature", "rpm", "data.current", "data.count"), ("site",), "ts", "ms"),
     "by key, the log's time": ReadingFormat(("temperature", "rpm")),
-    "array": ReadingFormat(("a", "b"), ("site", "tag"), "ts", values="v"),
-    "items": ReadingFormat(("temperature", "rpm"), ("site",), "ts", items="items"),
-    "narrow": ReadingFormat(("x", "y"), ("site",), "ts", narrow_channel="tag", narrow_value="temperature"),
+    "array": ReadingFormat(("a", "b"), ("site", "tag"), "ts", array_path="v"),
+    "items": ReadingFormat(("temperature", "rpm"), ("site",), "ts", records_path="items"),
+    "narrow": ReadingFormat(("x", "y"), ("site",), "ts", channel_path="tag", value_path="temperature"),
     "map": ReadingFormat(("tags.a", "tags.b", "gone"), ("site",), "ts"),
 }
 NUMBERS = st.floats(-1e6, 1e6) | st.floats() | st.sampled_from([1e39, -0.0, float("inf"), float("nan")])
@@ -70,7 +70,7 @@ def facts(decoded: Decoded, names: StreamNames) -> list[Any]:
     return [streams, channel, batch.value.tobytes(), batch.value.shape, columns, rejects]
 
 
-def one(kind: SchemaKind, schemas: dict[int, Schema], value: bytes, shape: ReadingFormat) -> Decoded:
+def one(kind: SchemaType, schemas: dict[int, RegisteredSchema], value: bytes, shape: ReadingFormat) -> Decoded:
     """A value among good ones, which it must not harm."""
     good = framed(
         kind, {"ts": NOW_MS, "site": "p1", "tag": "x", "rpm": 1.0, "temperature": 2.0, "data": None, "v": [1.0], "items": [], "tags": {}}
@@ -83,7 +83,7 @@ def one(kind: SchemaKind, schemas: dict[int, Schema], value: bytes, shape: Readi
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @settings(max_examples=25, deadline=None)
 @given(readings=st.lists(READINGS | st.sampled_from([None, b""]), max_size=5))
-def test_a_record_is_the_reading_of_the_equal_json(kind: SchemaKind, shape: ReadingFormat, readings: list[Any]) -> None:
+def test_a_record_is_the_reading_of_the_equal_json(kind: SchemaType, shape: ReadingFormat, readings: list[Any]) -> None:
     names, expected_names = StreamNames(), StreamNames()
     records = [framed(kind, each) if isinstance(each, dict) else each for each in readings]
     texts = [plain(each) if isinstance(each, dict) else each for each in readings]
@@ -107,25 +107,25 @@ NOTHING = {"type": "record", "name": "N", "fields": [{"name": "v", "type": {"typ
         ("JSON", {}, frame(3), "EmptyValue", "found no bytes"),
         ("AVRO", {}, frame(1), "MalformedRecord", "expected a record of schema 1, found none"),
         ("AVRO", {}, frame(1) + b"\xff" * 50, "MalformedRecord", "found none"),
-        ("AVRO", {9: Schema("AVRO", '"double"')}, frame(9) + b"\0" * 9, "MalformedRecord", "found 1 bytes behind its end"),
-        ("AVRO", {9: Schema("AVRO", '"double"')}, frame(9) + b"\0" * 8, "WrongType", "expected an object, found the number 0.0"),
-        ("AVRO", {9: Schema("AVRO", '{"type": "recrod"}')}, frame(9), "BadSchema", "found id 9"),
-        ("AVRO", {9: Schema("AVRO", '{"type"')}, frame(9), "BadSchema", "found id 9"),
-        ("AVRO", {9: Schema("AVRO", '{"type": "array", "items": "plant.Other"}')}, frame(9), "BadSchema", "plant.Other"),
-        ("AVRO", {9: Schema("AVRO", json.dumps(SELF))}, frame(9) + b"\2" * 100_000 + b"\0", "BadSchema", "Node contains itself"),
-        ("AVRO", {9: Schema("AVRO", json.dumps(NOTHING))}, frame(9) + b"\x80" * 8 + b"\1\0", "BadSchema", "items that take no bytes"),
+        ("AVRO", {9: RegisteredSchema("AVRO", '"double"')}, frame(9) + b"\0" * 9, "MalformedRecord", "found 1 bytes behind its end"),
+        ("AVRO", {9: RegisteredSchema("AVRO", '"double"')}, frame(9) + b"\0" * 8, "WrongType", "expected an object, found the number 0.0"),
+        ("AVRO", {9: RegisteredSchema("AVRO", '{"type": "recrod"}')}, frame(9), "BadSchema", "found id 9"),
+        ("AVRO", {9: RegisteredSchema("AVRO", '{"type"')}, frame(9), "BadSchema", "found id 9"),
+        ("AVRO", {9: RegisteredSchema("AVRO", '{"type": "array", "items": "plant.Other"}')}, frame(9), "BadSchema", "plant.Other"),
+        ("AVRO", {9: RegisteredSchema("AVRO", json.dumps(SELF))}, frame(9) + b"\2" * 100_000 + b"\0", "BadSchema", "Node contains itself"),
+        ("AVRO", {9: RegisteredSchema("AVRO", json.dumps(NOTHING))}, frame(9) + b"\x80" * 8 + b"\1\0", "BadSchema", "items that take no bytes"),
         ("PROTOBUF", {}, frame(2), "MalformedRecord", "expected a message of schema 2"),
         ("PROTOBUF", {}, frame(2) + b"\0\xff\xff", "MalformedRecord", "found none"),
         ("PROTOBUF", {}, frame(2) + b"\2\x0e", "MalformedRecord", "no message type 7"),
         ("PROTOBUF", {}, frame(2) + b"\x81\x80\x80\x80\x80\x80\x01", "MalformedRecord", "an index of more than five bytes"),
         ("PROTOBUF", {}, frame(2) + b"\x7e", "MalformedRecord", "expected 1 to 16 indexes"),
-        ("PROTOBUF", {9: Schema("PROTOBUF", 'syntax = "proto3";')}, frame(9) + b"\0", "BadSchema", "found id 9"),
-        ("PROTOBUF", {9: Schema("PROTOBUF", base64.b64encode(b"\1").decode())}, frame(9) + b"\0", "BadSchema", "found id 9"),
+        ("PROTOBUF", {9: RegisteredSchema("PROTOBUF", 'syntax = "proto3";')}, frame(9) + b"\0", "BadSchema", "found id 9"),
+        ("PROTOBUF", {9: RegisteredSchema("PROTOBUF", base64.b64encode(b"\1").decode())}, frame(9) + b"\0", "BadSchema", "found id 9"),
         ("AVRO", {}, frame(1) + b"x" * 2_000, "TooLarge", "expected a record of at most 1000 bytes, found 2005 bytes"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_with_a_reason(
-    kind: SchemaKind, schemas: dict[int, Schema], value: bytes, error: str, reason: str
+    kind: SchemaType, schemas: dict[int, RegisteredSchema], value: bytes, error: str, reason: str
 ) -> None:
     decoded = one(kind, schemas, value, replace(BY_KEY, message_bytes_max=1_000) if error == "TooLarge" else BY_KEY)
     reject = decoded.rejects[0]
@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_refused_with_a_reason(
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=150, deadline=None)
 @given(garbage=st.binary(max_size=60), head=st.sampled_from([b"", frame(1), frame(2) + b"\0", frame(2), frame(3)]))
-def test_no_bytes_do_harm(kind: SchemaKind, garbage: bytes, head: bytes) -> None:
+def test_no_bytes_do_harm(kind: SchemaType, garbage: bytes, head: bytes) -> None:
     decoded = one(kind, {}, head + garbage, BY_KEY)
     assert decoded.message.tolist() in ([0, 2], [0, 1, 2])
     assert len(decoded.batch) + len(decoded.rejects) == 3
@@ -158,11 +158,11 @@ def test_a_schema_named_in_a_header_is_refused_by_that_name() -> None:
 
 def test_an_unknown_schema_is_asked_for_again_and_a_known_one_is_not() -> None:
     asked: list[list[int]] = []
-    known: dict[int, Schema] = {}
+    known: dict[int, RegisteredSchema] = {}
 
     reader = decoder("JSON", BY_KEY, StreamNames())
 
-    def fetch(ids: Any) -> dict[int, Schema | None]:
+    def fetch(ids: Any) -> dict[int, RegisteredSchema | None]:
         asked.append(sorted(ids))
         return {schema_id: known.get(schema_id) for schema_id in ids}
 
@@ -201,7 +201,10 @@ def test_avro_types(name: str) -> None:
     kind, value, expected = AVRO_TYPES[name]
     schema = {"type": "record", "name": "R", "fields": [{"name": "temperature", "type": kind}]}
     decoded = one(
-        "AVRO", {9: Schema("AVRO", json.dumps(schema))}, frame(9) + avro(fastavro.parse_schema(schema), {"temperature": value}), BY_KEY
+        "AVRO",
+        {9: RegisteredSchema("AVRO", json.dumps(schema))},
+        frame(9) + avro(fastavro.parse_schema(schema), {"temperature": value}),
+        BY_KEY,
     )
     if isinstance(expected, str):
         assert [reject.error for reject in decoded.rejects] == [expected]
@@ -216,7 +219,7 @@ def test_avro_times_are_told_by_their_size(unit: str, scale: int) -> None:
     schema = {"type": "record", "name": "R", "fields": [{"name": "ts", "type": ["null", {"type": "long", "logicalType": unit}]}]}
     parsed = fastavro.parse_schema(json.loads(json.dumps(schema).replace("logicalType", "unit")))
     shape = ReadingFormat(("rpm",), event_time="ts")
-    decoded = one("AVRO", {9: Schema("AVRO", json.dumps(schema))}, frame(9) + avro(parsed, {"ts": NOW_MS * scale}), shape)
+    decoded = one("AVRO", {9: RegisteredSchema("AVRO", json.dumps(schema))}, frame(9) + avro(parsed, {"ts": NOW_MS * scale}), shape)
     assert decoded.batch.event_time_us.tolist() == [NOW_MS * 1_000]
 
 
@@ -229,7 +232,7 @@ def test_avro_schemas_refer_to_others() -> None:
         "fields": [{"name": "a", "type": "plant.Value"}, {"name": "b", "type": "plant.Value"}],
     }
     record = avro(fastavro.parse_schema([value, reading]), ("plant.R", {"a": {"celsius": 1.0}, "b": {"celsius": 2.0}}))[1:]
-    schemas = {9: Schema("AVRO", json.dumps(reading), {"plant.Value": json.dumps(value)})}
+    schemas = {9: RegisteredSchema("AVRO", json.dumps(reading), {"plant.Value": json.dumps(value)})}
     decoded = one("AVRO", schemas, frame(9) + record, replace(BY_KEY, channels=("a.celsius", "b.celsius")))
     assert decoded.batch.value.tolist() == [[1.0, 2.0]]
 
@@ -258,7 +261,7 @@ def test_protobuf_types() -> None:
     message.a.celsius = 1.5
     message.self.b.value = 3.0
     schemas = {
-        9: Schema(
+        9: RegisteredSchema(
             "PROTOBUF",
             base64.b64encode(file.SerializeToString()).decode(),
             {"other.proto": base64.b64encode(other.SerializeToString()).decode()},

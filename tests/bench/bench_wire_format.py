@@ -1,5 +1,5 @@
 """Readings per second from Confluent's wire format, CPU time of one thread, beside Confluent's own deserializers:
-`python tests/bench/bench_framed.py`."""
+`python tests/bench/bench_wire_format.py`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `tests` is no installed package
 
-from detector.codec.formats import ReadingFormat
-from detector.codec.framed import SchemaKind
+from detector.codec.confluent_wire_format import SchemaType
 from detector.codec.messages import Messages
+from detector.codec.reading_format import ReadingFormat
 from detector.codec.readings import JsonReadings
 from detector.core.readings import Partition, StreamNames
 from tests.codec.records import SCHEMAS, decoder, framed, plain
@@ -30,9 +30,9 @@ MESSAGES, RUNS, THEIRS = 10_000, 15, 1_000
 NOW_MS = 1_793_527_200_123
 SHAPES = {
     "four channels": ReadingFormat(("temperature", "rpm", "data.current", "data.count"), event_time="ts"),
-    "ten readings per message": ReadingFormat(("temperature", "rpm"), ("site",), "ts", items="items"),
+    "ten readings per message": ReadingFormat(("temperature", "rpm"), ("site",), "ts", records_path="items"),
 }
-KINDS: tuple[SchemaKind, ...] = ("AVRO", "PROTOBUF", "JSON")
+KINDS: tuple[SchemaType, ...] = ("AVRO", "PROTOBUF", "JSON")
 
 
 def readings(items: int, *, null: bool = False) -> list[dict[str, Any]]:
@@ -74,11 +74,11 @@ def tell(name: str, size: float, seconds: float) -> None:
     print(f"{name:<52}{size:>8.0f} B{1 / seconds / 1e3:>10,.0f} k readings/s{seconds * 1e6:>8.2f} us")
 
 
-def theirs(kind: SchemaKind, values: list[bytes]) -> None:
+def theirs(kind: SchemaType, values: list[bytes]) -> None:
     """Confluent's own deserializer, message by message, to dicts: no columns yet."""
     client = SchemaRegistryClient({"url": "mock://"})
     for schema_id, schema in SCHEMAS.items():
-        if schema.kind == kind:
+        if schema.type == kind:
             client._cache.set_schema("readings-value", schema_id, None, Schema(schema.text, kind))
             client._cache.set_schema(None, schema_id, None, Schema(schema.text, kind))
     strategy = {"subject.name.strategy.type": "TOPIC"}
@@ -93,7 +93,7 @@ def theirs(kind: SchemaKind, values: list[bytes]) -> None:
 def main() -> None:
     for name, shape in SHAPES.items():
         for null in (False, True) if name == "four channels" else (False,):
-            data = readings(10 if shape.items else 0, null=null)
+            data = readings(10 if shape.records_path else 0, null=null)
             more = f"{name}{', one missing' if null else ''}"
             measure(f"plain JSON, {more}", [plain(each) for each in data], JsonReadings(shape, StreamNames()).decode)
             for kind in KINDS:

@@ -1,6 +1,6 @@
-"""Makes the golden snapshot of today's version: `python -m tests.golden.make_snapshot`. It never overwrites one.
+"""Makes the golden saved state of today's version: `python -m tests.golden.make_state`. It never overwrites one.
 
-A version once released stays readable. So `snapshot_v1.json` is kept as it was written, and a new version gets a file of its own.
+A version once released stays readable. So `state_v1.json` is kept as it was written, and a new version gets a file of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.codec.snapshots import CHECKPOINT, VERSION, Checkpoint, RowCodec, encode_checkpoint, key_of
+from detector.codec.state_serde import CHECKPOINT, VERSION, Checkpoint, RowCodec, encode_checkpoint, key_of
 from detector.core.detect import Detector
 from tests.core.builders import P0, log_of, model_of, normal_values, rows_of, settings_of
 
@@ -48,13 +48,13 @@ def main() -> None:
         for name, row in rows.items()
     }
     whole = {
-        "about": "a snapshot as version 1 wrote it, and what it means: columns as little-endian bytes",
+        "about": "saved state as version 1 wrote it, and what it means: columns as little-endian bytes",
         "partition": list(P0),
         "state": {key.decode(): base64.b64encode(value).decode() for key, value in state.items()},
         "columns": columns,
         "clock": list(detector.clocks[0]),
     }
-    path = FOLDER / f"snapshot_v{VERSION}.json"
+    path = FOLDER / f"state_v{VERSION}.json"
     with path.open("x", encoding="utf-8") as file:
         json.dump(whole, file, indent=1, ensure_ascii=False)
         file.write("\n")

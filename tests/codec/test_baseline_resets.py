@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.codec.acceptances import HEADER, acceptance, with_acceptances
-from detector.codec.framed import FramedReadings, json_reader
+from detector.codec.baseline_resets import HEADER, baseline_reset, with_baseline_resets
+from detector.codec.confluent_wire_format import WireFormatReadings, json_reader
 from detector.codec.messages import Messages
 from detector.codec.readings import Decoded, JsonReadings, ReadingFormat
 from detector.core.acceptance import Acceptance
 from detector.core.readings import Partition, StreamNames
 
-FORMAT = ReadingFormat(("rpm",), stream=("s",), items="items")
+FORMAT = ReadingFormat(("rpm",), stream=("s",), records_path="items")
 PARTITION = Partition("sensors", 3)
 ITEMS = b'{"items": [{"s": "a", "rpm": 1}, {"s": "b", "rpm": 2}]}'
 MARK = ((HEADER, b""),)
@@ -28,22 +28,22 @@ def decoded(*sent: tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ..
         (PARTITION,),
         lambda position: sent[position][2],
     )
-    return with_acceptances(JsonReadings(FORMAT, StreamNames()).decode(messages), messages)
+    return with_baseline_resets(JsonReadings(FORMAT, StreamNames()).decode(messages), messages)
 
 
 def test_it_stands_between_the_readings_of_other_messages() -> None:
-    message = acceptance("plant/pumpe ü")
+    message = baseline_reset("plant/pumpe ü")
     assert message.value is None
     assert message.key is not None
     found = decoded((None, ITEMS, ()), (message.key, None, tuple(MARK)), (None, ITEMS, ()), (b"z", None, (("from", b"x"), *MARK)))
-    assert found.acceptances == (Acceptance("plant/pumpe ü".encode(), PARTITION, 51, 2), Acceptance(b"z", PARTITION, 53, 4))
+    assert found.baseline_resets == (Acceptance("plant/pumpe ü".encode(), PARTITION, 51, 2), Acceptance(b"z", PARTITION, 53, 4))
     assert found.rejects == ()
     assert len(found.batch) == 4
 
 
 def test_without_the_mark_a_value_or_a_key_it_is_something_else() -> None:
     found = decoded((b"a", None, ()), (None, None, MARK), (b"", None, MARK), (b"a", ITEMS, MARK))
-    assert found.acceptances == ()
+    assert found.baseline_resets == ()
     assert [(reject.position, reject.error) for reject in found.rejects] == [(0, "NullValue"), (1, "NullValue"), (2, "NullValue")]
     assert len(found.batch) == 2
 
@@ -53,5 +53,5 @@ def test_framed_records_have_no_part_in_it() -> None:
         raise AssertionError("a message without a value names no schema")
 
     messages = Messages([b"a"], [None], np.zeros(1, np.int32), np.array([7]), np.zeros(1, np.int64), (PARTITION,), lambda _: MARK)
-    readings = FramedReadings(FORMAT, StreamNames(), "JSON", nothing_to_fetch, json_reader)
-    assert with_acceptances(readings.decode(messages), messages).acceptances == (Acceptance(b"a", PARTITION, 7, 0),)
+    readings = WireFormatReadings(FORMAT, StreamNames(), "JSON", nothing_to_fetch, json_reader)
+    assert with_baseline_resets(readings.decode(messages), messages).baseline_resets == (Acceptance(b"a", PARTITION, 7, 0),)

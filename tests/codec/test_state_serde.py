@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.codec.saved_state import Saved
-from detector.codec.snapshots import (
+from detector.codec.state_loader import LoadedState
+from detector.codec.state_serde import (
     CHECKPOINT,
     HEADER,
     INCARNATION_BYTES,
@@ -33,7 +33,7 @@ from detector.core.event_time import NEVER, Time
 from detector.core.readings import Partition, StreamNames
 from detector.core.states import Column, StreamStates
 from detector.errors import StateCorrupted
-from tests.codec.saved import ReadBack, read_back
+from tests.codec.loaded_state import ReadBack, read_back
 
 COLUMNS = {
     "h": Column("f4", (2, 3)),
@@ -41,11 +41,11 @@ COLUMNS = {
     "flag": Column("u1"),
     "level": Column("f8", (1,), np.array([np.nan])),
 }
-INCARNATION, OTHER = b"number 1", b"number 2"
+INCARNATION, OTHER = b"incarn 1", b"incarn 2"
 TIME = Time(5, 6, 7)
 
 
-def arena(columns: dict[str, Column] = COLUMNS, streams: int = 5) -> StreamStates:
+def random_states(columns: dict[str, Column] = COLUMNS, streams: int = 5) -> StreamStates:
     """Random bytes in every column, NaN of any kind included."""
     states = StreamStates(columns, StreamNames(), 1_000)
     (slot,) = states.slots_for((Partition("readings", 0),)).tolist()
@@ -69,26 +69,26 @@ def state_of(states: StreamStates, rows: NDArray[np.int64], incarnation: bytes =
 
 
 def test_rows_read_back_bit_for_bit() -> None:
-    states, rows = arena(), np.array([3, 0, 4])
+    states, rows = random_states(), np.array([3, 0, 4])
     found = read_back(state_of(states, rows), COLUMNS)
     assert found.offset == {b"s3": 50, b"s0": 50, b"s4": 50}
     for name in found.rows:
         assert found.columns(name) == {column: states[column][int(name[1:])].tobytes() for column in COLUMNS}
-    assert found.saved == Saved(checkpoint(), {}, (), frozenset({RowCodec(COLUMNS).layout_id}))
+    assert found.loaded == LoadedState(checkpoint(), {}, (), frozenset({RowCodec(COLUMNS).layout_id}))
 
 
 def test_a_row_is_its_header_and_its_columns_and_no_more() -> None:
     codec = RowCodec(COLUMNS)
     assert codec.row_bytes == HEADER.itemsize + 24 + 8 + 1 + 8
-    assert [len(row) for row in codec.encode(arena(), np.arange(3), INCARNATION, 1)] == [codec.row_bytes] * 3
-    assert codec.encode(arena(), np.empty(0, np.int64), INCARNATION, 1) == []
+    assert [len(row) for row in codec.encode(random_states(), np.arange(3), INCARNATION, 1)] == [codec.row_bytes] * 3
+    assert codec.encode(random_states(), np.empty(0, np.int64), INCARNATION, 1) == []
     assert len(codec.empty(INCARNATION, 1)) == HEADER.itemsize == 24
     assert codec.layout_key == LAYOUT + b"%08x" % codec.layout_id
     assert json.loads(codec.layout) == [["h", "<f4", [2, 3]], ["time", "<i8", []], ["flag", "|u1", []], ["level", "<f8", [1]]]
 
 
-def test_a_row_does_not_change_with_the_arena_it_was_taken_from() -> None:
-    states = arena()
+def test_a_row_does_not_change_with_the_state_it_was_taken_from() -> None:
+    states = random_states()
     (row,) = RowCodec(COLUMNS).encode(states, np.array([1]), INCARNATION, 1)
     before = bytes(row)
     states["h"][1] = 0
@@ -96,7 +96,7 @@ def test_a_row_does_not_change_with_the_arena_it_was_taken_from() -> None:
 
 
 def test_every_row_stands_for_its_own_offset() -> None:
-    states = arena()
+    states = random_states()
     state = state_of(states, np.array([0]), offset=7) | {
         key: value for key, value in state_of(states, np.array([1, 2]), offset=2**62).items() if key.startswith(STREAM)
     }
@@ -104,39 +104,39 @@ def test_every_row_stands_for_its_own_offset() -> None:
 
 
 def test_rows_of_other_incarnations_do_not_count_and_those_of_none_say_that_nothing_is_there() -> None:
-    states, codec = arena(), RowCodec(COLUMNS)
+    states, codec = random_states(), RowCodec(COLUMNS)
     state = state_of(states, np.array([0]))
     (old,) = codec.encode(states, np.array([1]), OTHER, 99)
     state |= {key_of(b"s1"): old, key_of(b"gone"): codec.empty(INCARNATION, 33), key_of(b"long gone"): codec.empty(OTHER, 34)}
     found = read_back(state, COLUMNS)
     assert found.rows.keys() == {b"s0"}
-    assert found.saved.gone == {b"gone": 33}
-    assert set(found.saved.stale) == {b"s1", b"long gone"}
+    assert found.loaded.evicted == {b"gone": 33}
+    assert set(found.loaded.stale) == {b"s1", b"long gone"}
 
 
 def test_without_a_checkpoint_no_row_counts() -> None:
-    state = state_of(arena(), np.arange(2), incarnation=bytes(INCARNATION_BYTES))
+    state = state_of(random_states(), np.arange(2), incarnation=bytes(INCARNATION_BYTES))
     del state[CHECKPOINT]
     found = read_back(state, COLUMNS)
-    assert (found.saved.checkpoint, found.rows, found.saved.gone, set(found.saved.stale)) == (None, {}, {}, {b"s0", b"s1"})
+    assert (found.loaded.checkpoint, found.rows, found.loaded.evicted, set(found.loaded.stale)) == (None, {}, {}, {b"s0", b"s1"})
     assert not len(found.states)
-    assert read_back({}, COLUMNS).saved == Saved(None, {}, (), frozenset())
+    assert read_back({}, COLUMNS).loaded == LoadedState(None, {}, (), frozenset())
 
 
 def test_what_is_neither_row_nor_checkpoint_nor_layout_is_not_looked_at() -> None:
-    assert read_back({b"of a later version": b"?"}, COLUMNS).saved == read_back({}, COLUMNS).saved
+    assert read_back({b"of a later version": b"?"}, COLUMNS).loaded == read_back({}, COLUMNS).loaded
 
 
 def test_rows_of_two_layouts() -> None:
     new = {name: column for name, column in COLUMNS.items() if name != "flag"} | {"more": Column("i4", (2,))}
-    one, two = arena(), arena(new)
+    one, two = random_states(), random_states(new)
     state = state_of(two, np.array([1])) | state_of(one, np.array([0, 3]))
     found, then = read_back(state, COLUMNS), read_back(state, new)
     assert found.rows.keys() == {b"s0", b"s1", b"s3"}
     assert found.columns(b"s3") == {column: one[column][3].tobytes() for column in COLUMNS}
     assert found.columns(b"s1") == {column: two[column][1].tobytes() for column in COLUMNS if column != "flag"} | {"flag": bytes(1)}
     assert then.columns(b"s1") == {column: two[column][1].tobytes() for column in new}
-    assert found.saved.layouts == {RowCodec(COLUMNS).layout_id, RowCodec(new).layout_id}
+    assert found.loaded.layouts == {RowCodec(COLUMNS).layout_id, RowCodec(new).layout_id}
 
 
 @pytest.mark.parametrize("column", [Column("f4", (2, 4)), Column("f8", (2, 3)), Column("i4", (2, 3))])
@@ -179,7 +179,7 @@ def spoiled(**changes: Any) -> bytes:
     return json.dumps(json.loads(encode_checkpoint(checkpoint())) | changes).encode()
 
 
-NO_MARKERS = [b"", b"?", b"\xff\xfe", b"null", b"[]", b"7", b'{"version": 1}']
+NO_CHECKPOINTS = [b"", b"?", b"\xff\xfe", b"null", b"[]", b"7", b'{"version": 1}']
 WRONG: list[dict[str, Any]] = [
     *({"incarnation": incarnation} for incarnation in (5, "xy", "00", "00" * 9)),
     *({"offset": offset} for offset in ("x", None, 1e999, -1, 51)),
@@ -189,7 +189,7 @@ WRONG: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("value", [*NO_MARKERS, *(spoiled(**changes) for changes in WRONG)])
+@pytest.mark.parametrize("value", [*NO_CHECKPOINTS, *(spoiled(**changes) for changes in WRONG)])
 def test_what_is_no_checkpoint_is_refused(value: bytes) -> None:
     with pytest.raises(StateCorrupted, match="checkpoint") as caught:
         read_back({CHECKPOINT: value}, COLUMNS)
@@ -200,14 +200,14 @@ def test_a_checkpoint_or_row_of_a_later_version_is_not_guessed_at() -> None:
     with pytest.raises(StateCorrupted, match="version 2") as caught:
         decode_checkpoint(spoiled(version=2))
     assert "newer" in caught.value.fix
-    state = state_of(arena(), np.arange(2))
+    state = state_of(random_states(), np.arange(2))
     state[b"stream/s0"] = b"\x03" + state[b"stream/s0"][1:]
     with pytest.raises(StateCorrupted, match="version 3"):
         read_back(state, COLUMNS)
 
 
 def damaged(kind: str) -> dict[bytes, bytes]:
-    state = state_of(arena(), np.arange(3))
+    state = state_of(random_states(), np.arange(3))
     (layout_key,) = (key for key in state if key.startswith(LAYOUT))
     match kind:
         case "cut":
@@ -236,11 +236,11 @@ def test_rows_that_do_not_read_back_are_refused(kind: str) -> None:
 
 def test_a_layout_is_known_by_its_content() -> None:
     """Not by its key: what a compacted topic holds under it may be another's."""
-    state = state_of(arena(), np.arange(2))
+    state = state_of(random_states(), np.arange(2))
     (key,) = (key for key in state if key.startswith(LAYOUT))
     state[LAYOUT + b"00000000"] = state.pop(key)
     found = read_back(state, COLUMNS)
-    assert found.saved.layouts == {zlib.crc32(RowCodec(COLUMNS).layout)}
+    assert found.loaded.layouts == {zlib.crc32(RowCodec(COLUMNS).layout)}
     assert len(found.rows) == 2
 
 
@@ -249,7 +249,7 @@ def test_a_layout_is_known_by_its_content() -> None:
 
 def test_a_damaged_row_that_was_written_over_or_deleted_is_no_harm() -> None:
     """As a person does it who heeds the advice: before compaction the damaged record is there still."""
-    state = state_of(arena(), np.arange(3))
+    state = state_of(random_states(), np.arange(3))
     spoilt = {b"stream/s1": b"", b"stream/s2": state[b"stream/s2"][:-1], b"stream/\xff": b"?"}
     found = ReadBack([spoilt, {**state, b"stream/s1": None, b"stream/\xff": None}], COLUMNS)
     assert found.rows.keys() == {b"s0", b"s2"}
@@ -258,11 +258,11 @@ def test_a_damaged_row_that_was_written_over_or_deleted_is_no_harm() -> None:
 
 
 def test_a_damaged_row_of_an_incarnation_that_does_not_count_is_deleted_with_the_others() -> None:
-    state = state_of(arena(), np.arange(3))
-    state[b"stream/s1"] = state_of(arena(), np.array([1]), OTHER)[b"stream/s1"][:-1]
+    state = state_of(random_states(), np.arange(3))
+    state[b"stream/s1"] = state_of(random_states(), np.array([1]), OTHER)[b"stream/s1"][:-1]
     found = read_back(state, COLUMNS)
     assert found.rows.keys() == {b"s0", b"s2"}
-    assert found.saved.stale == (b"s1",)
+    assert found.loaded.stale == (b"s1",)
 
 
 def records() -> list[tuple[bytes, bytes | None]]:
@@ -272,7 +272,7 @@ def records() -> list[tuple[bytes, bytes | None]]:
         (CHECKPOINT, encode_checkpoint(checkpoint(incarnation))) for incarnation in (INCARNATION, OTHER)
     ]
     for number, columns in enumerate((COLUMNS, other)):
-        states, codec = arena(columns), RowCodec(columns)
+        states, codec = random_states(columns), RowCodec(columns)
         pool.append((codec.layout_key, codec.layout))
         for incarnation in (INCARNATION, OTHER):
             pool += [(key_of(b"s%d" % k), codec.empty(incarnation, 60 + k)) for k in range(3)]
@@ -292,8 +292,8 @@ def outcome(pieces: Iterable[Mapping[bytes, bytes | None]]) -> Any:
         found = ReadBack(pieces, COLUMNS)
     except StateCorrupted:
         return "damaged"
-    assert len(found.states) == len(found.rows) + len(found.saved.gone)
-    saved = replace(found.saved, stale=tuple(sorted(found.saved.stale)))
+    assert len(found.states) == len(found.rows) + len(found.loaded.evicted)
+    saved = replace(found.loaded, stale=tuple(sorted(found.loaded.stale)))
     return saved, found.offset, {name: found.columns(name) for name in found.rows}
 
 
@@ -311,4 +311,4 @@ def test_however_it_is_cut_the_last_of_each_key_counts(known: list[Any], late: l
         assert found == outcome([last])
         if found != "damaged":
             saved, offset, _ = found
-            assert {*offset, *saved.gone, *saved.stale} == {key.removeprefix(STREAM) for key in last if key.startswith(STREAM)}
+            assert {*offset, *saved.evicted, *saved.stale} == {key.removeprefix(STREAM) for key in last if key.startswith(STREAM)}

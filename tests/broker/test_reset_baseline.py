@@ -1,4 +1,4 @@
-"""`detector accept`, as people run it: a real Kafka, the real service, and another group that reads the same log later."""
+"""`detector reset-baseline`, as people run it: a real Kafka, the real service, and another group that reads the same log later."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def told(alert: dict[str, Any]) -> dict[str, Any]:
     return {name: alert[name] for name in alert if name != "model"}
 
 
-def test_what_a_person_accepts_is_closed_for_every_group_that_reads_it(
+def test_a_baseline_reset_closes_the_alert_for_every_group_that_reads_it(
     kafka: str,
     make_topic: Callable[..., str],
     start: Callable[[list[str]], Service],
@@ -59,12 +59,12 @@ def test_what_a_person_accepts_is_closed_for_every_group_that_reads_it(
     service.wait_for(lambda: judged(service, READINGS))
     service.wait_for(lambda: service.metrics()["detector_alerts_opened_total"] == 1)
     capsys.readouterr()
-    assert main(["accept", STREAM, *options]) == 0
-    assert f"{topic}: told all {PARTITIONS} partitions" in capsys.readouterr().out
+    assert main(["reset-baseline", STREAM, *options]) == 0
+    assert f"{topic}: wrote a baseline reset of {STREAM} to all {PARTITIONS} partitions" in capsys.readouterr().out
     service.wait_for(lambda: service.metrics()["detector_alerts_closed_total"] == 1)
     assert service.metrics()["detector_alerts_open"] == 0
     alerts = alerts_on(kafka, f"{first}.alerts")
-    assert [alert["reason"] for alert in alerts][-2:] == ["evidence", "accepted"]
+    assert [alert["reason"] for alert in alerts][-2:] == ["evidence", "reset"]
     assert alerts[-1]["id"] == alerts[-2]["id"]
     assert service.metrics().get("detector_dead_letters_total", 0) == 0
     later = start([*options, "--group", second])
@@ -81,5 +81,5 @@ def test_what_it_cannot_do_is_said(kafka: str, make_topic: Callable[..., str], c
         ([STREAM, *servers], "no topic to read"),
         (["", "--topic", topic, *servers], "a stream's name has 1 to"),
     ):
-        assert main(["accept", *options]) == 2
+        assert main(["reset-baseline", *options]) == 2
         assert said in capsys.readouterr().err

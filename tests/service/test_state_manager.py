@@ -1,4 +1,4 @@
-"""Memories that outlive their worker: saved and restored anywhere, they are the undisturbed ones bit for bit; where they cannot be
+"""State that outlives its worker: saved and restored anywhere, it is the undisturbed one bit for bit; where it cannot be
 used, the worker says so and begins anew."""
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.codec.messages import Messages
-from detector.codec.snapshots import CHECKPOINT, HEADER, LAYOUT, decode_checkpoint, key_of
+from detector.codec.state_serde import CHECKPOINT, HEADER, LAYOUT, decode_checkpoint, key_of
 from detector.core.detect import Detector
 from detector.core.event_time import NEVER
 from detector.core.model import Model
 from detector.core.readings import Partition
 from detector.errors import LogUnavailable, StateCorrupted
 from detector.ports import PartitionPosition
-from detector.service.recovery import ROWS_MAX, Recovery
+from detector.service.state_manager import ROWS_MAX, StateManager
 from tests.core.builders import Log, log_of, memory_of, model_of, settings_of
 from tests.core.plant import eventful_log, narrow
 
@@ -41,7 +41,7 @@ def messages_of(log: Log) -> Messages:
 
 @dataclass
 class Keeper:
-    """A detector and its books, and what they have written."""
+    """A detector and its state manager, and what they have saved."""
 
     model: Model = MODEL
     interval_s: float = INTERVAL_S
@@ -52,21 +52,21 @@ class Keeper:
 
     def __post_init__(self) -> None:
         self.detector = Detector(self.model, self.settings)
-        self.recovery = Recovery(self.detector, self.interval_s, lambda: self.incarnation.encode().ljust(8, b"."))
+        self.state_manager = StateManager(self.detector, self.interval_s, lambda: self.incarnation.encode().ljust(8, b"."))
 
     def begin(
         self, at: dict[Partition, PartitionPosition], state: Mapping[Partition, Mapping[bytes, bytes]] = MappingProxyType({})
     ) -> dict[Partition, int]:
         self.state = {partition: dict(state.get(partition, {})) for partition in at}
-        return self.recovery.begin(at, self.state.items(), self.now_s)
+        return self.state_manager.restore(at, self.state.items(), self.now_s)
 
     def feed(self, log: Log, pause_s: float = 0.0) -> None:
         """Judge as one batch."""
         self.now_s += pause_s
         messages = messages_of(log)
-        before = self.recovery.times(messages)
+        before = self.state_manager.partition_times(messages)
         verdicts = self.detector.detect(log.batch(self.detector))
-        self.recovery.note(messages, verdicts, before, self.now_s)
+        self.state_manager.mark_dirty(messages, verdicts, before, self.now_s)
 
     def write(self, slices: dict[Partition, dict[bytes, bytes | None]]) -> int:
         """Make it true; how many records."""
@@ -81,18 +81,18 @@ class Keeper:
     def save(self, pause_s: float = 0.0) -> int:
         """What is due."""
         self.now_s += pause_s
-        return self.write(self.recovery.due_slice(self.now_s))
+        return self.write(self.state_manager.due_slices(self.now_s))
 
     def save_all(self, partitions: Sequence[Partition] = (P0,)) -> int:
         """As when leaving; how many slices it took."""
         count = 0
-        while slices := self.recovery.rest(partitions, self.now_s):
+        while slices := self.state_manager.flush_slice(partitions, self.now_s):
             self.write(slices)
             count += 1
             assert count < 1_000
         return count
 
-    def memory(self) -> dict[Any, Any]:
+    def rows(self) -> dict[Any, Any]:
         """Without rows that were loaded only to say that there is no such stream."""
         never = np.int64(NEVER).tobytes()
         return {
@@ -124,7 +124,7 @@ def crowd(streams: int, second: float = 0, first: int = 0) -> Log:
     return replace(log, offset=log.offset + first)
 
 
-# -- the undisturbed memory, bit for bit --------------------------------------------------------------------------------
+# -- the undisturbed state, bit for bit --------------------------------------------------------------------------------
 
 
 def queues(log: Log) -> list[list[list[int]]]:
@@ -173,23 +173,23 @@ def check_restores(log: Log, seed: int) -> tuple[int, int]:
             starts = keeper.begin({each: PartitionPosition(ends[k]) for k, each in enumerate(log.partitions)}, keeper.state)
             first = [int(np.searchsorted(offsets[k], starts[each])) for k, each in enumerate(log.partitions)]
             while any(first[k] < at[k] for k in range(len(queue))):
-                assert not keeper.recovery.is_live
-                assert not keeper.recovery.due_slice(keeper.now_s + 1e6).keys() & {
+                assert not keeper.state_manager.is_live
+                assert not keeper.state_manager.due_slices(keeper.now_s + 1e6).keys() & {
                     log.partitions[k] for k in range(len(queue)) if first[k] < at[k]
                 }
                 spans = [(start, min(start + int(rng.integers(1, 60)), at[k])) for k, start in enumerate(first)]
                 first = [max(end, start) for start, end in spans]
                 part = chosen(log, queue, [(start, max(start, end)) for start, end in spans], rng)
-                known, news = keeper.recovery.split(messages_of(part))
+                known, news = keeper.state_manager.split_replay(messages_of(part))
                 assert (len(known), len(news)) == (len(part), 0)
                 keeper.feed(part)
                 replayed += len(part)
-            assert keeper.recovery.is_live
-            assert keeper.memory() == memory_of(whole)
+            assert keeper.state_manager.is_live
+            assert keeper.rows() == memory_of(whole)
             assert [keeper.clock(each) for each in log.partitions] == [
                 whole.clocks[slot] for slot in whole.states.slots_for(log.partitions).tolist() if slot < whole.states.slots
             ]
-    assert keeper.memory() == memory_of(whole)
+    assert keeper.rows() == memory_of(whole)
     keeper.save_all(log.partitions)
     check_all_is_saved(keeper, {each: offsets[k][-1] + 1 for k, each in enumerate(log.partitions)})
     return crashes, replayed
@@ -197,21 +197,21 @@ def check_restores(log: Log, seed: int) -> tuple[int, int]:
 
 def check_all_is_saved(keeper: Keeper, ends: dict[Partition, int]) -> None:
     """Nothing is left to be saved, what is saved is no more than what there is, and another takes it over without a replay."""
-    assert keeper.recovery.rows_unsaved == 0
-    assert keeper.recovery.unsaved_s(keeper.now_s + 1) == 0
+    assert keeper.state_manager.rows_unsaved == 0
+    assert keeper.state_manager.unsaved_s(keeper.now_s + 1) == 0
     for partition in ends:
-        streams = {key_of(stream.encode()) for each, stream in keeper.memory() if each == partition}
+        streams = {key_of(stream.encode()) for each, stream in keeper.rows() if each == partition}
         assert {key for key in keeper.state[partition] if key.startswith(b"stream/")} == streams
     again = Keeper()
     assert again.begin({each: PartitionPosition(end) for each, end in ends.items()}, keeper.state) == ends
-    assert again.recovery.is_live
-    assert again.memory() == keeper.memory() == memory_of(again.detector)
+    assert again.state_manager.is_live
+    assert again.rows() == keeper.rows() == memory_of(again.detector)
     assert [again.clock(each) for each in ends] == [keeper.clock(each) for each in ends]
 
 
 @given(seed=st.integers(0, 10**6), is_narrow=st.booleans())
 @settings(max_examples=4, deadline=None)
-def test_memory_saved_anywhere_and_restored_is_the_undisturbed_one(seed: int, is_narrow: bool) -> None:
+def test_state_saved_anywhere_and_restored_is_the_undisturbed_one(seed: int, is_narrow: bool) -> None:
     log = eventful_log(seed % 50, partitions=2)
     check_restores(narrow(log, seed) if is_narrow else log, seed)
 
@@ -235,12 +235,12 @@ def test_every_change_is_saved_within_two_intervals(pause_s: float) -> None:
             keeper.feed(crowd(50 if turn % 7 else 400, turn, turn * 1_000), pause_s)
         else:
             keeper.now_s += pause_s
-        worst_s = max(worst_s, keeper.recovery.unsaved_s(keeper.now_s))
+        worst_s = max(worst_s, keeper.state_manager.unsaved_s(keeper.now_s))
         keeper.save()
-        if not keeper.recovery.rows_unsaved and turn > 300:
+        if not keeper.state_manager.rows_unsaved and turn > 300:
             break
     assert INTERVAL_S <= worst_s <= 2 * INTERVAL_S + 2 * pause_s
-    assert keeper.recovery.rows_unsaved == 0
+    assert keeper.state_manager.rows_unsaved == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0.0, 3.0)), min_size=1, max_size=60))
@@ -252,9 +252,9 @@ def test_no_row_is_left_over_whatever_the_times(turns: list[tuple[int, float]]) 
         if streams:
             keeper.feed(crowd(streams, turn, turn * 10))
         keeper.now_s += pause_s
-        assert keeper.recovery.unsaved_s(keeper.now_s) <= 2 * INTERVAL_S + 2 * 3.0
+        assert keeper.state_manager.unsaved_s(keeper.now_s) <= 2 * INTERVAL_S + 2 * 3.0
         keeper.save()
-    assert keeper.recovery.rows_unsaved == 0
+    assert keeper.state_manager.rows_unsaved == 0
 
 
 def test_a_hundred_thousand_changes_are_saved_evenly_and_not_at_once() -> None:
@@ -262,7 +262,7 @@ def test_a_hundred_thousand_changes_are_saved_evenly_and_not_at_once() -> None:
     keeper = begun(crowd(rows))
     keeper.save()
     counts = []
-    while keeper.recovery.rows_unsaved:
+    while keeper.state_manager.rows_unsaved:
         counts.append(keeper.save(0.25))
     assert len(counts) == round(INTERVAL_S / 0.25)
     assert max(counts) <= rows / len(counts) + 3
@@ -285,17 +285,17 @@ def test_each_partition_has_its_share() -> None:
     keeper.feed(crowd(300))
     keeper.feed(replace(crowd(100), partitions=(p1,)))
     keeper.save()
-    slices = keeper.recovery.due_slice(keeper.now_s + INTERVAL_S / 4)
+    slices = keeper.state_manager.due_slices(keeper.now_s + INTERVAL_S / 4)
     assert {partition: len([key for key in rows if key.startswith(b"stream/")]) for partition, rows in slices.items()} == {P0: 75, p1: 25}
 
 
 def test_those_that_changed_longest_ago_come_first() -> None:
     keeper = begun(crowd(3))
     keeper.feed(replace(crowd(6, 1), offset=np.arange(3, 9)))
-    slices = keeper.recovery.due_slice(0.0)
+    slices = keeper.state_manager.due_slices(0.0)
     checkpoint = decode_checkpoint(slices[P0][CHECKPOINT] or b"")
     assert (checkpoint.offset, checkpoint.next_offset) == (0, 9)
-    slices = keeper.recovery.due_slice(INTERVAL_S / 2)
+    slices = keeper.state_manager.due_slices(INTERVAL_S / 2)
     assert {key for key in slices[P0] if key.startswith(b"stream/")} == {b"stream/s0", b"stream/s1", b"stream/s2"}
     assert decode_checkpoint(slices[P0][CHECKPOINT] or b"").offset == 3
 
@@ -322,8 +322,8 @@ def test_where_nothing_changes_for_long_the_checkpoint_moves_all_the_same() -> N
     keeper = begun(crowd(3))
     keeper.save()
     keeper.save(INTERVAL_S)
-    assert keeper.recovery.rows_unsaved == 0
-    keeper.recovery.note(
+    assert keeper.state_manager.rows_unsaved == 0
+    keeper.state_manager.mark_dirty(
         Messages([b""], [b"?"], np.zeros(1, np.int32), np.array([90]), np.full(1, -1), (P0,)),
         keeper.detector.detect(crowd(0).batch(keeper.detector)),
         {P0: keeper.clock()},
@@ -339,7 +339,7 @@ def test_a_partition_that_brings_nothing_has_a_checkpoint_from_the_first_commit_
     keeper = begun()
     assert keeper.save() == 2
     assert keeper.save(INTERVAL_S * 9) == 0
-    assert set(keeper.state[P0]) == {CHECKPOINT, keeper.recovery._codec.layout_key}
+    assert set(keeper.state[P0]) == {CHECKPOINT, keeper.state_manager._codec.layout_key}
 
 
 # -- cold starts and holes ------------------------------------------------------------------------------------------------
@@ -362,34 +362,34 @@ def other_model() -> Model:
 
 
 COLD = [
-    ("another model", {"model": other_model()}, {"offset": 90}, 90, "another model made them"),
-    ("another model, log made anew", {"model": other_model()}, {"offset": 90, "end": 40, "first": 7}, 7, "shorter"),
+    ("another model", {"model": other_model()}, {"offset": 90}, 90, "the saved state is of another model"),
+    ("another model, log recreated", {"model": other_model()}, {"offset": 90, "end": 40, "first": 7}, 7, "the log ends before"),
     ("set back far", {}, {"offset": 30}, 30, "set back"),
     ("set back a little: rows are ahead of it", {}, {"offset": 75}, 75, "set back"),
-    ("log shorter", {}, {"offset": 90, "end": 40, "first": 5}, 5, "shorter"),
-    ("log shorter, offsets expired", {}, {"offset": 0, "is_committed": False, "end": 89}, 0, "shorter"),
-    ("topic made anew, longer", {}, {"offset": 0, "is_committed": False, "end": 99, "log_id": "B"}, 0, "the topic was made anew"),
-    ("topic made anew, retained", {}, {"offset": 3, "is_committed": False, "first": 3, "log_id": "B"}, 3, "the topic was made anew"),
-    ("topic made anew, offset left", {}, {"offset": 90, "is_own": True, "end": 99, "log_id": "B"}, 0, "the topic was made anew"),
-    ("topic made anew, offset set", {}, {"offset": 12, "end": 99, "log_id": "B"}, 12, "the topic was made anew"),
-    ("end lost", {}, {"offset": 90, "end": 99, "log_id": "A", "diverges_at": 80}, 80, "from offset 80 on the log is not what"),
-    ("end lost, retained", {}, {"offset": 90, "first": 85, "log_id": "A", "diverges_at": 80}, 85, "from offset 80 on"),
-    ("end lost, and set back", {}, {"offset": 20, "log_id": "A", "diverges_at": 80}, 20, "from offset 80 on"),
+    ("log shorter", {}, {"offset": 90, "end": 40, "first": 5}, 5, "the log ends before"),
+    ("log shorter, offsets expired", {}, {"offset": 0, "is_committed": False, "end": 89}, 0, "the log ends before"),
+    ("topic recreated, longer", {}, {"offset": 0, "is_committed": False, "end": 99, "log_id": "B"}, 0, "the topic was recreated"),
+    ("topic recreated, retained", {}, {"offset": 3, "is_committed": False, "first": 3, "log_id": "B"}, 3, "the topic was recreated"),
+    ("topic recreated, offset left", {}, {"offset": 90, "is_own": True, "end": 99, "log_id": "B"}, 0, "the topic was recreated"),
+    ("topic recreated, offset set", {}, {"offset": 12, "end": 99, "log_id": "B"}, 12, "the topic was recreated"),
+    ("end lost", {}, {"offset": 90, "end": 99, "log_id": "A", "diverges_at": 80}, 80, "the log was truncated at offset 80"),
+    ("end lost, retained", {}, {"offset": 90, "first": 85, "log_id": "A", "diverges_at": 80}, 85, "truncated at offset 80"),
+    ("end lost, and set back", {}, {"offset": 20, "log_id": "A", "diverges_at": 80}, 20, "truncated at offset 80"),
 ]
 
 
 @pytest.mark.parametrize(("keeper", "at", "start", "why"), [case[1:] for case in COLD], ids=[case[0] for case in COLD])
-def test_memories_that_cannot_be_used_begin_anew_and_are_announced(
+def test_state_that_cannot_be_used_is_a_cold_start_and_is_logged(
     keeper: dict[str, Any], at: dict[str, Any], start: int, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     saved = saved_at()
     again = Keeper(incarnation="f", **keeper)
     assert again.begin(*restored(saved, **at)) == {P0: start}
     assert why in caplog.text
-    assert again.recovery.is_live
-    assert again.memory() == {}
+    assert again.state_manager.is_live
+    assert again.rows() == {}
     assert again.clock().watermark_us == NEVER
-    assert again.recovery.rows_unsaved == 60
+    assert again.state_manager.rows_unsaved == 60
     again.feed(crowd(3, 9, start))
     again.save_all()
     if not keeper:  # the same model
@@ -400,9 +400,9 @@ def test_memories_that_cannot_be_used_begin_anew_and_are_announced(
 def test_an_offset_of_the_past_that_nobody_set_is_not_believed() -> None:
     saved = saved_at()
     again = Keeper(incarnation="f")
-    with pytest.raises(LogUnavailable, match="the brokers say that offset 75 is committed, the saved state that 90 is"):
+    with pytest.raises(LogUnavailable, match="the brokers name an old committed offset, 75; the saved state was committed with 90"):
         again.begin(*restored(saved, offset=75, is_own=True))
-    assert again.memory() == {}
+    assert again.rows() == {}
     assert again.begin(*restored(saved, offset=90, is_own=True)) == Keeper(incarnation="g").begin(
         *restored(saved, offset=90)
     )  # asked again: mended
@@ -417,16 +417,16 @@ def test_a_log_made_anew_may_be_shorter_than_the_state(caplog: pytest.LogCapture
 def test_nothing_saved_is_a_cold_start_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
     keeper = Keeper()
     assert keeper.begin({P0: PartitionPosition(17, True, 5, 90)}) == {P0: 17}
-    assert keeper.recovery.is_live
-    keeper.recovery.confirm([P0])
-    assert not keeper.recovery.messages_missed
+    assert keeper.state_manager.is_live
+    keeper.state_manager.on_committed([P0])
+    assert not keeper.state_manager.messages_missed
     assert not caplog.records
 
 
-def test_saved_memories_that_are_gone_are_missed(caplog: pytest.LogCaptureFixture) -> None:
+def test_saved_state_that_is_gone_is_missed(caplog: pytest.LogCaptureFixture) -> None:
     """The state topic was lost and created again."""
     assert Keeper().begin({P0: PartitionPosition(17, True, 5, 90, is_own=True)}) == {P0: 17}
-    assert "memories begin anew: none are saved, though this group has judged before" in caplog.text
+    assert "cold start: no state is saved, though this group has committed offsets" in caplog.text
     caplog.clear()
     assert Keeper(interval_s=0.0).begin({P0: PartitionPosition(17, True, 5, 90, is_own=True)}) == {P0: 17}
     assert not caplog.records
@@ -436,7 +436,7 @@ def test_without_an_interval_what_is_saved_is_left_alone() -> None:
     keeper = Keeper(interval_s=0.0)
     assert keeper.begin(*restored(saved_at(), 90)) == {P0: 90}
     keeper.feed(crowd(3, 9, 90))
-    assert keeper.recovery.rows_unsaved == 0
+    assert keeper.state_manager.rows_unsaved == 0
     assert keeper.save(99.0) == keeper.save_all() == 0
 
 
@@ -446,18 +446,18 @@ def test_where_the_groups_offset_has_expired_it_goes_on_at_the_checkpoints(end: 
     keeper = Keeper()
     assert keeper.begin(*restored(saved, 0, is_committed=False, end=end)) == {P0: 60}
     keeper.feed(crowd(30, 1, 60))
-    assert keeper.recovery.is_live
-    assert keeper.memory() == saved.memory()
+    assert keeper.state_manager.is_live
+    assert keeper.rows() == saved.rows()
 
 
 @pytest.mark.parametrize(("first", "missed", "start"), [(60, 0, 60), (61, 1, 61), (75, 15, 75), (90, 30, 90), (99, 39, 99)])
 def test_a_hole_that_retention_left_is_counted_and_announced(first: int, missed: int, start: int, caplog: pytest.LogCaptureFixture) -> None:
     keeper = Keeper()
     assert keeper.begin(*restored(saved_at(), 90, first=first)) == {P0: start}
-    keeper.recovery.confirm([P0])
-    assert keeper.recovery.messages_missed.total() == missed
-    assert ("no longer holds" in caplog.text) == (missed > 0)
-    assert keeper.recovery.is_live == (first >= 90)
+    keeper.state_manager.on_committed([P0])
+    assert keeper.state_manager.messages_missed.total() == missed
+    assert ("retention removed them" in caplog.text) == (missed > 0)
+    assert keeper.state_manager.is_live == (first >= 90)
     keeper.feed(crowd(5, 9, max(start, 90)))
     keeper.save_all()
     assert decode_checkpoint(keeper.state[P0][CHECKPOINT]).offset == max(start, 90) + 5
@@ -466,9 +466,9 @@ def test_a_hole_that_retention_left_is_counted_and_announced(first: int, missed:
 def test_a_hole_before_a_cold_start_is_counted_as_well() -> None:
     keeper = Keeper()
     assert keeper.begin({P0: PartitionPosition(10, True, 25, 90)}) == {P0: 25}
-    keeper.recovery.confirm([P0])
-    assert keeper.recovery.messages_missed == {"retention": 15}
-    assert keeper.recovery.is_live
+    keeper.state_manager.on_committed([P0])
+    assert keeper.state_manager.messages_missed == {"retention": 15}
+    assert keeper.state_manager.is_live
 
 
 def test_rows_of_an_earlier_incarnation_never_count_and_are_deleted() -> None:
@@ -476,14 +476,14 @@ def test_rows_of_an_earlier_incarnation_never_count_and_are_deleted() -> None:
     saved = saved_at()
     second = Keeper(incarnation="f", model=other_model())
     second.begin(*restored(saved, 90))
-    checkpoint = second.recovery.due_slice(0.0)[P0]
+    checkpoint = second.state_manager.due_slices(0.0)[P0]
     assert not [key for key in checkpoint if key.startswith(b"stream/")]
     second.write({P0: checkpoint})
     assert len(second.state[P0]) == 62
     third = Keeper(incarnation="g", model=other_model())
     assert third.begin({P0: PartitionPosition(90)}, second.state) == {P0: 90}
-    assert third.memory() == {}
-    assert third.recovery.rows_unsaved == 60
+    assert third.rows() == {}
+    assert third.state_manager.rows_unsaved == 60
     third.feed(crowd(2, 9, 90))
     third.save_all()
     assert {key for key in third.state[P0] if key.startswith(b"stream/")} == {b"stream/s0", b"stream/s1"}
@@ -492,8 +492,8 @@ def test_rows_of_an_earlier_incarnation_never_count_and_are_deleted() -> None:
 
 def test_a_partition_that_left_takes_its_books_along_and_can_come_back() -> None:
     keeper = begun(crowd(20))
-    keeper.recovery.forget((P0, Partition("readings", 7)))
-    assert keeper.recovery.rows_unsaved == 0
+    keeper.state_manager.forget((P0, Partition("readings", 7)))
+    assert keeper.state_manager.rows_unsaved == 0
     assert keeper.detector.streams == 0
     assert keeper.save(99) == keeper.save_all() == 0
     keeper.begin({P0: PartitionPosition(0, False)})
@@ -531,13 +531,13 @@ def test_rows_with_a_column_more_and_one_fewer_are_read_and_written_anew() -> No
     keeper = Keeper()
     state = relaid(saved.state[P0], "is_critical")
     assert keeper.begin({P0: PartitionPosition(5)}, {P0: state}) == {P0: 5}
-    assert keeper.memory() == saved.memory()  # it was as a new stream has it
+    assert keeper.rows() == saved.rows()  # it was as a new stream has it
     keeper.feed(crowd(2, 1, 5))
     keeper.save_all()
     assert len([key for key in keeper.state[P0] if key.startswith(b"layout/")]) == 2
     again = Keeper()
     again.begin({P0: PartitionPosition(7)}, keeper.state)
-    assert again.memory() == keeper.memory()
+    assert again.rows() == keeper.rows()
 
 
 def test_state_that_does_not_read_back_stops_the_worker() -> None:
@@ -557,8 +557,8 @@ def test_state_that_breaks_off_leaves_nothing_behind_and_is_read_again() -> None
         raise LogUnavailable("for the test")
 
     with pytest.raises(LogUnavailable):
-        keeper.recovery.begin(at, broken(), 0.0)
-    assert keeper.memory() == {}
+        keeper.state_manager.restore(at, broken(), 0.0)
+    assert keeper.rows() == {}
     assert keeper.begin(at, saved.state) == Keeper().begin(at, saved.state)
-    keeper.recovery.confirm([P0])
-    assert not keeper.recovery.messages_missed
+    keeper.state_manager.on_committed([P0])
+    assert not keeper.state_manager.messages_missed

@@ -1,4 +1,4 @@
-"""`detector schema`: what is read and written, as JSON Schemas."""
+"""`detector schema`: JSON Schemas of the configuration, of readings and of alerts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class Subject(StrEnum):
 
 
 def schema(
-    subject: Annotated[Subject, typer.Argument(help="config: the configuration file; reading: a message to read; alert: one written.")],
+    subject: Annotated[
+        Subject, typer.Argument(help="config: the configuration file; reading: a message to be read; alert: a message with an alert.")
+    ],
     config: ConfigFile = None,
     model: ModelName = None,
 ) -> None:
@@ -41,8 +43,8 @@ def schema(
         described = alert_schema()
     else:
         from detector.cli.wiring import load_model, reading_format
-        from detector.codec.schema import reading_schema
+        from detector.codec.reading_json_schema import reading_json_schema
 
         settings = load_config(config, overrides=overrides(model))
-        described = reading_schema(reading_format(settings.input, load_model(settings).channels))
+        described = reading_json_schema(reading_format(settings.input, load_model(settings).channels))
     typer.echo(json.dumps(described, indent=2))

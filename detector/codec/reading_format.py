@@ -1,4 +1,4 @@
-"""What a message of readings looks like, what is read from it, and what becomes of what cannot be read."""
+"""How readings are written in messages, and the result of decoding them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detector.core.readings import ReadingBatch
 
 EventTimeUnit: TypeAlias = Literal["auto", "s", "ms", "us", "ns", "iso8601"]
 
-# Every kind of reject there is: the `error` of `Reject`, and the exception class that a dead letter names.
+# Every kind of reject: the `error` of `Reject`, and the exception class that a dead letter names.
 ErrorName: TypeAlias = Literal[
     "NullValue",  # a tombstone: the message has no value
     "EmptyValue",  # a value of no bytes
@@ -25,13 +25,13 @@ ErrorName: TypeAlias = Literal[
     "WrongLength",  # an array of channels has another length than the model has channels
     "OutOfRange",  # a number beyond float32, or an event time beyond its bounds
     "MissingStream",  # nothing names the stream
-    "MissingEventTime",  # nothing says when it was measured
-    "MissingChannel",  # a narrow reading that does not name its channel
-    "NotFramed",  # no frame of Confluent's wire format, where one is expected (`codec.framed`)
+    "MissingEventTime",  # it has no event time
+    "MissingChannel",  # a long-format message that does not name its channel
+    "NotFramed",  # without the frame of Confluent's wire format, where one is expected (`codec.confluent_wire_format`)
     "UnknownSchema",  # the frame names a schema that the registry does not know
     "WrongSchema",  # it names a schema of another type: Avro where Protobuf is expected
     "BadSchema",  # it names a schema that cannot be used
-    "MalformedRecord",  # what the frame holds is no record of its schema
+    "MalformedRecord",  # the bytes behind the frame are no record of the schema
 ]
 
 STREAM_BYTES_MAX = 1_024  # a stream's name goes into every alert, header and state row, so it has a limit too
@@ -39,11 +39,14 @@ STREAM_BYTES_MAX = 1_024  # a stream's name goes into every alert, header and st
 
 @dataclass(frozen=True, slots=True)
 class ReadingFormat:
-    """How readings are written. The fields mean what `config.Input` says.
+    """How readings are written; `config.Input` describes the same fields for the user.
 
-    channels   dotted paths of the model's D channels, in the model's order; for narrow readings their names
-    stream     dotted paths that name the stream, joined by '/'; empty: the message's key
-    event_time dotted path; None: the log's own time
+    channels       dotted paths of the model's D channels, in the model's order; in long format their names
+    stream         dotted paths that name the stream, joined by '/'; empty: the message's key
+    event_time     dotted path; None: the log's own time
+    array_path     dotted path of an array with the values of all channels; None: each channel has a path
+    records_path   dotted path of an array of readings, '.' the message itself; None: a message is one reading
+    channel_path, value_path   long format: dotted paths of the channel's name and of its value; None: not in long format
 
     A dotted path `a.b` finds the key `a.b` itself first, then `b` inside the object `a`. Null is the same as missing,
     a repeated key counts where it stands last, fields that are not named here are ignored.
@@ -55,21 +58,21 @@ class ReadingFormat:
     event_time_unit: EventTimeUnit = "auto"
     future_max_us: int = 86_400_000_000
     past_max_us: int = 3_650 * 86_400_000_000
-    values: str | None = None
-    items: str | None = None
-    narrow_channel: str | None = None
-    narrow_value: str | None = None
+    array_path: str | None = None
+    records_path: str | None = None
+    channel_path: str | None = None
+    value_path: str | None = None
     message_bytes_max: int = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A reading that cannot be read, or several of one message.
+    """One or several readings of a message that cannot be read.
 
     position   of the message in `Messages`
-    error      the kind of error; codec's own are listed in `ErrorName`
+    error      the kind of error; the decoder's are listed in `ErrorName`
     reason     one sentence that names the field
-    readings   how many readings of the message are lost with it (1 where the whole message cannot be read)
+    readings   number of readings of the message that are lost (1 if the whole message cannot be read)
     """
 
     position: int
@@ -84,19 +87,19 @@ class Decoded:
 
     message   i8[N] position of each reading's message in `Messages`
     rejects   in log order; a message has at most one per kind of error
-    ignored   narrow readings of channels that are not the model's: well formed, of no concern here
-    acceptances   by hand, in log order: messages, but no readings
+    ignored   number of long-format values of channels that the model does not have
+    baseline_resets   in log order; their messages are no readings
     """
 
     batch: ReadingBatch
     message: NDArray[np.int64]
     rejects: tuple[Reject, ...]
     ignored: int = 0
-    acceptances: tuple[Acceptance, ...] = ()
+    baseline_resets: tuple[Acceptance, ...] = ()
 
 
 class Unreadable(Exception):
-    """Why something cannot be read; never leaves codec. `field` is set by whoever knows it."""
+    """Why something cannot be read; never leaves codec. field: dotted path of the field, set by the caller that knows it."""
 
     def __init__(self, error: ErrorName, problem: str, field: str = "") -> None:
         super().__init__(problem)

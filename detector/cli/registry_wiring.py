@@ -1,4 +1,4 @@
-"""The schema registry in a configuration: readings and alerts in Confluent's wire format (extra `schema`)."""
+"""Wires the schema registry: readings and alerts in Confluent's wire format (extra `schema`)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from detector.adapters.kafka.schema_registry import SchemaRegistry
-    from detector.codec.formats import ReadingFormat
-    from detector.codec.framed import FramedReadings, RecordReader, Schema, SchemaKind
+    from detector.codec.confluent_wire_format import RecordReader, RegisteredSchema, SchemaType, WireFormatReadings
+    from detector.codec.reading_format import ReadingFormat
     from detector.config import Config
     from detector.core.readings import StreamNames
 
-KINDS: dict[str, SchemaKind] = {"avro": "AVRO", "protobuf": "PROTOBUF", "json_schema": "JSON"}
+SCHEMA_TYPES: dict[str, SchemaType] = {"avro": "AVRO", "protobuf": "PROTOBUF", "json_schema": "JSON"}
 
 
 def open_registry(config: Config) -> SchemaRegistry | None:
-    """The configured registry; None where nothing needs one. It is not asked yet.
+    """The configured registry; None if the configuration needs none. It is not asked yet.
 
     raises ConfigError  its properties are wrong, or what it needs is not installed
     """
     if config.input.format == config.output.format == "json":
         return None
     try:
-        import fastavro  # noqa: F401 - only to see that it can be, and its neighbour too
+        import fastavro  # noqa: F401 - only to see that it is installed, and the next one too
         import google.protobuf  # noqa: F401
 
         from detector.adapters.kafka.schema_registry import SchemaRegistry
@@ -41,16 +41,16 @@ def open_registry(config: Config) -> SchemaRegistry | None:
 
 
 class Framing(TypedDict, total=False):
-    """What `wiring.worker` needs to know of Confluent's wire format."""
+    """The arguments of `wiring.worker` for Confluent's wire format."""
 
-    decoder: FramedReadings
+    decoder: WireFormatReadings
     alert_frame: bytes
 
 
 def framing(config: Config, written: ReadingFormat, names: StreamNames) -> Framing:
-    """How framed readings are read, and what stands before framed alerts; empty where all is plain JSON.
+    """The decoder of framed readings and the frame of alerts; empty where all is plain JSON.
 
-    The id of the alerts' schema is looked up once: an alert that comes again after a crash must be the same to the byte.
+    The id of the alerts' schema is looked up once: an alert that is repeated after a crash must be the same byte for byte.
 
     raises ConfigError     as `open_registry`
     raises LogUnavailable  the registry cannot be asked for the schema of alerts
@@ -59,20 +59,20 @@ def framing(config: Config, written: ReadingFormat, names: StreamNames) -> Frami
     if registry is None:
         return {}
     from detector.codec.alerts import alert_schema
-    from detector.codec.framed import FramedReadings, frame
+    from detector.codec.confluent_wire_format import WireFormatReadings, frame
 
     found: Framing = {}
     if config.input.format != "json":
-        kind = KINDS[config.input.format]
-        found["decoder"] = FramedReadings(written, names, kind, registry.fetch, _reader(kind, written))
+        schema_type = SCHEMA_TYPES[config.input.format]
+        found["decoder"] = WireFormatReadings(written, names, schema_type, registry.fetch, _make_reader(schema_type, written))
     if config.output.format != "json":
         found["alert_frame"] = frame(registry.id_of(f"{config.alerts_topic}-value", json.dumps(alert_schema(), sort_keys=True)))
     return found
 
 
-def _reader(kind: SchemaKind, written: ReadingFormat) -> Callable[[Schema, int], RecordReader]:
-    """Makes readers of the records of one schema."""
-    match kind:
+def _make_reader(schema_type: SchemaType, written: ReadingFormat) -> Callable[[RegisteredSchema, int], RecordReader]:
+    """Makes a reader of the records of one schema."""
+    match schema_type:
         case "AVRO":
             from detector.codec.avro import avro_reader
 
@@ -82,7 +82,7 @@ def _reader(kind: SchemaKind, written: ReadingFormat) -> Callable[[Schema, int],
 
             return partial(protobuf_reader, written)
         case "JSON":
-            from detector.codec.framed import json_reader
+            from detector.codec.confluent_wire_format import json_reader
 
             return json_reader
 
@@ -97,7 +97,7 @@ def checked(config: Config) -> Iterator[str]:
         return
     if config.input.format != "json":
         for topic in config.input.topics:
-            yield _subject(registry, f"{topic}-value", KINDS[config.input.format])
+            yield _subject(registry, f"{topic}-value", SCHEMA_TYPES[config.input.format])
     if config.output.format != "json":
         yield _subject(registry, f"{config.alerts_topic}-value", "JSON")
     registry.close()
