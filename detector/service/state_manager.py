@@ -71,7 +71,10 @@ class StateManager:
     # -- restore --------------------------------------------------------------------------------------------------------
 
     def restore(
-        self, restored: Mapping[Partition, PartitionPosition], pieces: Iterable[tuple[Partition, Mapping[bytes, bytes | None]]], now_s: float
+        self,
+        restored: Mapping[Partition, PartitionPosition],
+        pieces: Iterable[tuple[Partition, Mapping[bytes, bytes | None]]],
+        now_s: float,
     ) -> dict[Partition, int]:
         """Load the state of partitions. returns  the offsets from which they are to be read
 

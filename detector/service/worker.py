@@ -35,7 +35,7 @@ from detector.core.detect import Detector
 from detector.core.readings import Partition
 from detector.core.verdicts import Verdicts
 from detector.errors import CommitAborted, LogUnavailable
-from detector.ports import LATENCY, PollResult, Log, Observer, CommitBatch, WorkerStats, WorkerState
+from detector.ports import LATENCY, CommitBatch, Log, Observer, PollResult, WorkerState, WorkerStats
 from detector.service.batch_statistics import BatchStatistics, rejects_over_stream_limit
 from detector.service.lifecycle import Lifecycle
 from detector.service.state_manager import StateManager
@@ -220,7 +220,7 @@ class Worker:
     # -- rebalance ----------------------------------------------------------------------------------------------------
 
     def _on_rebalance(self, polled: PollResult) -> bool:
-        """Drop the partitions that were lost, restore those that were gained or changed.
+        """Drop the partitions that were revoked, restore those that were assigned or changed.
 
         returns  False: all partitions are restored, and the messages that were just fetched will be read again
         """

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from detector.adapters.prometheus.metrics import About, Telemetry
+from detector.adapters.prometheus.collectors import ServiceInfo
+from detector.adapters.prometheus.metrics import Telemetry
 from detector.core.readings import StreamNames
 from detector.ports import AlertmanagerStats, WorkerStats
 from tests.conftest import need_part
@@ -32,8 +33,8 @@ def test_rules_are_rules() -> None:
 
 
 def test_names_of_metrics_follow_prometheus_conventions() -> None:
-    about = About("1", "plant", "m", "f", ("a",), 6e11, 5, 10.0, watch=("pump",))
-    text, _ = Telemetry(about, WorkerStats(), StreamNames(), onward=[AlertmanagerStats("http://a")]).metrics("text/plain")
+    info = ServiceInfo("1", "plant", "m", "f", ("a",), 6e11, 5, 10.0, watch=("pump",))
+    text, _ = Telemetry(info, WorkerStats(), StreamNames(), alertmanagers=[AlertmanagerStats("http://a")]).metrics("text/plain")
     done = subprocess.run([str(need_part("promtool")), "check", "metrics"], input=text, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from tests.doubles.memory_log import MemoryLog
 from detector.codec.state_serde import CHECKPOINT
 from detector.core.readings import Partition
 from detector.errors import DetectorError

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.doubles.memory_log import MemoryLog
 from detector.codec.state_serde import Checkpoint, RowCodec, encode_checkpoint, key_of
 from detector.core.detect import Detector
 from detector.core.readings import Partition
@@ -23,6 +22,7 @@ from detector.service import dirty_tracker, state_manager
 from detector.service.dirty_tracker import DirtyTracker
 from detector.service.resume_point import ResumePoint
 from detector.service.state_manager import StateManager
+from tests.doubles.memory_log import MemoryLog
 from tests.simulation import changes
 from tests.simulation.oracle import run_seed
 from tests.simulation.simulate import Run, failure_of
