@@ -51,7 +51,7 @@ def demo(
     from detector.cli.demo_screen import Screen
     from detector.cli.demo_service import Service, broker
     from detector.cli.demo_stage import Stage
-    from detector.lab.pace import Pace
+    from detector.lab.replay_clock import Pace
 
     stage = Stage(seed, machines, hours, faults, without_end=forever)
     screen = Screen(stage)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.lab.faults import Fault, faults_without_end, schedule_faults
+from detector.lab.faulty_network import KeyValue, Transport
 from detector.lab.match import Opening, Summary, match
 from detector.lab.plant import Plant
 from detector.lab.simulate import encode, simulate
-from detector.lab.transport import KeyValue, Transport
 
 HOUR_US = 3_600_000_000
 QUIET_HOURS = 2

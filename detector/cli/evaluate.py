@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from detector.lab.evaluate.bench import Result, Task
-    from detector.lab.evaluate.method import Method
+    from detector.lab.evaluate.detectors import Method
     from detector.lab.evaluate.series import Series
 
 DUTY = "DUTY"

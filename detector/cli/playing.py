@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from detector.codec.writing import Written
     from detector.config import Config, Input
     from detector.lab.faults import Fault
-    from detector.lab.pace import Pace
     from detector.lab.plant import Plant
+    from detector.lab.replay_clock import Pace
 
 WAIT_S_MAX = 0.1  # between two looks at the clock and at the producer
 BATCH_READINGS = 10_000

@@ -61,7 +61,7 @@ def simulate(
     if (topic is None) == (out is None):
         raise ConfigError("say where the readings go: to a topic or to a file", fix="give one of --topic and --out")
     from detector.config import load_config
-    from detector.lab.pace import Pace
+    from detector.lab.replay_clock import Pace
 
     pace = Pace(_speed(speed), time.monotonic, time.time if live else None)
     settings = load_config(config, overrides=overrides(bootstrap_servers=bootstrap_servers))

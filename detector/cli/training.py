@@ -40,7 +40,7 @@ class Work:
     def train_in_two(self, options: Options) -> None:
         """A quick model first, then the trained one: it takes the first one's place if it errs less on readings that no weight saw."""
         from detector.adapters.bundle import MANIFEST
-        from detector.lab.baselines import mean_ratio
+        from detector.lab.forecast_baselines import mean_ratio
 
         has_model = (self.out / MANIFEST).exists()
         at_once = replace(options, is_quick=True)
@@ -83,7 +83,7 @@ class Work:
         from dataclasses import asdict
 
         from detector.adapters.bundle import Bundle, save_bundle
-        from detector.lab.picture import training_png
+        from detector.lab.plotting import training_png
 
         about = {
             "data": self.data,

@@ -26,8 +26,8 @@ from detector.core.predictor import HORIZONS, LAGS, ONE_AHEAD, Kind, Predictor, 
 from detector.core.scaling import Scaling
 from detector.core.threshold import Prior
 from detector.errors import ConfigError, DataError
-from detector.lab.baselines import LinearForecast, mean_error, persistence, verdict
-from detector.lab.judged import one_ahead, residuals, score_all
+from detector.lab.forecast_baselines import LinearForecast, mean_error, persistence, verdict
+from detector.lab.offline_inference import one_ahead, residuals, score_all
 from detector.lab.progress import QUIET, Epoch, Played, Telling
 from detector.lab.projection import errors, learn
 from detector.lab.reservoir import fit_head, randomise, remember_long

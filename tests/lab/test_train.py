@@ -13,10 +13,10 @@ from detector.core.detect import Detector
 from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.scaling import Scaling
 from detector.errors import ConfigError, DataError
-from detector.lab.baselines import LinearForecast, mean_error, persistence
-from detector.lab.judged import residuals
-from detector.lab.picture import training_png
+from detector.lab.forecast_baselines import LinearForecast, mean_error, persistence
+from detector.lab.offline_inference import residuals
 from detector.lab.plant import CHANNELS, Plant
+from detector.lab.plotting import training_png
 from detector.lab.progress import Epoch, Telling
 from detector.lab.projection import horizons_of
 from detector.lab.reservoir import Moments, fit_head, memories, randomise, readout

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from detector.lab.evaluate.alarms import BUDGETS, Alarmed, Points, against_labels, episodes, points, tellings
-from detector.lab.evaluate.method import Method, Scored, Together
+from detector.lab.evaluate.detectors import Method, Scored, Together
 from detector.lab.evaluate.methods import method_of
 from detector.lab.evaluate.nab import Rated, probation, rate
 from detector.lab.evaluate.series import F4, Series, calibration_start, runs

@@ -13,7 +13,7 @@ from detector.core.detect import Detector, Settings
 from detector.core.model import Model, Universal
 from detector.core.readings import Partition, ReadingBatch
 from detector.lab.evaluate.alarms import SECOND_US, WATCHED_BUDGET
-from detector.lab.evaluate.method import F4, Judge, Method, Scored
+from detector.lab.evaluate.detectors import F4, Judge, Method, Scored
 
 BATCH_READINGS = 8_192
 PARTITIONS = (Partition("series", 0),)

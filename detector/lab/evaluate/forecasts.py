@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.scaling import SCALED_MAX, Scaling
+from detector.lab.evaluate.detectors import Judge, Method, Scored
 from detector.lab.evaluate.filters import F4, F8, arma_of_changes, error_scale, ewma, from_lags, in_blocks, needing, past
-from detector.lab.evaluate.method import Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
 from detector.lab.sequences import filled
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from detector.errors import ConfigError
+from detector.lab.evaluate.ablations import WHITENED
+from detector.lab.evaluate.baselines import LEVELS
+from detector.lab.evaluate.detectors import Method
 from detector.lab.evaluate.forecasts import FORECASTS
-from detector.lab.evaluate.levels import LEVELS
-from detector.lab.evaluate.method import Method
-from detector.lab.evaluate.whitened import WHITENED
 
 METHODS: dict[str, Method] = {method.name: method for method in (*LEVELS, *FORECASTS, *WHITENED)}
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from detector.lab.drawing import new_figure, png
 from detector.lab.evaluate.alarms import episodes, evidence
-from detector.lab.evaluate.method import Judge
+from detector.lab.evaluate.detectors import Judge
 from detector.lab.evaluate.series import Series, calibration_start, runs
 
 if TYPE_CHECKING:

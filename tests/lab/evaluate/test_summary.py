@@ -12,8 +12,8 @@ from detector.cli import main
 from detector.lab.evaluate.alarms import BUDGETS
 from detector.lab.evaluate.bench import Result, Task, run, run_all, tasks_of
 from detector.lab.evaluate.bundled import bundled
+from detector.lab.evaluate.detectors import Judge, Method, Scored
 from detector.lab.evaluate.duty import duty_series
-from detector.lab.evaluate.method import Judge, Method, Scored
 from detector.lab.evaluate.methods import METHODS
 from detector.lab.evaluate.series import Series
 from detector.lab.evaluate.summary import by_method, difference, figures

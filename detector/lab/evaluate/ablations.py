@@ -22,10 +22,10 @@ from detector.core.states import arrays_of
 from detector.core.terms import WEIGHTS, band_signals, soft_maximum
 from detector.core.threshold import Event, Prior
 from detector.lab.evaluate.alarms import WATCHED_BUDGET, events_of
+from detector.lab.evaluate.detectors import F4, Judge, Method, Scored
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
-from detector.lab.evaluate.method import F4, Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
-from detector.lab.judged import residuals
+from detector.lab.offline_inference import residuals
 from detector.lab.reservoir import Moments, readout, shares
 from detector.lab.sequences import LANES, filled
 from detector.lab.train import Options, fit_memory, fit_quickly

@@ -9,8 +9,8 @@ from detector.core.fitting import fit_scorer
 from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS
 from detector.core.terms import WEIGHTS
-from detector.lab.evaluate.method import Method
-from detector.lab.evaluate.whitened import WHITENED, Twin, fused, linear, random_memory, the_mean
+from detector.lab.evaluate.ablations import WHITENED, Twin, fused, linear, random_memory, the_mean
+from detector.lab.evaluate.detectors import Method
 
 F4 = NDArray[np.float32]
 by_name = pytest.mark.parametrize("method", WHITENED, ids=lambda method: method.name)
@@ -19,7 +19,7 @@ by_name = pytest.mark.parametrize("method", WHITENED, ids=lambda method: method.
 @pytest.fixture(autouse=True)
 def _soon_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """What must hold of a trained memory holds of one that was trained briefly."""
-    monkeypatch.setattr("detector.lab.evaluate.whitened.EPOCHS_MAX", 2)
+    monkeypatch.setattr("detector.lab.evaluate.ablations.EPOCHS_MAX", 2)
 
 
 def machine(readings: int, seed: int = 0, channels: int = 3) -> F4:
@@ -73,7 +73,7 @@ def test_what_is_open_holds_the_level_as_it_would_reading_by_reading(monkeypatch
     values[2_800:2_900, 1] += 5
     twin = Twin.fit(values[:1_200], the_mean, 1)
     in_blocks = twin.judged(values)[0]
-    monkeypatch.setattr("detector.lab.evaluate.whitened.BLOCK_READINGS", 1)
+    monkeypatch.setattr("detector.lab.evaluate.ablations.BLOCK_READINGS", 1)
     assert_array_equal(twin.judged(values)[0], in_blocks)
     x = twin.scaling.scaled(values)
     unwatched = twin.scorer.of_one_stream(values, x, x)[1]

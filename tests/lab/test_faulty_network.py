@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from detector.lab.transport import KeyValue, Transport
+from detector.lab.faulty_network import KeyValue, Transport
 
 MESSAGES: list[KeyValue] = [(b"s%d" % (i % 10), b'{"time":%d,"value":1}' % i) for i in range(5_000)]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from detector.core.divisors import SCALE_FLOOR
 from detector.core.scaling import CONSTANT_BELOW, Scaling
+from detector.lab.evaluate.detectors import Judge, Method, Scored
 from detector.lab.evaluate.filters import F4, F8, ewma, in_blocks, needing
-from detector.lab.evaluate.method import Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
 from detector.lab.sequences import filled
 

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from detector.errors import ConfigError
+from detector.lab.evaluate.baselines import LEVELS, VARIANCE_KEPT
+from detector.lab.evaluate.detectors import Judge, Method
 from detector.lab.evaluate.filters import BLOCK, ewma
 from detector.lab.evaluate.forecasts import FORECASTS
-from detector.lab.evaluate.levels import LEVELS, VARIANCE_KEPT
-from detector.lab.evaluate.method import Judge, Method
 from tests.core.builders import normal_values
 
 F4 = NDArray[np.float32]

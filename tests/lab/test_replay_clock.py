@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.lab.pace import Pace
+from detector.lab.replay_clock import Pace
 
 S = 1_000_000
 
