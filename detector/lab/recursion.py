@@ -30,4 +30,3 @@ def lagged(target: F8, keep: ArrayLike, before: ArrayLike = 0.0) -> F8:
     """y(t) = y(t - 1) + (1 - keep(t)) (target(t) - y(t - 1)); parameters as in `first_order`. keep = exp(-1 / L) has a time constant of L rows."""
     kept = np.asarray(keep, np.float64)
     return first_order((1 - kept) * target, kept, before)
-

@@ -19,7 +19,8 @@ from detector.lab.plant import CHANNELS, Plant
 from detector.lab.plotting import training_png
 from detector.lab.progress import Epoch, Telling
 from detector.lab.projection import horizons_of
-from detector.lab.reservoir import Moments, fit_head, memories, randomise, readout
+from detector.lab.reservoir import fit_head, memories, randomise
+from detector.lab.ridge import Moments, readout
 from detector.lab.sequences import Recorded, filled, sequences_of, split, windows
 from detector.lab.simulate import by_machine
 from detector.lab.train import Options, Trained, train

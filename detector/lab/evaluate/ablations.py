@@ -26,7 +26,7 @@ from detector.lab.evaluate.detectors import F4, Judge, Method, Scored
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
 from detector.lab.evaluate.series import calibration_start
 from detector.lab.offline_inference import residuals
-from detector.lab.reservoir import Moments, readout, shares
+from detector.lab.ridge import Moments, horizon_weights, readout
 from detector.lab.sequences import LANES, filled
 from detector.lab.train import Options, fit_memory, fit_quickly
 
@@ -158,7 +158,7 @@ def _readout(fit: F4, choose: F4, features: Callable[[F4], F4]) -> Forecast:
         later = Moments(inputs.shape[1], both.shape[1]).add(inputs[n - horizon : -horizon], both[n:])
         weights.append(readout(Moments(inputs.shape[1], both.shape[1]).add(inputs[: n - horizon], both[horizon:n]), later))
         errors.append(later.error(weights[-1]))
-    share = shares(np.stack(errors)).astype(np.float32)
+    share = horizon_weights(np.stack(errors)).astype(np.float32)
 
     def expect(x: F4) -> F4:
         inputs = features(x)

@@ -16,6 +16,7 @@ from detector.core.scaling import SCALED_MAX, Scaling
 from detector.lab.evaluate.detectors import Judge, Method, Scored
 from detector.lab.evaluate.filters import F4, F8, arma_of_changes, error_scale, ewma, from_lags, in_blocks, needing, past
 from detector.lab.evaluate.series import calibration_start
+from detector.lab.forecast_baselines import as_the_last
 from detector.lab.sequences import filled
 
 Forecast = Callable[[F4], F4]
@@ -82,23 +83,17 @@ def errors_of(name: str, about: str, fit_forecast: FitForecast, is_seeded: bool 
     return Method(name, about, fit, is_seeded)
 
 
-def _persistence(fit: F4, calibrate: F4, seed: int) -> Forecast:
-    """As the last one was."""
-    return lambda x: np.concatenate((np.zeros_like(x[:1]), x[:-1]))
-
-
 def _where_it_varies(fit_forecast: FitForecast) -> FitForecast:
     """Leave channels that did not vary in the fitting part to persistence: nothing can be learnt from them, nor from their past."""
 
     def fit_varying(fit: F4, calibrate: F4, seed: int) -> Forecast:
         varying = np.flatnonzero(fit.std(axis=0, dtype=np.float64) > CHANGES_MIN)
-        as_before = _persistence(fit, calibrate, seed)
         if not len(varying):
-            return as_before
+            return as_the_last
         learnt = fit_forecast(np.ascontiguousarray(fit[:, varying]), np.ascontiguousarray(calibrate[:, varying]), seed)
 
         def forecast(x: F4) -> F4:
-            expected = as_before(x)
+            expected = as_the_last(x)
             expected[:, varying] = np.clip(learnt(np.ascontiguousarray(x[:, varying])), -SCALED_MAX, SCALED_MAX)
             expected[:1] = 0
             return expected
@@ -176,8 +171,8 @@ def _spectrum(fit: F4, calibrate: F4, seed: int) -> Forecast:
             weight[:, k] = (axes[:-1, :kept] @ axes[-1, :kept] / (1 - share[kept - 1]))[::-1]
         else:
             weight[0, k] = 1.0
-    as_before, recurrence = _persistence(fit, calibrate, seed), _linear(weight, np.zeros(fit.shape[1]))
-    return lambda x: np.concatenate((as_before(x)[: window - 1], recurrence(x)[window - 1 :]))  # which needs a whole window
+    recurrence = _linear(weight, np.zeros(fit.shape[1]))
+    return lambda x: np.concatenate((as_the_last(x)[: window - 1], recurrence(x)[window - 1 :]))  # which needs a whole window
 
 
 def _sample(fit: F4, windows: int, seed: int) -> NDArray[np.int64]:
@@ -229,7 +224,7 @@ def _feed_forward(fit: F4, calibrate: F4, seed: int) -> Forecast:
 
 
 FORECASTERS: dict[str, FitForecast] = {
-    "persistence": _persistence,
+    "persistence": lambda fit, calibrate, seed: as_the_last,
     "autoregression": _where_it_varies(_autoregression),
     "arima": _where_it_varies(_arima),
     "spectrum": _where_it_varies(_spectrum),
