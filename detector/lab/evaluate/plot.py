@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.lab.drawing import new_figure, png
 from detector.lab.evaluate.alarms import episodes, evidence
 from detector.lab.evaluate.detectors import Judge
 from detector.lab.evaluate.series import Series, calibration_start, runs
+from detector.lab.plotting import new_figure, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
