@@ -1,4 +1,4 @@
-"""What a detector is, to be compared: fitted on a training part, it judges readings in order without a look ahead."""
+"""What a detector is that can be compared: fitted on the training part of a series, it scores readings in order, without a look ahead."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ F4 = NDArray[np.float32]
 class Scored:
     """What a detector says of a sequence.
 
-    score     f4[T] larger is stranger; finite. It ranks readings
-    expected  f4[T, D] what it expected, engineering units; None where it expects nothing
-    alone     f4[T] score of each reading by itself, where what is strange lingers in `score`; None where nothing does
+    score          f4[T] larger is stranger; finite. It ranks readings
+    expected       f4[T, D] what it expected, engineering units; None where it expects nothing
+    instantaneous  f4[T] score of each reading by itself, where what is strange lingers in `score`; None where nothing does
     """
 
     score: F4
     expected: F4 | None = None
-    alone: F4 | None = None
+    instantaneous: F4 | None = None
 
     @property
     def deciding(self) -> F4:
         """What an alarm, or a fixed threshold, decides by: f4[T]."""
-        return self.score if self.alone is None else self.alone
+        return self.score if self.instantaneous is None else self.instantaneous
 
 
-Judge = Callable[[F4], Scored]
-"""Judges a whole sequence f4[T, D] (engineering units, NaN where missing) from an empty memory on, causally: of a shorter sequence it
-would have said the same."""
+Scorer = Callable[[F4], Scored]
+"""Scores a whole sequence f4[T, D] (engineering units, NaN where missing) from an empty memory on, causally: the scores of a prefix are the
+prefix of the scores."""
 
 Together = Callable[[Sequence[F4], Sequence[int]], list[Scored]]
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
-    """A detector.
+class SeriesDetector:
+    """A detector of whole series.
 
     name       one word, as on the command line
     about      what it does, in a line
-    fit        (train f4[n, D], seed) -> Judge; the train part may have constant channels, NaN, and as little as 100 readings
+    fit        (train f4[n, D], seed) -> Scorer; the train part may have constant channels, NaN, and as little as 100 readings
     is_seeded  whether another seed gives another detector
-    channels   the width of the only series that it can judge; None: any
-    together   of a detector that fits nothing, and is faster side by side: as its Judge, many sequences of one width at once, and how
+    channels   the width of the only series that it can score; None: any
+    together   of a detector that fits nothing, and is faster side by side: as its Scorer, many sequences of one width at once, and how
                many first readings of each are its training part
     """
 
     name: str
     about: str
-    fit: Callable[[F4, int], Judge]
+    fit: Callable[[F4, int], Scorer]
     is_seeded: bool = False
     channels: int | None = None
     together: Together | None = None
