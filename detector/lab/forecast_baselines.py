@@ -1,4 +1,4 @@
-"""What a network must beat: persistence and a linear forecast. Errors are absolute, per channel, on scaled readings."""
+"""Baselines that a trained network must beat: persistence and a linear forecast. Errors are absolute, per channel, on scaled readings."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def verdict(errors: dict[str, NDArray[np.float64]], kind: Kind, readings: int) -
             return f"{100 * (1 - ratio):.0f} % smaller than {name}'s"
         return f"no smaller than {name}'s" if ratio < 1.02 else f"{100 * (ratio - 1):.0f} % larger than {name}'s"
 
-    said = f"On {readings:,} readings that no weight saw, its mean error is {against('persistence')} and {against('linear')}."
+    compared = f"On {readings:,} readings that no weight saw, its mean error is {against('persistence')} and {against('linear')}."
     if kind == "reconstruction":
-        return said + " A reconstruction sees the reading itself, the baselines do not: compare it with other reconstructions."
+        return compared + " A reconstruction sees the reading itself, the baselines do not: compare it with other reconstructions."
     worse = [name for name, ratio in ratio_to.items() if ratio >= 0.98]
     if not worse:
-        return said + " The memory earns its place."
-    return said + f" It does not beat {' or '.join(worse)}: more data, more time or another interval may help; the score still works."
+        return compared + " The memory earns its place."
+    return compared + f" It does not beat {' or '.join(worse)}: more data, more time or another interval may help; the score still works."
 
 
 def mean_ratio(error: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:

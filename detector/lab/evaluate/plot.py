@@ -1,4 +1,4 @@
-"""The picture of one series and one detector: what was measured and expected, the score, the evidence, labels and alerts."""
+"""The plot of one series and one detector: what was measured and expected, the score, the evidence, labels and alerts."""
 
 from __future__ import annotations
 
