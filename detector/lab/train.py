@@ -38,7 +38,7 @@ PATIENCE_EPOCHS = 6
 WAY = 0.5
 """Part of the way from the random memory to the trained one at which the weights of a prediction stay: halfway it expects nearly as well,
 and has kept more of the long memory that faults of time show in.
-source: Wortsman et al., "Robust fine-tuning of zero-shot models", 2022. Measured in docs/evaluation.md."""
+source: Wortsman et al., "Robust fine-tuning of zero-shot models", 2022. Measured in docs/research.md."""
 LEARNING_RATE: dict[Kind, float] = {"prediction": 2e-3, "reconstruction": 3e-3}
 LEARNING_RATE_MIN = 1e-4
 TYPICAL_MIN = 0.01
