@@ -31,11 +31,11 @@ class Work:
 
     def train(self, options: Options) -> Trained:
         """One model, with what it takes on the screen."""
-        from detector.lab.progress import ProgressReporter
+        from detector.lab.progress import Reporter
         from detector.lab.train import train
 
         with Screen() as screen:
-            return train(self.sequences, self.channels, options, ProgressReporter(screen.epoch, screen.progress))
+            return train(self.sequences, self.channels, options, Reporter(screen.epoch, screen.progress))
 
     def train_in_two(self, options: Options) -> None:
         """A quick model first, then the trained one: it takes the first one's place if it errs less on readings that no weight saw."""

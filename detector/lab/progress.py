@@ -34,7 +34,7 @@ class Progress:
     total: int
 
 
-class ProgressReporter:
+class Reporter:
     """Reports how far a training is, to those who are given; None: to nobody."""
 
     def __init__(self, on_epoch: Callable[[Epoch], None] | None = None, on_progress: Callable[[Progress], None] | None = None) -> None:
@@ -58,4 +58,4 @@ class ProgressReporter:
             self._on_epoch(epoch)
 
 
-NO_REPORTER = ProgressReporter()
+SILENT = Reporter()

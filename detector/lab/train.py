@@ -28,7 +28,7 @@ from detector.core.threshold import Prior
 from detector.errors import ConfigError, DataError
 from detector.lab.forecast_baselines import LinearForecast, mean_error, persistence, verdict
 from detector.lab.offline_inference import one_ahead, residuals, score_all
-from detector.lab.progress import NO_REPORTER, Epoch, Played, ProgressReporter
+from detector.lab.progress import SILENT, Epoch, Played, Reporter
 from detector.lab.projection import errors, learn
 from detector.lab.reservoir import fit_head, randomise, remember_long
 from detector.lab.sequences import BURN_IN, Recorded, Split, burn_in, split, windows
@@ -86,7 +86,7 @@ class Trained:
     scores: F4 = field(repr=False)
 
 
-def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Options, reporter: ProgressReporter = NO_REPORTER) -> Trained:
+def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Options, reporter: Reporter = SILENT) -> Trained:
     """Train a model, calibrate its score, and compare its forecasts with the baselines'. What is reported meanwhile changes nothing of it.
 
     raises DataError    when there is too little to train on
@@ -127,7 +127,7 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
 
 
 def fit_quickly(
-    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, reporter: ProgressReporter = NO_REPORTER
+    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, reporter: Reporter = SILENT
 ) -> list[Epoch]:
     """Of a prediction: draw the memory at random, and fit the head in closed form; reported as one epoch."""
     randomise(predictor.lstm)
@@ -139,7 +139,7 @@ def fit_quickly(
 
 
 def fit_memory(
-    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, reporter: ProgressReporter = NO_REPORTER
+    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, reporter: Reporter = SILENT
 ) -> list[Epoch]:
     """Of a prediction: start from a random memory, train it by variable projection, go half of the way, fit the head in closed form."""
     randomise(predictor.lstm)
@@ -159,9 +159,7 @@ def fit_memory(
     return epochs
 
 
-def fit_whole(
-    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, reporter: ProgressReporter = NO_REPORTER
-) -> list[Epoch]:
+def fit_whole(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, reporter: Reporter = SILENT) -> list[Epoch]:
     """Of a reconstruction: minimise the Huber loss of residuals over persistence's mean error per channel."""
     typical = np.maximum(mean_error(persistence(xs), 0), TYPICAL_MIN).astype(np.float32)
     remember_long(predictor.lstm)
@@ -181,7 +179,7 @@ def _descend(
     optimizer: torch.optim.Optimizer,
     once: Callable[[], tuple[float, float]],
     options: Options,
-    reporter: ProgressReporter,
+    reporter: Reporter,
     readings: int,
 ) -> list[Epoch]:
     """Epoch after epoch until the held-out loss no longer falls, or time is up; the best weights stay. once() -> train and held-out loss,

@@ -17,7 +17,7 @@ from detector.lab.forecast_baselines import LinearForecast, mean_error, persiste
 from detector.lab.offline_inference import residuals
 from detector.lab.plant import CHANNELS, Plant
 from detector.lab.plotting import training_png
-from detector.lab.progress import Epoch, ProgressReporter
+from detector.lab.progress import Epoch, Reporter
 from detector.lab.projection import horizons_of
 from detector.lab.reservoir import fit_head, memories, randomise
 from detector.lab.ridge import Moments, readout
@@ -59,7 +59,7 @@ def pumps(machines: int, hours: int) -> list[Recorded]:
 @pytest.fixture(scope="module")
 def trained() -> Trained:
     epochs: list[Epoch] = []
-    result = train(waves(12, 1_000), ("a", "b"), Options(hidden=24, epochs_max=10, window_readings=64), ProgressReporter(epochs.append))
+    result = train(waves(12, 1_000), ("a", "b"), Options(hidden=24, epochs_max=10, window_readings=64), Reporter(epochs.append))
     assert tuple(epochs) == result.epochs
     return result
 
