@@ -39,6 +39,16 @@ IMPURE = {
 ONLY_IN = {"confluent_kafka": ("adapters/kafka/*.py",), "prometheus_client": ("adapters/prometheus/*.py",)}
 
 
+COMPARED = ("lab/evaluate/*.py", "cli/evaluate.py")
+"""Who may load the evaluation: `run`, `replay` and `train` do not wait for it."""
+ONLY_WHERE_ASKED_FOR = {
+    "matplotlib": ("lab/plotting.py", "lab/evaluate/plot.py"),
+    **dict.fromkeys(("sklearn", "statsmodels", "threadpoolctl"), ("lab/evaluate/*.py",)),
+    **dict.fromkeys(("scipy", "pandas"), ()),
+}
+"""Libraries of the extras `train` and `bench`, and what they bring."""
+
+
 def imports(path: Path) -> Iterator[str]:
     """Dotted names of all that a file imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -76,3 +86,12 @@ def test_pure_rooms_have_no_clock_and_no_files(path: Path) -> None:
             called = ast.unparse(node.func)
             assert called not in {"open", "print", "input"}, f"line {node.lineno}: {called}()"
             assert not called.endswith((".now", ".utcnow", ".today")), f"line {node.lineno}: {called}() reads the clock"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_evaluation_and_its_libraries_are_loaded_by_nobody_else(path: Path) -> None:
+    inner = path.relative_to(ROOT / "detector")
+    for name in imports(path):
+        package = name.split(".")[0]
+        patterns = COMPARED if name.startswith("detector.lab.evaluate") else ONLY_WHERE_ASKED_FOR.get(package, ("*",))
+        assert any(inner.match(pattern) for pattern in patterns), f"{inner} must not import {name}"

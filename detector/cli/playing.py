@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from detector.codec.writing import Written
     from detector.config import Config, Input
     from detector.lab.faults import Fault
-    from detector.lab.pace import Pace
     from detector.lab.plant import Plant
+    from detector.lab.replay_clock import ReplayClock
 
 WAIT_S_MAX = 0.1  # between two looks at the clock and at the producer
 BATCH_READINGS = 10_000
@@ -131,7 +131,7 @@ def _as_they_are(input: Input, path: Path) -> Iterator[ToSend]:
         yield ToSend(messages.key, messages.value, event_time_us, with_log_time=False)
 
 
-def play(settings: Config, topic: str, batches: Iterator[ToSend], pace: Pace) -> None:
+def play(settings: Config, topic: str, batches: Iterator[ToSend], replay_clock: ReplayClock) -> None:
     """Write messages to a topic when they are due; on a terminal with a count. The last line says how many.
 
     raises ConfigError, LogUnavailable  there is no such topic; the brokers refuse or do not answer
@@ -151,22 +151,22 @@ def play(settings: Config, topic: str, batches: Iterator[ToSend], pace: Pace) ->
     ):
         task = progress.add_task(topic, total=None)
         for batch in batches:
-            for count in _send(writer, batch, pace):
+            for count in _send(writer, batch, replay_clock):
                 sent += count
                 progress.update(task, completed=sent)
     typer.echo(f"{sent:,} messages -> {topic}")
 
 
-def _send(writer: TopicWriter, batch: ToSend, pace: Pace) -> Iterator[int]:
+def _send(writer: TopicWriter, batch: ToSend, replay_clock: ReplayClock) -> Iterator[int]:
     """Send a batch, each message when it is due; yields how many went out, now and then."""
     begin, count = 0, len(batch.keys)
     log_time_us = batch.event_time_us.tolist() if batch.with_log_time else [None] * count
     while begin < count:
-        end = begin + pace.due(batch.event_time_us[begin:])
+        end = begin + replay_clock.due(batch.event_time_us[begin:])
         for at in range(begin, end):
             writer.write(batch.keys[at], batch.values[at], log_time_us[at])
         writer.serve()
         yield end - begin
         begin = end
         if begin < count:
-            time.sleep(min(pace.delay_s(int(batch.event_time_us[begin])), WAIT_S_MAX))
+            time.sleep(min(replay_clock.delay_s(int(batch.event_time_us[begin])), WAIT_S_MAX))

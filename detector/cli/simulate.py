@@ -62,15 +62,15 @@ def simulate(
     if (topic is None) == (out is None):
         raise ConfigError("say where the readings go: to a topic or to a file", fix="give one of --topic and --out")
     from detector.config import load_config
-    from detector.lab.pace import Pace
+    from detector.lab.replay_clock import ReplayClock
 
-    pace = Pace(_speed(speed), time.monotonic, time.time if live else None)
+    replay_clock = ReplayClock(_speed(speed), time.monotonic, time.time if live else None)
     settings = load_config(config, overrides=overrides(bootstrap_servers=bootstrap_servers))
     shape = input_shape(settings.input, is_file_given=config is not None)
     if recording is not None:
         if topic is None:
             raise ConfigError("a recording is played into a topic", fix="give --topic with --from")
-        play(settings, topic, recorded(settings.input, shape, recording), pace)
+        play(settings, topic, recorded(settings.input, shape, recording), replay_clock)
         return
     plant = _plant(seed, machines, interval_s, _start_us(start, is_live=topic is not None))
     injected = _faults(plant, faults, _kinds(kinds), seed, hours)
@@ -80,7 +80,7 @@ def simulate(
     if out is not None:
         _write_file(out, plant, injected, end_us)
     elif topic is not None:
-        play(settings, topic, simulated(shape, plant, injected, end_us), pace)
+        play(settings, topic, simulated(shape, plant, injected, end_us), replay_clock)
 
 
 def _speed(text: str) -> float | None:

@@ -33,16 +33,16 @@ class Work:
 
     def train(self, options: Options) -> Trained:
         """One model, with what it takes on the screen."""
-        from detector.lab.progress import Telling
+        from detector.lab.progress import Reporter
         from detector.lab.train import train
 
         with Screen() as screen:
-            return train(self.sequences, self.channels, options, Telling(screen.epoch, screen.progress))
+            return train(self.sequences, self.channels, options, Reporter(screen.epoch, screen.progress))
 
     def train_in_two(self, options: Options) -> None:
         """A quick model first, then the trained one: it takes the first one's place if it errs less on readings that no weight saw."""
         from detector.adapters.bundle import MANIFEST
-        from detector.lab.baselines import mean_ratio
+        from detector.lab.forecast_baselines import mean_ratio
 
         has_model = (self.out / MANIFEST).exists()
         at_once = replace(options, is_quick=True)
@@ -85,7 +85,7 @@ class Work:
         from dataclasses import asdict
 
         from detector.adapters.bundle import Bundle, save_bundle
-        from detector.lab.picture import training_png
+        from detector.lab.plotting import training_png
 
         about = {
             "data": self.data,

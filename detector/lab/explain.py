@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detector.core.cell import Gates, gates_of
 from detector.core.model import Model
 from detector.core.states import arrays_of
-from detector.lab.drawing import new_figure, png
+from detector.lab.plotting import new_figure, png
 
 F4 = NDArray[np.float32]
 NAMES = Gates._fields

@@ -54,6 +54,14 @@ class Way(NamedTuple):
 WAYS = (Way("at_least_once", 0), Way("at_least_once", 10), Way("exactly_once", 1), Way("exactly_once", 10), Way("exactly_once", 30))
 
 
+class Measured(NamedTuple):
+    """Readings that were read to their verdict, and what that took: wall time, and processor time of all of the process's threads."""
+
+    readings: int
+    wall_s: float
+    cpu_s: float
+
+
 class Rooms(Observer):
     """Adds up the seconds spent in each room."""
 
@@ -86,8 +94,8 @@ def fill(properties: Mapping[str, str], messages: int, streams: int) -> float:
     raise AssertionError
 
 
-def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> float:
-    """Read the topic to its end and print the figures; returns readings per second."""
+def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> Measured:
+    """Read the topic to its end and print the figures of its last four fifths."""
     config = load_config(
         None,
         overrides={
@@ -131,7 +139,7 @@ def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> f
     for room, spent in rooms.seconds.items():
         print(f"  {room:<8}{sum(spent) / judged * 1e6:6.2f} us per reading, {np.median(spent) * 1e3:6.1f} ms per batch (median)")
     worker.close()
-    return judged / wall
+    return Measured(judged, wall, cpu)
 
 
 def main(messages: int, streams: int, rounds: int) -> None:
@@ -152,7 +160,8 @@ def main(messages: int, streams: int, rounds: int) -> None:
             rates: dict[Way, list[float]] = {way: [] for way in WAYS}
             for turn in range(rounds):
                 for k, way in enumerate(WAYS):
-                    rates[way].append(run(properties, messages, way, f"bench-{turn}-{k}"))
+                    measured = run(properties, messages, way, f"bench-{turn}-{k}")
+                    rates[way].append(measured.readings / measured.wall_s)
             plain = statistics.median(rates[WAYS[0]])
             for way, found in rates.items():
                 middle = statistics.median(found)

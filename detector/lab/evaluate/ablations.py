@@ -22,11 +22,11 @@ from detector.core.states import arrays_of
 from detector.core.terms import WEIGHTS, band_signals, soft_maximum
 from detector.core.threshold import Event, Prior
 from detector.lab.evaluate.alarms import WATCHED_BUDGET, events_of
+from detector.lab.evaluate.detectors import F4, Scored, Scorer, SeriesDetector
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
-from detector.lab.evaluate.method import F4, Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
-from detector.lab.judged import residuals
-from detector.lab.reservoir import Moments, readout, shares
+from detector.lab.offline_inference import residuals
+from detector.lab.ridge import Moments, horizon_weights, readout
 from detector.lab.sequences import LANES, filled
 from detector.lab.train import Options, fit_memory, fit_quickly
 
@@ -39,7 +39,7 @@ EPOCHS_MAX, NOISE, LANE_READINGS_MIN = 15, 0.1, 300
 
 def fused(
     name: str, about: str, fit_expect: FitForecast, terms: Sequence[str] = TERMS, *, is_seeded: bool = False, lingers: bool = True
-) -> Method:
+) -> SeriesDetector:
     """A detector that scores the errors of a forecaster, and the readings themselves, as the shipped score does.
 
     terms    of the score, those that count
@@ -47,18 +47,18 @@ def fused(
     """
     weight = np.where(np.isin(TERMS, terms), WEIGHTS, 0.0)
 
-    def fit(train: F4, seed: int) -> Judge:
+    def fit(train: F4, seed: int) -> Scorer:
         twin = Twin.fit(train, fit_expect, seed)
 
-        def judge(values: F4) -> Scored:
+        def score(values: F4) -> Scored:
             found, expected = twin.judged(values)
             alone = np.empty(len(found), np.float32)
             soft_maximum(found, weight, alone)
             return Scored(twin.scorer.lingering_of_one_stream(alone) if lingers else alone, expected, alone)
 
-        return judge
+        return score
 
-    return Method(name, about, fit, is_seeded)
+    return SeriesDetector(name, about, fit, is_seeded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def _readout(fit: F4, choose: F4, features: Callable[[F4], F4]) -> Forecast:
         later = Moments(inputs.shape[1], both.shape[1]).add(inputs[n - horizon : -horizon], both[n:])
         weights.append(readout(Moments(inputs.shape[1], both.shape[1]).add(inputs[: n - horizon], both[horizon:n]), later))
         errors.append(later.error(weights[-1]))
-    share = shares(np.stack(errors)).astype(np.float32)
+    share = horizon_weights(np.stack(errors)).astype(np.float32)
 
     def expect(x: F4) -> F4:
         inputs = features(x)
@@ -171,7 +171,7 @@ def _readout(fit: F4, choose: F4, features: Callable[[F4], F4]) -> Forecast:
     return expect
 
 
-WHITENED = (
+ABLATIONS = (
     fused("bands", "whitened bands of the readings, no forecast", the_mean, ("bands",)),
     fused("bands+fast", "bands and the whitened fast band, no forecast (xj + x0)", the_mean, ("bands", "joint")),
     fused("linear", "the shipped score on the errors of a linear expectation (F-lin)", linear),

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from detector.core.divisors import SCALE_FLOOR
 from detector.core.scaling import CONSTANT_BELOW, Scaling
+from detector.lab.evaluate.detectors import Scored, Scorer, SeriesDetector
 from detector.lab.evaluate.filters import F4, F8, ewma, in_blocks, needing
-from detector.lab.evaluate.method import Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
 from detector.lab.sequences import filled
 
@@ -24,21 +24,21 @@ VARIANCE_MIN = 1e-6
 """Components with less, in squared standard deviations, are rounding: their T2 would be noise."""
 
 
-def _distance(train: F4, seed: int) -> Judge:
+def _distance(train: F4, seed: int) -> Scorer:
     """Root mean square, over the channels that are there, of the distance from the training mean in standard deviations."""
     scaling = Scaling.fit(train[: calibration_start(len(train))])
 
-    def judge(value: F4) -> Scored:
+    def score(value: F4) -> Scored:
         x = scaling.scaled(value).astype(np.float64)
         present = np.isfinite(x)
         square = np.where(present, x, 0.0) ** 2
         mean = square.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
         return Scored(np.log1p(np.sqrt(mean)).astype(np.float32))
 
-    return judge
+    return score
 
 
-def _ewma_z(train: F4, seed: int) -> Judge:
+def _ewma_z(train: F4, seed: int) -> Scorer:
     """EWMA control chart of each channel, the strangest counts.
 
     Its limits are measured, for readings are not independent, but never narrower than if they were: a channel that hardly varied
@@ -49,15 +49,15 @@ def _ewma_z(train: F4, seed: int) -> Judge:
     chart = ewma(scaling.scaled(train), CHART_RATE)
     location, scale = chart.mean(axis=0), np.maximum(chart.std(axis=0), np.sqrt(CHART_RATE / (2 - CHART_RATE)))
 
-    def judge(value: F4) -> Scored:
+    def score(value: F4) -> Scored:
         x = scaling.scaled(value)
         z = np.abs(ewma(x, CHART_RATE) - location) / scale
         return Scored(np.where(np.isfinite(x), z, 0.0).max(axis=1).astype(np.float32))
 
-    return judge
+    return score
 
 
-def _extremes(train: F4, seed: int) -> Judge:
+def _extremes(train: F4, seed: int) -> Scorer:
     """How far beyond all readings so far, in parts of their range; whatever is inside scores 0.
 
     A flat channel, one that has never varied, has no range: any departure from it counts as one range.
@@ -67,11 +67,11 @@ def _extremes(train: F4, seed: int) -> Judge:
     flat_below = CONSTANT_BELOW * np.maximum(size, CONSTANT_BELOW)
     low, high = (f(np.where(np.isnan(wide), empty, wide), axis=0) for f, empty in ((np.min, np.inf), (np.max, -np.inf)))
 
-    def judge(value: F4) -> Scored:
+    def score(value: F4) -> Scored:
         beyond = _beyond(np.asarray(value, np.float64), low.copy(), high.copy(), flat_below)
         return Scored(np.log1p(beyond).astype(np.float32))
 
-    return judge
+    return score
 
 
 class _Residuals:
@@ -118,10 +118,10 @@ class _Residuals:
         return in_blocks(len(x), of_rows)
 
 
-def _pca(rate: float) -> Callable[[F4, int], Judge]:
+def _pca(rate: float) -> Callable[[F4, int], Scorer]:
     """Principal components, the score smoothed with `rate`; 1 does not smooth."""
 
-    def fit(train: F4, seed: int) -> Judge:
+    def fit(train: F4, seed: int) -> Scorer:
         residuals = _Residuals(train)
         return lambda value: Scored(ewma(residuals.score(value), rate).astype(np.float32))
 
@@ -152,10 +152,10 @@ def _beyond(value, low, high, flat_below):  # type: ignore[no-untyped-def]
     return out
 
 
-LEVELS: tuple[Method, ...] = (
-    Method("distance", "distance from the training mean, all channels together", _distance),
-    Method("ewma_z", "EWMA control chart of each channel, the strangest counts", _ewma_z),
-    Method("extremes", "how far beyond the largest and smallest values so far", _extremes),
-    Method("pca", "Hotelling's T2 and squared residual of principal components", _pca(1.0)),
-    Method("pca_slow", "the same, smoothed over some thirty readings", _pca(SLOW_RATE)),
+BASELINES: tuple[SeriesDetector, ...] = (
+    SeriesDetector("distance", "distance from the training mean, all channels together", _distance),
+    SeriesDetector("ewma_z", "EWMA control chart of each channel, the strangest counts", _ewma_z),
+    SeriesDetector("extremes", "how far beyond the largest and smallest values so far", _extremes),
+    SeriesDetector("pca", "Hotelling's T2 and squared residual of principal components", _pca(1.0)),
+    SeriesDetector("pca_slow", "the same, smoothed over some thirty readings", _pca(SLOW_RATE)),
 )

@@ -1,4 +1,4 @@
-"""What a predictor, once trained, makes of recorded sequences: its residuals and their scores, as the service would compute them."""
+"""Offline inference: residuals and scores of recorded sequences by a trained predictor, as the service would compute them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ F4 = NDArray[np.float32]
 
 
 def residuals(predictor: Predictor, xs: Sequence[F4]) -> list[F4]:
-    """What the service would compute, per sequence f4[T, D]; missing values are fed their own expectation, step by step."""
+    """Residuals as the service would compute them, per sequence f4[T, D] scaled, NaN where missing; what is missing is fed its own forecast, step by step."""
     es = [np.empty_like(x) for x in xs]
     with_gaps = [place for place, x in enumerate(xs) if np.isnan(x).any()]
     for place in set(range(len(xs))).difference(with_gaps):
@@ -29,7 +29,7 @@ def residuals(predictor: Predictor, xs: Sequence[F4]) -> list[F4]:
 
 
 def one_ahead(predictor: Predictor) -> Predictor:
-    """The same network, looking no further than the next reading: what baselines that do so can be compared with."""
+    """The same network, forecasting no further than the next reading, as the baselines do: to be compared with them."""
     near = Predictor(predictor.channels, predictor.hidden, predictor.layers, predictor.kind, lags=predictor.lags)
     near.lstm.load_state_dict(predictor.lstm.state_dict())
     near.head.load_state_dict({name: value[: predictor.channels] for name, value in predictor.head.state_dict().items()})
@@ -37,7 +37,7 @@ def one_ahead(predictor: Predictor) -> Predictor:
 
 
 def _step_by_step(predictor: Predictor, xs: Sequence[F4], es: Sequence[F4]) -> None:
-    """Play sequences side by side, and write their residuals to `es`."""
+    """Play sequences side by side, one LSTM step for all of them at a time, and write their residuals to `es`."""
     rows = len(xs) + (-len(xs) % STEP_ROWS_MULTIPLE)
     d = predictor.channels
     memory = arrays_of(predictor.columns(), rows)

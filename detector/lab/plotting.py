@@ -1,15 +1,41 @@
-"""The picture of a training: losses, errors beside the baselines, scores of normal readings."""
+"""Plots as PNG, drawn by matplotlib, which is an extra: what all of them need, and the plot of a training."""
 
 from __future__ import annotations
 
+import io
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from detector.lab.drawing import new_figure, png
-from detector.lab.train import Trained
+from detector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from detector.lab.train import Trained
+
+
+def new_figure(width: float, height: float, *, without: str) -> Figure:
+    """An empty figure, inches. without: the option that does without the plot.
+
+    raises ConfigError  matplotlib is not installed (extra `train`)
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ConfigError("a picture needs matplotlib", fix=f"pip install 'detector[train]', or {without}") from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    return file.getvalue()
 
 
 def training_png(trained: Trained) -> bytes:
-    """Draw it.
+    """Losses over epochs, errors beside those of the baselines, scores of normal readings.
 
     raises ConfigError  matplotlib is not installed (extra `train`)
     """

@@ -1,4 +1,4 @@
-"""What a network does to messages: some come late, twice, or damaged."""
+"""A network that is not perfect: some messages come late, twice, or damaged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 KeyValue = tuple[bytes, bytes]
 
 
-class Transport:
+class FaultyNetwork:
     """Passes messages on, in order, but for these shares of them (0..1), drawn from the seed:
 
     late        arrives after `delay_messages` to 4 times as many others: after newer ones of its stream, if those are

@@ -1,4 +1,4 @@
-"""What a network must beat: persistence and a linear forecast. Errors are absolute, per channel, on scaled readings."""
+"""Baselines that a trained network must beat: persistence and a linear forecast. Errors are absolute, per channel, on scaled readings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.predictor import Kind
+from detector.lab.ridge import Moments
 from detector.lab.sequences import filled
 
 F4 = NDArray[np.float32]
@@ -17,9 +18,14 @@ ERROR_MIN = 1e-3
 """A baseline whose mean error is smaller, in standard deviations, stands for a channel that hardly varies."""
 
 
+def as_the_last(x: F4) -> F4:
+    """What persistence expects of readings f4[T, D] without NaN: the one before; of the first one the mean, 0."""
+    return np.concatenate((np.zeros_like(x[:1]), x[:-1]))
+
+
 def persistence(xs: Sequence[F4]) -> list[F4]:
-    """Residuals of "as the last one was", per sequence f4[T, D]; the first reading is compared with the mean."""
-    return [x - np.concatenate((np.zeros_like(x[:1]), filled(x)[:-1])) for x in xs]
+    """Residuals of persistence, per sequence f4[T, D]; NaN where the reading is missing."""
+    return [x - as_the_last(filled(x)) for x in xs]
 
 
 class LinearForecast:
@@ -27,25 +33,20 @@ class LinearForecast:
 
     def __init__(self, xs: Sequence[F4]) -> None:
         d = xs[0].shape[1]
-        size = LAGS * d + 1
-        gram, target = np.zeros((size, size)), np.zeros((size, d))
+        moments = Moments(LAGS * d, d)
         for x in xs:
-            past = _past(x)
-            now = filled(x).astype(np.float64)
-            gram += past.T @ past
-            target += past.T @ now
-        self._weight = np.linalg.solve(gram + RIDGE * np.trace(gram) / size * np.eye(size), target)
+            moments.add(_past(x), filled(x))
+        self._weight = moments.readout(RIDGE)
 
     def residuals(self, xs: Sequence[F4]) -> list[F4]:
         """Per sequence f4[T, D], NaN where the reading is missing."""
-        return [(x - _past(x) @ self._weight).astype(np.float32) for x in xs]
+        return [(x - (_past(x) @ self._weight[:-1] + self._weight[-1])).astype(np.float32) for x in xs]
 
 
 def _past(x: F4) -> NDArray[np.float64]:
-    """f8[T, LAGS D + 1]: the LAGS readings before each, oldest last, and a one."""
-    padded = np.concatenate((np.zeros((LAGS, x.shape[1]), np.float32), filled(x)))
-    lags = [padded[LAGS - lag : len(padded) - lag] for lag in range(1, LAGS + 1)]
-    return np.concatenate([*lags, np.ones((len(x), 1), np.float32)], axis=1).astype(np.float64)
+    """f8[T, LAGS D]: the LAGS readings before each, the last one first; zeros before the first."""
+    padded = np.concatenate((np.zeros((LAGS, x.shape[1])), filled(x)))
+    return np.concatenate([padded[LAGS - lag : len(padded) - lag] for lag in range(1, LAGS + 1)], axis=1)
 
 
 def mean_error(es: Sequence[F4], skip: int) -> NDArray[np.float64]:
@@ -64,13 +65,13 @@ def verdict(errors: dict[str, NDArray[np.float64]], kind: Kind, readings: int) -
             return f"{100 * (1 - ratio):.0f} % smaller than {name}'s"
         return f"no smaller than {name}'s" if ratio < 1.02 else f"{100 * (ratio - 1):.0f} % larger than {name}'s"
 
-    said = f"On {readings:,} readings that no weight saw, its mean error is {against('persistence')} and {against('linear')}."
+    compared = f"On {readings:,} readings that no weight saw, its mean error is {against('persistence')} and {against('linear')}."
     if kind == "reconstruction":
-        return said + " A reconstruction sees the reading itself, the baselines do not: compare it with other reconstructions."
+        return compared + " A reconstruction sees the reading itself, the baselines do not: compare it with other reconstructions."
     worse = [name for name, ratio in ratio_to.items() if ratio >= 0.98]
     if not worse:
-        return said + " The memory earns its place."
-    return said + f" It does not beat {' or '.join(worse)}: more data, more time or another interval may help; the score still works."
+        return compared + " The memory earns its place."
+    return compared + f" It does not beat {' or '.join(worse)}: more data, more time or another interval may help; the score still works."
 
 
 def mean_ratio(error: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:

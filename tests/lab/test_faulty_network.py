@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
-from detector.lab.transport import KeyValue, Transport
+from detector.lab.faulty_network import FaultyNetwork, KeyValue
 
 MESSAGES: list[KeyValue] = [(b"s%d" % (i % 10), b'{"time":%d,"value":1}' % i) for i in range(5_000)]
 
 
 def carried(cut: int, seed: int = 1) -> list[KeyValue]:
-    transport = Transport(seed, late=0.02, duplicates=0.03, malformed=0.01, delay_messages=20)
-    arrived = [m for start in range(0, len(MESSAGES), cut) for m in transport.carry(MESSAGES[start : start + cut])]
-    return arrived + list(transport.rest())
+    network = FaultyNetwork(seed, late=0.02, duplicates=0.03, malformed=0.01, delay_messages=20)
+    arrived = [m for start in range(0, len(MESSAGES), cut) for m in network.carry(MESSAGES[start : start + cut])]
+    return arrived + list(network.rest())
 
 
 def test_the_cut_and_only_the_seed() -> None:
@@ -42,4 +42,4 @@ def test_late_messages_come_after_newer_ones_of_their_stream() -> None:
 
 
 def test_a_perfect_network_changes_nothing() -> None:
-    assert list(Transport(1).carry(MESSAGES)) == MESSAGES
+    assert list(FaultyNetwork(1).carry(MESSAGES)) == MESSAGES

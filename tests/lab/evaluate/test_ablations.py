@@ -9,17 +9,17 @@ from detector.core.fitting import fit_scorer
 from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS
 from detector.core.terms import WEIGHTS
-from detector.lab.evaluate.method import Method
-from detector.lab.evaluate.whitened import WHITENED, Twin, fused, linear, random_memory, the_mean
+from detector.lab.evaluate.ablations import ABLATIONS, Twin, fused, linear, random_memory, the_mean
+from detector.lab.evaluate.detectors import SeriesDetector
 
 F4 = NDArray[np.float32]
-by_name = pytest.mark.parametrize("method", WHITENED, ids=lambda method: method.name)
+by_name = pytest.mark.parametrize("detector", ABLATIONS, ids=lambda detector: detector.name)
 
 
 @pytest.fixture(autouse=True)
 def _soon_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """What must hold of a trained memory holds of one that was trained briefly."""
-    monkeypatch.setattr("detector.lab.evaluate.whitened.EPOCHS_MAX", 2)
+    monkeypatch.setattr("detector.lab.evaluate.ablations.EPOCHS_MAX", 2)
 
 
 def machine(readings: int, seed: int = 0, channels: int = 3) -> F4:
@@ -32,28 +32,28 @@ def machine(readings: int, seed: int = 0, channels: int = 3) -> F4:
 
 
 @by_name
-def test_a_prefix_gets_the_prefix_of_the_scores(method: Method) -> None:
+def test_a_prefix_gets_the_prefix_of_the_scores(detector: SeriesDetector) -> None:
     values = machine(1_500)
     values[700:720, 0] = np.nan
-    judge = method.fit(values[:600], 1)
-    whole, part = judge(values), judge(values[:1_000])
+    scorer = detector.fit(values[:600], 1)
+    whole, part = scorer(values), scorer(values[:1_000])
     assert_allclose(whole.score[:1_000], part.score, rtol=2e-4, atol=1e-5)  # a longer matrix product may round otherwise
     assert np.isfinite(whole.score).all()
 
 
 @by_name
-def test_the_same_seed_gives_the_same_detector(method: Method) -> None:
+def test_the_same_seed_gives_the_same_detector(detector: SeriesDetector) -> None:
     values = machine(900)
-    one, same, other = (method.fit(values[:600], seed)(values).score for seed in (1, 1, 2))
+    one, same, other = (detector.fit(values[:600], seed)(values).score for seed in (1, 1, 2))
     assert_array_equal(one, same)
-    assert np.array_equal(one, other) != method.is_seeded
+    assert np.array_equal(one, other) != detector.is_seeded
 
 
 @by_name
-def test_a_reversed_cycle_ranks_above_what_is_normal(method: Method) -> None:
+def test_a_reversed_cycle_ranks_above_what_is_normal(detector: SeriesDetector) -> None:
     values = machine(3_000)
     values[2_000:2_200] = values[2_000:2_200][::-1]
-    score = method.fit(values[:1_200], 1)(values).score
+    score = detector.fit(values[:1_200], 1)(values).score
     assert np.median(score[2_020:2_200]) > np.quantile(score[1_200:2_000], 0.9)
 
 
@@ -73,7 +73,7 @@ def test_what_is_open_holds_the_level_as_it_would_reading_by_reading(monkeypatch
     values[2_800:2_900, 1] += 5
     twin = Twin.fit(values[:1_200], the_mean, 1)
     in_blocks = twin.judged(values)[0]
-    monkeypatch.setattr("detector.lab.evaluate.whitened.BLOCK_READINGS", 1)
+    monkeypatch.setattr("detector.lab.evaluate.ablations.BLOCK_READINGS", 1)
     assert_array_equal(twin.judged(values)[0], in_blocks)
     x = twin.scaling.scaled(values)
     unwatched = twin.scorer.of_one_stream(values, x, x)[1]

@@ -1,4 +1,4 @@
-"""When to send what: event time mapped onto a clock."""
+"""A clock for replays: when a reading is due, by its event time and the speed of the replay."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Pace:
+class ReplayClock:
     """Plays readings at `speed` times their own pace (1: as they were measured; None: as fast as possible).
 
     clock     seconds, such as time.monotonic; the first reading asked for is due at once, all others follow from it
