@@ -67,7 +67,14 @@ format: $(VENV)/installed-dev  ## put the code into shape
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(VENV)/installed-dev  ## readings per second: decode, detect, the whole loop on a real Kafka
+# Quix Streams, to compare with: it asks for older packages than the service, so it has a folder that only its own process sees.
+QUIX := .cache/quixstreams
+
+$(QUIX)/installed: tests/bench/quixstreams.txt $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(QUIX) --requirement $<
+	@touch $@
+
+bench: $(VENV)/installed-dev $(QUIX)/installed  ## readings per second: decode, detect, the whole loop on a real Kafka, other libraries beside it
 	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
 
 kafka: $(VENV)/installed  ## a local Kafka on port 9092 until Ctrl-C (ARGS="--port 9093")

@@ -4,8 +4,8 @@
     |-- ConfigError       the person changes the configuration; exit 2
     |-- BundleError       the person chooses or trains another model; exit 1
     |-- DataError         the person changes a recording or an option that names its columns; exit 1
-    |-- LogUnavailable    back off and try again; the log has promised nothing
-    |-- CommitAborted     discard the state, restore, go on; the log alone knows what became true
+    |-- LogUnavailable    back off and retry; nothing was committed
+    |-- CommitAborted     discard the state, restore it, go on; only the log knows what was committed
     |-- Fenced            another worker owns these partitions; exit 1
     '-- StateCorrupted    stop; never guess; exit 1
 
@@ -40,11 +40,11 @@ class DataError(DetectorError):
 
 
 class LogUnavailable(DetectorError):
-    """The log, or the registry of its schemas, cannot be reached now. Retrying the same call later is safe."""
+    """The log, or the schema registry, cannot be reached now. Retrying the same call later is safe."""
 
 
 class CommitAborted(DetectorError):
-    """A commit did not happen, or nobody can say whether it did: discard and restore."""
+    """A commit failed, or its result is unknown: discard the state and restore it."""
 
 
 class Fenced(DetectorError):

@@ -1,6 +1,6 @@
 """The seam between the service and the world: what a log must be able to do.
 
-A log brings messages, and makes what was decided about them true. `adapters` has three: Kafka, memory, recordings.
+A log brings messages, and commits what was decided about them. `adapters` has two: Kafka and recordings; `tests.doubles` has one in memory.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from detector.core.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """What one poll brought: messages in log order; and partitions gained, lost and changed, as data.
+class PollResult:
+    """What one poll brought: messages in log order; and partitions assigned, revoked and changed, as data.
 
-    gained     assigned since the last poll: restore them; none of their messages come before that
-    lost       taken away since the last poll, or their topic is gone: forget their streams before judging these messages
+    assigned   given to this worker since the last poll: restore them; none of their messages come before that
+    revoked    taken away since the last poll, or their topic is gone: forget their streams before judging these messages
     changed    the log no longer holds what was to be read next, or is another one by now: save and forget their streams, and restore
                them; none of their messages come before that
     is_joined  whether this worker is a member of its group; before that, to have no partitions means nothing
     """
 
     messages: Messages = Messages()
-    gained: tuple[Partition, ...] = ()
-    lost: tuple[Partition, ...] = ()
+    assigned: tuple[Partition, ...] = ()
+    revoked: tuple[Partition, ...] = ()
     changed: tuple[Partition, ...] = ()
     is_joined: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one batch decided; it becomes true together or not at all.
+class CommitBatch:
+    """What is committed together or not at all.
 
     alerts, dead_letters   messages, in the order in which they were decided
     state                  per partition: state rows by key (None: a tombstone), for that partition's state
@@ -51,7 +51,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class PartitionPosition:
     """Where a partition stands; `Log.state` brings what is saved of it.
 
     offset        the group's committed offset, whether or not the log still holds it: the next one that is not yet judged;
@@ -75,13 +75,13 @@ class Restored:
     resets_to_end: bool = False
 
 
-Release: TypeAlias = Callable[[tuple[Partition, ...]], None]
-"""Called inside `Log.poll` when partitions are about to be given up while they still are this worker's: the last chance to commit
+RevokeCallback: TypeAlias = Callable[[tuple[Partition, ...]], None]
+"""Called inside `Log.poll` when partitions are about to be revoked while they still are this worker's: the last chance to commit
 what belongs to them. It may call `commit`; it raises nothing but what must end the worker."""
 
 
-def keep_nothing(partitions: tuple[Partition, ...]) -> None:
-    """A `Release` that lets go at once."""
+def ignore_revoke(partitions: tuple[Partition, ...]) -> None:
+    """A `RevokeCallback` that commits nothing."""
 
 
 class Log(Protocol):
@@ -90,33 +90,33 @@ class Log(Protocol):
     Used from one thread, but for `commit`: one call of it at a time may run on another thread, beside `poll`.
     """
 
-    def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
+    def poll(self, messages_max: int, timeout_s: float, on_revoke: RevokeCallback = ignore_revoke) -> PollResult:
         """Fetch at most `messages_max` messages, waiting at most `timeout_s` for the first.
 
-        A partition that is taken away without warning (the session ended) is in `lost` without `release` having been called.
-        Neither way does a commit that is on its way outlast it: it ends, or is refused, before another worker can have the partition.
+        A partition that is taken away without warning (the session ended) is in `revoked` without `on_revoke` having been called.
+        Neither way does a commit in flight outlast it: it ends, or is refused, before another worker can have the partition.
 
         raises LogUnavailable  back off and poll again
         raises Fenced          another worker owns these partitions; exit
         """
 
-    def commit(self, outcome: Outcome) -> None:
-        """Make alerts, dead letters, state and offsets true together, or not at all.
+    def commit(self, batch: CommitBatch) -> None:
+        """Commit alerts, dead letters, state and offsets together, or not at all.
 
         No transaction outlives this call. A log without transactions writes in the order alerts, dead letters, offsets,
         state (at least once): what was written twice is recognisable by its id, and state is never ahead of the offsets.
 
-        raises LogUnavailable  nothing became true; the same outcome may be committed again
+        raises LogUnavailable  nothing was committed; the same batch may be committed again
         raises CommitAborted   assume nothing, even after a timeout: discard state and restore;
-                               the log alone knows what became true
+                               the log alone knows what was committed
         raises Fenced          another worker owns these partitions; exit
         source: KIP-98 (transactions), KIP-447 (group metadata)
         """
 
-    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
+    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, PartitionPosition]:
         """Where `partitions` stand. Nothing more of them is polled until `resume`.
 
-        The one door for start-up, rebalance, a failed commit and a log that changed. Waits until no earlier commit is undecided.
+        Called at start-up, after a rebalance, after a failed commit and for a log that changed. Waits until no earlier commit is undecided.
         Partitions whose topic is gone are left out; a later poll says that they are lost.
 
         raises LogUnavailable  restore again
@@ -151,14 +151,13 @@ LATENCY = "latency"
 
 
 class Observer(Protocol):
-    """Someone who looks on: metrics, the verdict file of a replay, those who tell Alertmanager. Called on the worker's thread, of what
-    has become true only."""
+    """Sees what was committed: metrics, the verdict file of a replay, the senders to Alertmanager. Called on the worker's thread."""
 
     def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
         """See what became of a batch; once per batch, after its commit.
 
-        seconds   time spent per room: poll, decode, detect, encode, commit; under LATENCY what passed from the batch's fetch until
-                  its decisions were true, in which rooms overlap and a batch waits for its commit
+        seconds   time spent per stage: poll, decode, detect, encode, commit; under LATENCY the time from the batch's fetch to its commit,
+                  in which the stages of several batches overlap
         """
 
     def restored(self, alerts: Sequence[Alert]) -> None:
@@ -166,26 +165,26 @@ class Observer(Protocol):
         return  # many have no use for it
 
     def forget(self, partitions: Sequence[Partition]) -> None:
-        """What is open in these partitions is another worker's to tell."""
+        """Another worker has these partitions, and what is open in them."""
         return  # many have no use for it
 
 
 @dataclass(slots=True)
-class Onward:
-    """How telling one Alertmanager goes. Written by whoever tells it; telemetry reads single fields from its own thread.
+class AlertmanagerStats:
+    """What was sent to one Alertmanager. Written by its sender; telemetry reads single fields from its own thread.
 
     url       of the Alertmanager
-    sent      alerts that it took, each time counted
-    failures  requests that it did not take, or that did not reach it
-    dropped   alerts that it will not hear of: it refused them, or there were too many
-    held      alerts that it is to know of: open ones, and closed ones that it has not heard of yet
+    sent      alerts that it accepted, each time counted
+    failures  requests that it did not accept, or that did not reach it
+    dropped   alerts that it will not be sent: it rejected them, or there were too many
+    queued    alerts that are to be sent: open ones again and again, and closed ones once
     """
 
     url: str
     sent: int = 0
     failures: int = 0
     dropped: int = 0
-    held: int = 0
+    queued: int = 0
 
 
 MISSED = ("retention", "auto_offset_reset")
@@ -196,7 +195,7 @@ LOG_CHANGES = RECREATED, TRUNCATED = ("recreated", "truncated")
 
 
 class WorkerState(StrEnum):
-    """Where the worker is in its life; `service.life` draws the legal transitions."""
+    """Where the worker is in its life; `service.lifecycle` draws the legal transitions."""
 
     STARTING = "starting"
     RESTORING = "restoring"
@@ -207,8 +206,8 @@ class WorkerState(StrEnum):
 
 
 @dataclass(slots=True)
-class Vitals:
-    """How the worker is. Written by the worker alone; telemetry reads single fields from its own thread.
+class WorkerStats:
+    """Figures of the worker. Written by the worker alone; telemetry reads single fields from its own thread.
 
     state               where the worker is in its life
     alive_until_s       on the clock of time.monotonic(): if the worker is well it has moved again by then
@@ -217,7 +216,7 @@ class Vitals:
     dead_letters        written, by the name of the error
     alerts_opened       in all
     late, duplicates    readings that were ignored for their event time, in all
-    commits             batches that became true
+    commits             commits that succeeded
     commits_aborted     commits after which everything was discarded and restored
     log_unavailable     calls that the log, or the schema registry, could not answer
     backoff_s           length of the pause in progress; 0 while there is none
@@ -225,7 +224,7 @@ class Vitals:
     lag                 per partition, messages behind the end
     streams             memories kept
     alerts_open         alerts open now
-    messages_replayed   read again after a start or a rebalance, to bring memories up to date; nothing is told of them
+    messages_replayed   read again after a start or a rebalance, to bring memories up to date; no alert comes of them
     messages_missed     never judged, or not remembered, by reason (MISSED)
     log_changes         partitions that began anew, by reason (LOG_CHANGES)
     topics_missing      input topics that cannot be judged now, or not whole
@@ -233,7 +232,7 @@ class Vitals:
     unsaved_s           age of the oldest such change
     rows_saved          in all
     state_bytes         written for them, in all
-    restored_s          how long the latest restore took, from gaining partitions until they were live again
+    restored_s          how long the latest restore took, from the assignment of partitions until they were live again
     """
 
     state: WorkerState = WorkerState.STARTING

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from detector.adapters.bundle import Bundle, save_bundle
-from detector.lab.picture import training_png
 from detector.lab.plant import CHANNELS, DAY_US, Plant
+from detector.lab.plotting import training_png
 from detector.lab.sequences import Recorded
 from detector.lab.simulate import by_machine
 from detector.lab.train import Options, Trained, train

@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `deploy` is no installed package
 
 from deploy.kafka.local_kafka import LocalKafka, LocalKafkaError, fetch_jars, missing_tools
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.topics import Topic, create_topics
 from tests.parts.parts import PartMissing, part
 
 MakeTopic = Callable[..., str]
@@ -149,7 +149,7 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, plant_recording: Path
     import torch
 
     from detector.adapters.bundle import Bundle, save_bundle
-    from detector.adapters.recording import read_recording
+    from detector.adapters.recordings.reader import read_recording
     from detector.core.fitting import fit_scorer
     from detector.core.model import Model
     from detector.core.predictor import HORIZONS, LAGS, Predictor

@@ -18,7 +18,7 @@ from threading import Thread
 
 IMPORTED = (
     "rich.table",
-    *("detector.adapters." + name for name in ("alertmanager", "bundle", "http", "kafka_log", "telemetry")),
+    *("detector.adapters." + name for name in ("alertmanager.sender", "bundle", "http_server", "kafka.log", "prometheus.metrics")),
     *("detector.cli", "detector.cli.run", "detector.cli.wiring", "detector.service.signals"),
 )
 """What `detector run` imports."""

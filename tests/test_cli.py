@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import detector.cli
-from detector.adapters.file_log import FileLog
+from detector.adapters.recordings.file_log import FileLog
 from detector.cli import main
 from detector.codec.readings import JsonReadings
 from detector.core.detect import Detector, Settings
@@ -144,7 +144,9 @@ def test_a_model_of_other_channels(
     assert "fix: " in told
 
 
-@pytest.mark.parametrize("input", ["{topics: [t]}", "{topics: [t], values: v}", "{topics: [t], narrow: {channel: tag, value: value}}"])
+@pytest.mark.parametrize(
+    "input", ["{topics: [t]}", "{topics: [t], array_path: v}", "{topics: [t], long_format: {channel: tag, value: value}}"]
+)
 @pytest.mark.parametrize("command", ["run", "check", "schema reading"])
 def test_the_universal_model_must_be_told_the_channels(
     command: str, input: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -155,7 +157,9 @@ def test_the_universal_model_must_be_told_the_channels(
     assert "fix: name them: 'input: {channels: [temperature, rpm]}'" in told
 
 
-@pytest.mark.parametrize("input", ["{topics: [t]}", "{topics: [t], values: v}", "{topics: [t], narrow: {channel: tag, value: value}}"])
+@pytest.mark.parametrize(
+    "input", ["{topics: [t]}", "{topics: [t], array_path: v}", "{topics: [t], long_format: {channel: tag, value: value}}"]
+)
 def test_the_universal_model_with_channels(input: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "detector.yaml").write_text(f"input: {input}", encoding="utf-8")
     assert main(["check", "--config", "detector.yaml", "--channels", "a,b.c,d", "--no-broker"]) == 0
@@ -170,10 +174,12 @@ def test_an_unknown_kafka_property(small_bundle: Path, tmp_path: Path, capsys: p
 
 
 def test_no_broker(small_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from detector.adapters.kafka_admin import ask_cluster
+    from detector.adapters.kafka.admin import ask_cluster
 
-    for room in ("kafka_topics", "kafka_io"):
-        monkeypatch.setattr(f"detector.adapters.{room}.ask_cluster", lambda properties, timeout_s, say: ask_cluster(properties, 0.3, say))
+    for module in ("topics", "topic_io"):
+        monkeypatch.setattr(
+            f"detector.adapters.kafka.{module}.ask_cluster", lambda properties, timeout_s, on_log: ask_cluster(properties, 0.3, on_log)
+        )
     with_model = (f"run --topic t --model {small_bundle}", f"check --topic t --model {small_bundle}")
     for command in (*with_model, "topics check", "topics create", "alerts --follow"):
         told = failed(capsys, f"{command} --bootstrap-servers {NOBODY}", 1)
@@ -328,7 +334,7 @@ def test_replay_gives_what_the_core_gives(plant_recording: Path, small_bundle: P
     assert main(f"replay {plant_recording} --model {small_bundle} --out v.parquet".split()) == 0
     log, core = FileLog(plant_recording), Detector(load_bundle(small_bundle), Settings())
     decoder = JsonReadings(log.format, core.names)
-    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).gained).items()})
+    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).assigned).items()})
     verdicts = core.detect(decoder.decode(log.poll(1_000_000, 0).messages).batch)
     rows = pq.read_table("v.parquet")
     assert np.array_equal(rows["score"].to_numpy(), verdicts.score, equal_nan=True)

@@ -54,11 +54,11 @@ def test_defaults_need_no_file() -> None:
     assert config.alerts.budget_period_us == 7 * 86_400e6
 
 
-def test_memories_have_a_topic_per_input_unless_they_are_not_kept(tmp_path: Path) -> None:
+def test_state_has_a_topic_per_input_unless_it_is_not_saved(tmp_path: Path) -> None:
     config = load(tmp_path, "group: plant\ninput: {topics: [sensors, more, more]}")
-    assert (config.delivery, config.snapshot.interval_s) == ("exactly_once", 10)
+    assert (config.delivery, config.state.flush_interval_s) == ("exactly_once", 10)
     assert config.state_topics == {"sensors": "plant.sensors.state", "more": "plant.more.state"}
-    config = load(tmp_path, "delivery: at_least_once\nsnapshot: {interval_s: 0}\ninput: {topics: [sensors]}")
+    config = load(tmp_path, "delivery: at_least_once\nstate: {flush_interval_s: 0}\ninput: {topics: [sensors]}")
     assert config.state_topics == {}
 
 
@@ -82,7 +82,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
           event_time: {field: ts, unit: ms, future_max_s: 60}
           channels: [a.b, c]
         metrics: {watch: [plant1/pump7]}
-        alerts: {budget: 2 per stream per day, accept_after_s: 3600}
+        alerts: {budget: 2 per stream per day, reset_baseline_after_s: 3600}
         kafka:
           bootstrap.servers: kafka:9092
           enable.ssl.certificate.verification: false
@@ -105,21 +105,21 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("modle: plant", "modle: unknown key; did you mean 'model'?"),
         ("input: {topic: sensors}", "input.topic: unknown key; did you mean 'topics'?"),
         ("input: {event_time: {feild: ts}}", "input.event_time.feild: unknown key; did you mean 'field'?"),
-        ("input: {narrow: {channel: a, value: b, unit: c}}", "input.narrow.unit: unknown key; known here: channel, value"),
+        ("input: {long_format: {channel: a, value: b, unit: c}}", "input.long_format.unit: unknown key; known here: channel, value"),
         ("service: {xyzzy: 1}", "service.xyzzy: unknown key; known here: backoff_ms_max"),
         ("http: {port: many}", "http.port: Input should be a valid integer"),
         ('http: {port: "9095"}', "http.port: Input should be a valid integer"),
         ("http: {port: yes}", "http.port: Input should be a valid integer"),
         ("http: {port: 65536}", "http.port: Input should be less than or equal to 65535"),
-        ("service: {batch_readings_max: 0}", "service.batch_readings_max: Input should be greater than or equal to 1"),
+        ("service: {batch_messages_max: 0}", "service.batch_messages_max: Input should be greater than or equal to 1"),
         ("service: {drain_timeout_s: .nan}", "service.drain_timeout_s"),
         ("service: {drain_timeout_s: .inf}", "service.drain_timeout_s"),
-        ("alerts: {accept_after_s: .nan}", "alerts.accept_after_s"),
+        ("alerts: {reset_baseline_after_s: .nan}", "alerts.reset_baseline_after_s"),
         ("group: 'with space'", "group: String should match pattern"),
         ("input: {topics: [1]}", "input.topics.0: Input should be a valid string"),
         ("input: {topics: ['']}", "input.topics.0: String should have at least 1 character"),
         ("input: {event_time: {unit: fortnights}}", "input.event_time.unit: Input should be 'auto', 's', 'ms'"),
-        ("input: {values: v, narrow: {channel: a, value: b}}", "values and narrow exclude each other"),
+        ("input: {array_path: v, long_format: {channel: a, value: b}}", "array_path and long_format exclude each other"),
         ("alerts: {budget: often}", "write it as '1 per stream per week'"),
         ("alerts: {budget: 0 per stream per week}", "a positive number"),
         ("kafka: {security: {protocol: SSL}}", "properties are written under their dotted names"),
@@ -135,17 +135,16 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("schema_registry: {basic.auth.user.info: 7}", "basic.auth.user.info: put it in quotes"),
         ("log: {level: loud}", "log.level: Input should be 'debug'"),
         ("delivery: twice", "delivery: Input should be 'exactly_once' or 'at_least_once'"),
-        ("snapshot: {interval_s: -1}", "snapshot.interval_s: Input should be greater than or equal to 0"),
-        ("snapshot: {interval_s: .nan}", "snapshot.interval_s"),
+        ("state: {flush_interval_s: -1}", "state.flush_interval_s: Input should be greater than or equal to 0"),
+        ("state: {flush_interval_s: .nan}", "state.flush_interval_s"),
         ("alertmanager: {url: alertmanager}", "alertmanager.url: write Alertmanager's root, such as http://"),
         ("alertmanager: {url: ['http://a', 'http://a/?b']}", "alertmanager.url: write Alertmanager's root"),
         ("alertmanager: {url: 'http://a:port'}", "alertmanager.url: Port could not be cast"),
         ("alertmanager: {username: me}", "alertmanager: username and password belong together"),
         ("alertmanager: {username: a, password: b, bearer_token: c}", "alertmanager: username and bearer_token exclude each other"),
-        ("alertmanager: {labels: {stream: x}}", "alertmanager.labels: stream: these labels are the alert's own"),
         ("alertmanager: {labels: {'a-b': x}}", "alertmanager.labels"),
         ("alertmanager: {resend_interval_s: 0.5}", "alertmanager.resend_interval_s"),
-        ("snapshot: {interval_s: 0}", "set snapshot.interval_s above 0, or delivery: at_least_once"),
+        ("state: {flush_interval_s: 0}", "set state.flush_interval_s above 0, or delivery: at_least_once"),
         ("output: {alerts: a, dead_letters: a}", "topic a is named for 2 purposes"),
         ("group: g\ninput: {topics: [t]}\noutput: {alerts: g.t.state}", "topic g.t.state is named for 2 purposes"),
         (f"group: {'g' * 200}\ninput: {{topics: [{'t' * 43}]}}", "has a name of 250 characters, Kafka allows 249: shorten it, or `group`"),

@@ -11,7 +11,7 @@ import pytest
 
 from detector.adapters.bundle import load_bundle
 from detector.cli import app
-from detector.codec.snapshots import RowCodec
+from detector.codec.state_serde import RowCodec
 from detector.config import Config, load_config
 from detector.config.secrets import SECRET_NAME
 from detector.core.detect import Detector, Settings
@@ -32,7 +32,7 @@ def test_the_configuration_to_start_from_loads() -> None:
 def test_commands_and_files_that_are_named_exist(page: Path) -> None:
     text = page.read_text()
     commands = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
-    assert set(re.findall(r"`detector ([a-z]+)|^detector ([a-z]+)", text, re.MULTILINE)) <= {
+    assert set(re.findall(r"`detector ([a-z-]+)|^detector ([a-z-]+)", text, re.MULTILINE)) <= {
         pair for command in commands if command for pair in ((command, ""), ("", command))
     }
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -84,9 +84,9 @@ def test_the_bytes_per_stream_of_the_sizing_page() -> None:
 def test_every_line_of_warning_is_explained() -> None:
     """docs/log-lines.md quotes what the service's rooms say as a warning or an error, and librdkafka's helpers through `say`."""
     page = (ROOT / "docs" / "log-lines.md").read_text(encoding="utf-8")
-    files = [path for room in ("service", "adapters") for path in sorted((ROOT / "detector" / room).glob("*.py"))]
+    files = [path for room in ("service", "adapters") for path in sorted((ROOT / "detector" / room).rglob("*.py"))]
     lines = [line for path in [*files, ROOT / "detector" / "cli" / "run.py"] for line in _warnings(path)]
-    assert "commit aborted: memories are discarded and restored" in lines
+    assert "commit aborted: state is discarded and restored" in lines
     assert [line for line in lines if line not in page] == []
 
 
@@ -97,12 +97,12 @@ def _warnings(path: Path) -> Iterator[str]:
             continue
         called, arguments = ast.unparse(node.func), node.args
         if (
-            called.endswith(("log_line.log", "say"))
+            called.endswith(("logger.log", "on_log"))
             and len(arguments) == 2
             and ast.unparse(arguments[0]) in ("'warning'", "'error'", "level")
         ):
             arguments = arguments[1:]
-        elif not re.search(r"(log_line|getLogger\(__name__\))\.(warning|error)$", called):
+        elif not re.search(r"(logger|logger|getLogger\(__name__\))\.(warning|error)$", called):
             continue
         pieces = [each.value for each in ast.walk(arguments[0]) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
         if pieces:

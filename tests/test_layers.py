@@ -2,7 +2,8 @@
 
     core <- codec <- ports <- adapters, service, lab <- cli
 
-`errors` has no imports of its own and may be imported from anywhere but core; `config` imports only `errors`, and may be from anywhere
+`errors` has no imports of its own and may be imported from anywhere but core; `backoff` has none either, and waits for adapters and service;
+`config` imports only `errors`, and may be from anywhere
 but core and codec;
 `service`, `adapters` and `lab` do not import each other.
 """
@@ -23,9 +24,10 @@ MAY_IMPORT = {
     "codec": {"core", "codec", "errors"},
     "ports": {"core", "codec", "errors"},
     "errors": set[str](),
+    "backoff": set[str](),
     "config": {"errors", "config"},
-    "adapters": {"core", "codec", "ports", "errors", "config", "adapters"},
-    "service": {"core", "codec", "ports", "errors", "config", "service"},
+    "adapters": {"core", "codec", "ports", "errors", "config", "backoff", "adapters"},
+    "service": {"core", "codec", "ports", "errors", "config", "backoff", "service"},
     "lab": {"core", "codec", "ports", "errors", "config", "lab"},
 }
 PURE = {"core", "codec"}
@@ -34,7 +36,17 @@ IMPURE = {
     *("sys", "tempfile", "threading", "time", "urllib"),
     *("confluent_kafka", "prometheus_client", "pydantic_settings", "requests", "rich", "structlog", "typer", "yaml"),
 }
-ONLY_IN = {"confluent_kafka": ("adapters/kafka_*.py", "adapters/mock_kafka.py"), "prometheus_client": ("adapters/telemetry.py",)}
+ONLY_IN = {"confluent_kafka": ("adapters/kafka/*.py",), "prometheus_client": ("adapters/prometheus/*.py",)}
+
+
+COMPARED = ("lab/evaluate/*.py", "cli/evaluate.py")
+"""Who may load the evaluation: `run`, `replay` and `train` do not wait for it."""
+ONLY_WHERE_ASKED_FOR = {
+    "matplotlib": ("lab/plotting.py", "lab/evaluate/plot.py"),
+    **dict.fromkeys(("sklearn", "statsmodels", "threadpoolctl"), ("lab/evaluate/*.py",)),
+    **dict.fromkeys(("scipy", "pandas"), ()),
+}
+"""Libraries of the extras `train` and `bench`, and what they bring."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -74,3 +86,12 @@ def test_pure_rooms_have_no_clock_and_no_files(path: Path) -> None:
             called = ast.unparse(node.func)
             assert called not in {"open", "print", "input"}, f"line {node.lineno}: {called}()"
             assert not called.endswith((".now", ".utcnow", ".today")), f"line {node.lineno}: {called}() reads the clock"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_evaluation_and_its_libraries_are_loaded_by_nobody_else(path: Path) -> None:
+    inner = path.relative_to(ROOT / "detector")
+    for name in imports(path):
+        package = name.split(".")[0]
+        patterns = COMPARED if name.startswith("detector.lab.evaluate") else ONLY_WHERE_ASKED_FOR.get(package, ("*",))
+        assert any(inner.match(pattern) for pattern in patterns), f"{inner} must not import {name}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from detector.cli import logs
-from detector.config.secrets import hider, secrets_in
+from detector.config.secrets import redactor, secrets_in
 
 
 @pytest.fixture(autouse=True)
@@ -23,15 +23,15 @@ def _restored() -> Iterator[None]:
 
 def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "auto")  # standard error is no terminal here
-    logging.getLogger("detector.service.worker").info("partitions lost", extra={"partitions": ["sensors/0"]})
-    logs.say("warning", "%s is no pattern: 100 %")
+    logging.getLogger("detector.service.worker").info("partitions revoked", extra={"partitions": ["sensors/0"]})
+    logs.log_client_line("warning", "%s is no pattern: 100 %")
     logging.getLogger("numba").info("chatter")
     logging.getLogger("detector").debug("too fine")
     captured = capsys.readouterr()
     first, second = map(json.loads, captured.err.splitlines())
     assert first.pop("time").endswith("Z")
     assert first == {
-        "event": "partitions lost", "level": "info", "logger": "detector.service.worker", "partitions": ["sensors/0"]
+        "event": "partitions revoked", "level": "info", "logger": "detector.service.worker", "partitions": ["sensors/0"]
     }  # fmt: skip
     assert (second["event"], second["level"], second["logger"]) == ("%s is no pattern: 100 %", "warning", "librdkafka")
     assert not captured.out
@@ -58,7 +58,7 @@ def test_console(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("format", ["json", "console"])
 def test_secrets_are_hidden_wherever_they_stand(format: str, capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", format, {"hunter2", "hunter2-longer", 'quo"ted', "ab"})
-    logs.say("error", 'SASL failed for user:hunter2-longer, quo"ted')
+    logs.log_client_line("error", 'SASL failed for user:hunter2-longer, quo"ted')
     logging.getLogger("other").error("about %s", "hunter2", extra={"password": "hunter2"})
     told = capsys.readouterr().err
     assert "hunter2" not in told
@@ -73,8 +73,8 @@ KEY = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\nAgEGCCqGSM49AwEHBG0w\n
 @pytest.mark.parametrize("format", ["json", "console"])
 def test_a_key_is_hidden_whole_and_line_by_line(format: str, capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", format, secrets_in({"ssl.key.pem": KEY, "ssl.key.location": "/etc/key.pem"}))
-    logs.say("error", f"cannot read {KEY}")
-    logs.say("error", f"cannot read {KEY.splitlines()[1]} of /etc/key.pem")
+    logs.log_client_line("error", f"cannot read {KEY}")
+    logs.log_client_line("error", f"cannot read {KEY.splitlines()[1]} of /etc/key.pem")
     logging.getLogger("other").error("failed", extra={"key": KEY, "settings": {"key": KEY}})
     told = capsys.readouterr().err
     assert [line for line in KEY.splitlines() if line in told] == []
@@ -88,7 +88,7 @@ def test_what_is_secret(name: str) -> None:
 
 
 def test_the_rest_of_a_token_configuration_is_hidden() -> None:
-    hide = hider(secrets_in({"sasl.oauthbearer.config": "principal=admin correct-horse"}))
+    hide = redactor(secrets_in({"sasl.oauthbearer.config": "principal=admin correct-horse"}))
     assert "horse" not in hide("Unrecognized sasl.oauthbearer.config beginning at: correct-horse")
 
 

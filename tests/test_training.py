@@ -16,7 +16,7 @@ import pytest
 from detector.adapters.bundle import read_bundle
 from detector.cli import main
 from detector.lab import train as lab_train
-from detector.lab.progress import Progress, Telling
+from detector.lab.progress import Progress, Reporter
 from detector.lab.sequences import split
 from tests.lab.test_train import chaos
 
@@ -108,7 +108,7 @@ def test_it_speaks_before_it_imports() -> None:
 )
 def test_progress_goes_from_nothing_to_nearly_all_of_every_stage(options: lab_train.Options, stages: Sequence[str]) -> None:
     told: list[Progress] = []
-    lab_train.train(chaos(8, 400), ("a", "b"), options, Telling(on_progress=told.append))
+    lab_train.train(chaos(8, 400), ("a", "b"), options, Reporter(on_progress=told.append))
     assert list(dict.fromkeys(each.stage for each in told)) == stages
     for stage in stages:
         played = [each.played for each in told if each.stage == stage]

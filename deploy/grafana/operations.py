@@ -46,7 +46,7 @@ def each(metric: str) -> Query:
 def _workers() -> Row:
     """What runs, in which state, with which share of the work."""
     shown = [
-        states("State", "Where each worker is in its life.", Query(STATE, "{{instance}}"), STATES, width=12, height=7),
+        states("State", "The state of each worker.", Query(STATE, "{{instance}}"), STATES, width=12, height=7),
         names(
             "What runs",
             "Workers by version, model and fingerprint. More than one of them for long means that some workers judge by another model.",
@@ -58,8 +58,8 @@ def _workers() -> Row:
             height=7,
         ),
         series("Partitions", "Input partitions that each worker reads.", NUMBER, each("detector_partitions_assigned")),
-        series("Streams in memory", "Memories that each worker keeps.", NUMBER, each("detector_streams")),
-        series("Lag", "Messages between the read position and the end, per worker.", NUMBER, each("detector_lag_messages")),
+        series("Streams in memory", "Streams whose state each worker keeps.", NUMBER, each("detector_streams")),
+        series("Lag", "Messages between the read position and the end, per worker.", NUMBER, each("detector_consumer_lag_messages")),
     ]
     return "Workers", shown
 
@@ -68,22 +68,25 @@ def _time() -> Row:
     """Where the time goes."""
     shown = [
         series(
-            "Time per room",
-            "Seconds per second that the workers spend in each room: poll (waiting included), decode, detect, encode; commit runs beside them.",
+            "Time per stage",
+            "Seconds per second that the workers spend in each stage: poll (waiting included), decode, detect, encode; commit runs beside them.",
             SECONDS,
-            Query(rate("detector_room_seconds_sum", "room"), "{{room}}"),
+            Query(rate("detector_stage_duration_seconds_sum", "stage"), "{{stage}}"),
             is_stacked=True,
         ),
         series(
-            "Slowest batches per room",
-            "99 % of the batches spend less than this in a room.",
+            "Slowest batches per stage",
+            "99 % of the batches spend less than this in a stage.",
             SECONDS,
-            Query("histogram_quantile(0.99, sum by (le, room) (rate(detector_room_seconds_bucket{@}[$__rate_interval])))", "{{room}}"),
+            Query(
+                "histogram_quantile(0.99, sum by (le, stage) (rate(detector_stage_duration_seconds_bucket{@}[$__rate_interval])))",
+                "{{stage}}",
+            ),
         ),
         series("Batches", "Batches judged per second.", PER_S, Query(rate("detector_batch_readings_count"), "{{instance}}"), width=4),
         series(
             "Readings per batch",
-            "Mean size of a batch. At service.batch_readings_max the worker has more to do than it can.",
+            "Mean size of a batch. At service.batch_messages_max the worker has more to do than it can.",
             NUMBER,
             Query(f"{rate('detector_batch_readings_sum')} / {rate('detector_batch_readings_count')}", "{{instance}}"),
             width=4,
@@ -93,68 +96,72 @@ def _time() -> Row:
 
 
 def _log() -> Row:
-    """Commits, and brokers that are away."""
+    """Commits, and unavailable brokers."""
     shown = [
         series(
             "Commits",
-            "Commits per second: batches that became true together.",
+            "Commits per second; one commit may hold several batches.",
             PER_S,
             Query(rate("detector_commits_total"), "{{instance}}"),
         ),
         series(
             "Aborted commits and unanswered calls",
-            "Commits after which all memories were restored, and calls that the brokers could not answer.",
+            "Commits after which all state was restored, and calls that the brokers could not answer.",
             PER_S,
             Query(rate("detector_commits_aborted_total"), "aborted {{instance}}"),
-            Query(rate("detector_log_unavailable_total"), "unanswered {{instance}}"),
+            Query(rate("detector_log_unavailable_errors_total"), "unanswered {{instance}}"),
         ),
         series(
-            "Pause", "Length of the pause before the next attempt, while the brokers are away.", SECONDS, each("detector_backoff_seconds")
+            "Pause",
+            "Length of the pause before the next attempt, while the brokers are unavailable.",
+            SECONDS,
+            each("detector_backoff_seconds"),
         ),
     ]
     return "The log", shown
 
 
-def _memories() -> Row:
-    """What it takes that memories outlive a worker."""
+def _state() -> Row:
+    """How state is saved and restored."""
     shown = [
         series(
             "Oldest unsaved change",
-            "Age of the oldest change of a memory that is not saved, and what is overdue: a restart would have to judge all since then again.",
+            "Age of the oldest unsaved change of the state, and the limit beyond which it is overdue: a restart would have to judge all since then again.",
             SECONDS,
-            each("detector_snapshot_unsaved_age_seconds"),
-            Query("3 * max(detector_snapshot_interval_seconds{@}) + 10", "overdue"),
+            each("detector_state_unsaved_age_seconds"),
+            Query("3 * max(detector_state_flush_interval_seconds{@}) + 10", "overdue"),
         ),
-        series("Unsaved memories", "Memories that changed since they were saved.", NUMBER, each("detector_snapshot_memories_unsaved")),
-        series(
-            "Memories saved", "Memories saved per second.", PER_S, Query(rate("detector_snapshot_memories_saved_total"), "{{instance}}")
-        ),
+        series("Unsaved rows", "Rows of state that changed since they were saved.", NUMBER, each("detector_state_rows_unsaved")),
+        series("Rows saved", "Rows of state saved per second.", PER_S, Query(rate("detector_state_rows_saved_total"), "{{instance}}")),
         series(
             "State written",
             "Bytes of state written per second, before compression.",
             BYTES_PER_S,
-            Query(rate("detector_snapshot_bytes_total"), "{{instance}}"),
+            Query(rate("detector_state_written_bytes_total"), "{{instance}}"),
         ),
         series(
-            "Latest restore", "How long it took from gaining partitions until they were live.", SECONDS, each("detector_restore_seconds")
+            "Latest restore",
+            "How long it took from the assignment of partitions until they were live.",
+            SECONDS,
+            each("detector_restore_duration_seconds"),
         ),
         series(
             "Messages replayed and missed",
-            "Messages read again to bring memories up to date; and messages passed over, by reason: gone from the log before they were judged "
-            "or remembered (retention), or skipped by the configuration (auto_offset_reset).",
+            "Messages read again to bring the state up to date; and messages that were missed, by reason: removed from the log before they were "
+            "judged or saved in the state (retention), or skipped by the configuration (auto_offset_reset).",
             MESSAGES_PER_S,
             Query(rate("detector_messages_replayed_total"), "replayed {{instance}}"),
             Query(rate("detector_messages_missed_total", "instance, reason"), "missed: {{reason}} {{instance}}"),
         ),
         series(
             "Logs that changed",
-            "Partitions that began anew in another log within a day, by reason; and input topics that are missing now.",
+            "Partitions that started cold within a day because their log changed, by reason; and input topics that are missing now.",
             NUMBER,
             Query("sum by (instance, reason) (increase(detector_log_changes_total{@}[1d]))", "{{reason}} {{instance}}"),
             Query("sum by (instance) (detector_input_topics_missing{@})", "missing {{instance}}"),
         ),
     ]
-    return "Memories", shown
+    return "State", shown
 
 
 def _process() -> Row:
@@ -181,6 +188,6 @@ def _process() -> Row:
 
 
 def operations() -> dashboard.Dashboard:
-    """Workers side by side: where their time goes, what they commit and remember, what they need."""
-    rows = [_workers(), _time(), _log(), _memories(), _process()]
+    """Workers side by side: where their time goes, what they commit and save, what they need."""
+    rows = [_workers(), _time(), _log(), _state(), _process()]
     return board("operations", "Every worker of one deployment of the detector by itself.", rows)

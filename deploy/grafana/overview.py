@@ -25,12 +25,12 @@ from deploy.grafana.panels import (
     series,
 )  # fmt: skip
 
-ALERTS_PER_STREAM_HOUR = (
-    'sum(increase(detector_alerts_opened_total{@, kind="score"}[1d])) / (sum(increase(detector_stream_seconds_total{@}[1d])) / 3600)'
+ALERTS_PER_STREAM_SECOND = (
+    'sum(increase(detector_alerts_opened_total{@, kind="score"}[1d])) / sum(increase(detector_scored_event_time_seconds_total{@}[1d]))'
 )
-BUDGET = "max(detector_budget_alerts_per_stream_hour{@})"
-HOURS_PER_WEEK = 168
-DISPOSITIONS = {"scored": GREEN, "warmup": BLUE, "late": YELLOW, "duplicate": PURPLE, "invalid": RED, "part": GREY}
+BUDGET_PERIOD_S = "max(detector_alert_budget_period_seconds{@})"
+WEEK_S = 604_800
+DISPOSITIONS = {"scored": GREEN, "warmup": BLUE, "late": YELLOW, "duplicate": PURPLE, "invalid": RED, "partial": GREY}
 
 
 def _now() -> Row:
@@ -38,7 +38,7 @@ def _now() -> Row:
     shown = [
         number(
             "Workers ready",
-            "Workers that judge what comes. The others start, restore their memories, back off from a broker that is away, or drain.",
+            "Workers that judge what comes. The others start, restore their state, back off while brokers are unavailable, or drain.",
             NUMBER,
             Query('sum(detector_worker_state{@, state="running"})'),
             Step(0, RED),
@@ -61,15 +61,15 @@ def _now() -> Row:
         ),
         number(
             "Budget spent",
-            "Score alerts of the last day against those that alerts.budget accepts for the event time judged. True alerts count as well, "
+            "Score alerts of the last day against those that alerts.budget accepts for the event time scored. True alerts count as well, "
             "so more than 100 % is no error by itself.",
             RATIO,
-            Query(f"{ALERTS_PER_STREAM_HOUR} / {BUDGET}"),
+            Query(f"{ALERTS_PER_STREAM_SECOND} * {BUDGET_PERIOD_S}"),
             Step(0, GREEN),
             Step(1, YELLOW),
             Step(2, RED),
         ),
-        number("Lag", "Messages that wait to be read, over all partitions.", NUMBER, Query("sum(detector_lag_messages{@})")),
+        number("Lag", "Messages that wait to be read, over all partitions.", NUMBER, Query("sum(detector_consumer_lag_messages{@})")),
         number(
             "Behind the clock",
             "How far the newest event time lies behind the clock, of the worker that is furthest behind. Grows while nothing comes; "
@@ -97,7 +97,7 @@ def _readings() -> Row:
     shown = [
         series(
             "Readings by disposition",
-            "What became of the readings: scored, warming up, late, duplicate, invalid, or part of a reading that is not whole yet.",
+            "What became of the readings: scored, warming up, late, duplicate, invalid, or partial: one value of a reading that is not whole yet.",
             READINGS_PER_S,
             Query("sum by (disposition) (rate(detector_readings_total{@}[$__rate_interval]))", "{{disposition}}"),
             width=12,
@@ -122,7 +122,7 @@ def _alerts() -> Row:
     shown = [
         series(
             "Alerts opened",
-            "Alerts opened, by kind: the score, a stream that fell silent, a channel that froze.",
+            "Alerts opened, by kind: by the score, a stream without readings (timeout), a channel that keeps its value.",
             NUMBER,
             Query("sum by (kind) (increase(detector_alerts_opened_total{@}[$__rate_interval]))", "{{kind}}"),
             is_bars=True,
@@ -139,8 +139,8 @@ def _alerts() -> Row:
             "Alerts against the budget",
             "Score alerts per stream and week of event time, over the last day, and what alerts.budget accepts.",
             NUMBER,
-            Query(f"{HOURS_PER_WEEK} * {ALERTS_PER_STREAM_HOUR}", "realised"),
-            Query(f"{HOURS_PER_WEEK} * {BUDGET}", "budget"),
+            Query(f"{WEEK_S} * {ALERTS_PER_STREAM_SECOND}", "opened"),
+            Query(f"{WEEK_S} / {BUDGET_PERIOD_S}", "budget"),
         ),
     ]
     return "Alerts", shown
@@ -153,7 +153,7 @@ def _pace() -> Row:
             "Lag",
             "Messages between the read position and the end, by topic.",
             NUMBER,
-            Query("sum by (topic) (detector_lag_messages{@})", "{{topic}}"),
+            Query("sum by (topic) (detector_consumer_lag_messages{@})", "{{topic}}"),
         ),
         series(
             "Behind the clock",
@@ -162,12 +162,16 @@ def _pace() -> Row:
             Query("max by (instance) (detector_event_time_delay_seconds{@})", "{{instance}}"),
         ),
         series(
-            "Latency",
-            "From the fetch of a batch until its alerts are out and its offsets committed. A batch that decides nothing waits for its "
-            "commit, up to a quarter of a second.",
+            "Commit latency",
+            "From the fetch of a batch until its alerts are published and its offsets committed. A batch without alerts and dead letters waits "
+            "up to a quarter of a second for its commit.",
             SECONDS,
-            Query("histogram_quantile(0.5, sum by (le) (rate(detector_latency_seconds_bucket{@}[$__rate_interval])))", "median"),
-            Query("histogram_quantile(0.99, sum by (le) (rate(detector_latency_seconds_bucket{@}[$__rate_interval])))", "99 %"),
+            Query(
+                "histogram_quantile(0.5, sum by (le) (rate(detector_batch_commit_latency_seconds_bucket{@}[$__rate_interval])))", "median"
+            ),
+            Query(
+                "histogram_quantile(0.99, sum by (le) (rate(detector_batch_commit_latency_seconds_bucket{@}[$__rate_interval])))", "99 %"
+            ),
         ),
     ]
     return "Keeping up", shown

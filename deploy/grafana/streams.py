@@ -1,4 +1,4 @@
-"""Streams: what the model saw, expected and thought of the streams that are watched (`metrics.watch`)."""
+"""Streams: observed and expected values, and the score, of the streams under `metrics.watch`."""
 
 from __future__ import annotations
 

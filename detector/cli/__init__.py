@@ -1,4 +1,4 @@
-"""The commands. This package is the only place where the parts of the house are wired together.
+"""The commands. This package is the only place where the parts are wired together.
 
 A command imports what is heavy (torch, numba, librdkafka) inside its function, so that `detector --help` answers at once.
 """
@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from detector import __version__
-from detector.cli import accept, alerts, check, demo, evaluate, explain, replay, run, schema, simulate, topics, train
+from detector.cli import alerts, check, demo, evaluate, explain, replay, reset_baseline, run, schema_command, simulate, topics, train
 from detector.errors import DetectorError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -31,7 +31,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("check")(check.check)
 app.command("alerts")(alerts.alerts)
-app.command("accept")(accept.accept)
+app.command("reset-baseline")(reset_baseline.reset_baseline)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("replay")(replay.replay)
@@ -39,7 +39,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("explain")(explain.explain)
 app.command("simulate")(simulate.simulate)
 app.add_typer(topics.app, name="topics")
-app.command("schema")(schema.schema)
+app.command("schema")(schema_command.schema)
 
 
 def _version(wanted: bool) -> None:
@@ -66,21 +66,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except DetectorError as error:
-        _tell(f"error: {error}", f"fix: {error.fix}" if error.fix else "")
+        _print_error(f"error: {error}", f"fix: {error.fix}" if error.fix else "")
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the last door: whatever it is, a person gets one line
-        _tell(
+    except Exception as error:  # noqa: BLE001 - whatever it is, the user gets one line
+        _print_error(
             f"error: {type(error).__name__}: {error}; this is a bug", "" if _debugging() else "fix: run it again with --debug and report it"
         )
         return 1
     return 0
 
 
-def _tell(*lines: str) -> None:
+def _print_error(*lines: str) -> None:
     if _debugging():
         traceback.print_exc()
     for line in filter(None, lines):
-        print(line, file=sys.stderr)  # noqa: T201 - the person's own channel
+        print(line, file=sys.stderr)  # noqa: T201 - standard error is where a command reports
 
 
 def _debugging() -> bool:

@@ -1,4 +1,4 @@
-"""Alerts as lines for a person: those of the demo, and of `detector alerts`."""
+"""Alerts as lines of text: for the demo and for `detector alerts`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ STATUS = {"opened": "[bold red]ALERT[/bold red]  ", "updated": "[bold red]worse[
 
 
 def line(clock: str, what: str, stream: str, text: str) -> str:
-    """One line in rich's markup: `what` and `text` have markup of their own, the stream's name is taken as it is."""
+    """One line in rich's markup. `what` and `text` may contain markup; the stream's name is escaped."""
     return f"[dim]{clock}[/dim]  {what} {plain(f'{stream:<14}')} {text}"
 
 
 def alert_line(clock: str, alert: AlertEvent, note: str = "") -> str:
-    """What became of an alert; `note`, in markup, stands behind what opened it."""
+    """The line of an event of an alert. note: in markup, added to opened and updated alerts."""
     if alert.status == "closed":
         lasted = (time_us(alert.event_time) - time_us(alert.opened_at)) / 60e6
         text = f"{alert.reason} after {lasted:.0f} min"
@@ -27,7 +27,7 @@ def alert_line(clock: str, alert: AlertEvent, note: str = "") -> str:
 
 
 def plain(text: str) -> str:
-    """Text for rich that comes from elsewhere: no markup, and no character that a terminal would take for a command."""
+    """Foreign text for rich, with markup escaped and without characters that a terminal would take for a command."""
     return escape("".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text))
 
 
@@ -38,8 +38,8 @@ def time_us(moment: datetime) -> int:
 
 
 def _reason(alert: AlertEvent) -> str:
-    if alert.kind == "silence":
-        return "no readings any more"
+    if alert.kind == "timeout":
+        return "no readings come"
     if not alert.channels:
         return f"score {_short(alert.score)}"
     first = alert.channels[0]

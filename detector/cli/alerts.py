@@ -1,4 +1,4 @@
-"""`detector alerts`: what stands on the topic of alerts, for a person or for a program."""
+"""`detector alerts`: the alerts on their topic, for people and programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detector.cli.options import ConfigFile, Group, Servers, overrides
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
-    from detector.adapters.kafka_io import TopicReader
+    from detector.adapters.kafka.topic_io import TopicReader
     from detector.codec.alerts import AlertEvent
     from detector.codec.messages import Messages
 
@@ -27,7 +27,7 @@ def alerts(
     group: Group = None,
     bootstrap_servers: Servers = None,
     topic: Annotated[str | None, typer.Option(help="Topic of alerts; without it the configuration's, or GROUP.alerts.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with those that come, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Also show those that come later, until Ctrl-C.")] = False,
     since: Annotated[
         str | None,
         typer.Option(help="Only what was written to the topic since then: 30s, 15m, 1h or 2d ago, or a time in ISO 8601. Without it all."),
@@ -45,7 +45,7 @@ def alerts(
 
     Example: [bold]detector alerts --group plant1 --since 1h --json | jq .stream[/bold]
     """
-    from detector.adapters.kafka_io import TopicReader
+    from detector.adapters.kafka.topic_io import TopicReader
     from detector.cli import logs
     from detector.config import load_config
 
@@ -53,7 +53,7 @@ def alerts(
     logs.configure(settings.log.level, settings.log.format, settings.secrets)
     from_us = None if since is None else _since_us(since)
     shown = _Shown(settings.alerts_topic, stream, as_json=as_json)
-    with TopicReader(settings.kafka_properties(), settings.alerts_topic, from_us=from_us, say=logs.say) as reader:
+    with TopicReader(settings.kafka_properties(), settings.alerts_topic, from_us=from_us, on_log=logs.log_client_line) as reader:
         try:
             shown.past(reader)
             if follow:
@@ -63,13 +63,13 @@ def alerts(
         except KeyboardInterrupt:
             if not follow:
                 raise
-        shown.count()
+        shown.summarise()
 
 
 def _since_us(text: str) -> int:
-    """A time, or so long ago; microseconds since the epoch."""
+    """A time, or a duration before now -> microseconds since the epoch."""
     from detector.codec.event_time import event_time_us
-    from detector.codec.formats import Unreadable
+    from detector.codec.reading_format import Unreadable
 
     if match := AGO.fullmatch(text.strip()):
         return int((time.time() - float(match[1]) * SECONDS[match[2]]) * 1e6)
@@ -83,9 +83,9 @@ def _since_us(text: str) -> int:
 
 
 class _Shown:
-    """Shows alerts, and counts what it showed and what it passed over.
+    """Shows alerts, and counts those shown and the messages that are no alerts.
 
-    pattern   of streams; None: all
+    pattern   of the streams' names, as fnmatch has it; None: all
     """
 
     def __init__(self, topic: str, pattern: str | None, *, as_json: bool) -> None:
@@ -98,7 +98,7 @@ class _Shown:
         self._foreign = 0
 
     def past(self, reader: TopicReader) -> None:
-        """What is there already, of all partitions together in the order in which it was written."""
+        """Show the alerts that are on the topic, of all partitions together in the order in which they were written."""
         found: list[tuple[int, str]] = []
         for messages in reader.until_end():
             found += self._lines(messages)
@@ -106,17 +106,17 @@ class _Shown:
             self._print(text)
 
     def show(self, messages: Messages) -> None:
-        """What has just come."""
+        """Show new alerts."""
         for _, text in self._lines(messages):
             self._print(text)
 
-    def count(self) -> None:
-        """The last line; beside JSON on standard error."""
+    def summarise(self) -> None:
+        """Print the last line, the counts; with --json to standard error."""
         opened, updated, closed = self._statuses.values()
-        told = f"{self._topic}: {opened} opened, {updated} worse, {closed} closed; {len(self._open)} of them open at the end"
+        summary = f"{self._topic}: {opened} opened, {updated} worse, {closed} closed; {len(self._open)} of them open at the end"
         if self._foreign:
-            told += f"; {self._foreign} messages are no alerts and are left out"
-        typer.echo(told, err=self._as_json)
+            summary += f"; {self._foreign} messages are no alerts and are left out"
+        typer.echo(summary, err=self._as_json)
 
     def _print(self, text: str) -> None:
         if self._as_json:
@@ -125,12 +125,12 @@ class _Shown:
             self._console.print(text)
 
     def _lines(self, messages: Messages) -> list[tuple[int, str]]:
-        """The log time and the line of each alert that is wanted."""
+        """The log time and the line of each alert that matches the pattern."""
         from pydantic import ValidationError
 
         from detector.cli.alert_lines import alert_line
         from detector.codec.alerts import decode_alert
-        from detector.codec.framed import unframed
+        from detector.codec.confluent_wire_format import unframed
 
         lines = []
         for value, log_time_us in zip(messages.value, messages.log_time_us.tolist(), strict=True):
@@ -140,12 +140,12 @@ class _Shown:
                 self._foreign += 1
                 continue
             if self._pattern is None or fnmatchcase(alert.stream, self._pattern):
-                self._note(alert)
+                self._count(alert)
                 clock = f"{alert.event_time:%Y-%m-%d %H:%M:%S}"
                 lines.append((log_time_us, unframed(value or b"").decode() if self._as_json else alert_line(clock, alert)))
         return lines
 
-    def _note(self, alert: AlertEvent) -> None:
+    def _count(self, alert: AlertEvent) -> None:
         self._statuses[alert.status] += 1
         if alert.status == "closed":
             self._open.discard(alert.id)

@@ -1,4 +1,4 @@
-"""`detector check`: would it run?"""
+"""`detector check`: whether the service would run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from detector.cli import event_time, schemas, topics
+from detector.cli import event_time, registry_wiring, topics
 from detector.cli.options import Channels, ConfigFile, Group, ModelName, Servers, Topics, overrides, require_topics
 
 
@@ -34,11 +34,12 @@ def check(
     require_topics(settings)
     typer.echo(f"configuration  good: group {settings.group}")
 
-    from detector.adapters.alertmanager_client import Client
+    from detector.adapters.alertmanager.client import Client
     from detector.cli import wiring
 
     bundle = wiring.load_model(settings)
     wiring.reading_format(settings.input, bundle.channels)
+    wiring.alertmanager_encoder(settings, bundle)
     typer.echo(f"model          good: {bundle.name} {bundle.fingerprint[:12]}, channels {', '.join(bundle.channels)}")
     if not broker:
         typer.echo(f"event time     good: {event_time.described(settings)}")
@@ -53,5 +54,5 @@ def check(
     for url in settings.alertmanager.url:
         Client(url, settings.alertmanager).post([])
         typer.echo(f"alertmanager   good: {url} takes alerts")
-    for line in schemas.checked(settings):
+    for line in registry_wiring.checked(settings):
         typer.echo(f"schema         good: {line}")

@@ -47,11 +47,11 @@ def demo(
     Example: [bold]detector demo --forever --bootstrap-servers localhost:9092[/bold]
     """
     began_s = time.monotonic()
-    from detector.adapters.kafka_io import TopicReader, TopicWriter
+    from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
     from detector.cli.demo_screen import Screen
     from detector.cli.demo_service import Service, broker
     from detector.cli.demo_stage import Stage
-    from detector.lab.pace import Pace
+    from detector.lab.replay_clock import ReplayClock
 
     stage = Stage(seed, machines, hours, faults, without_end=forever)
     screen = Screen(stage)
@@ -69,7 +69,7 @@ def demo(
             )
         started_s = time.monotonic()
         try:
-            _play(stage, screen, service, alerts, writer, Pace(hours * 3600 / play_s, time.monotonic))
+            _play(stage, screen, service, alerts, writer, ReplayClock(hours * 3600 / play_s, time.monotonic))
             left_s = TOTAL_S_MAX - CLOSING_S_MAX / 2 - (time.monotonic() - began_s)
             judged = service.wait_until_judged(stage.sent, left_s)
             if judged < stage.sent:
@@ -91,12 +91,12 @@ def demo(
         _write(json_file, summary, dispositions, played_s, seed)
 
 
-def _play(stage: Stage, screen: Screen, service: Service, alerts: Any, writer: Any, pace: Any) -> None:
+def _play(stage: Stage, screen: Screen, service: Service, alerts: Any, writer: Any, replay_clock: Any) -> None:
     """Send what is due, show what comes back."""
     for batch in stage.batches():
         begin = 0
         while begin < len(batch.event_time_us):
-            end = begin + pace.due(batch.event_time_us[begin:])
+            end = begin + replay_clock.due(batch.event_time_us[begin:])
             for key, value in stage.carried(batch, begin, end):
                 writer.write(key, value)
             writer.serve()

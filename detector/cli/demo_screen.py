@@ -1,4 +1,4 @@
-"""What the demo shows: faults as they begin, alerts as they come over the topic, and what they were worth."""
+"""The output of the demo: faults as they begin, alerts as they come from the topic, and how many faults were found."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Screen:
-    """Prints, and keeps what came over the topic of alerts. Knows the faults of the stage, as only a demo can."""
+    """Prints what happens, and keeps the alerts that opened. It knows the injected faults, which the service does not."""
 
     def __init__(self, stage: Stage) -> None:
         self.openings: list[Opening] = []
@@ -29,11 +29,11 @@ class Screen:
         self._seen: set[tuple[str, int]] = set()
 
     def say(self, line: str) -> None:
-        """One line."""
+        """Print one line."""
         self._console.print(line)
 
     def begin(self, topics: Topics, introduction: str, metrics_url: str) -> None:
-        """Who plays."""
+        """Print the broker, the plant and the service."""
         what = "librdkafka's mock cluster in a process of its own: the real protocol, but no real Kafka" if topics.is_mock else "your Kafka"
         self._console.print(introduction)
         self._console.print(f"[bold]broker[/bold]    {topics.servers}  ({what})")

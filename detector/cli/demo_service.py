@@ -28,7 +28,7 @@ LINES_SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Where the demo lives. `is_mock`: the broker is librdkafka's own mock cluster."""
+    """The demo's broker, group and topics. is_mock: the broker is librdkafka's own mock cluster."""
 
     servers: str
     group: str
@@ -36,33 +36,33 @@ class Topics:
 
     @property
     def readings(self) -> str:
-        """What the simulator writes."""
+        """The topic of readings, written by the simulator."""
         return f"{self.group}.readings"
 
     @property
     def alerts(self) -> str:
-        """What the service writes."""
+        """The topic of alerts."""
         return f"{self.group}.alerts"
 
     @property
     def dead_letters(self) -> str:
-        """What could not be read."""
+        """The topic of dead letters."""
         return f"{self.group}.dead-letters"
 
     @property
     def state(self) -> str:
-        """What the service remembers of the machines; not on the mock broker, which could not keep it."""
+        """The topic of saved state; not on the mock broker, which could not keep it."""
         return f"{self.group}.{self.readings}.state"
 
 
 def broker(stack: ExitStack, bootstrap_servers: str | None) -> Topics:
     """The embedded mock broker, for as long as `stack`; or topics of the demo's own on a real Kafka."""
-    from detector.adapters.kafka_topics import Topic, create_topics, output_topics
-    from detector.adapters.mock_kafka import MockKafka
+    from detector.adapters.kafka.mock_broker import MockBroker
+    from detector.adapters.kafka.topics import Topic, create_topics, output_topics
 
     if bootstrap_servers is None:
         names = Topics("", "detector-demo", is_mock=True)
-        mock = stack.enter_context(MockKafka([names.readings, names.alerts, names.dead_letters]))
+        mock = stack.enter_context(MockBroker([names.readings, names.alerts, names.dead_letters]))
         return Topics(mock.bootstrap_servers, names.group, is_mock=True)
     # Each run has topics of its own: an earlier run's alerts are not this one's.
     names = Topics(bootstrap_servers, f"detector-demo-{uuid.uuid4().hex[:8]}", is_mock=False)
@@ -87,7 +87,7 @@ class Service:
             "kafka": {"bootstrap.servers": topics.servers},
         }
         if topics.is_mock:
-            config |= {"delivery": "at_least_once", "snapshot": {"interval_s": 0}}
+            config |= {"delivery": "at_least_once", "state": {"flush_interval_s": 0}}
         (self._path / "detector.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     @property
@@ -96,11 +96,11 @@ class Service:
 
     @property
     def metrics_url(self) -> str:
-        """For Prometheus, and for a look."""
+        """Where the service shows its metrics."""
         return f"http://127.0.0.1:{self._port}/metrics"
 
     def introduction(self) -> str:
-        """What the service says of itself at its start."""
+        """What the service prints at its start."""
         return (self._path / "stdout").read_text(encoding="utf-8").strip()
 
     def __enter__(self) -> Service:

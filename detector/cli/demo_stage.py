@@ -1,4 +1,4 @@
-"""What the demo plays: a plant, its faults, and a network that is not perfect."""
+"""The demo's scenario: a plant, its faults, and a network that delays, repeats and damages messages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.lab.faults import Fault, faults_without_end, schedule_faults
+from detector.lab.faulty_network import FaultyNetwork, KeyValue
 from detector.lab.match import Opening, Summary, match
 from detector.lab.plant import Plant
 from detector.lab.simulate import encode, simulate
-from detector.lab.transport import KeyValue, Transport
 
 HOUR_US = 3_600_000_000
 QUIET_HOURS = 2
@@ -48,7 +48,7 @@ class Stage:
     def __post_init__(self) -> None:
         self.plant = Plant(self.seed, self.machines)
         self.now_us = self.plant.start_us
-        self._transport = Transport(self.seed, late=LATE, duplicates=DUPLICATES, malformed=MALFORMED, delay_messages=2 * self.machines)
+        self._network = FaultyNetwork(self.seed, late=LATE, duplicates=DUPLICATES, malformed=MALFORMED, delay_messages=2 * self.machines)
         first_us, end_us = self.plant.start_us + QUIET_HOURS * HOUR_US, self.plant.start_us + int(self.hours * HOUR_US)
         self._end_us = None if self.without_end else end_us
         self._scheduled: Iterable[Fault]
@@ -58,7 +58,7 @@ class Stage:
             self._scheduled = schedule_faults(self.plant, self.faults_wanted, first_us, end_us, seed=self.seed, gap_us=GAP_HOURS * HOUR_US)
 
     def batches(self) -> Iterator[Batch]:
-        """What the sensors say, in order of event time."""
+        """The readings as messages, in order of event time."""
 
         def begun() -> Iterator[Fault]:
             for fault in self._scheduled:
@@ -73,11 +73,11 @@ class Stage:
         """The messages begin..end of a batch as they arrive: some late, twice or damaged."""
         if end > begin:
             self.now_us = int(batch.event_time_us[end - 1])
-        yield from self._counted(self._transport.carry(zip(batch.keys[begin:end], batch.values[begin:end], strict=True)))
+        yield from self._counted(self._network.carry(zip(batch.keys[begin:end], batch.values[begin:end], strict=True)))
 
     def left(self) -> Iterator[KeyValue]:
-        """What is still under way at the end."""
-        yield from self._counted(self._transport.rest())
+        """The messages that are still delayed at the end."""
+        yield from self._counted(self._network.rest())
 
     def _counted(self, messages: Iterator[KeyValue]) -> Iterator[KeyValue]:
         for message in messages:
@@ -85,7 +85,7 @@ class Stage:
             yield message
 
     def summary(self, openings: list[Opening]) -> Summary:
-        """What the alerts that came over the topic were worth, for the time that has been played."""
+        """How well the opened alerts match the faults, for the time that has been played."""
         begun = [fault for fault in self.faults if fault.start_us <= self.now_us]
         hours = (self.now_us - self.plant.start_us) / HOUR_US
         return match(begun, openings, tolerance_us=TOLERANCE_US, stream_hours=hours * self.machines)

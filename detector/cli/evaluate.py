@@ -1,4 +1,4 @@
-"""`detector evaluate`: what detectors are worth on labelled recordings, with one configuration."""
+"""`detector evaluate`: compares detectors on labelled recordings, with one configuration."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detector.cli.progress import progress_bar
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from detector.lab.evaluate.bench import Result, Task
-    from detector.lab.evaluate.method import Method
+    from detector.lab.evaluate.detectors import SeriesDetector
     from detector.lab.evaluate.series import Series
 
 DUTY = "DUTY"
@@ -26,7 +28,7 @@ def evaluate(
         Path | None,
         typer.Argument(help="Folder of labelled recordings, or of such folders (NAB, SKAB, SMD, TEP, ...).", show_default=False),
     ] = None,
-    methods: Annotated[str, typer.Option(help="Detectors to compare, comma-separated, or 'all'.")] = "distance,bands,linear,random",
+    detectors: Annotated[str, typer.Option(help="Detectors to compare, comma-separated, or 'all'.")] = "distance,bands,linear,random",
     bundle: Annotated[
         list[str] | None, typer.Option(help="Also this bundle, on series with as many channels (a universal one: on all); may be repeated.")
     ] = None,
@@ -52,55 +54,54 @@ def evaluate(
     Understood are NAB, SKAB, Tennessee Eastman (Braatz' files), and .npz files with train, test and label, or x and label. A detector
     learns from the training part and sees the test part once, in order. Without DATA only DUTY is run.
 
-    Example: [bold]detector evaluate data/SMD --methods pca,linear,random --seeds 3 --jobs 2 --out smd.json[/bold]
+    Example: [bold]detector evaluate data/SMD --detectors pca,linear,random --seeds 3 --jobs 2 --out smd.json[/bold]
     """
     from rich.console import Console
 
     from detector.adapters.bundle import read_bundle
     from detector.errors import ConfigError
-    from detector.lab.evaluate.bench import tasks_of
+    from detector.lab.evaluate.bench import DETECTORS, detector_named, tasks_of
     from detector.lab.evaluate.bundled import bundled
-    from detector.lab.evaluate.methods import METHODS, method_of
-    from detector.lab.evaluate.summary import by_method, details, difference, figures
+    from detector.lab.evaluate.summary import by_detector, details, difference, figures
 
     bundles = [bundled(Path(name).name, read_bundle(name).model) for name in bundle or ()]
-    chosen = [*(method_of(name) for name in (METHODS if methods == "all" else methods.split(","))), *bundles]
+    chosen = [*(detector_named(name) for name in (DETECTORS if detectors == "all" else detectors.split(","))), *bundles]
     series = _series(data, sets.split(",") if sets else None)
     for title in plot or ():
         _draw(title, series, chosen, plots)
     tasks = tasks_of(chosen, series, seeds)
     base = against or chosen[0].name
-    able = {task.method for task in tasks}
-    for method in chosen:
-        if method.name not in able:
-            raise ConfigError(f"{method.name} judges {method.channels} channels, and no series has as many", fix="leave it out")
+    able = {task.detector for task in tasks}
+    for detector in chosen:
+        if detector.name not in able:
+            raise ConfigError(f"{detector.name} scores {detector.channels} channels, and no series has as many", fix="leave it out")
     if base not in able:
         raise ConfigError(f"{base!r} is not among the detectors to compare with", fix=f"choose from {', '.join(sorted(able))}")
-    results = by_method(_run(tasks, series, bundles, jobs))
-    of_method: dict[str, Any] = {name: figures(found) for name, found in results.items()}
+    results = by_detector(_run(tasks, series, bundles, jobs))
+    of_detector: dict[str, Any] = {name: figures(found) for name, found in results.items()}
     for name, found in results.items():
         if name != base:
-            of_method[name][f"vus_pr_minus_{base}"] = difference(found, results[base])._asdict()
+            of_detector[name][f"vus_pr_minus_{base}"] = difference(found, results[base])._asdict()
     console = Console()
     if not console.is_terminal:  # a file is as wide as the tables need
         console = Console(width=max(console.width, FILE_COLUMNS))
-    console.print(ranking_table(of_method, base), alarm_table(of_method))
+    console.print(ranking_table(of_detector, base), alarm_table(of_detector))
     if out is not None:
-        content = {"methods": of_method, "results": [row for found in results.values() for row in details(found)]}
+        content = {"detectors": of_detector, "results": [row for found in results.values() for row in details(found)]}
         out.write_text(json.dumps(_plain(content), indent=1) + "\n", encoding="utf-8")
         typer.echo(f"all figures -> {out}")
 
 
 def _series(data: Path | None, sets: Sequence[str] | None) -> list[Series]:
     """raises ConfigError, DataError  sets that are not there; nothing that can be read"""
-    from detector.adapters.benchmark import read_benchmark
     from detector.errors import ConfigError
     from detector.lab.evaluate.duty import duty_series
+    from detector.lab.evaluate.labelled_datasets import read_labelled
     from detector.lab.evaluate.long import COLLECTION as LONG
     from detector.lab.evaluate.long import long_series
-    from detector.lab.evaluate.series import Series, collections
+    from detector.lab.evaluate.series import collections
 
-    found = [Series(*labelled) for labelled in read_benchmark(data)] if data is not None else []
+    found = read_labelled(data) if data is not None else []
     if data is None or sets is None or DUTY in sets:
         found += duty_series(1)
     if sets is not None and LONG in sets:
@@ -111,7 +112,7 @@ def _series(data: Path | None, sets: Sequence[str] | None) -> list[Series]:
     return [series for series in found if sets is None or series.collection in sets]
 
 
-def _draw(title: str, series: Sequence[Series], methods: Sequence[Method], folder: Path) -> None:
+def _draw(title: str, series: Sequence[Series], detectors: Sequence[SeriesDetector], folder: Path) -> None:
     """raises ConfigError  no such series"""
     from detector.errors import ConfigError
     from detector.lab.evaluate.alarms import BUDGETS
@@ -121,38 +122,37 @@ def _draw(title: str, series: Sequence[Series], methods: Sequence[Method], folde
     if found is None:
         raise ConfigError(f"there is no series {title!r}", fix=f"choose from {', '.join(each.title for each in series[:20])} ...")
     folder.mkdir(parents=True, exist_ok=True)
-    for method in (method for method in methods if method.channels in (None, found.test.shape[1])):
-        path = folder / f"{title.replace('/', '-')}-{method.name}.png"
-        path.write_bytes(series_png(found, method.fit(found.train, 1), method.name, BUDGETS[1]))
-        typer.echo(f"{title}, {method.name} -> {path}")
+    for detector in (detector for detector in detectors if detector.channels in (None, found.test.shape[1])):
+        path = folder / f"{title.replace('/', '-')}-{detector.name}.png"
+        path.write_bytes(series_png(found, detector.fit(found.train, 1), detector.name, BUDGETS[1]))
+        typer.echo(f"{title}, {detector.name} -> {path}")
 
 
-def _run(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[Method], jobs: int) -> list[Result]:
-    """Run all; on a terminal with a progress bar."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+def _run(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[SeriesDetector], jobs: int) -> list[Result]:
+    """Run all tasks; on a terminal with a progress bar."""
     from detector.lab.evaluate.bench import run_all
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with progress_bar() as progress:
         bar = progress.add_task("", total=len(tasks))
         return run_all(
-            tasks, series, bundles, jobs, lambda result: progress.update(bar, advance=1, description=f"{result.task.method} {result.title}")
+            tasks,
+            series,
+            bundles,
+            jobs,
+            lambda result: progress.update(bar, advance=1, description=f"{result.task.detector} {result.title}"),
         )
 
 
-def ranking_table(of_method: dict[str, Any], base: str) -> Table:
+def ranking_table(of_detector: dict[str, Any], base: str) -> Table:
     """How well the scores rank, and what they cost."""
     from rich.table import Table
 
     table = Table(title="Ranking: VUS-PR by set; NAB at the best threshold in hindsight")
-    sets = list(next(iter(of_method.values()))["vus_pr"])
-    profiles = list(next(iter(of_method.values()))["nab"])
+    sets = list(next(iter(of_detector.values()))["vus_pr"])
+    profiles = list(next(iter(of_detector.values()))["nab"])
     for column in ("", *sets, "mean", f"minus {base}", *(f"NAB {name}" for name in profiles), "fit s", "us/reading"):
         table.add_column(column, justify="right" if column else "left")
-    for name, figure in of_method.items():
+    for name, figure in of_detector.items():
         gap = figure.get(f"vus_pr_minus_{base}")
         table.add_row(
             name,
@@ -161,19 +161,19 @@ def ranking_table(of_method: dict[str, Any], base: str) -> Table:
             f"{gap['mean']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap else "",
             *(f"{figure['nab'][each]['optimised']:.1f}" for each in profiles),
             f"{figure['fit_s']:.1f}",
-            f"{figure['judge_us_per_reading']:.1f}",
+            f"{figure['score_us_per_reading']:.1f}",
         )
     return table
 
 
-def alarm_table(of_method: dict[str, Any]) -> Table:
+def alarm_table(of_detector: dict[str, Any]) -> Table:
     """What the shipped alarm makes of the scores, and rates at a fixed threshold."""
     from rich.table import Table
 
     table = Table(
         title="Shipped alarm: false alerts over budget, event recall (mean over sets), F1 of overlap; NAB (best budget); rates of single readings"
     )
-    first = next(iter(of_method.values()))
+    first = next(iter(of_detector.values()))
     table.add_column("")
     for budget in first["alarm"]:
         table.add_column(f"1 per {int(budget):,}", justify="right")
@@ -183,7 +183,7 @@ def alarm_table(of_method: dict[str, Any]) -> Table:
         columns.append("TEP at FAR 1 %")
     for column in columns:
         table.add_column(column, justify="right")
-    for name, figure in of_method.items():
+    for name, figure in of_detector.items():
         cells = [
             f"{each['false_over_budget']:.2f}  {each['event_recall']:.2f} ({each['event_recall_mean_over_sets']:.2f})  {each['overlap_f1']:.2f}"
             for each in figure["alarm"].values()

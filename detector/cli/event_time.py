@@ -1,4 +1,4 @@
-"""What event time is, in words: for `detector check`, and for the start of the service."""
+"""Describes where event time comes from: for `detector check`, and for the start of the service."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def types(config: Config) -> dict[str, str]:
 
     raises LogUnavailable, ConfigError  the brokers do not answer, or refuse
     """
-    from detector.adapters.kafka_admin import timestamp_types
+    from detector.adapters.kafka.admin import timestamp_types
     from detector.cli import logs
 
     if config.input.event_time.field is not None:
         return {}
-    return timestamp_types(config.kafka_properties(), config.input.topics, say=logs.say)
+    return timestamp_types(config.kafka_properties(), config.input.topics, on_log=logs.log_client_line)
 
 
 def described(config: Config, types: Mapping[str, str] | None = None) -> str:

@@ -1,4 +1,4 @@
-"""`detector explain`: what the memory of one stream did, gate by gate."""
+"""`detector explain`: the gates and the cell state of one stream over time."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def explain(
     import numpy as np
 
     from detector.adapters.bundle import for_channels, read_bundle
-    from detector.adapters.gate_file import write_gates
-    from detector.adapters.recording import read_recording
+    from detector.adapters.recordings.atomic_file import write_table
+    from detector.adapters.recordings.reader import read_recording
     from detector.cli import wiring
     from detector.config import Config
     from detector.core.model import Model
     from detector.lab.explain import explain as gates_over_time
-    from detector.lab.explain import gates_png
+    from detector.lab.explain import gates_png, gates_table
 
     stored, names = read_bundle(model or Config().model).model, names_in(channels)
     wanted = wiring.columns(channels, stored.channels) if isinstance(stored, Model) else names
@@ -53,7 +53,7 @@ def explain(
     event_time_us, value = recorded.event_time_us[at], recorded.value[at].astype(np.float32)
     found, network = gates_over_time(bundle, value), bundle.predictor.network
     if out is not None:
-        write_gates(out, event_time_us, found)
+        write_table(out, gates_table(event_time_us, found))
     if picture is not None:
         picture.write_bytes(gates_png(bundle, event_time_us, found))
     typer.echo(f"{len(at)} readings of {name}, {network.layers} x {network.hidden} units -> {out or picture}")

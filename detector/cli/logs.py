@@ -1,7 +1,7 @@
-"""What the service says while it runs: JSON lines or a console, on standard error.
+"""Log lines on standard error: JSON, or text on a terminal.
 
-Rooms write to the standard library's loggers, with their facts in `extra`; so do librdkafka and whatever else is in the
-process. One formatter renders them all, and no secret passes it.
+All packages use the standard library's loggers, with facts in `extra`; so do librdkafka and other libraries. One formatter renders all
+lines, and hides secrets in them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,19 @@ from typing import Any
 import structlog
 from structlog.types import Processor
 
-from detector.config.secrets import hider
+from detector.config.secrets import redactor
 
-LOUD = ("numba", "asyncio", "matplotlib", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3")  # these would drown everything else
-SIGNERS = ("botocore", "boto3")  # these tell the signatures that they make
+LOUD = (
+    "numba",
+    "asyncio",
+    "matplotlib",
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "httpcore2",
+    "urllib3",
+)  # their lines below warning would outnumber all others
+SIGNERS = ("botocore", "boto3")  # their lines contain signatures
 
 
 def configure(level: str, format: str, secrets: Collection[str] = ()) -> None:
@@ -51,14 +60,14 @@ def configure(level: str, format: str, secrets: Collection[str] = ()) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def say(level: str, line: str) -> None:
-    """Takes librdkafka's own lines (`adapters.kafka_client.Say`)."""
+def log_client_line(level: str, line: str) -> None:
+    """Takes librdkafka's own lines (`adapters.kafka.client.LogCallback`)."""
     logging.getLogger("librdkafka").log(getattr(logging, level.upper(), logging.ERROR), "%s", line)
 
 
 def _hide(secrets: Collection[str]) -> Processor:
     """A last step that works on the rendered line."""
-    hide = hider(secrets)
+    hide = redactor(secrets)
 
     def hide_in(logger: Any, name: str, rendered: MutableMapping[str, Any] | str) -> Any:
         return hide(str(rendered))

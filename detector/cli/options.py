@@ -36,7 +36,7 @@ def overrides(
     topics: list[str] | None = None,
     channels: str | None = None,
 ) -> dict[str, Any]:
-    """What the command line lays over the configuration, as `config.load_config` takes it."""
+    """The options of the command line as `overrides` of `config.load_config`."""
     given = {
         "model": model,
         "group": group,

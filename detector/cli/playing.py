@@ -1,4 +1,4 @@
-"""Readings into a topic: in the shape that the configuration reads, when they are due."""
+"""Writes readings to a topic at their event times, in the format that the configuration reads."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from detector.cli.progress import progress_bar
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from detector.adapters.kafka_io import TopicWriter
-    from detector.codec.formats import ReadingFormat
+    from detector.adapters.kafka.topic_io import TopicWriter
+    from detector.codec.reading_format import ReadingFormat
     from detector.codec.writing import Written
     from detector.config import Config, Input
     from detector.lab.faults import Fault
-    from detector.lab.pace import Pace
     from detector.lab.plant import Plant
+    from detector.lab.replay_clock import ReplayClock
 
 WAIT_S_MAX = 0.1  # between two looks at the clock and at the producer
 BATCH_READINGS = 10_000
@@ -43,7 +44,7 @@ class ToSend:
 
 
 def input_shape(input: Input, *, is_file_given: bool) -> Input | None:
-    """What the configuration says of messages; None where neither a file nor the environment says anything."""
+    """The configured format of messages; None where neither a file nor the environment configures one."""
     from detector.config import Input
 
     return input if is_file_given or input.model_copy(update={"topics": ()}) != Input() else None
@@ -61,9 +62,9 @@ def simulated(shape: Input | None, plant: Plant, faults: Sequence[Fault], end_us
 
 
 def recorded(input: Input, shape: Input | None, path: Path) -> Iterator[ToSend]:
-    """A recording's readings in the file's order; JSON lines as they are, with `input` to tell their times."""
-    from detector.adapters.file_log import is_table, recorded_format
-    from detector.adapters.recording import read_recording
+    """A recording's readings in the file's order. JSON lines are sent as they are; `input` says how to read their event times."""
+    from detector.adapters.recordings.file_log import is_table, recorded_format
+    from detector.adapters.recordings.reader import read_recording
     from detector.codec.writing import JsonWriter
 
     if not is_table(path):
@@ -78,9 +79,9 @@ def recorded(input: Input, shape: Input | None, path: Path) -> Iterator[ToSend]:
 
 
 def _written_as(shape: Input | None, usual: ReadingFormat, whose: str) -> tuple[ReadingFormat, list[int]]:
-    """How readings are written, without a shape as usual; and which of their channels stand where it reads channels, in its order.
+    """The format to write readings in, `usual` without a configured one; and for each of its channels the index among the readings' channels.
 
-    Channels that the configuration names as the readings do are found by name, others by their place.
+    Channels that the configuration names as the readings do are found by name, others by position.
     """
     channels = usual.channels
     if shape is None:
@@ -108,17 +109,17 @@ def _to_send(written: Written, written_as: ReadingFormat) -> ToSend:
 
 
 def _as_they_are(input: Input, path: Path) -> Iterator[ToSend]:
-    """Lines of JSON. What cannot be read has the event time of what came before it."""
+    """Lines of JSON. A line that cannot be read has the event time of the line before it."""
     import numpy as np
 
-    from detector.adapters.file_log import FileLog
+    from detector.adapters.recordings.file_log import FileLog
     from detector.cli.wiring import reading_format
     from detector.codec.readings import JsonReadings
     from detector.core.readings import StreamNames
 
     log = FileLog(path, format=reading_format(input, input.channels or ("value",)))
     decoder = JsonReadings(log.format, StreamNames())
-    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).gained).items()})
+    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).assigned).items()})
     unknown_us = newest_us = np.iinfo(np.int64).min
     while len(messages := log.poll(BATCH_READINGS, 0).messages):
         decoded = decoder.decode(messages)
@@ -130,43 +131,42 @@ def _as_they_are(input: Input, path: Path) -> Iterator[ToSend]:
         yield ToSend(messages.key, messages.value, event_time_us, with_log_time=False)
 
 
-def play(settings: Config, topic: str, batches: Iterator[ToSend], pace: Pace) -> None:
+def play(settings: Config, topic: str, batches: Iterator[ToSend], replay_clock: ReplayClock) -> None:
     """Write messages to a topic when they are due; on a terminal with a count. The last line says how many.
 
     raises ConfigError, LogUnavailable  there is no such topic; the brokers refuse or do not answer
     """
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn
+    from rich.progress import TextColumn
 
-    from detector.adapters.kafka_io import TopicWriter
-    from detector.adapters.kafka_topics import check_topics
+    from detector.adapters.kafka.topic_io import TopicWriter
+    from detector.adapters.kafka.topics import check_topics
     from detector.cli import logs
 
     check_topics(settings.kafka_properties(), [topic], [])
     logs.configure(settings.log.level, settings.log.format, settings.secrets)
-    console, sent = Console(stderr=True), 0
+    sent = 0
     with (
-        TopicWriter(settings.kafka_properties(), topic, say=logs.say) as writer,
-        Progress(TextColumn("{task.completed:,} messages"), console=console, transient=True, disable=not console.is_terminal) as progress,
+        TopicWriter(settings.kafka_properties(), topic, on_log=logs.log_client_line) as writer,
+        progress_bar(TextColumn("{task.completed:,} messages")) as progress,
     ):
         task = progress.add_task(topic, total=None)
         for batch in batches:
-            for count in _send(writer, batch, pace):
+            for count in _send(writer, batch, replay_clock):
                 sent += count
                 progress.update(task, completed=sent)
     typer.echo(f"{sent:,} messages -> {topic}")
 
 
-def _send(writer: TopicWriter, batch: ToSend, pace: Pace) -> Iterator[int]:
+def _send(writer: TopicWriter, batch: ToSend, replay_clock: ReplayClock) -> Iterator[int]:
     """Send a batch, each message when it is due; yields how many went out, now and then."""
     begin, count = 0, len(batch.keys)
     log_time_us = batch.event_time_us.tolist() if batch.with_log_time else [None] * count
     while begin < count:
-        end = begin + pace.due(batch.event_time_us[begin:])
+        end = begin + replay_clock.due(batch.event_time_us[begin:])
         for at in range(begin, end):
             writer.write(batch.keys[at], batch.values[at], log_time_us[at])
         writer.serve()
         yield end - begin
         begin = end
         if begin < count:
-            time.sleep(min(pace.delay_s(int(batch.event_time_us[begin])), WAIT_S_MAX))
+            time.sleep(min(replay_clock.delay_s(int(batch.event_time_us[begin])), WAIT_S_MAX))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detector.cli.options import ConfigFile, ModelName, names_in, overrides
+from detector.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from detector.adapters.file_log import FileLog
+    from detector.adapters.recordings.file_log import FileLog
     from detector.core.detect import Detector
     from detector.service.worker import Worker
 
@@ -38,9 +39,9 @@ def replay(
     Example: [bold]detector replay week.parquet --model models/mine --out verdicts.parquet --alerts alerts.jsonl[/bold]
     """
     from detector.adapters.bundle import for_channels, read_bundle
-    from detector.adapters.file_log import FileLog, is_table
-    from detector.adapters.recording import read_recording
-    from detector.adapters.verdict_file import VerdictFile
+    from detector.adapters.recordings.file_log import FileLog, is_table
+    from detector.adapters.recordings.reader import read_recording
+    from detector.adapters.recordings.verdict_file import VerdictFile
     from detector.cli import logs, wiring
     from detector.config import load_config
     from detector.core.detect import Detector
@@ -65,15 +66,10 @@ def replay(
 
 def _step_to_the_end(worker: Worker, log: FileLog, name: str) -> None:
     """Step until the recording is read; on a terminal with a progress bar."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         worker.step()  # takes the partition
-        total = left = sum(log.lag().values()) + worker.vitals.messages
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        total = left = sum(log.lag().values()) + worker.stats.messages
+        with progress_bar() as progress:
             task = progress.add_task(name, total=total)
             while left:
                 worker.step()
@@ -85,9 +81,9 @@ def _step_to_the_end(worker: Worker, log: FileLog, name: str) -> None:
 
 
 def _summarise(worker: Worker, detector: Detector, out: Path) -> None:
-    vitals = worker.vitals
-    dead = sum(vitals.dead_letters.values())
-    ignored = "".join(f", {count} ignored as {what}" for what, count in (("late", vitals.late), ("duplicates", vitals.duplicates)) if count)
+    stats = worker.stats
+    dead = sum(stats.dead_letters.values())
+    ignored = "".join(f", {count} ignored as {what}" for what, count in (("late", stats.late), ("duplicates", stats.duplicates)) if count)
     typer.echo(
-        f"{vitals.readings} readings of {detector.streams} streams{ignored}, {vitals.alerts_opened} alerts, {dead} dead letters -> {out}"
+        f"{stats.readings} readings of {detector.streams} streams{ignored}, {stats.alerts_opened} alerts, {dead} dead letters -> {out}"
     )

@@ -49,12 +49,12 @@ def serve(config: Config) -> None:
 
     Console().print(f"[bold]detector {__version__}[/bold]")  # at once: what comes now takes seconds to import
 
-    from detector.adapters.http import HttpServer
-    from detector.adapters.kafka_log import KafkaLog
-    from detector.adapters.telemetry import Telemetry
-    from detector.cli import event_time, logs, schemas, wiring
+    from detector.adapters.http_server import HttpServer
+    from detector.adapters.kafka.log import KafkaLog
+    from detector.adapters.prometheus.metrics import Telemetry
+    from detector.cli import event_time, logs, registry_wiring, wiring
     from detector.core.detect import Detector
-    from detector.ports import Vitals
+    from detector.ports import WorkerStats
     from detector.service.signals import stop_on_signals
 
     faulthandler.enable(sys.__stderr__ or 2)  # a crash inside librdkafka or torch says where it was called
@@ -63,7 +63,7 @@ def serve(config: Config) -> None:
     detector = Detector(model, wiring.settings(config))
     if not detector.self_test():
         logging.getLogger(__name__).warning("rows depend on their neighbours on this processor: a replay may differ in the last digits")
-    framing = schemas.framing(config, written, detector.names)
+    framing = registry_wiring.framing(config, written, detector.names)
     log = KafkaLog(
         config.input.topics,
         config.group,
@@ -73,15 +73,15 @@ def serve(config: Config) -> None:
         delivery=config.delivery,
         state_topics=config.state_topics,
         with_log_time=True,
-        say=logs.say,
+        on_log=logs.log_client_line,
     )
-    vitals = Vitals()
+    stats = WorkerStats()
     stop = Event()
     try:
         log.check(missing=config.input.missing)
         types = event_time.types(config)
-        onward = wiring.alertmanagers(config, model, vitals)
-        telemetry = Telemetry(wiring.about(config, model, __version__), vitals, detector.names, onward=onward.onward)
+        alertmanagers = wiring.alertmanagers(config, model, stats)
+        telemetry = Telemetry(wiring.service_info(config, model, __version__), stats, detector.names, alertmanagers=alertmanagers.stats)
         http = HttpServer(config.http.host, config.http.port, telemetry)
     except BaseException:
         log.close()
@@ -92,18 +92,18 @@ def serve(config: Config) -> None:
             logging.getLogger(__name__).warning(
                 event_time.ARRIVAL, extra={"topics": named, "means": event_time.MEANS, "fix": event_time.FIX}
             )
-        observers, interval_s = [telemetry, onward], config.snapshot.interval_s
-        worker = wiring.worker(log, written, detector, config, observers, vitals, snapshot_interval_s=interval_s, **framing)
+        observers, interval_s = [telemetry, alertmanagers], config.state.flush_interval_s
+        worker = wiring.worker(log, written, detector, config, observers, stats, flush_interval_s=interval_s, **framing)
         wiring.relax_garbage_collection()
         with stop_on_signals(stop, config.service.drain_timeout_s):
             worker.run(stop)
     finally:
-        onward.close()
+        alertmanagers.close()
         http.close()
 
 
 def _introduce(config: Config, model: Model, port: int, event_time: str) -> None:
-    """The rest of one screen on standard output: what is read, written and run."""
+    """Print what is read, written and run: the rest of one screen on standard output."""
     from rich.console import Console
     from rich.table import Table
 
@@ -113,16 +113,16 @@ def _introduce(config: Config, model: Model, port: int, event_time: str) -> None
     facts.add_column(overflow="fold")
     host = "localhost" if config.http.host in ("0.0.0.0", "::") else config.http.host  # noqa: S104 - compared, not bound
     host = f"[{host}]" if ":" in host else host
-    interval_s = config.snapshot.interval_s
+    interval_s = config.state.flush_interval_s
     for name, fact in (
         ("reads", f"{', '.join(config.input.topics)}  at {servers.get('bootstrap.servers') or servers.get('metadata.broker.list')}"),
         ("as group", config.group),
         ("writes", f"{config.alerts_topic}, {config.dead_letters_topic}  ({config.delivery.replace('_', ' ')})"),
         (
-            "keeps",
-            f"{', '.join(config.state_topics.values())}  (every {interval_s:g} s)" if interval_s else "no memories: a restart begins cold",
+            "saves",
+            f"{', '.join(config.state_topics.values())}  (every {interval_s:g} s)" if interval_s else "no state: every start is cold",
         ),
-        *((("tells", ", ".join(config.alertmanager.url)),) if config.alertmanager.url else ()),
+        *((("notifies", ", ".join(config.alertmanager.url)),) if config.alertmanager.url else ()),
         ("model", f"{model.name}  {model.fingerprint[:12]}"),
         ("channels", ", ".join(config.input.channels or model.channels)),
         ("event time", event_time),

@@ -11,6 +11,7 @@ import typer
 
 from detector.cli.options import ConfigFile, Servers, overrides
 from detector.cli.playing import input_shape, play, recorded, simulated
+from detector.cli.progress import progress_bar
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,15 +62,15 @@ def simulate(
     if (topic is None) == (out is None):
         raise ConfigError("say where the readings go: to a topic or to a file", fix="give one of --topic and --out")
     from detector.config import load_config
-    from detector.lab.pace import Pace
+    from detector.lab.replay_clock import ReplayClock
 
-    pace = Pace(_speed(speed), time.monotonic, time.time if live else None)
+    replay_clock = ReplayClock(_speed(speed), time.monotonic, time.time if live else None)
     settings = load_config(config, overrides=overrides(bootstrap_servers=bootstrap_servers))
     shape = input_shape(settings.input, is_file_given=config is not None)
     if recording is not None:
         if topic is None:
             raise ConfigError("a recording is played into a topic", fix="give --topic with --from")
-        play(settings, topic, recorded(settings.input, shape, recording), pace)
+        play(settings, topic, recorded(settings.input, shape, recording), replay_clock)
         return
     plant = _plant(seed, machines, interval_s, _start_us(start, is_live=topic is not None))
     injected = _faults(plant, faults, _kinds(kinds), seed, hours)
@@ -79,7 +80,7 @@ def simulate(
     if out is not None:
         _write_file(out, plant, injected, end_us)
     elif topic is not None:
-        play(settings, topic, simulated(shape, plant, injected, end_us), pace)
+        play(settings, topic, simulated(shape, plant, injected, end_us), replay_clock)
 
 
 def _speed(text: str) -> float | None:
@@ -141,17 +142,14 @@ def _write_labels(path: Path, faults: tuple[Fault, ...]) -> None:
 
 
 def _write_file(path: Path, plant: Plant, faults: tuple[Fault, ...], end_us: int) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from detector.adapters.recording_writer import RecordingWriter
+    from detector.adapters.recordings.writer import RecordingWriter
     from detector.lab.plant import CHANNELS
     from detector.lab.simulate import simulate as readings_of
 
-    console, readings = Console(stderr=True), 0
+    readings = 0
     with (
         RecordingWriter(path, plant.streams, CHANNELS) as writer,
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+        progress_bar() as progress,
     ):
         task = progress.add_task(path.name, total=end_us - plant.start_us)
         for chunk in readings_of(plant, faults, end_us=end_us):

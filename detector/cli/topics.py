@@ -1,4 +1,4 @@
-"""`detector topics`: what the service writes to must exist; it creates nothing itself."""
+"""`detector topics`: creates and checks the topics of the service, which creates none itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def create(
     ] = 4,
     with_input: Annotated[bool, typer.Option("--with-input", help="Also create the input topics that are missing.")] = False,
 ) -> None:
-    """Create the topics of alerts and dead letters, and per input topic one that keeps its streams' memories.
+    """Create the topics of alerts and dead letters, and per input topic one that keeps its streams' state.
 
     Those that exist stay as they are, but for a state topic whose input has more partitions by now: it gets as many.
 
@@ -35,7 +35,7 @@ def create(
 
     Example: [bold]detector topics create --topic sensors --with-input --partitions 12[/bold]
     """
-    from detector.adapters.kafka_topics import Topic, create_topics, output_topics
+    from detector.adapters.kafka.topics import Topic, create_topics, output_topics
     from detector.config import load_config
 
     settings = load_config(config, overrides=overrides(None, group, bootstrap_servers, topic))
@@ -47,7 +47,7 @@ def create(
 
 @app.command()
 def check(config: ConfigFile = None, group: Group = None, bootstrap_servers: Servers = None, topic: Topics = None) -> None:
-    """See whether the brokers answer and all topics, those read and those written, exist and are as they should be.
+    """See whether the brokers answer, and whether all topics exist and have the settings that they need.
 
     Example: [bold]detector topics check --config detector.yaml[/bold]
     """
@@ -58,11 +58,11 @@ def check(config: ConfigFile = None, group: Group = None, bootstrap_servers: Ser
 
 
 def checked(settings: Config) -> dict[str, int]:
-    """The number of partitions of each topic, those read, written and kept.
+    """The number of partitions of each topic: input, output and state.
 
     raises LogUnavailable, ConfigError  as `check_topics` does
     """
-    from detector.adapters.kafka_topics import check_topics
+    from detector.adapters.kafka.topics import check_topics
     from detector.cli import logs
 
     logs.configure(settings.log.level, settings.log.format, settings.secrets)
@@ -73,5 +73,5 @@ def checked(settings: Config) -> dict[str, int]:
         state=settings.state_topics,
         exactly_once=settings.delivery == "exactly_once",
         missing=settings.input.missing,
-        say=logs.say,
+        on_log=logs.log_client_line,
     )

@@ -1,4 +1,4 @@
-"""`detector train`: normal readings in, a bundle out."""
+"""`detector train`: trains a bundle on readings of normal operation."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _from_files(
     """Channels and sequences of several recordings; a stream that occurs in several of them is one stream."""
     import numpy as np
 
-    from detector.adapters.recording import read_recording
+    from detector.adapters.recordings.reader import read_recording
     from detector.lab.sequences import sequences_of
 
     recordings = [read_recording(path, time=time, stream=stream, channels=channels) for path in paths]
@@ -152,7 +152,7 @@ def _from_topic(
     """Channels and sequences of a topic's messages, whole readings only."""
     import numpy as np
 
-    from detector.adapters.kafka_io import TopicReader
+    from detector.adapters.kafka.topic_io import TopicReader
     from detector.cli.wiring import reading_format
     from detector.codec.readings import JsonReadings
     from detector.core.readings import StreamNames
@@ -163,8 +163,8 @@ def _from_topic(
         raise ConfigError(
             "nothing says which fields of the messages are channels", fix="give --channels, or input.channels in the configuration"
         )
-    if settings.input.narrow is not None:
-        raise ConfigError("a topic of narrow readings cannot be trained on directly", fix="record whole readings to a file first")
+    if settings.input.long_format is not None:
+        raise ConfigError("a topic in long format cannot be trained on directly", fix="record whole readings to a file first")
     streams = StreamNames()
     decoder = JsonReadings(reading_format(settings.input, names), streams)
     batches, rejected, read, next_line_s = [], 0, 0, monotonic() + LINES_EVERY_S

@@ -1,4 +1,4 @@
-"""What `detector train` does once it has its readings: a first model, the trained one, and what a person sees of it."""
+"""Trains once the readings are read: the quick model, the trained one, and the output of both."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
+from detector.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from detector.lab.progress import Epoch, Progress
@@ -31,16 +33,16 @@ class Work:
 
     def train(self, options: Options) -> Trained:
         """One model, with what it takes on the screen."""
-        from detector.lab.progress import Telling
+        from detector.lab.progress import Reporter
         from detector.lab.train import train
 
         with Screen() as screen:
-            return train(self.sequences, self.channels, options, Telling(screen.epoch, screen.progress))
+            return train(self.sequences, self.channels, options, Reporter(screen.epoch, screen.progress))
 
     def train_in_two(self, options: Options) -> None:
         """A quick model first, then the trained one: it takes the first one's place if it errs less on readings that no weight saw."""
         from detector.adapters.bundle import MANIFEST
-        from detector.lab.baselines import mean_ratio
+        from detector.lab.forecast_baselines import mean_ratio
 
         has_model = (self.out / MANIFEST).exists()
         at_once = replace(options, is_quick=True)
@@ -83,7 +85,7 @@ class Work:
         from dataclasses import asdict
 
         from detector.adapters.bundle import Bundle, save_bundle
-        from detector.lab.picture import training_png
+        from detector.lab.plotting import training_png
 
         about = {
             "data": self.data,
@@ -98,24 +100,18 @@ class Work:
 
 
 class Screen:
-    """How far a training is: a bar with losses and the time that is left on a terminal, elsewhere a line now and then."""
+    """The progress of a training: on a terminal a bar with losses and the time left, elsewhere a line every LINES_EVERY_S."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.progress import BarColumn, TextColumn
 
-        console = Console(stderr=True)
-        self._is_terminal = console.is_terminal
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"), console=console, transient=True
-        )
+        self._bar = progress_bar(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"))
         self._task = self._bar.add_task("training", facts="")
         self._stage, self._stage_began_s, self._facts = "", 0.0, ""
         self._next_line_s = time.monotonic() + FIRST_LINE_S
 
     def __enter__(self) -> Screen:
-        if self._is_terminal:
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,6 +134,6 @@ class Screen:
         self._line(f"epoch {epoch.number}: done  {self._facts}")
 
     def _line(self, line: str) -> None:
-        if not self._is_terminal and time.monotonic() >= self._next_line_s:
+        if self._bar.disable and time.monotonic() >= self._next_line_s:
             self._next_line_s = time.monotonic() + LINES_EVERY_S
             typer.echo(line, err=True)

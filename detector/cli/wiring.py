@@ -1,4 +1,4 @@
-"""From a configuration to the parts of the house. Imports what is heavy: commands import this inside their functions."""
+"""Builds the parts from a configuration. It imports heavy packages: commands import it inside their functions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import gc
 from collections import Counter
 from collections.abc import Sequence
 
-from detector.adapters.alertmanager import Alertmanagers
+from detector.adapters.alertmanager.sender import Alertmanagers
 from detector.adapters.bundle import load_bundle
-from detector.adapters.telemetry import About
+from detector.adapters.prometheus.collectors import ServiceInfo
 from detector.cli.options import names_in
 from detector.codec.alertmanager import AlertmanagerEncoder
 from detector.codec.alerts import AlertEncoder
@@ -17,8 +17,8 @@ from detector.config import Config, Input
 from detector.core.detect import Detector, Settings
 from detector.core.model import Model
 from detector.errors import BundleError
-from detector.ports import Log, Observer, Vitals
-from detector.service.recovery import Recovery
+from detector.ports import Log, Observer, WorkerStats
+from detector.service.state_manager import StateManager
 from detector.service.worker import Decoder, Worker
 
 SECOND_US = 1_000_000
@@ -26,16 +26,16 @@ YOUNG_OBJECTS_MAX = 200_000
 
 
 def settings(config: Config) -> Settings:
-    """What core needs to know of the configuration."""
-    accept_after_s = config.alerts.accept_after_s
+    """The configuration as core takes it."""
+    reset_baseline_after_s = config.alerts.reset_baseline_after_s
     return Settings(
         budget_period_us=config.alerts.budget_period_us,
         warmup_readings=config.alerts.warmup_readings,
-        accept_after_us=None if accept_after_s is None else accept_after_s * SECOND_US,
-        silence_intervals=config.alerts.silence_intervals,
+        accept_after_us=None if reset_baseline_after_s is None else reset_baseline_after_s * SECOND_US,
+        silence_intervals=config.alerts.timeout_intervals,
         frozen_factor=config.alerts.frozen_factor,
-        idle_max_us=int(config.streams.idle_max_s * SECOND_US),
-        streams_max=config.streams.max,
+        idle_max_us=int(config.streams.idle_ttl_s * SECOND_US),
+        streams_max=config.streams.max_per_partition,
         keeps_ties=config.input.event_time.keeps_ties,
     )
 
@@ -72,10 +72,10 @@ def reading_format(input: Input, channels: tuple[str, ...]) -> ReadingFormat:
         event_time_unit=event_time.unit,
         future_max_us=int(event_time.future_max_s * SECOND_US),
         past_max_us=int(event_time.past_max_s * SECOND_US),
-        values=input.values,
-        items=input.items,
-        narrow_channel=input.narrow.channel if input.narrow else None,
-        narrow_value=input.narrow.value if input.narrow else None,
+        array_path=input.array_path,
+        records_path=input.records_path,
+        channel_path=input.long_format.channel if input.long_format else None,
+        value_path=input.long_format.value if input.long_format else None,
         message_bytes_max=input.message_bytes_max,
     )
 
@@ -86,43 +86,51 @@ def worker(
     detector: Detector,
     config: Config,
     observers: Sequence[Observer],
-    vitals: Vitals | None = None,
+    stats: WorkerStats | None = None,
     *,
-    snapshot_interval_s: float = 0.0,
+    flush_interval_s: float = 0.0,
     decoder: Decoder | None = None,
     alert_frame: bytes = b"",
 ) -> Worker:
-    """The worker between a log whose readings are `written` so and a detector; without an interval its memories end with it.
+    """A worker that reads readings in the format `written` from a log. flush_interval_s: 0: its state is not saved.
 
-    decoder, alert_frame   of readings and alerts in Confluent's wire format (`cli.schemas`); plain JSON without them
+    decoder, alert_frame   of readings and alerts in Confluent's wire format (`cli.registry_wiring`); plain JSON without them
     """
     model = detector.model
     decoder = decoder or JsonReadings(written, detector.names)
     encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}", alert_frame)
-    recovery = Recovery(detector, snapshot_interval_s)
-    return Worker(log, decoder, detector, encoder, recovery, settings=config.service, observers=observers, vitals=vitals)
+    state_manager = StateManager(detector, flush_interval_s)
+    return Worker(log, decoder, detector, encoder, state_manager, settings=config.service, observers=observers, stats=stats)
 
 
-def alertmanagers(config: Config, model: Model, vitals: Vitals) -> Alertmanagers:
-    """Those that are told of alerts; none without a configured one.
+def alertmanager_encoder(config: Config, model: Model) -> AlertmanagerEncoder:
+    """Writes alerts for Alertmanager.
+
+    raises ConfigError  a label that cannot be used
+    """
+    return AlertmanagerEncoder(config.group, config.alerts_topic, model.name, model.fingerprint, config.alertmanager.labels)
+
+
+def alertmanagers(config: Config, model: Model, stats: WorkerStats) -> Alertmanagers:
+    """Sends alerts to the configured Alertmanagers; there may be none.
 
     raises ConfigError  a setting that cannot be used
     """
-    encoder = AlertmanagerEncoder(config.group, config.alerts_topic, model.name, model.fingerprint, config.alertmanager.labels)
-    return Alertmanagers(config.alertmanager, encoder, vitals, behind_messages=config.service.batch_readings_max)
+    encoder = alertmanager_encoder(config, model)
+    return Alertmanagers(config.alertmanager, encoder, stats, behind_messages=config.service.batch_messages_max)
 
 
-def about(config: Config, model: Model, version: str) -> About:
-    """What the metrics say of this process."""
-    return About(
+def service_info(config: Config, model: Model, version: str) -> ServiceInfo:
+    """The facts about this process that the metrics show."""
+    return ServiceInfo(
         version=version,
         group=config.group,
         model=model.name,
         fingerprint=model.fingerprint,
         channels=model.channels,
         budget_period_us=config.alerts.budget_period_us,
-        streams_max=config.streams.max,
-        snapshot_interval_s=config.snapshot.interval_s,
+        streams_max=config.streams.max_per_partition,
+        flush_interval_s=config.state.flush_interval_s,
         watch=config.metrics.watch,
     )
 

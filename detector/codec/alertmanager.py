@@ -1,6 +1,6 @@
 """Alerts -> what Alertmanager takes at `POST /api/v2/alerts`.
 
-Labels are an alert's identity there: they stay as they are through an episode, and no two open alerts have the same. Annotations are
+Labels are an alert's identity there: they stay the same through an episode, and no two open alerts have the same. Annotations are
 for the person, and may change.
 
 source: Alertmanager's api/v2/openapi.yaml, and Prometheus' documentation of its clients
@@ -15,19 +15,20 @@ from typing import TypedDict
 
 from detector.codec.event_time import rfc3339
 from detector.core.alerting import Alert, ChannelReason, Kind, Reason
+from detector.errors import ConfigError
 
 LABEL_CHARACTERS_MAX = 300  # of a label's value: Kafka's own names are shorter, a message's key may be a megabyte
-CHANNELS_TOLD_MAX = 5  # of the largest share: a pager's screen is small
+CHANNELS_SHOWN_MAX = 5  # those of the largest share: a pager's screen is small
 
-NAMES: dict[Kind, str] = {"score": "StreamAnomaly", "silence": "StreamSilent", "frozen": "StreamFrozen"}
+NAMES: dict[Kind, str] = {"score": "StreamAnomaly", "timeout": "StreamTimeout", "frozen": "StreamFrozen"}
 OWN_LABELS = ("alertname", "stream", "kind", "severity", "group", "topic", "partition")
 CLOSED_BECAUSE: dict[Reason, str] = {
-    "quiet": "it is quiet again",
-    "accepted": "its level was accepted as the new normal",
-    "returned": "it was heard again",
-    "moved": "what froze moved again",
-    "forgotten": "the stream stayed away for so long that it is forgotten",
-    "worse": "it got worse and is critical now",
+    "cleared": "it is normal again",
+    "reset": "its level became the stream's baseline",
+    "resumed": "readings come again",
+    "moved": "the channels move again",
+    "evicted": "no reading came for so long that the stream was evicted",
+    "escalated": "it got worse and is critical now",
 }
 
 
@@ -41,15 +42,21 @@ class Posting(TypedDict):
 
 
 class AlertmanagerEncoder:
-    """Writes alerts for Alertmanager. The same alert has the same labels, whichever worker tells it.
+    """Writes alerts for Alertmanager. The same alert has the same labels, whichever worker sends it.
 
     group          the detector's
-    alerts_topic   where the whole story is
+    alerts_topic   where all events of an alert are
     model_name, fingerprint   of the bundle
-    labels         further ones, the same for all; none of OWN_LABELS
+    labels         further ones, the same for all alerts
+
+    raises ConfigError  `labels` has one of OWN_LABELS
     """
 
     def __init__(self, group: str, alerts_topic: str, model_name: str, fingerprint: str, labels: Mapping[str, str]) -> None:
+        if taken := sorted(labels.keys() & set(OWN_LABELS)):
+            raise ConfigError(
+                f"alertmanager.labels: {', '.join(taken)}: every alert has labels of these names already", fix="choose other names"
+            )
         self._group = group
         self._alerts_topic = alerts_topic
         self._model = f"{model_name} {fingerprint[:12]}"
@@ -60,7 +67,7 @@ class AlertmanagerEncoder:
 
         alert              as it was opened, or updated last
         closed             the event that ended it; None while it is open
-        starts_us, ends_us by the clock, microseconds since the epoch: it counts as open until `ends_us`
+        starts_us, ends_us by the clock, microseconds since the epoch; the alert is open until `ends_us`
         """
         return {
             "labels": self._labels(alert),
@@ -74,7 +81,7 @@ class AlertmanagerEncoder:
         return {**self._further, **dict(zip(OWN_LABELS, map(_cut, own), strict=True))}
 
     def _annotations(self, alert: Alert, closed: Alert | None) -> dict[str, str]:
-        sentences = [f"Since {rfc3339(alert.opened_at_us)} by event time.", *_story(alert)]
+        sentences = [f"Since {rfc3339(alert.opened_at_us)} by event time.", *_details(alert)]
         if not math.isfinite(alert.score) and not alert.channels:
             sentences.append(f"Its events are in the topic {self._alerts_topic}, under its id.")
         if closed is not None:
@@ -91,10 +98,10 @@ class AlertmanagerEncoder:
 
 
 def _summary(alert: Alert) -> str:
-    """One line: which stream, and what is strange about it."""
-    stream, names = _cut(alert.stream), [channel.name for channel in alert.channels[:CHANNELS_TOLD_MAX]]
-    if alert.kind == "silence":
-        return f"{stream} is silent"
+    """One line: the stream, and what is strange about it."""
+    stream, names = _cut(alert.stream), [channel.name for channel in alert.channels[:CHANNELS_SHOWN_MAX]]
+    if alert.kind == "timeout":
+        return f"{stream} sends no readings"
     if alert.kind == "frozen":
         return (
             f"{stream}: {', '.join(names) or 'a channel'} no longer moves"
@@ -104,14 +111,14 @@ def _summary(alert: Alert) -> str:
     return f"{stream}: {_observed(alert.channels[0])}" if alert.channels else f"{stream} behaves unlike itself"
 
 
-def _story(alert: Alert) -> list[str]:
-    """Sentences on what was observed when it was opened, or when it got worse."""
-    told = [f"{_observed(channel)}{_usual(channel)}." for channel in alert.channels[:CHANNELS_TOLD_MAX]]
+def _details(alert: Alert) -> list[str]:
+    """Sentences on what was observed when the alert was opened, or when it got worse."""
+    sentences = [f"{_observed(channel)}{_usual(channel)}." for channel in alert.channels[:CHANNELS_SHOWN_MAX]]
     if alert.status == "updated":
-        told.insert(0, f"It got worse at {rfc3339(alert.event_time_us)}.")
+        sentences.insert(0, f"It got worse at {rfc3339(alert.event_time_us)}.")
     if math.isfinite(alert.tail_probability):
-        told.append(f"A normal reading of this stream scores as high with probability {alert.tail_probability:.2g}.")
-    return told
+        sentences.append(f"A normal reading of this stream scores as high with probability {alert.tail_probability:.2g}.")
+    return sentences
 
 
 def _observed(channel: ChannelReason) -> str:
@@ -128,7 +135,7 @@ def _number(value: float) -> str:
 
 
 def _cut(text: str) -> str:
-    """A long text's beginning, and a hash of the whole, so that two long names stay two."""
+    """A long text's beginning and a hash of the whole, so that two long names stay different."""
     if len(text) <= LABEL_CHARACTERS_MAX:
         return text
     name = hashlib.blake2s(text.encode("utf-8"), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Avro records -> the JSON that says the same.
+"""Avro records -> the equal JSON.
 
 Numbers, texts, records, arrays and maps are what they are in JSON; a union is the value of its branch. Decimals are numbers. Times
 are numbers, as Avro's own JSON has them: milliseconds, microseconds or nanoseconds since the epoch. Bytes are text, `0x0a1b`, so that
@@ -19,12 +19,12 @@ import msgspec
 from fastavro.repository.base import AbstractSchemaRepository, SchemaRepositoryError
 from fastavro.schema import SchemaParseException, UnknownType, load_schema
 
-from detector.codec.formats import Unreadable
-from detector.codec.framed import FRAME_BYTES, RecordReader, Schema, json_text
+from detector.codec.confluent_wire_format import FRAME_BYTES, RecordReader, RegisteredSchema, json_text
+from detector.codec.reading_format import Unreadable
 
 HEX = "detector-hex"
 ROOT = "$root"
-# What fastavro raises for bytes that are no such record: it has no error of its own for that.
+# fastavro has no error of its own for bytes that are no such record; it raises these.
 WRONG_BYTES = (EOFError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError, RecursionError, struct.error)
 
 
@@ -35,16 +35,16 @@ def _hex(data: bytes, *_: Any) -> str:
 fastavro.read.LOGICAL_READERS |= {f"bytes-{HEX}": _hex, f"fixed-{HEX}": _hex}
 
 
-def avro_reader(schema: Schema, schema_id: int) -> RecordReader:
+def avro_reader(schema: RegisteredSchema, schema_id: int) -> RecordReader:
     """A reader of the framed records that were written with `schema`.
 
-    raises Unreadable  the schema is none, or one that no message of bounded size and depth need follow
+    raises Unreadable  it is no Avro schema, or its records could be of any size or depth
     """
     try:
         parsed = load_schema(ROOT, repo=_Texts({**schema.references, ROOT: schema.text}))
         _bytes_min(parsed, {}, frozenset())
     except (SchemaParseException, UnknownType, SchemaRepositoryError, msgspec.MsgspecError, *WRONG_BYTES) as error:
-        raise Unreadable("BadSchema", f"expected a usable Avro schema, found id {schema_id}: {_said(error)}", "value") from None
+        raise Unreadable("BadSchema", f"expected a usable Avro schema, found id {schema_id}: {_described(error)}", "value") from None
 
     def read(value: bytes) -> bytes:
         stream = BytesIO(value)
@@ -52,7 +52,9 @@ def avro_reader(schema: Schema, schema_id: int) -> RecordReader:
         try:
             text = json_text(fastavro.schemaless_reader(stream, parsed, None), value)
         except WRONG_BYTES as error:
-            raise Unreadable("MalformedRecord", f"expected a record of schema {schema_id}, found none: {_said(error)}", "value") from None
+            raise Unreadable(
+                "MalformedRecord", f"expected a record of schema {schema_id}, found none: {_described(error)}", "value"
+            ) from None
         if stream.tell() != len(value):
             left = len(value) - stream.tell()
             raise Unreadable("MalformedRecord", f"expected a record of schema {schema_id}, found {left} bytes behind its end", "value")
@@ -140,5 +142,5 @@ def _bytes_min(schema: Any, named: dict[str, int], inside: frozenset[str]) -> in
     return _bytes_min(kind, named, inside) if isinstance(kind, dict | list) else int(kind != "null")
 
 
-def _said(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     return f"{type(error).__name__} {error}".strip()[:200]

@@ -1,14 +1,14 @@
-"""Messages that could not be read -> dead letters: byte for byte what came, and why it was refused.
+"""Messages that could not be read -> dead letters: the message byte for byte, and the reason.
 
-The headers are Kafka Connect's (KIP-298), so that tools for its dead letter queues read ours too.
+The headers are Kafka Connect's (KIP-298), so that tools for its dead letter queues read these too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from detector.codec.formats import STREAM_BYTES_MAX, Reject
 from detector.codec.messages import Message, Messages
+from detector.codec.reading_format import STREAM_BYTES_MAX, Reject
 
 REASON_CHARACTERS_MAX = 1_000
 PREFIX = "__connect.errors."
@@ -27,20 +27,20 @@ def dead_letters(messages: Messages, rejects: Iterable[Reject]) -> list[Message]
     return [_dead_letter(messages, by_position[position]) for position in sorted(by_position)]
 
 
-def reason_only(letter: Message) -> Message:
-    """A dead letter that is too large, cut down to some kilobytes: where the original is, and why it was refused.
+def reason_only(dead_letter: Message) -> Message:
+    """A dead letter that is too large, cut to some kilobytes: where the original is, and the reason.
 
     Left out are its value, its own headers, and a key too long for a stream's name; the header OMITTED says so.
     """
-    key = letter.key if len(letter.key or b"") <= STREAM_BYTES_MAX else None
+    key = dead_letter.key if len(dead_letter.key or b"") <= STREAM_BYTES_MAX else None
     left_out = []
-    if letter.value is not None:
-        left_out.append(f"value ({len(letter.value)} bytes)")
-    if key != letter.key:
-        left_out.append(f"key ({len(letter.key or b'')} bytes)")
-    if len(letter.headers) > len(REASON):
-        left_out.append(f"headers ({len(letter.headers) - len(REASON)})")
-    return Message(key, None, (*letter.headers[-len(REASON) :], (OMITTED, ", ".join(left_out).encode())))
+    if dead_letter.value is not None:
+        left_out.append(f"value ({len(dead_letter.value)} bytes)")
+    if key != dead_letter.key:
+        left_out.append(f"key ({len(dead_letter.key or b'')} bytes)")
+    if len(dead_letter.headers) > len(REASON):
+        left_out.append(f"headers ({len(dead_letter.headers) - len(REASON)})")
+    return Message(key, None, (*dead_letter.headers[-len(REASON) :], (OMITTED, ", ".join(left_out).encode())))
 
 
 def _dead_letter(messages: Messages, rejects: list[Reject]) -> Message:

@@ -1,7 +1,7 @@
 """Event times as people write them -> microseconds since the epoch, UTC.
 
 Integers and ISO 8601 are exact; what is finer than a microsecond is cut off (towards the past, so that order is kept).
-Floats are rounded to the nearest microsecond, ties to even: a float of seconds tells about 0.2 us apart today.
+Floats are rounded to the nearest microsecond, ties to even: a float of seconds is exact to about 0.2 us today.
 Text that is a JSON number is a number. ISO 8601 without an offset means UTC.
 """
 
@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.codec.formats import EventTimeUnit, ReadingFormat, Unreadable
+from detector.codec.reading_format import EventTimeUnit, ReadingFormat, Unreadable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -24,7 +24,7 @@ NUMBER_CHARACTERS_MAX = 64
 # Microseconds per unit; nanoseconds are the one unit that is divided.
 MULTIPLIER = {"s": 1_000_000, "ms": 1_000, "us": 1}
 NANOSECONDS = 1_000
-# The size of a number tells its unit: each range spans 1973-03-03 to 2286-11-20, and no two meet.
+# The unit follows from the size of the number: each range spans 1973-03-03 to 2286-11-20, and no two overlap.
 AUTO: tuple[tuple[EventTimeUnit, int, int], ...] = (
     ("s", 10**8, 10**10),
     ("ms", 10**11, 10**13),
@@ -102,9 +102,25 @@ def number_of(text: str) -> int | float | None:
     return float(text) if match[1] or match[2] else int(text)
 
 
+def utc(time_us: int) -> datetime:
+    """Microseconds since the epoch as a moment in UTC.
+
+    raises OverflowError  before year 1 or after year 9999
+    """
+    return EPOCH + timedelta(microseconds=time_us)
+
+
 def rfc3339(time_us: int) -> str:
-    """Microseconds since the epoch as RFC 3339, UTC, with all six digits."""
-    return (EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """Microseconds since the epoch as RFC 3339, UTC, with all six digits.
+
+    raises OverflowError  before year 1 or after year 9999
+    """
+    return rfc3339_of(utc(time_us))
+
+
+def rfc3339_of(moment: datetime) -> str:
+    """A moment in UTC as RFC 3339, with all six digits."""
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def shown(text: str) -> str:

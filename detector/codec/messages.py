@@ -42,17 +42,18 @@ class Messages:
     def __len__(self) -> int:
         return len(self.value)
 
-    def take(self, positions: NDArray[np.intp]) -> Messages:
-        """The messages at `positions`, in that order."""
-        places = positions.tolist()
+    def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Messages:
+        """The messages at the positions `chosen`, in that order; or those where the mask `chosen` is true."""
+        positions = np.arange(len(self))[chosen].tolist()
+        present, partition = np.unique(self.partition[chosen], return_inverse=True)
         return Messages(
-            [self.key[place] for place in places],
-            [self.value[place] for place in places],
-            self.partition[positions],
-            self.offset[positions],
-            self.log_time_us[positions],
-            self.partitions,
-            lambda position: self.headers(places[position]),
+            [self.key[position] for position in positions],
+            [self.value[position] for position in positions],
+            partition.astype(np.int32),
+            self.offset[chosen],
+            self.log_time_us[chosen],
+            tuple(self.partitions[index] for index in present.tolist()),
+            lambda position: self.headers(positions[position]),
         )
 
     def next_offsets(self) -> dict[Partition, int]:
@@ -64,7 +65,7 @@ class Messages:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message to be written; its topic follows from where it stands in `ports.Outcome`."""
+    """A message to be written; its topic follows from where it stands in `ports.CommitBatch`."""
 
     key: bytes | None
     value: bytes | None

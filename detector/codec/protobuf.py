@@ -1,6 +1,6 @@
-"""Protobuf messages -> the JSON that says the same.
+"""Protobuf messages -> the equal JSON.
 
-As Protobuf's own JSON mapping has it, but for these: fields keep the names of the .proto file, 64-bit integers are numbers, bytes are text
+As Protobuf's own JSON mapping has it, with these differences: fields keep the names of the .proto file, 64-bit integers are numbers, bytes are text
 as `0x0a1b`, NaN means missing, and a field that has no presence is there with its default: a proto3 number that was never set is a 0.
 Who wants it to be missing declares it `optional`, or as a wrapper (`google.protobuf.DoubleValue`).
 
@@ -24,8 +24,8 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from detector.codec.formats import ReadingFormat, Unreadable
-from detector.codec.framed import FRAME_BYTES, RecordReader, Schema, json_text
+from detector.codec.confluent_wire_format import FRAME_BYTES, RecordReader, RegisteredSchema, json_text
+from detector.codec.reading_format import ReadingFormat, Unreadable
 
 ROOT = "$root"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,10 +34,10 @@ Plain: TypeAlias = Callable[[Any], Any]
 """A message's part -> a plain value"""
 
 
-def protobuf_reader(format: ReadingFormat, schema: Schema, schema_id: int) -> RecordReader:
-    """A reader of the framed messages that were written with `schema`; it reads only fields in which `format` has an interest.
+def protobuf_reader(format: ReadingFormat, schema: RegisteredSchema, schema_id: int) -> RecordReader:
+    """A reader of the framed messages that were written with `schema`; it reads only the fields that `format` names.
 
-    raises Unreadable  the schema is none
+    raises Unreadable  it is no Protobuf schema
     """
     try:
         file = _file(schema)
@@ -64,12 +64,12 @@ def protobuf_reader(format: ReadingFormat, schema: Schema, schema_id: int) -> Re
 
 
 def _roots(format: ReadingFormat) -> frozenset[str]:
-    """The names with which the paths of interest begin."""
-    named = (format.values, format.items, format.narrow_channel, format.narrow_value, format.event_time)
+    """The first keys of the paths that `format` names."""
+    named = (format.array_path, format.records_path, format.channel_path, format.value_path, format.event_time)
     return frozenset(path.split(".")[0] for path in (*format.channels, *format.stream, *filter(None, named)))
 
 
-def _file(schema: Schema) -> Any:
+def _file(schema: RegisteredSchema) -> Any:
     """The schema's file, with all that it imports."""
     pool = DescriptorPool()
     added: set[str] = set()

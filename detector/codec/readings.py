@@ -1,8 +1,8 @@
 """JSON messages -> readings as columns.
 
-Two paths. The fast one decodes a whole batch: some 0.6 us per message of 110 bytes with four channels. What it refuses,
-and formats that it does not cover (an array of readings in a message), go to `precise`, one at a time, some 7 to 15 us
-per reading: that one decides, and explains. Both agree on everything that the fast one accepts (a property test).
+Two paths. The fast path decodes a whole batch: some 0.6 us per message of 110 bytes with four channels. Messages that it refuses,
+and formats that it does not cover (an array of readings in a message), go to the slow path (`slow_path`), one message at a time: some
+7 to 15 us per reading. The slow path decides, and gives the reason. Both agree on every message that the fast path accepts (a property test).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.codec.event_time import earliest_latest_us, event_times_us
-from detector.codec.formats import STREAM_BYTES_MAX, Decoded, ErrorName, EventTimeUnit, ReadingFormat, Reject
-from detector.codec.layout import Layout, Leaf, Overlap
+from detector.codec.field_extractor import FieldExtractor, Leaf, OverlappingPaths
 from detector.codec.messages import Messages
-from detector.codec.precise import NAN, PreciseReader, Read
+from detector.codec.reading_format import STREAM_BYTES_MAX, Decoded, ErrorName, EventTimeUnit, ReadingFormat, Reject
+from detector.codec.slow_path import NAN, Read, SlowPathReader
 from detector.core.readings import ReadingBatch, StreamNames
 
 __all__ = ["Decoded", "ErrorName", "EventTimeUnit", "JsonReadings", "ReadingFormat", "Reject"]
@@ -46,8 +46,8 @@ class JsonReadings:
     def __init__(self, format: ReadingFormat, names: StreamNames) -> None:
         self._format = format
         self._names = names
-        self._precise = PreciseReader(format)
-        self._layout = _layout(format)
+        self._slow_path = SlowPathReader(format)
+        self._extractor = _extractor(format)
         self._channel = {name: number for number, name in enumerate(format.channels)}
 
     def decode(self, messages: Messages) -> Decoded:
@@ -55,20 +55,20 @@ class JsonReadings:
 
         Raises for nothing that a message may hold. Only streams with a reading in the batch are interned.
         """
-        columns, refused, ignored = self._fast(messages, self._layout) if self._layout else (None, list(range(len(messages))), 0)
+        columns, refused, ignored = self._fast_path(messages, self._extractor) if self._extractor else (None, list(range(len(messages))), 0)
         rejects: list[Reject] = []
         if refused or columns is None:
-            read = self._explained(messages, refused)
+            read = self._read_slowly(messages, refused)
             for position, one in read.items():
-                rejects += [Reject(position, fault.error, fault.reason, fault.readings) for fault in one.faults.values()]
+                rejects += [Reject(position, revoked.error, revoked.reason, revoked.readings) for revoked in one.revoked.values()]
                 ignored += one.ignored
             slow = _columns(read, len(self._format.channels))
             columns = slow if columns is None else _merged(columns, slow)
         return Decoded(self._batch(messages, columns), columns.message, tuple(rejects), ignored)
 
-    def _explained(self, messages: Messages, positions: Sequence[int]) -> dict[int, Read]:
-        """What the precise path says about the messages at `positions`."""
-        read = self._precise.read
+    def _read_slowly(self, messages: Messages, positions: Sequence[int]) -> dict[int, Read]:
+        """The slow path's result for the messages at `positions`."""
+        read = self._slow_path.read
         return {place: read(messages.value[place], messages.key[place], int(messages.log_time_us[place])) for place in positions}
 
     def _batch(self, messages: Messages, columns: Columns) -> ReadingBatch:
@@ -80,32 +80,31 @@ class JsonReadings:
             messages.offset[columns.message],
             columns.item,
             messages.partitions,
-            None if self._format.narrow_channel is None else columns.channel,
+            None if self._format.channel_path is None else columns.channel,
         )
 
-    def _fast(self, messages: Messages, layout: Layout) -> tuple[Columns, list[int], int]:
-        """The readings that need no explanation; the positions of messages that do; how many readings were ignored."""
-        rows, message = _rows(messages.value, layout, self._format.message_bytes_max)
-        stream, ok = self._streams(messages, message, rows, layout)
+    def _fast_path(self, messages: Messages, extractor: FieldExtractor) -> tuple[Columns, list[int], int]:
+        """The readings; the positions of the messages that are left to the slow path; how many readings were ignored."""
+        rows, message = _rows(messages.value, extractor, self._format.message_bytes_max)
+        stream, ok = self._streams(messages, message, rows, extractor)
         log_time_us = messages.log_time_us[message]
         if self._format.event_time is None:
             time_us = log_time_us
             ok &= time_us >= 0
         else:
-            time_us = event_times_us(layout.column(rows, self._format.event_time), self._format.event_time_unit)
+            time_us = event_times_us(extractor.column(rows, self._format.event_time), self._format.event_time_unit)
             earliest, latest = earliest_latest_us(log_time_us, self._format)
             ok &= (time_us >= earliest) & (time_us <= latest)
-        channel, known, ignored = self._channels(rows, layout)
-        value = self._values(rows, layout, channel)
+        channel, known, ignored = self._channels(rows, extractor)
+        value = self._values(rows, extractor, channel)
         ok &= known & ~np.isinf(value).any(axis=1) & ~ignored
         columns = Columns(message, np.zeros(len(rows), np.int32), stream, time_us, value, channel)
-        settled = ok | ignored
         refused = np.ones(len(messages), np.bool_)
-        refused[message[settled]] = False
+        refused[message[ok | ignored]] = False
         return columns if ok.all() else _kept(columns, ok), np.flatnonzero(refused).tolist(), int(np.count_nonzero(ignored))
 
     def _streams(
-        self, messages: Messages, message: NDArray[np.int64], rows: list[Any], layout: Layout
+        self, messages: Messages, message: NDArray[np.int64], rows: list[Any], extractor: FieldExtractor
     ) -> tuple[list[bytes], NDArray[np.bool_]]:
         """The name of each row's stream, and whether it is one."""
         if not self._format.stream:
@@ -115,40 +114,40 @@ class JsonReadings:
         sound = np.ones(len(rows), np.bool_)
         parts = []
         for path in self._format.stream:
-            names = [name if type(name) is str else "" if name is None else str(name) for name in layout.column(rows, path)]
+            names = [name if type(name) is str else "" if name is None else str(name) for name in extractor.column(rows, path)]
             if not all(names):
                 sound &= np.fromiter(map(bool, names), np.bool_, len(names))
             parts.append(names)
         stream = [name.encode("utf-8") for name in (parts[0] if len(parts) == 1 else map("/".join, zip(*parts, strict=True)))]
         return stream, sound & _sound(stream, STREAM_BYTES_MAX)
 
-    def _channels(self, rows: list[Any], layout: Layout) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Narrow readings: the channel of each row, whether it names one, whether it is none of the model's. Else -1, true, false."""
+    def _channels(self, rows: list[Any], extractor: FieldExtractor) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.bool_]]:
+        """In long format: the channel of each row, whether it names one, whether the model has no such channel. Otherwise -1, true, false."""
         channel = np.full(len(rows), -1, np.int32)
-        if self._format.narrow_channel is None:
+        if self._format.channel_path is None:
             return channel, np.ones(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
-        names = layout.column(rows, self._format.narrow_channel)
+        names = extractor.column(rows, self._format.channel_path)
         channel[:] = [self._channel.get(str(name), -1) for name in names]
         named = np.fromiter((name is not None for name in names), np.bool_, len(names))
         return channel, named, named & (channel < 0)
 
-    def _values(self, rows: list[Any], layout: Layout, channel: NDArray[np.int32]) -> NDArray[np.float32]:
+    def _values(self, rows: list[Any], extractor: FieldExtractor, channel: NDArray[np.int32]) -> NDArray[np.float32]:
         """f4[N, D]; infinite where a number is beyond float32."""
         value = np.full((len(rows), len(self._format.channels)), np.nan, np.float32)
         with np.errstate(over="ignore"):
-            if self._format.narrow_channel is not None:
-                value[np.arange(len(rows)), channel] = np.array(layout.column(rows, self._format.narrow_value or "value"), np.float64)
-            elif self._format.values is not None:
-                value[:] = np.array(layout.column(rows, self._format.values), np.float64).reshape(value.shape)
+            if self._format.channel_path is not None:
+                value[np.arange(len(rows)), channel] = np.array(extractor.column(rows, self._format.value_path or "value"), np.float64)
+            elif self._format.array_path is not None:
+                value[:] = np.array(extractor.column(rows, self._format.array_path), np.float64).reshape(value.shape)
             else:
                 for place, path in enumerate(self._format.channels):
-                    value[:, place] = np.array(layout.column(rows, path), np.float64)
+                    value[:, place] = np.array(extractor.column(rows, path), np.float64)
         return value
 
 
-def _layout(format: ReadingFormat) -> Layout | None:
-    """How the fast path reads `format`; None where it does not."""
-    if format.items is not None:
+def _extractor(format: ReadingFormat) -> FieldExtractor | None:
+    """Reads messages of this format on the fast path; None: the fast path does not cover it."""
+    if format.records_path is not None:
         return None
     name = Leaf(str | int | None, None)
     leaves = dict.fromkeys(format.stream, name)
@@ -156,11 +155,11 @@ def _layout(format: ReadingFormat) -> Layout | None:
     if format.event_time is not None:
         fields.append((format.event_time, Leaf(int | float | str | None, None)))
     number = Leaf(float | None, NAN)
-    if format.narrow_channel is not None:
-        fields += [(format.narrow_channel, Leaf(str | int | None, None)), (format.narrow_value or "value", number)]
-    elif format.values is not None:
+    if format.channel_path is not None:
+        fields += [(format.channel_path, Leaf(str | int | None, None)), (format.value_path or "value", number)]
+    elif format.array_path is not None:
         channels = len(format.channels)
-        fields.append((format.values, Leaf(tuple[(float | None,) * channels], (NAN,) * channels)))  # type: ignore[misc]  # D is known here only
+        fields.append((format.array_path, Leaf(tuple[(float | None,) * channels], (NAN,) * channels)))  # type: ignore[misc]  # D is known here only
     else:
         fields += [(path, number) for path in format.channels]
     for path, leaf in fields:
@@ -168,23 +167,25 @@ def _layout(format: ReadingFormat) -> Layout | None:
             return None
         leaves[path] = leaf
     try:
-        return Layout(leaves)
-    except Overlap:
+        return FieldExtractor(leaves)
+    except OverlappingPaths:
         return None
 
 
-def _rows(values: Sequence[bytes | None], layout: Layout, bytes_max: int) -> tuple[list[Any], NDArray[np.int64]]:
-    """What decodes, and the positions where it stood."""
+def _rows(values: Sequence[bytes | None], extractor: FieldExtractor, bytes_max: int) -> tuple[list[Any], NDArray[np.int64]]:
+    """The messages that decode, as rows, and their positions."""
     message = np.arange(len(values), dtype=np.int64)
     sound = _sound(values, bytes_max)
     if not sound.all():
         message, values = message[sound], list(compress(values, sound))
     rows: list[Any] = []
     refused: list[int] = []
-    decoded = map(layout.decode, values)  # type: ignore[arg-type]  # what is None is not sound
+    decoded = map(extractor.decode, values)  # type: ignore[arg-type]  # what is None is not sound
     while True:
         try:
-            rows.extend(decoded)  # keeps what came before an exception, and goes on behind it: a bad message costs only itself
+            rows.extend(
+                decoded
+            )  # keeps the rows before an exception; the next round goes on behind it, so that only the bad message is refused
             break
         except (msgspec.MsgspecError, RecursionError, ValueError):
             refused.append(len(rows) + len(refused))
@@ -192,7 +193,7 @@ def _rows(values: Sequence[bytes | None], layout: Layout, bytes_max: int) -> tup
 
 
 def _sound(texts: Sequence[bytes | None], bytes_max: int) -> NDArray[np.bool_]:
-    """Which are there, not empty, not too long, and UTF-8. Nearly always all: then one look at them together is enough."""
+    """bool[M] whether each is there, not empty, not too long, and UTF-8. Nearly always all are: then one check of all together is enough."""
     try:
         together = b"\n".join(texts)  # type: ignore[arg-type]  # join checks; a newline is no part of any longer character
         if all(texts) and max(map(len, texts), default=0) <= bytes_max and (together.isascii() or together.decode("utf-8")):  # type: ignore[arg-type]
@@ -212,7 +213,7 @@ def _is_sound(text: bytes | None, bytes_max: int) -> bool:
 
 
 def _columns(read: dict[int, Read], channels: int) -> Columns:
-    """What the precise path read, as columns."""
+    """The slow path's readings, as columns."""
     readings = [(position, reading) for position, one in read.items() for reading in one.readings]
     return Columns(
         np.array([position for position, _ in readings], np.int64),

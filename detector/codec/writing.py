@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.codec.event_time import MULTIPLIER, NANOSECONDS, rfc3339
-from detector.codec.formats import EventTimeUnit, ReadingFormat
+from detector.codec.reading_format import EventTimeUnit, ReadingFormat
 from detector.errors import ConfigError, DataError
 
 
@@ -27,11 +27,11 @@ class Written:
 class JsonWriter:
     """Writes readings of S streams and D channels.
 
-    A message is one reading, or with narrow readings one value. Its key is the stream's name, so that a stream stays in order, even where
-    fields of the message name it. A missing value is left out, in an array it is null; a narrow reading without any value is no message.
-    Paths become nested objects. An array of readings (`items`) holds what there is of one reading.
+    A message is one reading, or in long format one value. Its key is the stream's name, so that a stream stays in order, also where
+    fields of the message name it. A missing value is left out; in an array it is null. In long format a reading without any value is no message.
+    Paths become nested objects. With `records_path` each message is an array with one reading, in long format with its values.
 
-    format   the shape; `message_bytes_max` and the bounds of event time are not looked at
+    format   the shape; `message_bytes_max` and the bounds of event time are ignored
     streams  names of the S streams
 
     raises DataError    a stream's name has fewer parts than the format has fields that name it
@@ -43,10 +43,10 @@ class JsonWriter:
         self._keys = [name.encode() for name in streams]
         self._parts = [_parts(name, format.stream) for name in streams]
         head = [*format.stream, *([] if format.event_time is None else [format.event_time])]
-        if format.narrow_channel is not None:
-            paths = [*head, format.narrow_channel, format.narrow_value or "value"]
+        if format.channel_path is not None:
+            paths = [*head, format.channel_path, format.value_path or "value"]
         else:
-            paths = [*head, *([format.values] if format.values is not None else format.channels)]
+            paths = [*head, *([format.array_path] if format.array_path is not None else format.channels)]
         if len(set(paths)) < len(paths):
             twice = next(path for path in paths if paths.count(path) > 1)
             raise ConfigError(
@@ -70,21 +70,21 @@ class JsonWriter:
         return Written([self._keys[indices[row]] for row in rows], [encode(body) for body in bodies], event_time_us[list(rows)])
 
     def _bodies(self, heads: Sequence[tuple[Any, ...]], values: Sequence[list[float | None]]) -> tuple[Sequence[int], list[Any]]:
-        """What the messages hold, and the reading that each is made from."""
+        """The reading that each message is made from, and the messages' contents."""
         pairs = zip(heads, values, strict=True)
-        if self._format.narrow_channel is None:
-            if self._format.values is not None:
+        if self._format.channel_path is None:
+            if self._format.array_path is not None:
                 whole = [self._record(*head, row) for head, row in pairs]
             else:
                 whole = [self._record(*head, *row) for head, row in pairs]
-            return range(len(whole)), whole if self._format.items is None else [self._gathered([record]) for record in whole]
-        narrow = [self._narrow(head, row) for head, row in pairs]
-        if self._format.items is None:
-            return [row for row, records in enumerate(narrow) for _ in records], [record for records in narrow for record in records]
-        rows = [row for row, records in enumerate(narrow) if records]
-        return rows, [self._gathered(narrow[row]) for row in rows]
+            return range(len(whole)), whole if self._format.records_path is None else [self._gathered([record]) for record in whole]
+        long = [self._long_format(head, row) for head, row in pairs]
+        if self._format.records_path is None:
+            return [row for row, records in enumerate(long) for _ in records], [record for records in long for record in records]
+        rows = [row for row, records in enumerate(long) if records]
+        return rows, [self._gathered(long[row]) for row in rows]
 
-    def _narrow(self, head: tuple[Any, ...], values: list[float | None]) -> list[dict[str, Any]]:
+    def _long_format(self, head: tuple[Any, ...], values: list[float | None]) -> list[dict[str, Any]]:
         """One object per value that is there."""
         named = zip(self._format.channels, values, strict=True)
         return [self._record(*head, channel, entry) for channel, entry in named if entry is not None]
@@ -103,8 +103,8 @@ class JsonWriter:
     def _gathered(self, records: list[dict[str, Any]]) -> Any:
         """The array of a gateway's message, at its path."""
         body: Any = records
-        if self._format.items != ".":
-            for key in reversed((self._format.items or "").split(".")):
+        if self._format.records_path != ".":
+            for key in reversed((self._format.records_path or "").split(".")):
                 body = {key: body}
         return body
 
@@ -148,7 +148,7 @@ def _flat(ways: Sequence[_Way]) -> Callable[..., Any]:
 
 
 def _times(event_time_us: NDArray[np.int64], unit: EventTimeUnit) -> list[Any]:
-    """Event times in a unit, exact to the microsecond; `auto` tells microseconds by their size."""
+    """Event times in a unit, exact to the microsecond; `auto` writes microseconds."""
     if unit == "iso8601":
         return [rfc3339(time) for time in event_time_us.tolist()]
     per_unit = MULTIPLIER.get(unit, 1)

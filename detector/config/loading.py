@@ -17,8 +17,8 @@ from detector.config.sections import Config
 from detector.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "DETECTOR_"
-CLIENTS = ("kafka", "schema_registry")  # sections of properties that a client knows under dotted names
-# Not settings: the switch of the command line, where tests find data, and what Kubernetes puts into every pod beside a Service
+CLIENTS = ("kafka", "schema_registry")  # sections of a client's properties, which have dotted names
+# Not settings: the command line's --debug, the tests' data folder, and what Kubernetes sets in every pod beside a Service
 # named detector[-...].
 ENVIRONMENT_FOREIGN = re.compile(
     r"^DETECTOR_(DEBUG|BENCHMARK_DATA|([A-Z0-9]+_)*?(SERVICE_(HOST|PORT(_[A-Z0-9]+)*)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?))$"
@@ -27,7 +27,8 @@ ENVIRONMENT_FOREIGN = re.compile(
 QUOTE = "put the value in quotes"
 UNCLOSED = "a quote or bracket that opens here is not closed"
 COLUMN = "indent with spaces, and begin the keys of one section in the same column"
-# What the parser's own words contain: the first that does counts. Ours, where its may show a part of a password; and what to do.
+# A part of the parser's message, the message to show instead where the parser's may contain a part of a password, and the fix. The first match
+# counts.
 YAML_MISTAKES = (
     ("'\\t'", "a tab", "indent with spaces"),
     ("cannot start any token", "", f"{QUOTE}: it begins with a character that YAML keeps for itself"),
@@ -95,7 +96,7 @@ def _yaml_problem(error: Exception) -> tuple[str, str]:
     problem, mark = error.problem or "", error.problem_mark
     words, fix = next(((words, fix) for part, words, fix in YAML_MISTAKES if part in problem), ("", QUOTE))
     if words == UNCLOSED and error.context_mark is not None:
-        mark = error.context_mark  # where it opens; the end of the file tells nothing
+        mark = error.context_mark  # where it opens, not the end of the file
     return f"line {mark.line + 1}, column {mark.column + 1}: {words or problem}", fix
 
 

@@ -29,7 +29,7 @@ def secrets_in(properties: Mapping[str, str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def hider(secrets: Collection[str]) -> Callable[[str], str]:
+def redactor(secrets: Collection[str]) -> Callable[[str], str]:
     """A function that hides `secrets` in a text, also as JSON and `repr` escape them."""
     long = [secret for secret in secrets if len(secret) >= CHARACTERS_MIN]
     escaped = [form for secret in long for form in (secret, repr(secret)[1:-1])]

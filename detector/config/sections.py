@@ -1,4 +1,4 @@
-"""What can be configured: a few frozen models. Every field says its unit, its bounds and why it is there."""
+"""The configuration as frozen models. Every field has its unit, its bounds and its purpose."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from detector.config.secrets import SECRET_NAME, secrets_in
 TOPIC_NAME_MAX = 249  # characters; source: org.apache.kafka.common.internals.Topic
 DAY_US = 86_400_000_000
 PERIODS_US = {"hour": DAY_US // 24, "day": DAY_US, "week": 7 * DAY_US, "month": 30 * DAY_US, "year": 365 * DAY_US}
-OWN_LABELS = {"alertname", "stream", "kind", "severity", "group", "topic", "partition"}  # as codec.alertmanager writes them
 BUDGET = re.compile(r"^\s*(\d+(?:\.\d+)?)\s+per\s+stream\s+per\s+(hour|day|week|month|year)\s*$")
 
 
@@ -25,7 +24,7 @@ class Section(BaseModel):
 
     @field_validator("topics", "stream", "channels", "watch", "url", mode="before", check_fields=False)
     @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
+    def _as_tuple(cls, value: Any) -> Any:
         """YAML has lists where these have tuples; a single name stands for a list of one."""
         return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
@@ -36,7 +35,7 @@ class EventTime(Section):
     field: str | None = Field(None, description="dotted path of the field; without it Kafka's own time of the message counts")
     unit: Literal["auto", "s", "ms", "us", "ns", "iso8601"] = Field(
         "auto",
-        description="what a number means; auto tells seconds, milliseconds, microseconds and nanoseconds by their size "
+        description="what a number means; auto finds seconds, milliseconds, microseconds or nanoseconds by its size "
         "(right for 1973 to 2286) and reads text as ISO 8601",
     )
     future_max_s: float = Field(
@@ -60,8 +59,8 @@ class EventTime(Section):
         return (self.ties or ("offset" if self.field is None else "drop")) == "offset"
 
 
-class Narrow(Section):
-    """One value per message: which field names the channel, which carries the value."""
+class LongFormat(Section):
+    """One value per message: the fields that hold the channel's name and the value."""
 
     channel: str = Field(description="dotted path of the field that names the channel")
     value: str = Field(description="dotted path of the field that carries the value")
@@ -81,7 +80,7 @@ class Input(Section):
         description="dotted paths of the channels, in the model's order; without it the model's own channel names; a universal model "
         "has none: it judges the channels that are named here",
     )
-    values: str | None = Field(
+    array_path: str | None = Field(
         None, description="dotted path of an array that carries all channels in the model's order; `channels` are then their names only"
     )
     format: Literal["json", "avro", "protobuf", "json_schema"] = Field(
@@ -89,23 +88,23 @@ class Input(Section):
         description="what messages are: plain JSON, or records in Confluent's wire format, whose schemas are in the registry that "
         "schema_registry names; paths are the same for all",
     )
-    items: str | None = Field(
+    records_path: str | None = Field(
         None,
         description="dotted path of an array of readings inside one message (a gateway's batch), '.' if the message itself is that "
-        "array; stream and event time may stand in the items or beside them",
+        "array; stream and event time may stand in its entries or beside it",
     )
-    narrow: Narrow | None = Field(None, description="one value per message")
+    long_format: LongFormat | None = Field(None, description="one value per message instead of one reading")
     missing: Literal["wait", "fail"] = Field(
         "wait",
-        description="what a start does that finds one of several topics missing: wait for it while the others are judged, or fail; without any "
-        "topic it fails",
+        description="what the service does at its start if one of several topics is missing: wait for it while the others are judged, or fail; "
+        "without any topic it fails",
     )
     message_bytes_max: int = Field(1_048_576, ge=64, le=64 * 1_048_576, description="a longer message is invalid, bytes")
 
     @model_validator(mode="after")
     def _one_shape(self) -> Input:
-        if self.values is not None and self.narrow is not None:
-            raise ValueError("values and narrow exclude each other: an array of channels, or one value per message")
+        if self.array_path is not None and self.long_format is not None:
+            raise ValueError("array_path and long_format exclude each other: an array of channels, or one value per message")
         return self
 
 
@@ -120,7 +119,7 @@ class Output(Section):
 
 
 class Alerts(Section):
-    """When a stream is worth a person's attention."""
+    """When an alert opens and closes."""
 
     budget: str = Field(
         "1 per stream per week", description="false alerts that are acceptable: 'NUMBER per stream per hour|day|week|month|year'"
@@ -129,16 +128,16 @@ class Alerts(Section):
         100,
         ge=0,
         le=1_000_000,
-        description="readings of a new stream that are learned from and cannot alert; with the universal model, as many as are known to be normal",
+        description="readings of a new stream that teach the detector and cannot alert; with the universal model, as many as are known to be normal",
     )
-    accept_after_s: float | None = Field(
+    reset_baseline_after_s: float | None = Field(
         None,
         gt=0,
-        description="an alert this old is closed and its level accepted as the new normal; without it 2,000 readings; "
-        "`detector accept` does so at once",
+        description="an alert this old is closed, and the stream's present level becomes its baseline; without it after 2,000 readings; "
+        "`detector reset-baseline` does so at once",
     )
-    silence_intervals: float = Field(
-        60, ge=0, description="a stream that is silent for so many of its usual intervals is an alert; 0 turns it off"
+    timeout_intervals: float = Field(
+        60, ge=0, description="a stream without a reading for so many of its usual intervals is an alert; 0 turns it off"
     )
     frozen_factor: float = Field(
         5,
@@ -181,7 +180,7 @@ class Alertmanager(Section):
 
     @field_validator("url")
     @classmethod
-    def _roots(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _root_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for url in value:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -198,15 +197,8 @@ class Alertmanager(Section):
             raise ValueError("put it in quotes; without them YAML reads it as a number, a date or a truth value")
         return value
 
-    @field_validator("labels")
-    @classmethod
-    def _not_ours(cls, value: dict[str, str]) -> dict[str, str]:
-        if taken := sorted(value.keys() & OWN_LABELS):
-            raise ValueError(f"{', '.join(taken)}: these labels are the alert's own; choose other names")
-        return value
-
     @model_validator(mode="after")
-    def _one_way_in(self) -> Alertmanager:
+    def _one_authentication(self) -> Alertmanager:
         if (self.username is None) != (self.password is None):
             raise ValueError("username and password belong together; the password may come from DETECTOR_ALERTMANAGER__PASSWORD")
         if self.username is not None and self.bearer_token is not None:
@@ -222,35 +214,37 @@ class Alertmanager(Section):
 
 
 class Streams(Section):
-    """How many memories are kept."""
+    """How many streams are kept, and for how long."""
 
-    max: int = Field(1_000_000, ge=1, le=50_000_000, description="streams in memory per partition; readings of further ones are invalid")
-    idle_max_s: float = Field(
-        30 * 86_400, gt=0, description="a stream unseen for so much event time is forgotten; if it comes back it is new"
+    max_per_partition: int = Field(
+        1_000_000, ge=1, le=50_000_000, description="streams in memory per partition; readings of further ones are invalid"
+    )
+    idle_ttl_s: float = Field(
+        30 * 86_400, gt=0, description="a stream without a reading for so much event time is evicted; if it comes back it is new"
     )
 
 
-class Snapshot(Section):
-    """How memories outlive the process."""
+class State(Section):
+    """How the streams' state outlives the process."""
 
-    interval_s: float = Field(
+    flush_interval_s: float = Field(
         10,
         ge=0,
         le=3_600,
-        description="every memory that changed is saved after one or two times so many seconds; shorter writes more and has less to read again "
-        "after a crash; 0: memories are not kept, a restart begins cold",
+        description="state that changed is saved within one to two of these intervals; a shorter one writes more, and leaves less to read again "
+        "after a crash; 0: state is not saved, every start is cold",
     )
 
 
 class Service(Section):
-    """The process itself."""
+    """Batches, and how the process waits and stops."""
 
-    batch_readings_max: int = Field(
-        10_000, ge=1, le=1_000_000, description="messages judged together at most; larger is faster and slower to answer"
+    batch_messages_max: int = Field(
+        10_000, ge=1, le=1_000_000, description="messages in a batch at most; larger is faster, and alerts come later"
     )
     poll_timeout_ms: int = Field(100, ge=1, le=60_000, description="how long to wait for the first message of a batch")
     drain_timeout_s: float = Field(
-        20, gt=0, le=600, description="on SIGTERM: how long the batch in hand may take before the process leaves anyway"
+        20, gt=0, le=600, description="on SIGTERM: how long the commit of what was judged may take before the process ends anyway"
     )
     backoff_ms_max: int = Field(5_000, ge=10, le=600_000, description="longest pause between attempts while the log is unavailable")
 
@@ -263,7 +257,7 @@ class Http(Section):
 
 
 class Metrics(Section):
-    """What Prometheus sees."""
+    """Streams with metrics of their own."""
 
     watch: tuple[str, ...] = Field(
         (), max_length=100, description="streams with series of their own (score and threshold, observed and expected)"
@@ -278,7 +272,7 @@ class Logging(Section):
 
 
 class Config(Section):
-    """All of it. `detector schema config` prints the JSON Schema."""
+    """The whole configuration. `detector schema config` prints the JSON Schema."""
 
     group: str = Field(
         "detector", pattern=r"^[A-Za-z0-9._-]{1,200}$", description="consumer group; topics of output and state are named after it"
@@ -289,14 +283,14 @@ class Config(Section):
     alerts: Alerts = Alerts()
     alertmanager: Alertmanager = Alertmanager()
     streams: Streams = Streams()
-    snapshot: Snapshot = Snapshot()
+    state: State = State()
     service: Service = Service()
     http: Http = Http()
     metrics: Metrics = Metrics()
     log: Logging = Logging()
     delivery: Literal["exactly_once", "at_least_once"] = Field(
         "exactly_once",
-        description="exactly_once: alerts, state and offsets become true together, in a Kafka transaction; at_least_once, for brokers "
+        description="exactly_once: alerts, state and offsets are committed together, in a Kafka transaction; at_least_once, for brokers "
         "without transactions: alerts are written before offsets, none is lost, a crash may repeat some, with the same id",
     )
     kafka: dict[str, SecretStr] = Field(
@@ -327,7 +321,7 @@ class Config(Section):
         return {name: entry if isinstance(entry, SecretStr) else librdkafka_text(entry) for name, entry in value.items()}
 
     @model_validator(mode="after")
-    def _registry_is_named(self) -> Config:
+    def _registry_is_configured(self) -> Config:
         formats = {"input.format": self.input.format, "output.format": self.output.format}
         needs = [f"{name} {written}" for name, written in formats.items() if written != "json"]
         if needs and "url" not in self.schema_registry:
@@ -335,16 +329,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _restart_changes_nothing(self) -> Config:
-        if self.delivery == "exactly_once" and not self.snapshot.interval_s:
+    def _exactly_once_saves_state(self) -> Config:
+        if self.delivery == "exactly_once" and not self.state.flush_interval_s:
             raise ValueError(
-                "delivery exactly_once needs memories that are kept, or alerts after a restart would differ: "
-                "set snapshot.interval_s above 0, or delivery: at_least_once"
+                "delivery exactly_once needs saved state, or alerts after a restart would differ: "
+                "set state.flush_interval_s above 0, or delivery: at_least_once"
             )
         return self
 
     @model_validator(mode="after")
-    def _topics(self) -> Config:
+    def _topics_are_distinct(self) -> Config:
         names = Counter([*dict.fromkeys(self.input.topics), self.alerts_topic, self.dead_letters_topic, *self.state_topics.values()])
         for name, purposes in names.items():
             if purposes > 1:
@@ -366,8 +360,8 @@ class Config(Section):
 
     @property
     def state_topics(self) -> dict[str, str]:
-        """Per input topic the topic that keeps its streams' memories; none where memories are not kept."""
-        return {topic: f"{self.group}.{topic}.state" for topic in self.input.topics} if self.snapshot.interval_s else {}
+        """Per input topic the topic that keeps its streams' state; empty where state is not saved."""
+        return {topic: f"{self.group}.{topic}.state" for topic in self.input.topics} if self.state.flush_interval_s else {}
 
     @property
     def secrets(self) -> frozenset[str]:

@@ -18,7 +18,7 @@ from detector.core.event_time import timeout_at
 from detector.core.readings import Disposition
 from detector.core.record import NEVER
 
-WARMUP = int(Disposition.WARMUP)
+SCORED, WARMUP = int(Disposition.SCORED), int(Disposition.WARMUP)
 EVENTS_OF_ROW = 5
 """More no row can bring at the end of a batch: a timeout, and an end of each kind."""
 
@@ -140,7 +140,7 @@ def _note_deadlines(store, readings, rules, last):  # type: ignore[no-untyped-de
     for i in range(readings.shape[0]):
         reading = readings[i]
         last[reading.slot] = i
-        if reading.disposition <= WARMUP:
+        if reading.disposition == SCORED or reading.disposition == WARMUP:
             store.due[0, reading.slot] = min(store.due[0, reading.slot], timeout_at(store.heads[reading.row], rules))
 
 

@@ -18,10 +18,6 @@ class Partition(NamedTuple):
     number: int
 
 
-NOT_JUDGED = 255
-"""What stands for the disposition of a reading until it has one. It is none, so that a reading that was skipped shows."""
-
-
 class Disposition(IntEnum):
     """What became of a reading. Each reading gets exactly one.
 
@@ -31,14 +27,20 @@ class Disposition(IntEnum):
     DUPLICATE  as old as the stream's newest reading, where ties are not kept; ignored
     INVALID    could not be decoded; a dead letter
     PARTIAL    one channel's value of a long-format reading, held until the reading is whole
+
+    0 is none, so that a reading that was skipped shows.
     """
 
-    SCORED = 0
-    WARMUP = 1
-    LATE = 2
-    DUPLICATE = 3
-    INVALID = 4
-    PARTIAL = 5
+    SCORED = 1
+    WARMUP = 2
+    LATE = 3
+    DUPLICATE = 4
+    INVALID = 5
+    PARTIAL = 6
+
+
+NOT_JUDGED = 0
+"""What stands for the disposition of a reading until it has one."""
 
 
 class StreamNames(dict[bytes, int]):

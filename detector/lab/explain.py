@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
 from detector.core.cell import Gates, gates_of
 from detector.core.model import Model
 from detector.core.states import arrays_of
-from detector.lab.drawing import new_figure, png
+from detector.lab.plotting import new_figure, png
 
 F4 = NDArray[np.float32]
 NAMES = Gates._fields
@@ -59,6 +60,18 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
     for name in NAMES:
         found[name] = np.stack([[getattr(layer, name).numpy().ravel() for layer in step] for step in layers])
     return found
+
+
+def gates_table(event_time_us: NDArray[np.int64], found: dict[str, F4]) -> pa.Table:
+    """What `explain` found as a table, one row per reading.
+
+    Its columns are `event_time_us`, and each name as a list: of L x H units, layer after layer, or of D channels.
+    """
+    columns = {"event_time_us": pa.array(event_time_us)}
+    for name, values in found.items():
+        flat = values.reshape(len(values), -1)
+        columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
+    return pa.table(columns)
 
 
 def gates_png(model: Model, event_time_us: NDArray[np.int64], found: dict[str, F4]) -> bytes:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import ConfigError
+from detector.lab.recursion import first_order
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -154,23 +155,17 @@ def regular_load(time_us: I8, start_us: int, cycle_s: float) -> F8:
     return np.interp((time_us - start_us) / (cycle_s * 1e6) % 1.0, corners, [IDLE_LOAD, IDLE_LOAD, FULL_LOAD, FULL_LOAD, IDLE_LOAD])
 
 
-class Recursion:
-    """y[t] = a y[t-1] + (1 - a) x[t], or with `unit_variance` y[t] = a y[t-1] + sqrt(1 - a^2) x[t], over whole blocks.
+class Filter:
+    """A first-order filter of a plant's machines, block after block: gain 1 at rest, or with `unit_variance` unit variance out of unit noise."""
 
-    A block is one product with the lower triangular matrix of the powers of a: no loop over time.
-    """
-
-    def __init__(self, interval_s: float, lag_s: float, shape: tuple[int, ...], *, unit_variance: bool = False) -> None:
-        a = float(np.exp(-interval_s / lag_s))
-        age = np.arange(BLOCK)[:, None] - np.arange(BLOCK)
-        gain = np.sqrt(1 - a * a) if unit_variance else 1 - a
-        self._response = np.where(age >= 0, gain * a ** np.maximum(age, 0), 0.0)
-        self._fading = (a ** np.arange(1, BLOCK + 1))[:, None]
-        self._y = np.zeros(shape)
+    def __init__(self, plant: Plant, lag_s: float, *, unit_variance: bool = False) -> None:
+        self._keep = float(np.exp(-plant.interval_s / lag_s))
+        self._gain = np.sqrt(1 - self._keep**2) if unit_variance else 1 - self._keep
+        self._y = np.zeros(plant.machines)
 
     def advance(self, x: F8) -> F8:
-        """f8[BLOCK, ...] -> f8[BLOCK, ...]; the last row is carried to the next block."""
-        y = self._response @ x + self._fading * self._y
+        """f8[BLOCK, M] -> f8[BLOCK, M]; the last row is carried to the next block."""
+        y = first_order(self._gain * x, self._keep, self._y)
         self._y = y[-1]
         return y
 
@@ -184,17 +179,16 @@ class Dynamics:
 
     def __init__(self, plant: Plant, past_readings: int) -> None:
         self._plant = plant
-        m, interval_s = plant.machines, plant.interval_s
         self._blocks = 0
         self._past_blocks = -(-past_readings // BLOCK)
         self._first_us = plant.start_us - self._past_blocks * BLOCK * plant.interval_us
         self._duty = DutyCycles(plant, self._first_us)
-        self._lag = {channel: Recursion(interval_s, lag_s, (m,)) for channel, lag_s in LAG_S.items()}
-        self._noise = [Recursion(interval_s, lag_s, (m,), unit_variance=True) for lag_s in NOISE_LAG_S]
-        self._load_noise = Recursion(interval_s, LOAD_NOISE_LAG_S, (m,), unit_variance=True)
-        self._keep = float(np.exp(-BLOCK * interval_s / WANDER_LAG_S))
-        self._wander = np.random.default_rng([plant.seed, 3]).standard_normal((m, len(CHANNELS)))
-        self._past = np.empty((0, m, len(CHANNELS)))
+        self._lag = {channel: Filter(plant, lag_s) for channel, lag_s in LAG_S.items()}
+        self._noise = [Filter(plant, lag_s, unit_variance=True) for lag_s in NOISE_LAG_S]
+        self._load_noise = Filter(plant, LOAD_NOISE_LAG_S, unit_variance=True)
+        self._keep = float(np.exp(-BLOCK * plant.interval_s / WANDER_LAG_S))
+        self._wander = np.random.default_rng([plant.seed, 3]).standard_normal((plant.machines, len(CHANNELS)))
+        self._past = np.empty((0, plant.machines, len(CHANNELS)))
         for _ in range(self._past_blocks):
             self.advance()
 

@@ -11,7 +11,7 @@ Played: TypeAlias = Callable[[int], None]
 
 
 def unheard(readings: int) -> None:
-    """A `Played` that nobody listens to."""
+    """A `Played` that reports nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Progress:
     total: int
 
 
-class Telling:
-    """Tells of a training what there is to tell; None: nobody wants to know."""
+class Reporter:
+    """Reports how far a training is, to those who are given; None: to nobody."""
 
     def __init__(self, on_epoch: Callable[[Epoch], None] | None = None, on_progress: Callable[[Progress], None] | None = None) -> None:
         self._on_epoch, self._on_progress = on_epoch, on_progress
@@ -58,4 +58,4 @@ class Telling:
             self._on_epoch(epoch)
 
 
-QUIET = Telling()
+SILENT = Reporter()

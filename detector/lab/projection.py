@@ -1,6 +1,6 @@
 """Training by variable projection: the LSTM learns a memory from which a readout in closed form expects well.
 
-For any weights of the LSTM the best linear readout follows in closed form (`lab.reservoir`), so only the LSTM is trained, and the gradient
+For any weights of the LSTM the best linear readout follows in closed form (`lab.ridge`), so only the LSTM is trained, and the gradient
 goes through that solution. Half of the rows of a batch give the readout W; its errors on the other half are the loss, and vice versa:
 
     loss = mean over channels and horizons of 1/2 log((|y - W' u|^2 + e) / (|y|^2 + e))      u = [what the head reads, 1]      y = x h steps later - x
@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from detector.core.predictor import Predictor
 from detector.lab.progress import Played, unheard
-from detector.lab.reservoir import ERROR_MIN, Moments, moments_of_changes, readout
+from detector.lab.reservoir import moments_of_changes
+from detector.lab.ridge import ERROR_MIN, Moments, readout
 from detector.lab.sequences import BURN_IN, Window, windows
 
 F4 = NDArray[np.float32]

@@ -1,11 +1,8 @@
-"""A memory that needs no training: an LSTM of random weights, and a readout of it in closed form.
+"""A memory that needs no training: an LSTM of random weights, and a readout of it in closed form (`lab.ridge`).
 
-    u       what the head reads (`core.predictor`), and 1; of an LSTM whose weights are drawn and stay as they are
-    y       what is to be expected of u
-    W = (G + r tr(G)/F I)^-1 C      G = sum of u u', C = sum of u y', F their width; r chosen per channel on readings that were held out
-
-Orthogonal recurrent blocks keep a disturbance from growing or dying out within a few readings, and forget gates whose time constants are
-spread log-uniformly keep every time scale at hand. G and C are sums: readings are played chunk by chunk, however many there are.
+The features of the regression are what the head reads (`core.predictor`) of an LSTM whose weights are drawn and stay as they are; its
+targets are the changes of the channels at every horizon. Orthogonal recurrent blocks keep a disturbance from growing or dying out within a
+few readings, and forget gates whose time constants are spread log-uniformly keep every time scale at hand.
 
 source: Jaeger, "The echo state approach", 2001; Tallec and Ollivier, "Can recurrent neural networks warp time?", 2018 (forget gates)
 """
@@ -22,18 +19,14 @@ from torch import nn
 
 from detector.core.predictor import Predictor
 from detector.lab.progress import Played, unheard
+from detector.lab.ridge import Moments, horizon_weights, readout
 from detector.lab.sequences import burn_in, filled
 
 F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
 
 MEMORY_READINGS_MAX = 200
 """Longest time constant of the forget gates; they are log-uniform from 1."""
-STRENGTHS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-"""Ridges to choose from, parts of the mean square of what is read. A series without noise wants the smallest."""
 CHUNK_READINGS = 4_096
-ERROR_MIN = 1e-3
-"""Standard deviations of a channel: smaller errors are all equally good."""
 
 
 def randomise(lstm: nn.LSTM) -> None:
@@ -76,52 +69,6 @@ def memories(predictor: Predictor, x: F4) -> Iterator[F4]:
         yield seen[0].cpu().numpy()
 
 
-class Moments:
-    """The sums that a ridge regression of D channels on F features and a constant needs.
-
-    gram    f8[F + 1, F + 1]      cross  f8[F + 1, D]      square  f8[D] sum of what is expected, squared
-    """
-
-    def __init__(self, features: int, channels: int) -> None:
-        self.gram, self.cross = np.zeros((features + 1, features + 1)), np.zeros((features + 1, channels))
-        self.square, self.count = np.zeros(channels), 0
-
-    def add(self, features: F4, target: F4) -> Moments:
-        """Take rows along: features [N, F], target [N, D], without NaN."""
-        u = np.concatenate((features, np.ones((len(features), 1))), axis=1, dtype=np.float64)
-        y = np.asarray(target, np.float64)
-        self.gram += u.T @ u
-        self.cross += u.T @ y
-        self.square += (y**2).sum(axis=0)
-        self.count += len(u)
-        return self
-
-    def readout(self, strength: float) -> F8:
-        """Weights f8[F + 1, D], the constant last."""
-        ridge = strength * max(float(np.trace(self.gram)), 1e-9) / len(self.gram)
-        return np.asarray(np.linalg.solve(self.gram + ridge * np.eye(len(self.gram)), self.cross), np.float64)
-
-    def error(self, weight: F8) -> F8:
-        """Mean squared error of these weights per channel, f8[D]."""
-        total = self.square - 2 * (weight * self.cross).sum(axis=0) + (weight * (self.gram @ weight)).sum(axis=0)
-        return np.asarray(total / max(self.count, 1), np.float64)
-
-
-def readout(fit: Moments, held_out: Moments) -> F8:
-    """Weights f8[F + 1, D] of `fit`, each channel with the ridge that errs least on what was held out."""
-    tried = [fit.readout(strength) for strength in STRENGTHS]
-    best = np.argmin([held_out.error(weight) for weight in tried], axis=0)
-    chosen: F8 = np.stack(tried)[best, :, np.arange(len(best))].T
-    return chosen
-
-
-def shares(error: F8) -> F8:
-    """Of each horizon in what is expected, [K, D], by its squared error [K, D]: one over it, the best weights if they erred independently."""
-    precision = 1 / np.maximum(error, ERROR_MIN**2)
-    share: F8 = precision / precision.sum(axis=0)
-    return share
-
-
 def fit_head(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], played: Played = unheard) -> None:
     """Fit the head of a prediction in closed form, each horizon for itself; the LSTM stays as it is.
 
@@ -132,7 +79,7 @@ def fit_head(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], pla
     fit = moments_of_changes(predictor, xs, predictor.horizons, played=played)
     later = moments_of_changes(predictor, held_out, predictor.horizons, filling, played)
     weight = readout(fit, later)
-    share = shares(later.error(weight).reshape(len(predictor.horizons), predictor.channels))
+    share = horizon_weights(later.error(weight).reshape(len(predictor.horizons), predictor.channels))
     outputs = np.arange(weight.shape[1])
     weight[predictor.hidden + outputs % predictor.channels, outputs] += 1
     with torch.no_grad():

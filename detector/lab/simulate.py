@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.codec.formats import ReadingFormat
+from detector.codec.reading_format import ReadingFormat
 from detector.codec.writing import JsonWriter
 from detector.lab.faults import Fault, FaultKind, altered, altered_load, past_readings
 from detector.lab.plant import BLOCK, CHANNELS, F8, I8, Dynamics, Plant, rounded

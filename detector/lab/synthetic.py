@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detector.lab.recursion import first_order, lagged
+
 F8 = NDArray[np.float64]
 Random = np.random.Generator
 
@@ -93,7 +95,7 @@ def _duty(rng: Random, n: int) -> F8:
     target = np.repeat(np.tile(level, cycles), dwell)
     start = int(rng.integers(0, max(len(target) - n, 1)))
     target = np.resize(target[start:], n)
-    return _lagged(target, rng.choice([1.0, 1 / _log_uniform(rng, 1, 60)]))
+    return lagged(target, 1 - rng.choice([1.0, 1 / _log_uniform(rng, 1, 60)]), target[0])
 
 
 def _autoregression(rng: Random, n: int) -> F8:
@@ -107,20 +109,21 @@ def _autoregression(rng: Random, n: int) -> F8:
 
 def _walk(rng: Random, n: int) -> F8:
     """A random walk that is pulled back only slowly, or not at all."""
-    return _recursion(rng.normal(size=n), 1 - rng.choice([0.0, 0.0005, 0.002, 0.01]), 0.0)
+    return first_order(rng.normal(size=n), 1 - rng.choice([0.0, 0.0005, 0.002, 0.01]))
 
 
 def _on_off(rng: Random, n: int) -> F8:
     """Two or three states, each kept for a random time."""
     stay = _log_uniform(rng, 5, 300)
     state = np.cumsum(rng.uniform(size=n) < 1 / stay) * int(rng.integers(1, 3)) % 3
-    return _lagged(np.array([0.0, 1.0, rng.normal()])[state], rng.choice([1.0, 0.3, 0.05]))
+    level = np.array([0.0, 1.0, rng.normal()])[state]
+    return lagged(level, 1 - rng.choice([1.0, 0.3, 0.05]), level[0])
 
 
 def _spikes(rng: Random, n: int) -> F8:
     """Zero but for sparse events of random size, some of which fade."""
     size = rng.exponential(size=n) * (rng.uniform(size=n) < 1 / _log_uniform(rng, 8, 200))
-    return _recursion(size, rng.choice([0.0, 0.0, 0.5, 0.9]), 0.0)
+    return first_order(size, rng.choice([0.0, 0.0, 0.5, 0.9]))
 
 
 def _sampled_and_held(rng: Random, n: int) -> F8:
@@ -183,13 +186,6 @@ def _recursion(shocks: F8, first: float, second: float) -> F8:
     return out
 
 
-def _lagged(target: F8, rate: float) -> F8:
-    """Follows the target; 1: at once."""
-    out = np.empty(len(target))
-    _fill_lagged(target, rate, out)
-    return out
-
-
 def _dead_band(value: F8, width: float) -> F8:
     """Reports a value only when it has moved by more than `width`."""
     out = np.empty(len(value))
@@ -203,14 +199,6 @@ def _fill_recursion(shocks, first, second, out):  # type: ignore[no-untyped-def]
     for t in range(shocks.shape[0]):
         before, last = last, first * last + second * before + shocks[t]
         out[t] = last
-
-
-@njit(cache=True)
-def _fill_lagged(target, rate, out):  # type: ignore[no-untyped-def]
-    y = target[0]
-    for t in range(target.shape[0]):
-        y += rate * (target[t] - y)
-        out[t] = y
 
 
 @njit(cache=True)

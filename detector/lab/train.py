@@ -26,9 +26,9 @@ from detector.core.predictor import HORIZONS, LAGS, ONE_AHEAD, Kind, Predictor, 
 from detector.core.scaling import Scaling
 from detector.core.threshold import Prior
 from detector.errors import ConfigError, DataError
-from detector.lab.baselines import LinearForecast, mean_error, persistence, verdict
-from detector.lab.judged import one_ahead, residuals, score_all
-from detector.lab.progress import QUIET, Epoch, Played, Telling
+from detector.lab.forecast_baselines import LinearForecast, mean_error, persistence, verdict
+from detector.lab.offline_inference import one_ahead, residuals, score_all
+from detector.lab.progress import SILENT, Epoch, Played, Reporter
 from detector.lab.projection import errors, learn
 from detector.lab.reservoir import fit_head, randomise, remember_long
 from detector.lab.sequences import BURN_IN, Recorded, Split, burn_in, split, windows
@@ -38,7 +38,7 @@ PATIENCE_EPOCHS = 6
 WAY = 0.5
 """Part of the way from the random memory to the trained one at which the weights of a prediction stay: halfway it expects nearly as well,
 and has kept more of the long memory that faults of time show in.
-source: Wortsman et al., "Robust fine-tuning of zero-shot models", 2022. Measured in docs/evaluation.md."""
+source: Wortsman et al., "Robust fine-tuning of zero-shot models", 2022. Measured in docs/research.md."""
 LEARNING_RATE: dict[Kind, float] = {"prediction": 2e-3, "reconstruction": 3e-3}
 LEARNING_RATE_MIN = 1e-4
 TYPICAL_MIN = 0.01
@@ -86,8 +86,8 @@ class Trained:
     scores: F4 = field(repr=False)
 
 
-def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Options, telling: Telling = QUIET) -> Trained:
-    """Train, calibrate and judge a model. What is told meanwhile changes nothing of it.
+def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Options, reporter: Reporter = SILENT) -> Trained:
+    """Train a model, calibrate its score, and compare its forecasts with the baselines'. What is reported meanwhile changes nothing of it.
 
     raises DataError    when there is too little to train on
     raises ConfigError  when a reconstruction is wanted quickly
@@ -108,15 +108,15 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     horizons, lags = (HORIZONS, LAGS) if options.kind == "prediction" else (ONE_AHEAD, ())
     predictor = Predictor(len(channels), options.hidden, options.layers, options.kind, options.dropout, horizons, lags)
     fit = fit_quickly if options.is_quick else fit_memory if options.kind == "prediction" else fit_whole
-    epochs = fit(predictor.to(device), xs["train"], xs["held_out"], options, telling)
-    telling.begin("calibration", _count(xs["calibrate"]))
+    epochs = fit(predictor.to(device), xs["train"], xs["held_out"], options, reporter)
+    reporter.begin("calibration", _count(xs["calibrate"]))
     predictor.to("cpu").eval()
     es = residuals(predictor, xs["calibrate"])
     values = [s.value for s in (*parts.train, *parts.calibrate)]
     scorer = fit_scorer(values, xs["train"] + xs["calibrate"], es, [burn_in(e) for e in es])
     scores = score_all(scorer, [s.value for s in parts.calibrate], xs["calibrate"], es)
     model = Model("trained", "", tuple(channels), predictor, scaling, scorer, Prior.fit(scores))
-    telling.played(_count(xs["calibrate"]))
+    reporter.played(_count(xs["calibrate"]))
     linear = LinearForecast(xs["train"])
     mean_errors = {
         "network": mean_error(residuals(one_ahead(predictor), xs["calibrate"]), BURN_IN),
@@ -126,17 +126,21 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     return Trained(model, parts, tuple(epochs), mean_errors, verdict(mean_errors, options.kind, sum(map(len, es))), device, scores)
 
 
-def fit_quickly(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, telling: Telling = QUIET) -> list[Epoch]:
-    """Of a prediction: draw the memory at random, and fit the head in closed form; told as one epoch."""
+def fit_quickly(
+    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, reporter: Reporter = SILENT
+) -> list[Epoch]:
+    """Of a prediction: draw the memory at random, and fit the head in closed form; reported as one epoch."""
     randomise(predictor.lstm)
-    telling.begin("random memory", 2 * _count(xs, held_out))
-    epochs = [Epoch(1, *errors(predictor, xs, held_out, options.window_readings, telling.played), 0.0, True)]
-    fit_head(predictor, xs, held_out, telling.played)
-    telling.epoch(epochs[0])
+    reporter.begin("random memory", 2 * _count(xs, held_out))
+    epochs = [Epoch(1, *errors(predictor, xs, held_out, options.window_readings, reporter.played), 0.0, True)]
+    fit_head(predictor, xs, held_out, reporter.played)
+    reporter.epoch(epochs[0])
     return epochs
 
 
-def fit_memory(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, telling: Telling = QUIET) -> list[Epoch]:
+def fit_memory(
+    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, reporter: Reporter = SILENT
+) -> list[Epoch]:
     """Of a prediction: start from a random memory, train it by variable projection, go half of the way, fit the head in closed form."""
     randomise(predictor.lstm)
     start = _copy(predictor)
@@ -144,18 +148,18 @@ def fit_memory(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], o
     rng = np.random.default_rng(options.seed)
 
     def once() -> tuple[float, float]:
-        learn(predictor, xs, options.window_readings, options.noise, rng, optimizer, telling.played)
-        return errors(predictor, xs, held_out, options.window_readings, telling.played)
+        learn(predictor, xs, options.window_readings, options.noise, rng, optimizer, reporter.played)
+        return errors(predictor, xs, held_out, options.window_readings, reporter.played)
 
-    epochs = _descend(predictor, optimizer, once, options, telling, _count(xs, xs, held_out))
+    epochs = _descend(predictor, optimizer, once, options, reporter, _count(xs, xs, held_out))
     end = _copy(predictor)
     predictor.load_state_dict({name: start[name] + WAY * (end[name] - start[name]) for name in end})
-    telling.begin("readout", _count(xs, held_out))
-    fit_head(predictor, xs, held_out, telling.played)
+    reporter.begin("readout", _count(xs, held_out))
+    fit_head(predictor, xs, held_out, reporter.played)
     return epochs
 
 
-def fit_whole(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, telling: Telling = QUIET) -> list[Epoch]:
+def fit_whole(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], options: Options, reporter: Reporter = SILENT) -> list[Epoch]:
     """Of a reconstruction: minimise the Huber loss of residuals over persistence's mean error per channel."""
     typical = np.maximum(mean_error(persistence(xs), 0), TYPICAL_MIN).astype(np.float32)
     remember_long(predictor.lstm)
@@ -164,10 +168,10 @@ def fit_whole(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], op
     rng = np.random.default_rng(options.seed)
 
     def once() -> tuple[float, float]:
-        learned = _epoch(predictor, xs, weight, options, rng, optimizer, telling.played)
-        return learned, _epoch(predictor, held_out, weight, options, None, None, telling.played)
+        learned = _epoch(predictor, xs, weight, options, rng, optimizer, reporter.played)
+        return learned, _epoch(predictor, held_out, weight, options, None, None, reporter.played)
 
-    return _descend(predictor, optimizer, once, options, telling, _count(xs, held_out))
+    return _descend(predictor, optimizer, once, options, reporter, _count(xs, held_out))
 
 
 def _descend(
@@ -175,7 +179,7 @@ def _descend(
     optimizer: torch.optim.Optimizer,
     once: Callable[[], tuple[float, float]],
     options: Options,
-    telling: Telling,
+    reporter: Reporter,
     readings: int,
 ) -> list[Epoch]:
     """Epoch after epoch until the held-out loss no longer falls, or time is up; the best weights stay. once() -> train and held-out loss,
@@ -185,7 +189,7 @@ def _descend(
     best, best_loss, since_best = _copy(predictor), math.inf, 0
     epochs: list[Epoch] = []
     for number in range(1, options.epochs_max + 1):
-        telling.begin(f"epoch {number}", readings)
+        reporter.begin(f"epoch {number}", readings)
         train_loss, held_out_loss = once()
         schedule.step(held_out_loss)
         is_best = held_out_loss < best_loss - 1e-4
@@ -195,7 +199,7 @@ def _descend(
         spent = time.monotonic() - began
         left = min(spent / number * (options.epochs_max - number), max(60 * options.minutes_max - spent, 0))
         epochs.append(Epoch(number, train_loss, held_out_loss, left, is_best))
-        telling.epoch(epochs[-1])
+        reporter.epoch(epochs[-1])
         if since_best >= PATIENCE_EPOCHS or spent > 60 * options.minutes_max:
             break
     predictor.load_state_dict(best)

@@ -77,11 +77,11 @@ def main() -> None:
         ReadingFormat(tuple(f"data.{c}" for c in CHANNELS), ("plant", "unit"), "ts"),
         messages_of(lambda at, r: {"plant": "p1", "unit": "pump7", "ts": iso(at), "data": r}),
     )
-    array = ReadingFormat(CHANNELS, event_time="ts", values="v")
+    array = ReadingFormat(CHANNELS, event_time="ts", array_path="v")
     measure("array of channels", array, messages_of(lambda at, r: {"ts": ms(at), "v": list(r.values())}))
-    narrow = ReadingFormat(CHANNELS, event_time="ts", narrow_channel="name", narrow_value="value")
+    narrow = ReadingFormat(CHANNELS, event_time="ts", channel_path="name", value_path="value")
     measure("narrow", narrow, messages_of(lambda at, r: {"ts": ms(at), "name": "rpm", "value": r["rpm"]}))
-    gateway = ReadingFormat(CHANNELS, ("unit",), "ts", items="items")
+    gateway = ReadingFormat(CHANNELS, ("unit",), "ts", records_path="items")
     measure(
         "ten readings per message (precise path)", gateway, messages_of(lambda at, r: {"ts": ms(at), "items": [{"unit": "u1", **r}] * 10})
     )

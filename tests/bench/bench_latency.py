@@ -2,7 +2,7 @@
 
 The service runs as its users run it; another process writes readings at a steady rate, each with the time at which it was written, and
 now and then an absurd one, which opens an alert; a third reads alerts with isolation.level=read_committed. Every stream changes between
-two snapshots, so at 100,000 streams 100,000 memories are saved per interval. Broker, writer, service and reader share the machine's cores.
+two flushes, so at 100,000 streams 100,000 rows of state are saved per interval. Broker, writer, service and reader share the machine's cores.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `deploy` is no installed package
 
 from deploy.kafka.local_kafka import LocalKafka
-from detector.adapters.kafka_topics import Topic, create_topics, output_topics, state_topic
+from detector.adapters.kafka.topics import Topic, create_topics, output_topics, state_topic
 from detector.lab.plant import Plant
 from detector.lab.simulate import encode, simulate
 from tests.chaos.workers import Worker
@@ -85,7 +85,7 @@ def measure(servers: str, folder: Path, delivery: str, streams: int, rate: int, 
     )
     config: dict[str, Any] = {
         "group": group, "delivery": delivery, "model": "plant", "input": {"topics": [topic], "event_time": {"field": "time"}},
-        "alerts": {"warmup_readings": WARMUP_READINGS, "silence_intervals": 0}, "kafka": {"bootstrap.servers": servers},
+        "alerts": {"warmup_readings": WARMUP_READINGS, "timeout_intervals": 0}, "kafka": {"bootstrap.servers": servers},
     }  # fmt: skip
     worker = Worker(folder, group, config, -1)
     while not worker.metric("detector_partitions_assigned"):
@@ -95,7 +95,7 @@ def measure(servers: str, folder: Path, delivery: str, streams: int, rate: int, 
     writer = multiprocessing.Process(target=write, args=(servers, topic, streams, rate, begin_s, end_s))
     writer.start()
     found = delays_ms(servers, alerts, begin_s, end_s)
-    rows, lag = worker.metric("detector_snapshot_memories_saved_total") or 0, worker.metric("detector_lag_messages")
+    rows, lag = worker.metric("detector_state_rows_saved_total") or 0, worker.metric("detector_consumer_lag_messages")
     writer.join()
     worker.leave()
     p50, p99 = np.percentile(found, [50, 99]) if found else (np.nan, np.nan)

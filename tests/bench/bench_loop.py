@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `deploy` is no i
 
 from deploy.kafka.local_kafka import LocalKafka
 from detector.adapters.bundle import load_bundle
-from detector.adapters.kafka_client import Delivery
-from detector.adapters.kafka_io import TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_topics import Topic, create_topics, output_topics, state_topic
-from detector.adapters.telemetry import Telemetry
+from detector.adapters.kafka.delivery import DeliveryName
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics, output_topics, state_topic
+from detector.adapters.prometheus.metrics import Telemetry
 from detector.cli import wiring
 from detector.codec.readings import Decoded
 from detector.config import load_config
@@ -34,7 +34,7 @@ from detector.core.detect import Detector
 from detector.core.verdicts import Verdicts
 from detector.lab.plant import Plant
 from detector.lab.simulate import encode, simulate
-from detector.ports import Observer, Vitals
+from detector.ports import Observer, WorkerStats
 
 PARTITIONS = 4
 TOPIC = "bench"
@@ -42,16 +42,24 @@ ABSURD_EVERY = 10_007  # a prime: every time another stream
 
 
 class Way(NamedTuple):
-    """A way of delivery. interval_s: of snapshots; 0: memories are not kept."""
+    """A way of delivery. interval_s: within which state is saved; 0: it is not."""
 
-    delivery: Delivery
+    delivery: DeliveryName
     interval_s: float
 
     def __str__(self) -> str:
-        return f"{self.delivery}, " + (f"memories saved every {self.interval_s:g} s" if self.interval_s else "memories not kept")
+        return f"{self.delivery}, " + (f"state saved every {self.interval_s:g} s" if self.interval_s else "state not saved")
 
 
 WAYS = (Way("at_least_once", 0), Way("at_least_once", 10), Way("exactly_once", 1), Way("exactly_once", 10), Way("exactly_once", 30))
+
+
+class Measured(NamedTuple):
+    """Readings that were read to their verdict, and what that took: wall time, and processor time of all of the process's threads."""
+
+    readings: int
+    wall_s: float
+    cpu_s: float
 
 
 class Rooms(Observer):
@@ -86,13 +94,13 @@ def fill(properties: Mapping[str, str], messages: int, streams: int) -> float:
     raise AssertionError
 
 
-def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> float:
-    """Read the topic to its end and print the figures; returns readings per second."""
+def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> Measured:
+    """Read the topic to its end and print the figures of its last four fifths."""
     config = load_config(
         None,
         overrides={
             "group": group, "input/topics": (TOPIC,), "input/event_time": {"field": "time"}, "kafka": dict(properties),
-            "delivery": way.delivery, "snapshot/interval_s": way.interval_s,
+            "delivery": way.delivery, "state/flush_interval_s": way.interval_s,
         },
         environment={},
     )  # fmt: skip
@@ -109,29 +117,29 @@ def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> f
         [TOPIC], group, config.alerts_topic, config.dead_letters_topic, properties,
         delivery=way.delivery, state_topics=config.state_topics, with_log_time=True,
     )  # fmt: skip
-    vitals, rooms = Vitals(), Rooms()
-    telemetry = Telemetry(wiring.about(config, model, "bench"), vitals, detector.names)
+    stats, rooms = WorkerStats(), Rooms()
+    telemetry = Telemetry(wiring.service_info(config, model, "bench"), stats, detector.names)
     written = wiring.reading_format(config.input, model.channels)
-    worker = wiring.worker(log, written, detector, config, [telemetry, rooms], vitals, snapshot_interval_s=way.interval_s)
-    while vitals.messages < messages // 5:  # compile, join, warm up
+    worker = wiring.worker(log, written, detector, config, [telemetry, rooms], stats, flush_interval_s=way.interval_s)
+    while stats.messages < messages // 5:  # compile, join, warm up
         worker.step()
     rooms.seconds.clear()
     rooms.readings.clear()
-    begun, bytes_begun, commits_begun = vitals.messages, vitals.state_bytes, vitals.commits
+    begun, bytes_begun, commits_begun = stats.messages, stats.state_bytes, stats.commits
     wall, cpu = time.perf_counter(), time.process_time()
-    while vitals.messages < messages:
+    while stats.messages < messages:
         worker.step()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    judged = vitals.messages - begun
+    judged = stats.messages - begun
     print(f"{way}: {judged / wall / 1e3:.0f} k readings/s, {cpu / judged * 1e6:.2f} us of CPU each")
     print(
-        f"  {detector.streams} streams, {vitals.alerts_opened} alerts, {vitals.commits - commits_begun} commits in {wall:.1f} s, "
-        f"{(vitals.state_bytes - bytes_begun) / judged:.1f} bytes of state per reading"
+        f"  {detector.streams} streams, {stats.alerts_opened} alerts, {stats.commits - commits_begun} commits in {wall:.1f} s, "
+        f"{(stats.state_bytes - bytes_begun) / judged:.1f} bytes of state per reading"
     )
     for room, spent in rooms.seconds.items():
         print(f"  {room:<8}{sum(spent) / judged * 1e6:6.2f} us per reading, {np.median(spent) * 1e3:6.1f} ms per batch (median)")
     worker.close()
-    return judged / wall
+    return Measured(judged, wall, cpu)
 
 
 def main(messages: int, streams: int, rounds: int) -> None:
@@ -152,7 +160,8 @@ def main(messages: int, streams: int, rounds: int) -> None:
             rates: dict[Way, list[float]] = {way: [] for way in WAYS}
             for turn in range(rounds):
                 for k, way in enumerate(WAYS):
-                    rates[way].append(run(properties, messages, way, f"bench-{turn}-{k}"))
+                    measured = run(properties, messages, way, f"bench-{turn}-{k}")
+                    rates[way].append(measured.readings / measured.wall_s)
             plain = statistics.median(rates[WAYS[0]])
             for way, found in rates.items():
                 middle = statistics.median(found)

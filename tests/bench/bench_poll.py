@@ -12,9 +12,9 @@ import uuid
 from pathlib import Path
 
 from deploy.kafka.local_kafka import LocalKafka
-from detector.adapters.kafka_io import TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics
 
 MESSAGES, BATCH, PARTITIONS = 2_000_000, 10_000, 4
 VALUE = b'{"time":"2026-11-01T10:00:00.000Z","temperature":71.25,"pressure":4.125,"rpm":2950.5,"current":12.75,"x":1}' + b" " * 3
@@ -53,12 +53,12 @@ def poll_all(properties: dict[str, str], topic: str, with_log_time: bool) -> Non
     try:
         count, polls, began, cpu = 0, 0, 0.0, 0.0
         while count < MESSAGES:
-            fetched = log.poll(BATCH, 0.1)
-            if fetched.gained:
-                log.resume({partition: at.offset for partition, at in log.restore(fetched.gained).items()})
+            polled = log.poll(BATCH, 0.1)
+            if polled.assigned:
+                log.resume({partition: at.offset for partition, at in log.restore(polled.assigned).items()})
                 began, cpu = time.perf_counter(), time.thread_time()
-            polls += len(fetched.messages) > 0
-            count += len(fetched.messages)
+            polls += len(polled.messages) > 0
+            count += len(polled.messages)
         wall, cpu = time.perf_counter() - began, time.thread_time() - cpu
     finally:
         log.close()

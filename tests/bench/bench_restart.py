@@ -24,7 +24,7 @@ from confluent_kafka import Consumer, TopicPartition
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `deploy` is no installed package
 
 from deploy.kafka.local_kafka import LocalKafka
-from detector.adapters.kafka_topics import Topic, create_topics, output_topics, state_topic
+from detector.adapters.kafka.topics import Topic, create_topics, output_topics, state_topic
 from detector.lab.plant import CHANNELS
 from tests.bench.bench_latency import write
 from tests.chaos.workers import Worker
@@ -56,7 +56,7 @@ class Bench:
         self._started += 1
         kafka = {"bootstrap.servers": self.servers} | ({"group.instance.id": instance} if instance else {})
         config: dict[str, Any] = {
-            "group": self.name, "model": self.model, "alerts": {"silence_intervals": 0}, "kafka": kafka, "log": {"format": "json"},
+            "group": self.name, "model": self.model, "alerts": {"timeout_intervals": 0}, "kafka": kafka, "log": {"format": "json"},
             "input": {"topics": [self.topic], "event_time": {"field": "time"}, "channels": list(CHANNELS)},
         }  # fmt: skip
         return Worker(self.folder, f"{self.name}-{self._started}", config, -1)
@@ -86,7 +86,11 @@ class Bench:
 
 def describe(worker: Worker) -> str:
     """What a worker says of its restore, and its memory."""
-    names = {"restored_s": "detector_restore_seconds", "replayed": "detector_messages_replayed_total", "streams": "detector_streams"}
+    names = {
+        "restored_s": "detector_restore_duration_seconds",
+        "replayed": "detector_messages_replayed_total",
+        "streams": "detector_streams",
+    }
     figures = {short: worker.metric(name) for short, name in names.items()}
     resident = (worker.metric("process_resident_memory_bytes") or 0) / 2**20
     return ", ".join(f"{short} {value:,.1f}" for short, value in figures.items() if value is not None) + f", {resident:,.0f} MiB resident"
@@ -163,7 +167,7 @@ def memory(bench: Bench) -> None:
     writer.terminate()
     writer.join()
     bench.wait_until_live(0)
-    while worker.metric("detector_snapshot_memories_unsaved"):
+    while worker.metric("detector_state_rows_unsaved"):
         time.sleep(0.2)
     print(f"running: {describe(worker)}, {worker.peak_mib:,.0f} MiB at most", flush=True)
     worker.leave()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.topics import Topic, create_topics
 from tests.broker.members import tries
 
 ANSWER_S_MAX = 5.0

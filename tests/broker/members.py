@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from detector.adapters.kafka_io import TopicReader
-from detector.adapters.kafka_log import KafkaLog
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicReader
 from detector.core.readings import Partition
 from detector.errors import LogUnavailable
 
@@ -38,27 +38,27 @@ def go_on(log: KafkaLog, partitions: Sequence[Partition]) -> None:
 
 
 def gain(log: KafkaLog, count: int = 1, seconds: float = 30.0) -> list[Partition]:
-    """Poll until `count` partitions are gained; they are not restored. A log that cannot be reached is asked again."""
-    gained: list[Partition] = []
+    """Poll until `count` partitions are assigned; they are not restored. A log that cannot be reached is asked again."""
+    assigned: list[Partition] = []
     for _ in tries(seconds):
         with suppress(LogUnavailable):
-            gained += log.poll(10, 0.05).gained
-        if len(gained) >= count:
+            assigned += log.poll(10, 0.05).assigned
+        if len(assigned) >= count:
             break
-    return gained
+    return assigned
 
 
 def read(log: KafkaLog, count: int, seconds: float = 30.0) -> list[bytes | None]:
-    """Poll until `count` messages have come, restoring what is gained; a log that cannot be reached is asked again."""
+    """Poll until `count` messages have come, restoring what is assigned; a log that cannot be reached is asked again."""
     values: list[bytes | None] = []
-    gained: list[Partition] = []
+    assigned: list[Partition] = []
     for _ in tries(seconds):
         try:
-            fetched = log.poll(1000, 0.1)
-            gained = [each for each in gained if each not in fetched.lost] + list(fetched.gained)
-            values += fetched.messages.value
-            go_on(log, gained)
-            gained = []
+            polled = log.poll(1000, 0.1)
+            assigned = [each for each in assigned if each not in polled.revoked] + list(polled.assigned)
+            values += polled.messages.value
+            go_on(log, assigned)
+            assigned = []
         except LogUnavailable:
             continue
         if len(values) >= count:

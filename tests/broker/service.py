@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from detector.adapters.kafka_io import TopicReader
+from detector.adapters.kafka.topic_io import TopicReader
 from tests.forked import Forked
 
 PATIENCE_S = 60.0

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.adapters.kafka_io import TopicWriter
+from detector.adapters.kafka.topic_io import TopicWriter
 from detector.cli import main
 from tests.broker.alertmanagers import AlertmanagerServer, Receiver, wait_for
 from tests.broker.service import Service
@@ -42,7 +42,7 @@ class Plant:
         sections = {
             "group": self.group,
             "input": {"topics": [self.topic], "channels": ["temperature"], "event_time": {"field": "time"}},
-            "alerts": {"budget": "20 per stream per day", "silence_intervals": 0},
+            "alerts": {"budget": "20 per stream per day", "timeout_intervals": 0},
             "alertmanager": alertmanager,
             "kafka": kafka,
         }
@@ -132,7 +132,7 @@ def test_an_episode_is_one_alert_from_its_opening_to_its_end(
     wait_for(lambda: ("resolved", "critical") in receiver.told("kiln")[-1], lambda: receiver.notifications)
     wait_for(lambda: len(receiver.told("pump 7 \U0001f525")) == 2)
 
-    service.wait_for(lambda: service.metrics()["detector_alertmanager_alerts_held"] == 0)
+    service.wait_for(lambda: service.metrics()["detector_alertmanager_queue_length"] == 0)
     metrics = service.metrics()
     assert metrics["detector_alerts_opened_total"] == 3  # of which one was over before it could be told
     assert metrics["detector_alertmanager_alerts_dropped_total"] == 0

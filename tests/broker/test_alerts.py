@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from detector.adapters.kafka_io import TopicReader, TopicWriter
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
 from detector.cli import main
 from detector.codec.alerts import AlertEncoder
-from detector.codec.framed import frame
+from detector.codec.confluent_wire_format import frame
 from detector.core.alerting import Alert, ChannelReason, alert_id
 from detector.core.readings import Partition
 
@@ -42,13 +42,13 @@ def topic(kafka: str, make_topic: Callable[..., str]) -> str:
     """Alerts in three partitions, written within the hour before LOG_US and two days earlier; some framed, some that are none."""
     name = make_topic("alerts", 3)
     plain, framed = (AlertEncoder("mine", "3211", "/detector/plant1", before) for before in (b"", frame(7)))
-    silence = {"kind": "silence", "reason": "silence", "channels": (), "score": NAN, "tail_probability": NAN}
+    silence = {"kind": "timeout", "reason": "timeout", "channels": (), "score": NAN, "tail_probability": NAN}
     written = (
         (0, 0, plain.message(alert("plant1/pump07", 0))),
         (1, 1, framed.message(alert("plant1/pump02", 1))),
         (2, 2, plain.message(alert("plant2/[red]x\x1b[2J", 2, **silence))),
-        (0, 3, plain.message(alert("plant1/pump07", 3, status="updated", reason="worse"))),
-        (1, 4, plain.message(alert("plant1/pump02", 4, status="closed", reason="quiet"))),
+        (0, 3, plain.message(alert("plant1/pump07", 3, status="updated", reason="escalated"))),
+        (1, 4, plain.message(alert("plant1/pump02", 4, status="closed", reason="cleared"))),
         (2, 47, plain.message(alert("plant1/pump09", 5))),
     )
     with TopicWriter({"bootstrap.servers": kafka}, name) as writer:
@@ -77,9 +77,9 @@ def test_a_person_sees_them_in_the_order_in_which_they_were_written(kafka: str, 
     assert lines == [
         "2026-01-02 00:00:00  ALERT   plant1/pump07  temperature 79.97, expected 78.82 to 79.49",
         "2026-01-02 01:00:00  ALERT   plant1/pump02  temperature 79.97, expected 78.82 to 79.49",
-        "2026-01-02 02:00:00  ALERT   plant2/[red]x�[2J no readings any more",
+        "2026-01-02 02:00:00  ALERT   plant2/[red]x�[2J no readings come",
         "2026-01-02 03:00:00  worse   plant1/pump07  temperature 79.97, expected 78.82 to 79.49",
-        "2026-01-02 04:00:00  closed  plant1/pump02  quiet after 240 min",
+        "2026-01-02 04:00:00  closed  plant1/pump02  cleared after 240 min",
         "2026-01-02 05:00:00  ALERT   plant1/pump09  temperature 79.97, expected 78.82 to 79.49",
         f"{topic}: 4 opened, 1 worse, 1 closed; 3 of them open at the end; 2 messages are no alerts and are left out",
     ]
@@ -98,7 +98,7 @@ def test_a_program_gets_them_as_they_are(kafka: str, topic: str, capsys: pytest.
     lines, told = shown(capsys, kafka, topic, "--json", "--stream", "plant1/pump02")
     expected = AlertEncoder("mine", "3211", "/detector/plant1")
     originals = [
-        expected.message(each).value for each in (alert("plant1/pump02", 1), alert("plant1/pump02", 4, status="closed", reason="quiet"))
+        expected.message(each).value for each in (alert("plant1/pump02", 1), alert("plant1/pump02", 4, status="closed", reason="cleared"))
     ]
     assert [line.encode() for line in lines] == originals
     assert "1 opened, 0 worse, 1 closed" in told

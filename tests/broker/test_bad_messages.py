@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from detector.adapters.bundle import load_bundle
-from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_topics import create_topics, output_topics
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
+from detector.adapters.kafka.topics import create_topics, output_topics
 from detector.codec.alerts import AlertEncoder
 from detector.codec.dead_letters import OMITTED, REASON
 from detector.codec.messages import Headers
 from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.config import Service
 from detector.core.detect import Detector
-from detector.service.recovery import Recovery
+from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
 
 pytestmark = pytest.mark.broker
@@ -64,14 +64,14 @@ def test_each_is_one_dead_letter_and_the_service_goes_on(
 
     worker = judged(KafkaLog([topic], f"group-{uuid.uuid4().hex[:8]}", alerts, dead, properties), small_bundle, 2 * len(BAD) + 1)
 
-    assert worker.vitals.readings == 2 * len(BAD) + 1
-    assert worker.vitals.unaccounted == 0
-    assert sum(worker.vitals.dead_letters.values()) == len(BAD)
+    assert worker.stats.readings == 2 * len(BAD) + 1
+    assert worker.stats.unaccounted == 0
+    assert sum(worker.stats.dead_letters.values()) == len(BAD)
     with TopicReader(properties, dead) as reader:
-        letters = [(m.key[at], m.value[at], list(m.headers(at))) for m in reader.batches() for at in range(len(m))]
-    letters.sort(key=lambda letter: int(dict(letter[2])[REASON[2]] or b""))  # what went alone comes late
-    assert len(letters) == len(BAD)
-    for number, ((key, value, headers), (bad_key, bad_value, error, field)) in enumerate(zip(letters, BAD, strict=True)):
+        dead_letters = [(m.key[at], m.value[at], list(m.headers(at))) for m in reader.batches() for at in range(len(m))]
+    dead_letters.sort(key=lambda dead_letter: int(dict(dead_letter[2])[REASON[2]] or b""))  # what went alone comes late
+    assert len(dead_letters) == len(BAD)
+    for number, ((key, value, headers), (bad_key, bad_value, error, field)) in enumerate(zip(dead_letters, BAD, strict=True)):
         said = {name: (entry or b"").decode() for name, entry in headers if name not in dict(HEADERS)}
         assert [said[name] for name in REASON[:4]] == [topic, "0", str(2 * number + 1), error]
         assert said[REASON[4]].startswith(f"{field}: ")
@@ -89,9 +89,9 @@ def judged(log: KafkaLog, bundle: Path, messages: int) -> Worker:
     detector = Detector(model)
     decoder = JsonReadings(ReadingFormat(model.channels, event_time="t"), detector.names)
     encoder = AlertEncoder(model.name, model.fingerprint, "/detector/test")
-    worker = Worker(log, decoder, detector, encoder, Recovery(detector, 0), settings=Service())
+    worker = Worker(log, decoder, detector, encoder, StateManager(detector, 0), settings=Service())
     deadline = time.monotonic() + PATIENCE_S
-    while worker.vitals.messages < messages and time.monotonic() < deadline:
+    while worker.stats.messages < messages and time.monotonic() < deadline:
         worker.step()
     worker.drain()
     worker.close()

@@ -7,59 +7,59 @@ import time
 import pytest
 
 from deploy.kafka.local_kafka import LocalKafka, free_port
-from detector.adapters.kafka_client import Delivery
-from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_topics import create_topics, output_topics
+from detector.adapters.kafka.delivery import DeliveryName
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
+from detector.adapters.kafka.topics import create_topics, output_topics
 from detector.codec.dead_letters import OMITTED, REASON
 from detector.codec.messages import Message
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, ConfigError, DetectorError, LogUnavailable
-from detector.ports import Outcome
+from detector.ports import CommitBatch
 from tests.broker.members import FAST, MakeTopic, gain, go_on, new_group, poll_on, read, settle, tell, tries, values_of
 from tests.contract.kept import kept
 
 pytestmark = pytest.mark.broker
 
-DELIVERIES: list[Delivery] = ["exactly_once", "at_least_once"]
+DELIVERIES: list[DeliveryName] = ["exactly_once", "at_least_once"]
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_a_broker_that_goes_and_comes_back(own_kafka: LocalKafka, delivery: Delivery) -> None:
+def test_a_broker_that_goes_and_comes_back(own_kafka: LocalKafka, delivery: DeliveryName) -> None:
     properties = {"bootstrap.servers": own_kafka.bootstrap_servers, **FAST}
     create_topics(properties, output_topics("alerts", "dead", 1) + output_topics("in", "in-dead", 1))
     writer = TopicWriter(properties, "in")
     patience = {**properties, "delivery.timeout.ms": "1500"}
-    log = KafkaLog(["in"], "g", "alerts", "dead", patience, delivery=delivery, say=tell)
+    log = KafkaLog(["in"], "g", "alerts", "dead", patience, delivery=delivery, on_log=tell)
     try:
         assert log.check() == {"in": 1, "alerts": 1, "dead": 1}
         writer.write(b"k", b"before")
         writer.flush()
         assert read(log, 1) == [b"before"]
-        log.commit(Outcome(alerts=[Message(b"k", b"first")], offsets={Partition("in", 0): 1}))
+        log.commit(CommitBatch(alerts=[Message(b"k", b"first")], offsets={Partition("in", 0): 1}))
 
         if delivery == "exactly_once":
             settle(own_kafka.bootstrap_servers, "g", Partition("in", 0), 1)
         own_kafka.stop()
         with pytest.raises(LogUnavailable):  # not swallowed
             poll_on(log)
-        second = Outcome(alerts=[Message(b"k", b"second")], offsets={Partition("in", 0): 1})
+        second = CommitBatch(alerts=[Message(b"k", b"second")], offsets={Partition("in", 0): 1})
         with pytest.raises(LogUnavailable, match=r"writing 1 of 1|looking at topic in"):
             log.commit(second)
 
         own_kafka.start()
-        gained: list[Partition] = []
+        assigned: list[Partition] = []
         for _ in tries(60):
             try:
-                go_on(log, gained)
-                gained = []
+                go_on(log, assigned)
+                assigned = []
                 log.commit(second)
                 break
             except LogUnavailable as error:  # the coordinator is loading
                 tell("again", str(error))
             except CommitAborted as error:  # the session ended meanwhile
                 tell("aborted", str(error))
-                gained = gain(log)
+                assigned = gain(log)
         writer.write(b"k", b"after")
         writer.flush()
         come = read(log, 1)
@@ -130,7 +130,7 @@ def test_wrong_credentials_are_told_at_once_and_kept_secret(kafka: str) -> None:
         "sasl.password": "correct-horse-battery",
         "debug": "conf,security",
     }
-    log = KafkaLog(["in"], "g", "alerts", "dead", properties, say=lambda level, line: lines.append(line))
+    log = KafkaLog(["in"], "g", "alerts", "dead", properties, on_log=lambda level, line: lines.append(line))
     try:
         with pytest.raises(DetectorError) as caught:  # a broker without SASL: it hangs up, or says so
             log.check(timeout_s=2.0)
@@ -140,20 +140,20 @@ def test_wrong_credentials_are_told_at_once_and_kept_secret(kafka: str) -> None:
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_a_dead_letter_that_is_too_large_goes_with_its_reason_only(kafka: str, make_topic: MakeTopic, delivery: Delivery) -> None:
+def test_a_dead_letter_that_is_too_large_goes_with_its_reason_only(kafka: str, make_topic: MakeTopic, delivery: DeliveryName) -> None:
     topic, alerts = make_topic("in"), make_topic("alerts", settings={"max.message.bytes": "20000"})
     dead = make_topic("dead", settings={"max.message.bytes": "20000"})
     lines: list[str] = []
     properties = {"bootstrap.servers": kafka}
-    log = KafkaLog([topic], new_group(), alerts, dead, properties, delivery=delivery, say=lambda level, line: lines.append(line))
+    log = KafkaLog([topic], new_group(), alerts, dead, properties, delivery=delivery, on_log=lambda level, line: lines.append(line))
     reason = [(name, b"7") for name in REASON]
     small = Message(b"small", b"no json", reason)
     large = Message(b"large", bytes(50_000), reason)
     unwieldy = Message(bytes(50_000), None, [("trace", bytes(50_000)), *reason])
     try:
-        log.commit(Outcome(dead_letters=[small, large, unwieldy], alerts=[Message(b"pump", bytes(9_000))] * 5))
+        log.commit(CommitBatch(dead_letters=[small, large, unwieldy], alerts=[Message(b"pump", bytes(9_000))] * 5))
         with pytest.raises(ConfigError, match=f"the first to {alerts}"):
-            log.commit(Outcome(alerts=[Message(b"pump", bytes(50_000))]))
+            log.commit(CommitBatch(alerts=[Message(b"pump", bytes(50_000))]))
     finally:
         log.close()
     with TopicReader(properties, dead) as reader:
@@ -177,10 +177,10 @@ def test_an_offset_beyond_the_log_is_said(kafka: str, make_topic: MakeTopic) -> 
     with TopicWriter(properties, topic) as writer:
         writer.write(b"k", b"only")
     lines: list[str] = []
-    log = KafkaLog([topic], group, alerts, dead, properties, say=lambda level, line: lines.append(line))
+    log = KafkaLog([topic], group, alerts, dead, properties, on_log=lambda level, line: lines.append(line))
     try:
         assert read(log, 1) == [b"only"]
-        log.commit(Outcome(offsets={Partition(topic, 0): 99}))
+        log.commit(CommitBatch(offsets={Partition(topic, 0): 99}))
         at = log.restore([Partition(topic, 0)])[Partition(topic, 0)]
     finally:
         log.close()
@@ -196,9 +196,9 @@ def test_a_new_group_with_latest_begins_at_the_end(kafka: str, make_topic: MakeT
     log = KafkaLog([topic], new_group(), alerts, dead, properties)
     try:
         for _ in tries(30):
-            if gained := log.poll(10, 0.1).gained:
+            if assigned := log.poll(10, 0.1).assigned:
                 break
-        at = log.restore(gained)[Partition(topic, 0)]
+        at = log.restore(assigned)[Partition(topic, 0)]
         assert (at.offset, at.is_committed, at.first, at.end, at.resets_to_end) == (1, False, 0, 1, True)
         log.resume({Partition(topic, 0): 1})
         with TopicWriter(properties, topic) as writer:
@@ -214,11 +214,11 @@ def test_partitions_whose_state_topic_was_not_lengthened_with_its_input_are_wait
     properties = {"bootstrap.servers": kafka, **FAST, "topic.metadata.refresh.interval.ms": "500"}
     lines: list[str] = []
     short, whole = Partition(topic, 1), Partition(topic, 0)
-    log = KafkaLog([topic], new_group(), alerts, dead, properties, state_topics={topic: state}, say=lambda _, line: lines.append(line))
+    log = KafkaLog([topic], new_group(), alerts, dead, properties, state_topics={topic: state}, on_log=lambda _, line: lines.append(line))
     try:
         assert gain(log, 1) == [whole]
         go_on(log, [whole])
-        log.commit(Outcome(state={whole: {b"row": b"0"}}, offsets={whole: 0}))
+        log.commit(CommitBatch(state={whole: {b"row": b"0"}}, offsets={whole: 0}))
         said = (
             f"state topic {state} has 1 partitions, its input {topic} has 2: its partitions from 1 on are not judged until that is mended"
         )
@@ -228,7 +228,7 @@ def test_partitions_whose_state_topic_was_not_lengthened_with_its_input_are_wait
         create_topics(properties, [], state={topic: state})
         assert gain(log, 1) == [short]
         go_on(log, [short])
-        log.commit(Outcome(state={short: {b"row": b"1"}}, offsets={short: 0}))
+        log.commit(CommitBatch(state={short: {b"row": b"1"}}, offsets={short: 0}))
         assert kept(log, [short])[short] == {b"row": b"1"}
     finally:
         log.close()
@@ -242,19 +242,19 @@ def test_a_member_is_told_from_one_that_has_not_joined_yet_though_neither_has_pa
     times = {} if protocol == "consumer" else FAST
     properties, group = {"bootstrap.servers": kafka, "group.protocol": protocol, **times}, new_group()
     logs: list[KafkaLog] = []
-    gained: list[int] = []
+    assigned: list[int] = []
     try:
         for _ in range(2):
             log = KafkaLog([topic], group, alerts, dead, properties)
             logs.append(log)
             assert protocol == "consumer" or not log.poll(10, 0).is_joined  # the new protocol may have joined by then
-            gained.append(0)
+            assigned.append(0)
             for _ in tries(30):
                 polled = [each.poll(10, 0.02) for each in logs]
-                gained = [count + len(each.gained) for count, each in zip(gained, polled, strict=True)]
-                if polled[-1].is_joined and sum(gained) == 1:
+                assigned = [count + len(each.assigned) for count, each in zip(assigned, polled, strict=True)]
+                if polled[-1].is_joined and sum(assigned) == 1:
                     break
-        assert gained == [1, 0]
+        assert assigned == [1, 0]
     finally:
         for log in logs:
             log.close()
@@ -273,9 +273,9 @@ def test_several_topics_are_one_log(kafka: str, make_topic: MakeTopic) -> None:
     found = {}
     try:
         for _ in tries(30):
-            fetched = log.poll(1000, 0.1)
-            go_on(log, fetched.gained)
-            messages = fetched.messages
+            polled = log.poll(1000, 0.1)
+            go_on(log, polled.assigned)
+            messages = polled.messages
             assert set(messages.log_time_us.tolist()) <= {1_700_000_000_123_000}
             found.update({messages.value[at]: messages.partitions[messages.partition[at]].topic for at in range(len(messages))})
             if len(found) == 100:

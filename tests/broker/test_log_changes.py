@@ -10,12 +10,12 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
 from deploy.kafka.local_kafka import LocalKafka
-from detector.adapters.kafka_io import TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_topics import Topic, create_topics, output_topics
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics, output_topics
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, ConfigError, LogUnavailable
-from detector.ports import Fetched, Outcome
+from detector.ports import CommitBatch, PollResult
 from tests.broker.changes import delete_topics, make_anew, retain_from
 from tests.broker.members import FAST, MakeTopic, gain, go_on, new_group, read, settle, tell, tries
 
@@ -34,7 +34,7 @@ class Site:
         self._logs: list[KafkaLog] = []
 
     def log(self, **properties: str) -> KafkaLog:
-        self._logs.append(KafkaLog(self.topics, self.group, *self.outputs, self.properties | properties, say=tell))
+        self._logs.append(KafkaLog(self.topics, self.group, *self.outputs, self.properties | properties, on_log=tell))
         return self._logs[-1]
 
     def write(self, count: int, topic: int = 0, word: str = "m") -> None:
@@ -65,13 +65,13 @@ def two_topics(kafka: str, make_topic: MakeTopic) -> Iterator[Site]:
     site.close()
 
 
-def until(log: KafkaLog, what: str, partitions: Sequence[Partition]) -> Fetched:
-    """Poll until `gained`, `lost` or `changed` names these partitions."""
+def until(log: KafkaLog, what: str, partitions: Sequence[Partition]) -> PollResult:
+    """Poll until `assigned`, `revoked` or `changed` names these partitions."""
     for _ in tries(30):
-        fetched = log.poll(1000, 0.1)
-        if getattr(fetched, what):
-            assert getattr(fetched, what) == tuple(partitions)
-            return fetched
+        polled = log.poll(1000, 0.1)
+        if getattr(polled, what):
+            assert getattr(polled, what) == tuple(partitions)
+            return polled
     raise AssertionError
 
 
@@ -81,7 +81,7 @@ def test_retention_that_overtakes_a_worker_is_told(site: Site, reset: str) -> No
     site.write(10)
     log = site.log(**{"auto.offset.reset": "earliest"})
     read(log, 10)
-    log.commit(Outcome(offsets={partition: 10}))
+    log.commit(CommitBatch(offsets={partition: 10}))
     log.close()
     log = site.log(**{"auto.offset.reset": reset})
     go_on(log, gain(log))
@@ -107,23 +107,23 @@ def test_a_topic_made_anew_is_another_log_even_if_it_is_longer(site: Site) -> No
     site.write(10)
     log = site.log()
     read(log, 10)
-    log.commit(Outcome(offsets={partition: 10}))
+    log.commit(CommitBatch(offsets={partition: 10}))
     before = log.restore([partition])[partition]
     log.resume({partition: 10})
     make_anew(site.servers, Topic(partition.topic, 1))
     site.write(30, word="new")
     # The consumer may read on at its old offset in the new log: what comes of that is not committed.
     with pytest.raises(CommitAborted, match="was deleted"):
-        log.commit(Outcome(offsets={partition: 12}))
+        log.commit(CommitBatch(offsets={partition: 12}))
     assert not log.restore([partition])  # by a consumer that knows nothing of the old one
-    until(log, "lost", [partition])
-    until(log, "gained", [partition])
+    until(log, "revoked", [partition])
+    until(log, "assigned", [partition])
     at = log.restore([partition])[partition]
     assert at.log_id != before.log_id
     assert (at.first, at.end) == (0, 30)
     log.resume({partition: 0})
     assert read(log, 30)[0] == b"new0"
-    log.commit(Outcome(offsets={partition: 30}))
+    log.commit(CommitBatch(offsets={partition: 30}))
 
 
 def test_a_topic_that_is_gone_costs_itself_only(two_topics: Site) -> None:
@@ -135,20 +135,20 @@ def test_a_topic_that_is_gone_costs_itself_only(two_topics: Site) -> None:
     assert len(read(log, 10)) == 10
     delete_topics(site.servers, gone.topic)
     with pytest.raises(CommitAborted, match="was deleted"):  # not the end of the worker
-        log.commit(Outcome(offsets={gone: 5, other: 5}))
-    until(log, "lost", [gone])
+        log.commit(CommitBatch(offsets={gone: 5, other: 5}))
+    until(log, "revoked", [gone])
     assert log.topics_missing() == (site.topics[0],)
     go_on(log, [other])
     assert len(read(log, 5)) == 5
-    log.commit(Outcome(offsets={other: 5}))
+    log.commit(CommitBatch(offsets={other: 5}))
     create_topics(site.properties, [Topic(gone.topic, 1)])
     site.write(3, 0, "new")
-    until(log, "lost", [other])
-    until(log, "gained", sorted([gone, other]))
+    until(log, "revoked", [other])
+    until(log, "assigned", sorted([gone, other]))
     assert log.topics_missing() == ()
     go_on(log, [gone, other])
     assert read(log, 3) == [b"new0", b"new1", b"new2"]
-    log.commit(Outcome(offsets={gone: 3}))
+    log.commit(CommitBatch(offsets={gone: 3}))
 
 
 def test_a_log_that_lost_its_end_is_told_where_it_differs(own_kafka: LocalKafka) -> None:
@@ -163,10 +163,10 @@ def test_a_log_that_lost_its_end_is_told_where_it_differs(own_kafka: LocalKafka)
             writer.flush()
 
     write(300)
-    log = KafkaLog(["in"], "g", "alerts", "dead", properties, say=tell)
+    log = KafkaLog(["in"], "g", "alerts", "dead", properties, on_log=tell)
     try:
         read(log, 300)
-        log.commit(Outcome(offsets={partition: 300}))
+        log.commit(CommitBatch(offsets={partition: 300}))
         settle(own_kafka.bootstrap_servers, "g", partition, 300)
         own_kafka.stop()
         cut = own_kafka.lose_last_segment("in", 0)
@@ -174,12 +174,12 @@ def test_a_log_that_lost_its_end_is_told_where_it_differs(own_kafka: LocalKafka)
         write(300 - cut + 50)  # longer than before: no offset is out of range
         for _ in tries(60):
             try:
-                fetched = log.poll(1000, 0.1)
+                polled = log.poll(1000, 0.1)
             except LogUnavailable:
                 continue
-            if fetched.changed or fetched.gained:  # where the session has ended meanwhile, it is gained anew
+            if polled.changed or polled.assigned:  # where the session has ended meanwhile, it is assigned anew
                 break
-        assert (fetched.changed or fetched.gained) == (partition,)
+        assert (polled.changed or polled.assigned) == (partition,)
         for _ in tries(30):
             try:
                 at = log.restore([partition])[partition]

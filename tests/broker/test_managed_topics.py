@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka.admin import ConfigResource, ConfigSource  # type: ignore[attr-defined] # its documented place
 
 from deploy.kafka.local_kafka import LocalKafka, fetch_jars
-from detector.adapters.kafka_admin import open_admin
-from detector.adapters.kafka_client import quiet
+from detector.adapters.kafka.admin import open_admin
+from detector.adapters.kafka.client import discard
 from detector.cli import main
 from tests.conftest import go_without, need_local_kafka
 
@@ -48,7 +48,7 @@ def topics(command: str, group: str, properties: dict[str, str], folder: Path) -
 
 def settings(properties: dict[str, str], topic: str) -> dict[str, str]:
     """What was asked for when the topic was made."""
-    admin = open_admin(properties, quiet)
+    admin = open_admin(properties, discard)
     (answer,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
     return {name: entry.value for name, entry in answer.result().items() if entry.source == OF_THE_TOPIC}
 
@@ -60,10 +60,10 @@ def test_what_the_brokers_name_is_given_up_and_told(
     assert topics("create --with-input --partitions 2", "plant", managed, tmp_path) == 0
     told = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert told["sensors"] == told["plant.alerts"] == "created"
-    letters = told["plant.dead-letters"].split("; ")
-    assert letters[0] == "created"
-    assert [each.partition(": ")[0] for each in letters[1:]] == ["max.message.bytes is 8388608, 10485760 was wanted"]
-    assert "a larger dead letter is written without the message" in letters[1]
+    dead_letters = told["plant.dead-letters"].split("; ")
+    assert dead_letters[0] == "created"
+    assert [each.partition(": ")[0] for each in dead_letters[1:]] == ["max.message.bytes is 8388608, 10485760 was wanted"]
+    assert "a larger dead letter is written without the message" in dead_letters[1]
     state = told["plant.sensors.state"].split("; ")
     assert [each.partition(": ")[0] for each in state] == [
         "created",
@@ -101,5 +101,5 @@ def test_without_compaction_there_is_no_state_topic_but_one_clear_message(
     assert topics("create --with-input", "never", managed, tmp_path) == 2
     told = capsys.readouterr().err
     assert "refuse to create topic never.sensors.state: Config property 'cleanup.policy' with value 'compact' is not supported" in told
-    assert "partitions, cleanup.policy compact; or set `delivery: at_least_once` and `snapshot: interval_s: 0`" in told
+    assert "partitions, cleanup.policy compact; or set `delivery: at_least_once` and `state: flush_interval_s: 0`" in told
     assert "Traceback" not in told

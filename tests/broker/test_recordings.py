@@ -22,15 +22,15 @@ import torch
 from numpy.typing import NDArray
 
 from detector.adapters.bundle import load_bundle
-from detector.adapters.kafka_io import TopicReader
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.verdict_file import VerdictFile
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicReader
+from detector.adapters.recordings.verdict_file import VerdictFile
 from detector.cli import main, wiring
 from detector.codec.alerts import AlertEncoder
 from detector.codec.readings import JsonReadings
 from detector.config import load_config
 from detector.core.detect import Detector
-from detector.service.recovery import Recovery
+from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
 
 pytestmark = pytest.mark.broker
@@ -102,15 +102,15 @@ def served(config: Path, folder: Path, readings: int) -> Told:
         state_topics=settings.state_topics,
     )
     with VerdictFile(folder / "served.parquet", detector.names) as verdicts:
-        recovery = Recovery(detector, settings.snapshot.interval_s)
-        worker = Worker(log, decoder, detector, encoder, recovery, settings=settings.service, observers=[verdicts])
+        state_manager = StateManager(detector, settings.state.flush_interval_s)
+        worker = Worker(log, decoder, detector, encoder, state_manager, settings=settings.service, observers=[verdicts])
         deadline = time.monotonic() + PATIENCE_S
-        while worker.vitals.messages < readings and time.monotonic() < deadline:
+        while worker.stats.messages < readings and time.monotonic() < deadline:
             worker.step()
         worker.drain()
         worker.close()
-    vitals = worker.vitals
-    assert (vitals.messages, vitals.readings, vitals.unaccounted, dict(vitals.dead_letters)) == (readings, readings, 0, {})
+    stats = worker.stats
+    assert (stats.messages, stats.readings, stats.unaccounted, dict(stats.dead_letters)) == (readings, readings, 0, {})
     with TopicReader(properties, settings.alerts_topic) as reader:
         alerts = [json.loads(value or b"null") for messages in reader.batches() for value in messages.value]
     return Told(pyarrow.parquet.read_table(folder / "served.parquet"), alerts)
@@ -161,7 +161,7 @@ def overlaps(is_event: NDArray[np.bool_], verdicts: pa.Table) -> tuple[int, int,
     ("recorded", "fit", "alerts", "events", "found_min", "outside_max"),
     [
         # At most as many alerts outside of events as the budget allows in 5 hours, and in half a week. A run that ends is no silence.
-        pytest.param(skab, ["--epochs", "8"], {"budget": "2 per stream per hour", "silence_intervals": 0}, 16, 10, 10, id="skab"),
+        pytest.param(skab, ["--epochs", "8"], {"budget": "2 per stream per hour", "timeout_intervals": 0}, 16, 10, 10, id="skab"),
         pytest.param(smd, ["--quick"], {"budget": "1 per stream per day"}, 6, 3, 4, id="smd"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from detector.adapters.kafka_io import TopicWriter
+from detector.adapters.kafka.topic_io import TopicWriter
 from detector.cli import main
 from detector.core.readings import Partition
 from tests.broker.members import settle
@@ -62,7 +62,7 @@ def test_from_a_reading_on_kafka_to_an_alert_on_kafka(
     assert metrics["detector_dead_letters_total"] == 1
     assert metrics["detector_partitions_assigned"] == 1
     assert metrics["detector_streams"] == 8
-    service.wait_for(lambda: service.metrics()["detector_lag_messages"] == 0)
+    service.wait_for(lambda: service.metrics()["detector_consumer_lag_messages"] == 0)
     assert metrics["detector_messages_replayed_total"] == metrics["detector_messages_missed_total"] == 0  # a cold start
     written = (f"{group}.alerts", f"{group}.dead-letters", f"{group}.{topic}.state", "exactly once", "every 10 s")
     for fact in (topic, kafka, *written, "small", "temperature, pressure", "20 per stream per day"):
@@ -89,7 +89,7 @@ def test_from_a_reading_on_kafka_to_an_alert_on_kafka(
     again.wait_for(is_judging)
     assert 503 not in ready[ready.index(200) :]  # it turns once: nobody is sent to a worker that has joined no group yet
     assert again.metrics()["detector_streams"] == 8
-    assert again.metrics()["detector_restore_seconds"] > 0
+    assert again.metrics()["detector_restore_duration_seconds"] > 0
     assert again.metrics()["detector_messages_polled_total"] == 0
     assert again.end(signal.SIGINT) == 0
     assert len(alerts_on(kafka, f"{group}.alerts")) == len(told)
@@ -109,7 +109,7 @@ def test_it_waits_for_a_broker_that_went_away(own_kafka: Any, start: Callable[[l
     service.wait_for(lambda: service.metrics()["detector_messages_polled_total"] == 10)
     settle(servers, "detector", Partition("sensors", 0), 10)
     own_kafka.stop()
-    service.wait_for(lambda: service.metrics()["detector_log_unavailable_total"] >= 3)
+    service.wait_for(lambda: service.metrics()["detector_log_unavailable_errors_total"] >= 3)
     assert {service.get("/-/ready")[0] for _ in range(20)} == {503}  # it stays so for as long as no broker answers
     assert service.get("/-/healthy")[0] == 200
     own_kafka.start()

@@ -24,15 +24,15 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
-from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_schemas import SchemaRegistry
-from detector.adapters.recording import read_recording
+from detector.adapters.kafka.schema_registry import SchemaRegistry
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
+from detector.adapters.recordings.reader import read_recording
 from detector.cli import main
-from detector.cli.schemas import Framing, framing
+from detector.cli.registry_wiring import Framing, framing
 from detector.codec.alerts import alert_schema
-from detector.codec.formats import ReadingFormat
-from detector.codec.framed import frame
+from detector.codec.confluent_wire_format import frame
 from detector.codec.messages import Messages
+from detector.codec.reading_format import ReadingFormat
 from detector.config import Config
 from detector.core.readings import Partition, StreamNames
 from tests.broker.registry import Registry
@@ -237,7 +237,7 @@ def test_it_waits_for_a_registry_that_went_away(
     send(old({"at": now_us + 15, "temperature": 1.0}))  # a schema that is known needs no registry
     service.wait_for(lambda: service.metrics()["detector_messages_polled_total"] == 16)
     send(*ahead)
-    service.wait_for(lambda: service.metrics()["detector_log_unavailable_total"] >= 3)
+    service.wait_for(lambda: service.metrics()["detector_log_unavailable_errors_total"] >= 3)
     assert {service.get("/-/ready")[0] for _ in range(20)} == {503}
     assert service.get("/-/healthy")[0] == 200
     begin = time.monotonic()
@@ -248,7 +248,7 @@ def test_it_waits_for_a_registry_that_went_away(
     assert "check that the registry runs" in first["fix"]
 
     again = start(options)
-    again.wait_for(lambda: again.metrics()["detector_log_unavailable_total"] >= 3)
+    again.wait_for(lambda: again.metrics()["detector_log_unavailable_errors_total"] >= 3)
     assert again.metrics()["detector_messages_polled_total"] == 0
     registry.start()
     registered()
@@ -263,9 +263,9 @@ def test_it_waits_for_a_registry_that_went_away(
         assert "horse" not in log.read_text()
 
     with TopicReader({"bootstrap.servers": kafka}, f"{group}.dead-letters") as reader:
-        letters = [(value, dict(batch.headers(place))) for batch in reader.batches() for place, value in enumerate(batch.value)]
-    assert [value for value, _ in letters] == bad
-    errors = [(headers["__connect.errors.exception.class.name"] or b"").decode() for _, headers in letters]
+        dead_letters = [(value, dict(batch.headers(place))) for batch in reader.batches() for place, value in enumerate(batch.value)]
+    assert [value for value, _ in dead_letters] == bad
+    errors = [(headers["__connect.errors.exception.class.name"] or b"").decode() for _, headers in dead_letters]
     assert errors == ["UnknownSchema", "NotFramed", "MalformedRecord", "NotFramed"]
 
 

@@ -18,10 +18,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its document
     UserScramCredentialUpsertion,
 )
 
-from detector.adapters.kafka_client import consumer_properties, open_consumer, quiet
-from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_static_membership import StaticMembership
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.client import discard, open_consumer
+from detector.adapters.kafka.exactly_once import ExactlyOnce
+from detector.adapters.kafka.properties import consumer_properties
+from detector.adapters.kafka.static_membership import StaticMembership
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics
 from detector.cli import main
 from detector.config import load_config
 from detector.errors import LogUnavailable
@@ -199,13 +201,13 @@ def test_the_rights_that_are_documented_are_enough(secured: Secured, serve: Call
         again.wait_for(lambda: again.metric("detector_streams") == 1)
     finally:
         assert again.end() == 0
-    named = consumer_properties({**kafka, "group.instance.id": "worker-0"}, group, "exactly_once")
-    with closing(open_consumer(named, lambda error: None, quiet)) as holder:
+    named = consumer_properties({**kafka, "group.instance.id": "worker-0"}, group, ExactlyOnce.consumer_required)
+    with closing(open_consumer(named, lambda error: None, discard)) as holder:
         holder.subscribe(["modest"])
         while not holder.memberid():
             holder.poll(0.1)
         with pytest.raises(LogUnavailable, match="worker-0 is taken: member worker-0-"):  # who has a name may be seen
-            StaticMembership(named, group, quiet).see_that_it_is_free()
+            StaticMembership(named, group, discard).check_name_is_free()
 
 
 class Service:
@@ -312,7 +314,7 @@ def test_it_works_by_password_and_one_changed_during_the_run_is_an_outage(secure
     send(secured, "renewed", b'{"temperature": 1.0}')
     service.wait_for(lambda: service.metric("detector_messages_polled_total") == 1)
     change_password(secured, "changing", WRONG)
-    service.wait_for(lambda: service.metric("detector_log_unavailable_total") >= 2 and "invalid credentials" in service.said())
+    service.wait_for(lambda: service.metric("detector_log_unavailable_errors_total") >= 2 and "invalid credentials" in service.said())
     change_password(secured, "changing", PASSWORD)
     send(secured, "renewed", b'{"temperature": 2.0}')
     service.wait_for(lambda: service.metric("detector_messages_polled_total") == 2)

@@ -17,8 +17,8 @@ import pytest
 
 from deploy.kafka.local_kafka import LocalKafka
 from detector.adapters.bundle import Bundle, save_bundle
-from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics
 from detector.cli import main
 from detector.codec.dead_letters import REASON
 from detector.core.readings import Partition
@@ -53,7 +53,7 @@ class Site:
             "model": str(folder / "model"),
             "input": {"topics": self.topics, "event_time": {"field": "t"}},
             "alerts": {"budget": "30 per stream per hour", "warmup_readings": 45},
-            "snapshot": {"interval_s": 0.2},
+            "state": {"flush_interval_s": 0.2},
             "kafka": {"bootstrap.servers": servers, **FAST},
         }
         self._folder = folder
@@ -90,7 +90,7 @@ class Site:
         alerts = [alert for alert in alerts_on(self.servers, f"{self.group}.alerts") if alert["input"]["topic"] == topic]
         return [alert["input"]["offset"] for alert in alerts if alert["status"] == "opened"]
 
-    def letters(self, topic: str) -> list[int]:
+    def dead_letters(self, topic: str) -> list[int]:
         """Of each dead letter of an input, the offset of its message."""
         with TopicReader({"bootstrap.servers": self.servers}, f"{self.group}.dead-letters") as reader:
             found = [dict(batch.headers(at)) for batch in reader.batches() for at in range(len(batch))]
@@ -136,9 +136,9 @@ def test_what_retention_takes_from_a_running_worker_is_counted(kafka: str, tmp_p
         assert 0 < lost <= LOT
         assert polled(service) + service.metric(MISSED) == 3 * LOT
         assert service.metric(MISSED, reason="auto_offset_reset") == (LOT if reset == "latest" else 0)
-        (line,) = service.said("the log no longer holds messages that were still needed")
+        (line,) = service.said("messages are missed: retention")
         assert (line["level"], line["messages"], line["partition"]) == ("warning", lost, f"{topic}/0")
-        assert len(service.said("messages that the log still holds are passed over")) == (reset == "latest")
+        assert len(service.said("messages are missed: auto.offset.reset")) == (reset == "latest")
         assert service.metric(CHANGES) == service.metric("detector_messages_replayed_total") == 0
     site.write(topic)
     for reset, service in services.items():
@@ -168,8 +168,8 @@ def test_a_topic_made_anew_is_judged_from_its_first_message(kafka: str, tmp_path
     for topic, count in ((same, 1), (longer, 2)):
         site.settled(topic, LOT * count)
         assert site.opened(topic)[:2] == [ASTRAY, ASTRAY]
-        assert site.letters(topic) == lots(1) + lots(count)
-        assert {line["partition"] for line in service.said("memories begin anew: the topic was made anew")} >= {f"{topic}/0"}
+        assert site.dead_letters(topic) == lots(1) + lots(count)
+        assert {line["partition"] for line in service.said("cold start: the topic was recreated")} >= {f"{topic}/0"}
     assert service.metric(CHANGES, reason="recreated") == 2 == service.metric(CHANGES)
     assert service.metric(MISSED) == service.metric("detector_messages_replayed_total") == 0
     assert service.metric("detector_readings_unaccounted_total") == service.metric(MISSING) == 0
@@ -179,7 +179,7 @@ def test_a_topic_made_anew_is_judged_from_its_first_message(kafka: str, tmp_path
     site.write(same, 3)
     service = start(site.options())
     site.settled(same, 3 * LOT)
-    assert site.letters(same) == lots(1) + lots(1) + lots(3)
+    assert site.dead_letters(same) == lots(1) + lots(1) + lots(3)
     assert site.opened(same)[2] == ASTRAY
     assert polled(service) == 3 * LOT
     assert service.metric(CHANGES, reason="recreated") == 1 == service.metric(CHANGES)
@@ -200,25 +200,25 @@ def test_a_log_that_lost_its_end_is_judged_from_where_it_differs(own_kafka: Loca
 
     site.write(topic, count, pad)
     site.settled(topic, LOT * count)
-    before = site.letters(topic)
+    before = site.dead_letters(topic)
     cut = lose()
     site.write(topic, count, pad)  # longer than before
     end = cut + LOT * count
     site.settled(topic, end)
     service.wait_for(lambda: service.metric(CHANGES, reason="truncated") == 1)
-    assert site.letters(topic) == before + [cut + at for at in lots(count)]
+    assert site.dead_letters(topic) == before + [cut + at for at in lots(count)]
     assert cut + ASTRAY in site.opened(topic)
     assert service.metric(MISSED) == 0
-    (line,) = service.said("memories begin anew")
+    (line,) = service.said("cold start")
     assert (line["level"], line["offset"]) == ("warning", cut)
     assert service.end(signal.SIGTERM) == 0
 
-    before = site.letters(topic)
+    before = site.dead_letters(topic)
     cut = lose()
     site.write(topic, count, pad)
     service = start(site.options())
     site.settled(topic, cut + LOT * count)
-    assert site.letters(topic) == before + [cut + at for at in lots(count)]
+    assert site.dead_letters(topic) == before + [cut + at for at in lots(count)]
     assert service.metric(CHANGES, reason="truncated") == 1 == service.metric(CHANGES)
     assert service.metric(MISSED) == service.metric("detector_messages_replayed_total") == 0
 
@@ -241,12 +241,12 @@ def test_a_topic_that_is_gone_costs_itself_only(kafka: str, tmp_path: Path, star
     site.settled(other, LOT)
     assert service.get("/-/ready")[0] == 200
     create_topics({"bootstrap.servers": kafka}, [Topic(gone, 1)])
-    told = len(site.letters(gone))
+    told = len(site.dead_letters(gone))
     site.write(gone)
     site.settled(gone, LOT)
     service.wait_for(lambda: service.metric(MISSING) == 0)
-    assert site.letters(gone)[told:] == lots(1)
-    assert site.letters(other) == lots(1)
+    assert site.dead_letters(gone)[told:] == lots(1)
+    assert site.dead_letters(other) == lots(1)
     assert service.metric(MISSED) == service.metric("detector_readings_unaccounted_total") == 0
     assert service.end(signal.SIGTERM) == 0
 
@@ -263,7 +263,7 @@ def test_a_topic_that_is_gone_costs_itself_only(kafka: str, tmp_path: Path, star
     create_topics({"bootstrap.servers": kafka}, [Topic(gone, 1)])
     site.write(gone)
     site.settled(gone, LOT)
-    assert site.letters(gone)[told:] == lots(1) + lots(1)
+    assert site.dead_letters(gone)[told:] == lots(1) + lots(1)
     assert service.end(signal.SIGTERM) == 0
     delete_topics(kafka, gone, other)
     assert main(["run", *site.options()]) == 2
@@ -277,13 +277,13 @@ def test_an_output_topic_that_is_gone_is_an_outage(kafka: str, tmp_path: Path, s
     service.wait_for(lambda: bool(service.said("partitions restored")))
     delete_topics(kafka, f"{site.group}.alerts")
     site.write(topic)
-    service.wait_for(lambda: service.metric("detector_log_unavailable_total") >= 1)
+    service.wait_for(lambda: service.metric("detector_log_unavailable_errors_total") >= 1)
     line = service.said("log unavailable")[-1]
     assert "`detector topics create` makes the output topics" in line["fix"]
     assert service.get("/-/ready")[0] == 503
     assert main(["topics", "create", *site.options()]) == 0
     site.settled(topic, LOT)
     assert site.opened(topic) == [ASTRAY]
-    assert site.letters(topic) == lots(1)
+    assert site.dead_letters(topic) == lots(1)
     assert service.metric("detector_readings_unaccounted_total") == service.metric(MISSED) == service.metric(CHANGES) == 0
     assert service.end(signal.SIGTERM) == 0

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.adapters.kafka_io import TopicReader
-from detector.adapters.recording import read_recording
+from detector.adapters.kafka.topic_io import TopicReader
+from detector.adapters.recordings.reader import read_recording
 from detector.cli import main
 from detector.cli.wiring import reading_format
 from detector.codec.readings import JsonReadings
@@ -29,8 +29,8 @@ INPUTS: dict[str, dict[str, Any]] = {
         "channels": ["t.value", "p.value", "v", "c"],
     },
     "two channels, Kafka's time": {"channels": ["current", "temperature"]},
-    "one value per message": {"narrow": {"channel": "tag", "value": "value"}, "event_time": {"field": "ts", "unit": "s"}},
-    "a gateway's arrays": {"items": "batch", "values": "all", "event_time": {"field": "ts", "unit": "ms"}},
+    "one value per message": {"long_format": {"channel": "tag", "value": "value"}, "event_time": {"field": "ts", "unit": "s"}},
+    "a gateway's arrays": {"records_path": "batch", "array_path": "all", "event_time": {"field": "ts", "unit": "ms"}},
 }
 
 
@@ -58,7 +58,7 @@ def test_what_is_written_is_what_is_read(
     times = np.concatenate([batch.event_time_us for batch in batches])
     streams = [names.name(stream) for batch in batches for stream in batch.stream_id.tolist()]
     expected = told.value[:, chosen].astype(np.float32)
-    if "narrow" in described:
+    if "long_format" in described:
         value, expected = value[~np.isnan(value)], expected[~np.isnan(expected)]
         times, streams = times[::4], streams[::4]
     assert np.array_equal(value, expected, equal_nan=True)

@@ -14,14 +14,14 @@ from contextlib import closing, contextmanager, suppress
 import pytest
 
 from deploy.kafka.local_kafka import LocalKafka
-from detector.adapters import kafka_static_membership
-from detector.adapters.kafka_io import TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka import static_membership
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics
 from detector.codec.messages import Message
 from detector.core.readings import Partition
 from detector.errors import CommitAborted, Fenced, LogUnavailable
-from detector.ports import Outcome
+from detector.ports import CommitBatch
 from tests.broker.members import gain, go_on, new_group, read, settle, tell, tries, values_of
 from tests.conftest import need_local_kafka
 
@@ -56,18 +56,18 @@ def send(broker: LocalKafka, topic: str, value: bytes) -> None:
         writer.write(b"k", value)
 
 
-def alert(word: bytes, partition: Partition, offset: int) -> Outcome:
-    return Outcome(alerts=[Message(b"k", word)], offsets={partition: offset})
+def alert(word: bytes, partition: Partition, offset: int) -> CommitBatch:
+    return CommitBatch(alerts=[Message(b"k", word)], offsets={partition: offset})
 
 
 def heard(log: KafkaLog) -> tuple[list[Partition], list[Partition]]:
-    """What one poll brings: lost and gained. Nothing of a log that cannot be reached, or waits."""
+    """What one poll brings: revoked and assigned partitions. Nothing of a log that cannot be reached, or waits."""
     try:
-        fetched = log.poll(10, 0.05)
+        polled = log.poll(10, 0.05)
     except LogUnavailable as error:
         tell("waits", str(error))
         return [], []
-    return list(fetched.lost), list(fetched.gained)
+    return list(polled.revoked), list(polled.assigned)
 
 
 def poll_to_the_end(log: KafkaLog) -> None:
@@ -86,7 +86,7 @@ def test_it_comes_back_after_an_outage_under_load(broker: LocalKafka, topics: tu
         tell(level, line)
 
     properties = {"bootstrap.servers": broker.bootstrap_servers, "delivery.timeout.ms": "1500", **NAME}
-    with closing(KafkaLog([topic], group, alerts, dead, properties, say=listen)) as log:
+    with closing(KafkaLog([topic], group, alerts, dead, properties, on_log=listen)) as log:
         send(broker, topic, b"before")
         assert read(log, 1) == [b"before"]
         log.commit(alert(b"first", here, 1))
@@ -110,17 +110,17 @@ def test_it_comes_back_after_an_outage_under_load(broker: LocalKafka, topics: tu
             except CommitAborted:
                 break
 
-        lost: list[Partition] = []
-        gained: list[Partition] = []
+        revoked: list[Partition] = []
+        assigned: list[Partition] = []
         for _ in tries(30):
             came = heard(log)
-            lost += came[0]
-            gained += came[1]
-            if gained:
+            revoked += came[0]
+            assigned += came[1]
+            if assigned:
                 break
         assert any("fenced" in line for line in lines), "it was not fenced: this tests nothing"
-        assert lost == gained == [here]
-        assert log.restore(gained)[here].offset == 1
+        assert revoked == assigned == [here]
+        assert log.restore(assigned)[here].offset == 1
         log.resume({here: 1})
         assert read(log, 1) == [b"after"]
         log.commit(alert(b"second", here, 2))
@@ -134,22 +134,22 @@ def test_of_two_workers_of_one_name_exactly_one_goes_on(broker: LocalKafka, topi
     with closing(KafkaLog([topic], group, alerts, dead, properties)) as first:
         go_on(first, gain(first))
         with closing(KafkaLog([topic], group, alerts, dead, properties)) as second:
-            gained = gain(second)
+            assigned = gain(second)
             time.sleep(1.0)  # a heartbeat: librdkafka takes the partition from the first, and says so at the next poll
             go_on(first, [here])  # as after a commit that was refused
-            lost: list[Partition] = []
+            revoked: list[Partition] = []
             for _ in tries(10):
-                lost += heard(first)[0]
-                if lost:
+                revoked += heard(first)[0]
+                if revoked:
                     break
-            assert lost == gained == [here]
+            assert revoked == assigned == [here]
             with pytest.raises(Fenced, match=r"same group\.instance\.id, worker-0: member worker-0-.* at 127\.0\.0\.1 has it") as caught:
                 poll_to_the_end(first)
             assert "of its own" in caught.value.fix
             with pytest.raises(CommitAborted):
                 first.commit(alert(b"never", here, 1))
             send(broker, topic, b"only")
-            go_on(second, gained)
+            go_on(second, assigned)
             assert read(second, 1) == [b"only"]
             second.commit(alert(b"told", here, 1))
     assert values_of({"bootstrap.servers": broker.bootstrap_servers}, alerts) == [b"told"]
@@ -157,15 +157,15 @@ def test_of_two_workers_of_one_name_exactly_one_goes_on(broker: LocalKafka, topi
 
 OLD = """
     import json, sys
-    from detector.adapters.kafka_log import KafkaLog
+    from detector.adapters.kafka.log import KafkaLog
     from detector.errors import Fenced, LogUnavailable
 
     servers, group, topic, alerts, dead, properties = sys.argv[1:]
     log = KafkaLog([topic], group, alerts, dead, {"bootstrap.servers": servers, **json.loads(properties)})
     while True:
         try:
-            if gained := log.poll(10, 0.05).gained:
-                log.resume({each: at.offset for each, at in log.restore(gained).items()})
+            if assigned := log.poll(10, 0.05).assigned:
+                log.resume({each: at.offset for each, at in log.restore(assigned).items()})
                 print("has it", flush=True)
         except LogUnavailable as error:
             print(error, file=sys.stderr, flush=True)
@@ -195,12 +195,12 @@ def test_an_old_holder_that_wakes_up_ends(broker: LocalKafka, topics: tuple[str,
     properties = {"bootstrap.servers": broker.bootstrap_servers, **BRIEF}
     with old_holder(broker, group, topics, BRIEF) as old:
         old.send_signal(signal.SIGSTOP)
-        with closing(KafkaLog([topic], group, alerts, dead, properties, say=tell)) as new:
+        with closing(KafkaLog([topic], group, alerts, dead, properties, on_log=tell)) as new:
             go_on(new, gain(new))
             time.sleep(2.0)
             old.send_signal(signal.SIGCONT)
             for _ in tries(20):
-                assert not new.poll(10, 0.05).lost
+                assert not new.poll(10, 0.05).revoked
                 if old.poll() is not None:
                     break
             assert old.stdout is not None
@@ -220,10 +220,10 @@ def test_the_new_protocol_keeps_a_name_for_its_holder(
     group, properties = new_group(), {"bootstrap.servers": broker.bootstrap_servers, **NEW_PROTOCOL}
     with old_holder(broker, group, topics, NEW_PROTOCOL) as old:
         with monkeypatch.context() as patch:
-            patch.setattr(kafka_static_membership, "NEW_PROTOCOL_SESSION_S", 3.0)
+            patch.setattr(static_membership, "NEW_PROTOCOL_SESSION_S", 3.0)
             second = KafkaLog([topic], group, alerts, dead, properties)
         with closing(second), pytest.raises(Fenced, match="worker-0"):
             poll_to_the_end(second)
         old.kill()
-        with closing(KafkaLog([topic], group, alerts, dead, properties, say=tell)) as successor:
+        with closing(KafkaLog([topic], group, alerts, dead, properties, on_log=tell)) as successor:
             assert gain(successor) == [Partition(topic, 0)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from detector.adapters.kafka_admin import timestamp_types
+from detector.adapters.kafka.admin import timestamp_types
 from detector.cli import event_time, main
 from detector.config import load_config
 from tests.broker.service import Service

@@ -19,9 +19,9 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
 from deploy.kafka.local_kafka import Listener, LocalKafka
-from detector.adapters.kafka_client import open_client, quiet
-from detector.adapters.kafka_io import TopicWriter
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.client import discard, open_client
+from detector.adapters.kafka.topic_io import TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics
 from detector.cli import main
 from tests.broker.certificates import Authority
 from tests.broker.identity import AUDIENCE, ISSUER, SECRETS, IdentityProvider
@@ -174,7 +174,7 @@ def test_every_client_shows_the_token_that_was_signed_for_amazon(
 ) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
     heard: list[KafkaError] = []
-    client = open_client(make, {**guarded.msk(), "group.id": "plant"}, {}, heard.append, quiet)
+    client = open_client(make, {**guarded.msk(), "group.id": "plant"}, {}, heard.append, discard)
     deadline = time.monotonic() + 20
     while not any("invalid_token" in error.str() for error in heard):
         assert time.monotonic() < deadline, heard

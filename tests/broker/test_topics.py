@@ -15,9 +15,9 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] # its documented place
 from confluent_kafka.cimpl import NewPartitions
 
-from detector.adapters.kafka_admin import ask_cluster, open_admin
-from detector.adapters.kafka_client import quiet
-from detector.adapters.kafka_topics import Topic, check_topics, create_topics, output_topics, state_topic
+from detector.adapters.kafka.admin import ask_cluster, open_admin
+from detector.adapters.kafka.client import discard
+from detector.adapters.kafka.topics import Topic, check_topics, create_topics, output_topics, state_topic
 from detector.cli import main
 from detector.cli.topics import checked
 from detector.config import load_config
@@ -49,10 +49,10 @@ class Names:
         create_topics(self.properties, [Topic(self.sensors, partitions)])
 
     def partitions(self, topic: str) -> int:
-        return ask_cluster(self.properties, 10.0, quiet).partitions[topic]
+        return ask_cluster(self.properties, 10.0, discard).partitions[topic]
 
     def settings(self, topic: str) -> dict[str, str]:
-        admin = open_admin(self.properties, quiet)
+        admin = open_admin(self.properties, discard)
         (future,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
         return {name: entry.value for name, entry in future.result().items()}
 
@@ -90,7 +90,7 @@ def test_nothing_is_created_for_an_input_that_is_missing(names: Names, capsys: p
     told = capsys.readouterr().err
     assert f"input topic {names.sensors}" in told
     assert "--with-input" in told
-    assert names.alerts not in ask_cluster(names.properties, 10.0, quiet).partitions
+    assert names.alerts not in ask_cluster(names.properties, 10.0, discard).partitions
     assert names.topics("create --with-input --partitions 3") == 0
     assert names.partitions(names.sensors) == names.partitions(names.state) == 3
 
@@ -110,7 +110,7 @@ def test_all_that_is_missing_is_named_at_once_with_the_command_that_makes_it(nam
 
 def test_an_input_that_grew_takes_its_state_topic_along(names: Names, capsys: pytest.CaptureFixture[str]) -> None:
     assert names.topics("create --with-input --partitions 2") == 0
-    admin = open_admin(names.properties, quiet)
+    admin = open_admin(names.properties, discard)
     admin.create_partitions([NewPartitions(names.sensors, 5)])[names.sensors].result()
     deadline = time.monotonic() + 30
     while names.partitions(names.sensors) != 5:  # the brokers tell of them a little later
@@ -139,9 +139,9 @@ def test_a_state_topic_that_would_lose_memories_is_named(names: Names, capsys: p
 
 def test_memories_that_are_not_kept_need_no_topic(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTOR_DELIVERY", "at_least_once")
-    monkeypatch.setenv("DETECTOR_SNAPSHOT__INTERVAL_S", "0")
+    monkeypatch.setenv("DETECTOR_STATE__FLUSH_INTERVAL_S", "0")
     assert names.topics("create --with-input") == 0
-    assert names.state not in ask_cluster(names.properties, 10.0, quiet).partitions
+    assert names.state not in ask_cluster(names.properties, 10.0, discard).partitions
     assert names.topics("check") == 0
 
 
@@ -157,9 +157,9 @@ def test_who_may_not_see_configurations_is_told_once_and_goes_on(names: Names, m
 
     monkeypatch.setattr(AdminClient, "describe_configs", refused)
     said: list[tuple[str, str]] = []
-    say: Callable[[str, str], None] = lambda level, line: said.append((level, line))  # noqa: E731 - typed
+    on_log: Callable[[str, str], None] = lambda level, line: said.append((level, line))  # noqa: E731 - typed
     state = {names.sensors: names.state, names.alerts: names.dead_letters}
-    found = check_topics(names.properties, [names.sensors], [], state=state, exactly_once=True, say=say)
+    found = check_topics(names.properties, [names.sensors], [], state=state, exactly_once=True, on_log=on_log)
     assert found == {names.sensors: 1, names.state: 1, names.dead_letters: 1}
     ((level, line),) = said
     assert level == "warning"

@@ -22,13 +22,14 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.kafka_member import GroupMember
-from detector.adapters.kafka_watch import Question, TopicView, TopicWatch
-from detector.codec.snapshots import RowCodec, key_of
-from detector.ports import Outcome
+from detector.adapters.kafka import exactly_once
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.member import GroupMember
+from detector.adapters.kafka.topic_watch import PendingTopics, TopicInfo
+from detector.codec.state_serde import RowCodec, key_of
+from detector.ports import CommitBatch
 
-Commit = Callable[[KafkaLog, Outcome], None]
+Commit = Callable[[KafkaLog, CommitBatch], None]
 
 
 def break_on_purpose(kind: str) -> None:
@@ -37,27 +38,27 @@ def break_on_purpose(kind: str) -> None:
 
 
 def _state_first() -> None:
-    def matters(whole: Outcome) -> bool:
+    def matters(whole: CommitBatch) -> bool:
         saved = {key for rows in whole.state.values() for key in rows}
         return any(key_of(alert.key or b"") in saved for alert in whole.alerts)
 
-    position = KafkaLog._position
-    # Nameless, as if a person had set them: or its successor would find out by itself, and wait.
-    KafkaLog._position = lambda log, name, offsets, question: position(log, "", offsets, question)  # type: ignore[assignment, method-assign]
-    _tear_commits(lambda whole: (Outcome(state=whole.state), replace(whole, state={})), matters)
+    consumed = exactly_once._consumed
+    # Without an owner, as if a person had set them: or its successor would find out by itself, and wait.
+    exactly_once._consumed = lambda member, offsets, owner, topics: consumed(member, offsets, "", topics)
+    _tear_commits(lambda whole: (CommitBatch(state=whole.state), replace(whole, state={})), matters)
 
 
 def _offsets_first() -> None:
-    _tear_commits(lambda whole: (Outcome(offsets=whole.offsets), replace(whole, offsets={})), lambda whole: bool(whole.alerts))
+    _tear_commits(lambda whole: (CommitBatch(offsets=whole.offsets), replace(whole, offsets={})), lambda whole: bool(whole.alerts))
 
 
-def _tear_commits(halves: Callable[[Outcome], tuple[Outcome, Outcome]], matters: Callable[[Outcome], bool]) -> None:
+def _tear_commits(halves: Callable[[CommitBatch], tuple[CommitBatch, CommitBatch]], matters: Callable[[CommitBatch], bool]) -> None:
     commit: Commit = KafkaLog.commit
 
-    def torn(log: KafkaLog, outcome: Outcome) -> None:
-        first, second = halves(outcome)
+    def torn(log: KafkaLog, batch: CommitBatch) -> None:
+        first, second = halves(batch)
         commit(log, first)
-        if matters(outcome):
+        if matters(batch):
             os.kill(os.getpid(), signal.SIGKILL)
         commit(log, second)
 
@@ -68,8 +69,8 @@ def _row_offsets(shift: int) -> Callable[[], None]:
     def patch() -> None:
         encode = RowCodec.encode
 
-        def shifted(codec: RowCodec, states: Any, rows: Any, era: bytes, offset: int) -> list[bytes]:
-            return encode(codec, states, rows, era, offset + shift)
+        def shifted(codec: RowCodec, states: Any, rows: Any, incarnation: bytes, offset: int) -> list[bytes]:
+            return encode(codec, states, rows, incarnation, offset + shift)
 
         RowCodec.encode = shifted  # type: ignore[assignment, method-assign]
 
@@ -77,12 +78,12 @@ def _row_offsets(shift: int) -> Callable[[], None]:
 
 
 def _ids_unseen() -> None:
-    answer = TopicWatch.answer
+    result = PendingTopics.result
 
-    def patched(watch: TopicWatch, question: Question) -> dict[str, TopicView]:
-        return {topic: replace(view, id="") for topic, view in answer(watch, question).items()}
+    def patched(topics: PendingTopics) -> dict[str, TopicInfo]:
+        return {topic: replace(info, id="") for topic, info in result(topics).items()}
 
-    TopicWatch.answer = patched  # type: ignore[assignment, method-assign]
+    PendingTopics.result = patched  # type: ignore[assignment, method-assign]
 
 
 def _silent_reset() -> None:

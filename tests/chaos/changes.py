@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from confluent_kafka.admin import AdminClient
 
-from detector.adapters.kafka_topics import create_topics
+from detector.adapters.kafka.topics import create_topics
 from tests.broker.changes import delete_topics, make_anew, retain_from
 from tests.chaos.comparison import Comparison, Counts
 from tests.chaos.site import INPUT

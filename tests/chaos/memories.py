@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from confluent_kafka import Message as KafkaMessage
 
-from detector.codec.snapshots import HEADER, MARKER, STREAM, decode_marker
+from detector.codec.state_serde import CHECKPOINT, HEADER, STREAM, decode_checkpoint
 from tests.chaos.oracle import Difference, Undisturbed
 from tests.chaos.source import PARTITIONS
-from tests.codec.saved import read_back
+from tests.codec.loaded_state import read_back
 
 
 class Memories:
@@ -49,10 +49,10 @@ class Memories:
     def unsaved(self, ends: Sequence[int], log_id: str) -> str:
         """What of the memories at these offsets of this log is not saved yet; empty if all is."""
         for number, end in enumerate(ends):
-            value = self._state[number].get(MARKER)
-            marker = decode_marker(value) if value else None
-            if marker is None or (marker.offset, marker.next_offset, marker.log_id) != (end, end, log_id):
-                return f"partition {number} ends at {end}, its marker is {marker}"
+            value = self._state[number].get(CHECKPOINT)
+            checkpoint = decode_checkpoint(value) if value else None
+            if checkpoint is None or (checkpoint.offset, checkpoint.next_offset, checkpoint.log_id) != (end, end, log_id):
+                return f"partition {number} ends at {end}, its checkpoint is {checkpoint}"
         return ""
 
     def begin_anew(self) -> None:
@@ -66,11 +66,11 @@ class Memories:
         found: dict[tuple[int, bytes], dict[str, bytes]] = {}
         for number, state in enumerate(self._state):
             back = read_back(state, self._undisturbed.detector.states.columns)
-            saved = back.saved
+            saved = back.loaded
             end = self._undisturbed.ends[number]
-            if saved.marker is None or (saved.marker.offset, saved.marker.next_offset) != (end, end):
+            if saved.checkpoint is None or (saved.checkpoint.offset, saved.checkpoint.next_offset) != (end, end):
                 into.differing += 1
-                into.say(f"marker of {number}: expected offset {end}, found {saved.marker}")
+                into.say(f"checkpoint of {number}: expected offset {end}, found {saved.checkpoint}")
             found |= {(number, stream): back.columns(stream) for stream in back.rows}
         into.lost += len(expected.keys() - found.keys())
         into.differing += len(found.keys() - expected.keys())

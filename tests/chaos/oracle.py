@@ -12,7 +12,7 @@ from typing import TypeAlias, cast
 import numpy as np
 from confluent_kafka import Message as KafkaMessage
 
-from detector.adapters.kafka_client import to_messages
+from detector.adapters.kafka.client import to_messages
 from detector.cli import wiring
 from detector.codec.alerts import AlertEncoder
 from detector.codec.dead_letters import REASON, dead_letters
@@ -22,7 +22,7 @@ from detector.config import Config
 from detector.core.detect import Detector
 from detector.core.model import Model
 from detector.core.readings import Disposition, Partition
-from detector.service.account import refused
+from detector.service.batch_statistics import rejects_over_stream_limit
 from tests.chaos.source import PARTITIONS, TOPIC
 from tests.core.builders import memory_of
 
@@ -61,11 +61,11 @@ class Undisturbed:
         decoded = self._decoder.decode(messages)
         names = [self.detector.names.name(stream) for stream in decoded.batch.stream_id.tolist()]
         verdicts = self.detector.detect(decoded.batch)
-        for at in np.flatnonzero(verdicts.disposition <= Disposition.WARMUP).tolist():
+        for at in np.flatnonzero(np.isin(verdicts.disposition, (Disposition.SCORED, Disposition.WARMUP))).tolist():
             number = messages.partitions[decoded.batch.partition[at]].number
             event = int(decoded.batch.offset[at]), int(decoded.batch.event_time_us[at])
             self.history.setdefault((number, names[at].encode()), []).append(event)
-        rejects = sorted((*decoded.rejects, *refused(decoded, verdicts)), key=lambda reject: reject.position)
+        rejects = sorted((*decoded.rejects, *rejects_over_stream_limit(decoded, verdicts)), key=lambda reject: reject.position)
         return [self._encoder.message(alert) for alert in verdicts.alerts], dead_letters(messages, rejects)
 
     def begin_anew(self, offsets: Mapping[int, int]) -> None:

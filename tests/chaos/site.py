@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.adapters.bundle import Bundle, load_bundle, save_bundle
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.topics import Topic, create_topics
 from detector.cli import main
 from detector.config import load_config
 from tests.chaos.cluster import ProxiedKafka
@@ -34,7 +34,7 @@ class Site:
 
     folder      for all of it, and for logs
     delivery    the workers' setting
-    interval_s  of their snapshots
+    interval_s  within which they save state
     is_static   whether workers have lasting names (`group.instance.id`): those that are free are given again, the lowest first
     """
 
@@ -131,7 +131,7 @@ class Site:
         """Per number of the partition what workers say, since this was asked last, that retention took before they had it."""
         passed = {}
         for worker in self.workers:
-            lines = worker.said("the log no longer holds messages that were still needed")
+            lines = worker.said("messages are missed: retention")
             for line in lines[self._heard[worker.name] :]:
                 passed[int(line["partition"].rpartition("/")[2])] = range(line["continuing_at"] - line["messages"], line["continuing_at"])
             self._heard[worker.name] = len(lines)
@@ -167,10 +167,10 @@ def settings(model: Path, delivery: str, interval_s: float) -> dict[str, Any]:
         "model": str(model),
         "delivery": delivery,
         "input": {"topics": [TOPIC], "event_time": {"field": "t"}},
-        "alerts": {"budget": "30 per stream per hour", "warmup_readings": 45, "silence_intervals": 6},
-        "streams": {"idle_max_s": IDLE_TICKS * TICK_US / 1e6},
-        "snapshot": {"interval_s": interval_s},
-        "service": {"batch_readings_max": 150, "poll_timeout_ms": 20, "backoff_ms_max": 300},
+        "alerts": {"budget": "30 per stream per hour", "warmup_readings": 45, "timeout_intervals": 6},
+        "streams": {"idle_ttl_s": IDLE_TICKS * TICK_US / 1e6},
+        "state": {"flush_interval_s": interval_s},
+        "service": {"batch_messages_max": 150, "poll_timeout_ms": 20, "backoff_ms_max": 300},
         "log": {"level": "info", "format": "json"},
         "kafka": {
             "session.timeout.ms": int(SESSION_S * 1000),

@@ -53,7 +53,7 @@ class Worker:
     @property
     def has_partitions(self) -> bool:
         """Whether it has had partitions."""
-        return "partitions gained" in self.log.read_text(errors="replace")
+        return "partitions assigned" in self.log.read_text(errors="replace")
 
     def kill(self) -> None:
         """SIGKILL, also to one that is stopped."""

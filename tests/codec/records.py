@@ -17,9 +17,9 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 from detector.codec.avro import avro_reader
-from detector.codec.formats import ReadingFormat
-from detector.codec.framed import FramedReadings, RecordReader, Schema, SchemaKind, frame, json_reader
+from detector.codec.confluent_wire_format import RecordReader, RegisteredSchema, SchemaType, WireFormatReadings, frame, json_reader
 from detector.codec.protobuf import protobuf_reader
+from detector.codec.reading_format import ReadingFormat
 from detector.core.readings import StreamNames
 
 MAYBE = ["null", "double"]
@@ -89,14 +89,14 @@ def message_class(file: FileDescriptorProto, name: str) -> Any:
 
 READING = message_class(protobuf_file(), "plant.Reading")
 PARSED = fastavro.parse_schema(AVRO)
-SCHEMAS: dict[int, Schema] = {
-    1: Schema("AVRO", json.dumps(AVRO)),
-    2: Schema("PROTOBUF", base64.b64encode(protobuf_file().SerializeToString()).decode()),
-    3: Schema("JSON", '{"type": "object"}'),
+SCHEMAS: dict[int, RegisteredSchema] = {
+    1: RegisteredSchema("AVRO", json.dumps(AVRO)),
+    2: RegisteredSchema("PROTOBUF", base64.b64encode(protobuf_file().SerializeToString()).decode()),
+    3: RegisteredSchema("JSON", '{"type": "object"}'),
 }
 
 
-def framed(kind: SchemaKind, values: Mapping[str, Any]) -> bytes:
+def framed(kind: SchemaType, values: Mapping[str, Any]) -> bytes:
     match kind:
         case "AVRO":
             return frame(1) + avro(PARSED, values)
@@ -126,13 +126,15 @@ def plain(values: Any) -> bytes:
     return json.dumps(known(values)).replace("Infinity", "1e999").encode()
 
 
-def decoder(kind: SchemaKind, shape: ReadingFormat, names: StreamNames, schemas: Mapping[int, Schema] = SCHEMAS) -> FramedReadings:
-    def fetch(ids: Iterable[int]) -> dict[int, Schema | None]:
+def decoder(
+    kind: SchemaType, shape: ReadingFormat, names: StreamNames, schemas: Mapping[int, RegisteredSchema] = SCHEMAS
+) -> WireFormatReadings:
+    def fetch(ids: Iterable[int]) -> dict[int, RegisteredSchema | None]:
         return {schema_id: schemas.get(schema_id) for schema_id in ids}
 
-    make: dict[SchemaKind, Callable[[Schema, int], RecordReader]] = {
+    make: dict[SchemaType, Callable[[RegisteredSchema, int], RecordReader]] = {
         "AVRO": avro_reader,
         "PROTOBUF": partial(protobuf_reader, shape),
         "JSON": json_reader,
     }
-    return FramedReadings(shape, names, kind, fetch, make[kind])
+    return WireFormatReadings(shape, names, kind, fetch, make[kind])

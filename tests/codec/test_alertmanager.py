@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.codec.alertmanager import LABEL_CHARACTERS_MAX, OWN_LABELS, AlertmanagerEncoder, Posting
-from detector.config import sections
 from detector.core.alerting import Alert
-from tests.codec.test_alerts import ALERT, FROZEN, NAN, SILENCE
+from detector.errors import ConfigError
+from tests.codec.test_alerts import ALERT, FROZEN, NAN, TIMEOUT
 
 ENCODER = AlertmanagerEncoder("test", "test.alerts", "plant", "0123456789abcdef", {"site": "north"})
-UPDATED = replace(ALERT, status="updated", reason="worse", event_time_us=ALERT.event_time_us + 60_000_000, offset=120, score=20.0)
+UPDATED = replace(ALERT, status="updated", reason="escalated", event_time_us=ALERT.event_time_us + 60_000_000, offset=120, score=20.0)
 RESTORED = replace(ALERT, event_time_us=ALERT.opened_at_us, offset=42, score=NAN, tail_probability=NAN, channels=(), position=0)
-CLOSED = replace(ALERT, status="closed", reason="quiet", event_time_us=ALERT.event_time_us + 3_600_000_000, score=0.5)
+CLOSED = replace(ALERT, status="closed", reason="cleared", event_time_us=ALERT.event_time_us + 3_600_000_000, score=0.5)
 
 
 def posted(alert: Alert, closed: Alert | None = None) -> Posting:
@@ -56,7 +56,10 @@ def test_labels_are_the_same_for_all_of_an_episode_and_whoever_tells_it() -> Non
 
 
 def test_the_own_labels_cannot_be_configured() -> None:
-    assert set(OWN_LABELS) == sections.OWN_LABELS == posted(ALERT)["labels"].keys() - {"site"}
+    assert set(OWN_LABELS) == posted(ALERT)["labels"].keys() - {"site"}
+    for name in OWN_LABELS:
+        with pytest.raises(ConfigError, match=f"alertmanager.labels: {name}: "):
+            AlertmanagerEncoder("plant", "plant.alerts", "m", "f" * 32, {name: "x", "site": "north"})
 
 
 @pytest.mark.parametrize(
@@ -64,8 +67,8 @@ def test_the_own_labels_cannot_be_configured() -> None:
     [
         (UPDATED, None, "StreamAnomaly", "rpm is 1400.5", "It got worse at 2026-11-01T10:01:00.500000Z. rpm is"),
         (RESTORED, None, "StreamAnomaly", "plant1/pümp7 behaves unlike itself", "Its events are in the topic test.alerts, under its id."),
-        (ALERT, CLOSED, "StreamAnomaly", "rpm is 1400.5", "Over at 2026-11-01T11:00:00.500000Z: it is quiet again."),
-        (SILENCE, None, "StreamSilent", "plant1/pümp7 is silent", "Since"),
+        (ALERT, CLOSED, "StreamAnomaly", "rpm is 1400.5", "Over at 2026-11-01T11:00:00.500000Z: it is normal again."),
+        (TIMEOUT, None, "StreamTimeout", "plant1/pümp7 sends no readings", "Since"),
         (FROZEN, None, "StreamFrozen", "plant1/pümp7: rpm no longer moves", "rpm is 1400.5"),
         (replace(FROZEN, channels=ALERT.channels), None, "StreamFrozen", "plant1/pümp7: rpm, t no longer move", "rpm is"),
         (replace(FROZEN, channels=()), None, "StreamFrozen", "plant1/pümp7: a channel no longer moves", "test.alerts"),

@@ -33,7 +33,7 @@ ALERT = Alert(
     offset=99,
     position=7,
 )
-SILENCE = replace(ALERT, kind="silence", reason="returned", status="closed", score=NAN, tail_probability=NAN, channels=())
+TIMEOUT = replace(ALERT, kind="timeout", reason="resumed", status="closed", score=NAN, tail_probability=NAN, channels=())
 FROZEN = replace(ALERT, kind="frozen", reason="frozen", severity="warning", score=NAN, tail_probability=NAN, channels=ALERT.channels[:1])
 ENCODER = AlertEncoder("plant", "sha256:abc", "/detector/test")
 
@@ -53,12 +53,12 @@ def test_headers_follow_the_cloudevents_binary_mode() -> None:
 
 
 def test_opened_and_closed_are_two_events_of_one_alert() -> None:
-    opened, closed = (dict(ENCODER.message(alert).headers) for alert in (ALERT, replace(ALERT, status="closed", reason="quiet")))
+    opened, closed = (dict(ENCODER.message(alert).headers) for alert in (ALERT, replace(ALERT, status="closed", reason="cleared")))
     assert opened["ce_id"] != closed["ce_id"]
     assert closed["ce_type"] == b"detector.alert.closed"
 
 
-@pytest.mark.parametrize("alert", [ALERT, SILENCE, FROZEN, replace(FROZEN, status="closed", reason="moved")])
+@pytest.mark.parametrize("alert", [ALERT, TIMEOUT, FROZEN, replace(FROZEN, status="closed", reason="moved")])
 def test_value_fits_its_schema_and_reads_back(alert: Alert) -> None:
     value = ENCODER.message(alert).value
     assert value is not None
@@ -85,7 +85,7 @@ def test_what_is_not_finite_is_null() -> None:
     assert event.channels[1].observed is None
     assert event.channels[1].low is None
     assert event.channels[0].observed == 1400.5
-    assert decode_alert(ENCODER.message(SILENCE).value or b"").score is None
+    assert decode_alert(ENCODER.message(TIMEOUT).value or b"").score is None
 
 
 def test_bytes_are_deterministic_and_bounded() -> None:

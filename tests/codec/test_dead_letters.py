@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from detector.codec.dead_letters import OMITTED, REASON_CHARACTERS_MAX, dead_letters, reason_only
-from detector.codec.formats import Reject
 from detector.codec.messages import Headers, Message, Messages
+from detector.codec.reading_format import Reject
 from detector.core.readings import Partition
 
 
@@ -26,9 +26,9 @@ MESSAGES = Messages(
 
 
 def test_message_is_unchanged_and_the_reason_is_in_the_headers() -> None:
-    letter = dead_letters(MESSAGES, [Reject(1, "NotUtf8", "value: expected UTF-8, found 'ü'")])[0]
-    assert (letter.key, letter.value) == (b"\xff\x00", b"\xfe not json")
-    assert list(letter.headers) == [
+    dead_letter = dead_letters(MESSAGES, [Reject(1, "NotUtf8", "value: expected UTF-8, found 'ü'")])[0]
+    assert (dead_letter.key, dead_letter.value) == (b"\xff\x00", b"\xfe not json")
+    assert list(dead_letter.headers) == [
         ("trace", b"\xff"),
         ("empty", None),
         ("__connect.errors.topic", b"two"),
@@ -40,16 +40,16 @@ def test_message_is_unchanged_and_the_reason_is_in_the_headers() -> None:
 
 
 def test_null_stays_null() -> None:
-    letter = dead_letters(MESSAGES, [Reject(2, "NullValue", "value: null")])[0]
-    assert (letter.key, letter.value) == (None, None)
+    dead_letter = dead_letters(MESSAGES, [Reject(2, "NullValue", "value: null")])[0]
+    assert (dead_letter.key, dead_letter.value) == (None, None)
 
 
 def test_one_dead_letter_per_message_in_log_order() -> None:
     rejects = [Reject(2, "NullValue", "value: null"), Reject(0, "WrongType", "a: bad", 3), Reject(0, "OutOfRange", "b: worse")]
-    letters = dead_letters(MESSAGES, rejects)
-    assert [letter.key for letter in letters] == [b"a", None]
-    assert dict(letters[0].headers)["__connect.errors.exception.message"] == b"a: bad (3 readings); b: worse"
-    assert dict(letters[0].headers)["__connect.errors.exception.class.name"] == b"WrongType"
+    written = dead_letters(MESSAGES, rejects)
+    assert [dead_letter.key for dead_letter in written] == [b"a", None]
+    assert dict(written[0].headers)["__connect.errors.exception.message"] == b"a: bad (3 readings); b: worse"
+    assert dict(written[0].headers)["__connect.errors.exception.class.name"] == b"WrongType"
 
 
 def test_reason_is_bounded() -> None:
@@ -59,10 +59,10 @@ def test_reason_is_bounded() -> None:
 
 
 def test_a_letter_that_is_too_large_keeps_its_reason() -> None:
-    letter = dead_letters(MESSAGES, [Reject(1, "NotUtf8", "value: expected UTF-8")])[0]
-    short = reason_only(letter)
-    assert (short.key, short.value) == (letter.key, None)
-    assert list(short.headers) == [*letter.headers[2:], (OMITTED, b"value (10 bytes), headers (2)")]
-    unwieldy = reason_only(Message(b"k" * 2_000, None, letter.headers[2:]))
+    dead_letter = dead_letters(MESSAGES, [Reject(1, "NotUtf8", "value: expected UTF-8")])[0]
+    short = reason_only(dead_letter)
+    assert (short.key, short.value) == (dead_letter.key, None)
+    assert list(short.headers) == [*dead_letter.headers[2:], (OMITTED, b"value (10 bytes), headers (2)")]
+    unwieldy = reason_only(Message(b"k" * 2_000, None, dead_letter.headers[2:]))
     assert unwieldy.key is None
     assert unwieldy.headers[-1] == (OMITTED, b"key (2000 bytes)")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.codec.event_time import UNREAD, event_time_us, event_times_us, rfc3339
-from detector.codec.formats import EventTimeUnit, Unreadable
+from detector.codec.reading_format import EventTimeUnit, Unreadable
 
 T_US = 1_793_527_200_123_456  # 2026-11-01T10:00:00.123456Z
 UNITS: tuple[EventTimeUnit, ...] = ("auto", "s", "ms", "us", "ns", "iso8601")

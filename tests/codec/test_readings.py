@@ -10,10 +10,10 @@ import jsonschema
 import numpy as np
 import pytest
 
-from detector.codec.formats import STREAM_BYTES_MAX, Decoded, ErrorName
 from detector.codec.messages import Messages
+from detector.codec.reading_format import STREAM_BYTES_MAX, Decoded, ErrorName
+from detector.codec.reading_json_schema import reading_json_schema
 from detector.codec.readings import JsonReadings, ReadingFormat
-from detector.codec.schema import reading_schema
 from detector.core.readings import Partition, StreamNames
 
 T_US = 1_793_527_200_123_456  # 2026-11-01T10:00:00.123456Z
@@ -105,7 +105,7 @@ def test_several_stream_fields_are_joined() -> None:
 
 
 def test_array_of_channels() -> None:
-    shape = ReadingFormat(("a", "b"), event_time="ts", values="data.v")
+    shape = ReadingFormat(("a", "b"), event_time="ts", array_path="data.v")
     ts = 1793527200
     decoded, _ = decode(
         shape, {"ts": ts, "data": {"v": [1, None]}}, {"ts": ts, "data": {"v": [1]}}, {"ts": ts}, {"ts": ts, "data": {"v": [1, "x"]}}
@@ -119,7 +119,7 @@ def test_array_of_channels() -> None:
 
 
 def test_narrow_readings() -> None:
-    shape = ReadingFormat(("a", "b"), event_time="ts", narrow_channel="name", narrow_value="value")
+    shape = ReadingFormat(("a", "b"), event_time="ts", channel_path="name", value_path="value")
     ts = 1793527200
     decoded, _ = decode(
         shape,
@@ -141,7 +141,7 @@ def test_narrow_readings() -> None:
 
 
 def test_gateway_items() -> None:
-    shape = ReadingFormat(("t",), ("unit",), "ts", items="batch.items")
+    shape = ReadingFormat(("t",), ("unit",), "ts", records_path="batch.items")
     ts = 1793527200
     beside = {
         "unit": "beside",
@@ -158,19 +158,19 @@ def test_gateway_items() -> None:
 
 
 def test_top_level_array_of_items() -> None:
-    shape = ReadingFormat(("t",), items=".")
+    shape = ReadingFormat(("t",), records_path=".")
     decoded, streams = decode(shape, [{"t": 1}, {"t": 2}], {"t": 1}, b" [1]", log_time_us=T_US)
     assert (streams, values_of(decoded), decoded.batch.item.tolist()) == (["s1"] * 2, [[1], [2]], [0, 1])
     assert [reject.reason.split(":")[0] for reject in decoded.rejects] == ["value", "[0]"]
 
 
 def test_bad_items_of_one_kind_become_one_reject() -> None:
-    decoded, _ = decode(ReadingFormat(("t",), items="."), [{"t": "hot"}] * 1_000, log_time_us=T_US)
+    decoded, _ = decode(ReadingFormat(("t",), records_path="."), [{"t": "hot"}] * 1_000, log_time_us=T_US)
     assert [(reject.error, reject.readings) for reject in decoded.rejects] == [("WrongType", 1_000)]
 
 
 def test_a_bad_key_loses_every_item_and_is_named_as_the_key() -> None:
-    decoded, _ = decode(ReadingFormat(("t",), items="."), [{"t": 1}] * 3, keys=[None], log_time_us=T_US)
+    decoded, _ = decode(ReadingFormat(("t",), records_path="."), [{"t": 1}] * 3, keys=[None], log_time_us=T_US)
     assert [(reject.reason.split(":")[0], reject.readings) for reject in decoded.rejects] == [("key", 3)]
 
 
@@ -312,15 +312,15 @@ def test_event_time_is_bounded_around_the_logs_own_time() -> None:
     [
         (FORMAT, {"ts": "2026-11-01T10:00:00Z", "rpm": None, "temperature": "3.5", "x": 1}, {"rpm": 1}),
         (ReadingFormat(("d.a",), ("m.id",), "ts", "ms"), {"m": {"id": 1}, "ts": 1, "d": {"a": 1}}, {"m": {}, "ts": 1}),
-        (ReadingFormat(("a", "b"), values="v"), {"v": [1, None]}, {"v": [1]}),
-        (ReadingFormat(("a",), event_time="t", items="items"), {"t": 1, "items": [{"a": 1}]}, {"items": {}}),
-        (ReadingFormat(("a",), event_time="t", event_time_unit="iso8601", items="."), [{"t": "2026-11-01", "a": 1}], [{"a": 1}]),
-        (ReadingFormat(("a",), narrow_channel="n", narrow_value="v"), {"n": "a", "v": 1}, {"v": 1}),
+        (ReadingFormat(("a", "b"), array_path="v"), {"v": [1, None]}, {"v": [1]}),
+        (ReadingFormat(("a",), event_time="t", records_path="items"), {"t": 1, "items": [{"a": 1}]}, {"items": {}}),
+        (ReadingFormat(("a",), event_time="t", event_time_unit="iso8601", records_path="."), [{"t": "2026-11-01", "a": 1}], [{"a": 1}]),
+        (ReadingFormat(("a",), channel_path="n", value_path="v"), {"n": "a", "v": 1}, {"v": 1}),
         (FORMAT, {"ts": 1}, {"ts": 1, "rpm": "hot"}),
     ],
 )
 def test_schema(format: ReadingFormat, good: Any, bad: Any) -> None:
-    schema = reading_schema(format)
+    schema = reading_json_schema(format)
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     assert validator.is_valid(good)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.codec.formats import Decoded, ErrorName
 from detector.codec.messages import Messages
+from detector.codec.reading_format import Decoded, ErrorName
+from detector.codec.reading_json_schema import reading_json_schema
 from detector.codec.readings import JsonReadings, ReadingFormat
-from detector.codec.schema import reading_schema
 from detector.core.readings import Partition, StreamNames
 
 NOW_US = 1_793_527_200_123_456
@@ -24,11 +24,11 @@ FORMATS = [
     ReadingFormat(("a", "b.c"), ("s",), "b.t", "ms"),
     ReadingFormat(("b.c", "b.a"), ("s", "b.s"), "t", "iso8601"),
     ReadingFormat(("a.b.c", "a.c"), ("s",), "t", "ns"),
-    ReadingFormat(("a", "b"), event_time="t", values="b.v"),
-    ReadingFormat(("x", "y"), event_time="t", narrow_channel="s", narrow_value="a"),
+    ReadingFormat(("a", "b"), event_time="t", array_path="b.v"),
+    ReadingFormat(("x", "y"), event_time="t", channel_path="s", value_path="a"),
     ReadingFormat(("a", "a.b"), event_time="t"),
-    ReadingFormat(("a", "b"), ("s",), "t", items="v"),
-    ReadingFormat(("a",), event_time="t", items="."),
+    ReadingFormat(("a", "b"), ("s",), "t", records_path="v"),
+    ReadingFormat(("a",), event_time="t", records_path="."),
     ReadingFormat(("a", "b"), event_time="t", future_max_us=10**9, past_max_us=10**9, message_bytes_max=120),
 ]
 
@@ -95,10 +95,10 @@ def fitting(draw: st.DrawFn, shape: ReadingFormat) -> bytes:
     wanted: dict[str, st.SearchStrategy[Any]] = dict.fromkeys(shape.stream, st.sampled_from(["x", "ü", 7]))
     if shape.event_time:
         wanted[shape.event_time] = time
-    if shape.narrow_channel:
-        wanted |= {shape.narrow_channel: st.sampled_from([*shape.channels, "z"]), shape.narrow_value or "value": number}
-    elif shape.values:
-        wanted[shape.values] = st.tuples(*[number for _ in shape.channels])
+    if shape.channel_path:
+        wanted |= {shape.channel_path: st.sampled_from([*shape.channels, "z"]), shape.value_path or "value": number}
+    elif shape.array_path:
+        wanted[shape.array_path] = st.tuples(*[number for _ in shape.channels])
     else:
         wanted |= dict.fromkeys(shape.channels, number)
     message: dict[str, Any] = {}
@@ -144,14 +144,14 @@ def test_both_paths_agree(shape: ReadingFormat, data: st.DataObject) -> None:
     messages = messages_of(rows)
     fast_names, precise_names = StreamNames(), StreamNames()
     precise = JsonReadings(shape, precise_names)
-    precise._layout = None
+    precise._extractor = None
     decoded = JsonReadings(shape, fast_names).decode(messages)
     assert facts(decoded, fast_names) == facts(precise.decode(messages), precise_names)
 
     # Conservation: whole readings are read, rejected or ignored, each once; in log order; streams only where there are readings.
-    if shape.items is None:
+    if shape.records_path is None:
         assert len(decoded.batch) + len(decoded.rejects) + decoded.ignored == len(rows)
-    assert (np.diff(decoded.message) >= (0 if shape.items else 1)).all()
+    assert (np.diff(decoded.message) >= (0 if shape.records_path else 1)).all()
     assert set(fast_names.values()) == set(decoded.batch.stream_id.tolist())
     assert not np.isinf(decoded.batch.value).any()
     for reject in decoded.rejects:
@@ -168,7 +168,7 @@ def test_what_is_read_fits_the_schema(shape: ReadingFormat, rows: list[tuple[byt
     bad = {reject.position for reject in decoded.rejects}
     if decoded.ignored:  # of another channel, and then nobody looks at its value
         return
-    validator = jsonschema.Draft202012Validator(reading_schema(shape))
+    validator = jsonschema.Draft202012Validator(reading_json_schema(shape))
     for position, (value, _, _) in enumerate(rows):
         if position not in bad and b"." not in b"".join(part for part in (value or b"").split(b'"') if part[:1].isalpha()):
             assert validator.is_valid(json.loads(value or b"")), validator.schema

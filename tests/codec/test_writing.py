@@ -9,8 +9,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from detector.codec.formats import EventTimeUnit, ReadingFormat
 from detector.codec.messages import Messages
+from detector.codec.reading_format import EventTimeUnit, ReadingFormat
 from detector.codec.readings import JsonReadings
 from detector.codec.writing import JsonWriter, Written
 from detector.core.readings import Partition, StreamNames
@@ -24,11 +24,11 @@ SHAPES = {
         FLAT, channels=("motor.rpm", "motor.temp.value", "motor.temp.low"), event_time="head.at", stream=("head.site", "pump")
     ),
     "one ends where another leads through": replace(FLAT, channels=("a", "a.b", "c.d"), stream=("c",)),
-    "array": replace(FLAT, values="readings.values"),
-    "narrow": replace(FLAT, narrow_channel="tag", narrow_value="value"),
-    "gateway": replace(FLAT, items=".", stream=("s",)),
-    "gateway inside": replace(FLAT, items="batch.readings", channels=("x.rpm", "x.temp", "y")),
-    "narrow gateway": replace(FLAT, items="batch", narrow_channel="tag.name", narrow_value="tag.value"),
+    "array": replace(FLAT, array_path="readings.values"),
+    "narrow": replace(FLAT, channel_path="tag", value_path="value"),
+    "gateway": replace(FLAT, records_path=".", stream=("s",)),
+    "gateway inside": replace(FLAT, records_path="batch.readings", channels=("x.rpm", "x.temp", "y")),
+    "narrow gateway": replace(FLAT, records_path="batch", channel_path="tag.name", value_path="tag.value"),
     "Kafka's time": replace(FLAT, event_time=None),
 }
 
@@ -58,7 +58,7 @@ def test_every_shape_is_read_back(shape: ReadingFormat) -> None:
     assert decoded.rejects == ()
     batch = decoded.batch
     here = np.arange(len(value))
-    if shape.narrow_channel is None:
+    if shape.channel_path is None:
         assert np.array_equal(batch.value, value.astype(np.float32), equal_nan=True)
     else:
         assert batch.channel is not None
@@ -68,7 +68,7 @@ def test_every_shape_is_read_back(shape: ReadingFormat) -> None:
     assert batch.event_time_us.tolist() == time_us[here].tolist()
     assert [names.name(each) for each in batch.stream_id.tolist()] == [STREAMS[each] for each in stream[here].tolist()]
     assert {key.decode() for key in messages.key if key is not None} == set(STREAMS), "a stream stays in one partition"
-    assert len(messages) == (len(here) if shape.items is None else len(set(here.tolist())))
+    assert len(messages) == (len(here) if shape.records_path is None else len(set(here.tolist())))
 
 
 @pytest.mark.parametrize("unit", get_args(EventTimeUnit))

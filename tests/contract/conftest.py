@@ -10,14 +10,14 @@ from typing import Literal, Protocol
 
 import pytest
 
-from detector.adapters.file_log import FileLog
-from detector.adapters.kafka_io import TopicReader, TopicWriter
-from detector.adapters.kafka_log import KafkaLog
-from detector.adapters.memory_log import MemoryBroker
+from detector.adapters.kafka.log import KafkaLog
+from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
+from detector.adapters.recordings.file_log import FileLog
 from detector.codec.messages import Headers, Message
 from detector.codec.readings import ReadingFormat
 from detector.core.readings import Partition
 from detector.ports import Log
+from tests.doubles.memory_log import MemoryBroker
 
 KEYS = (b"f", b"a", b"b")  # Kafka's clients place them in partitions 0, 1 and 2 of three (murmur2)
 

@@ -12,7 +12,7 @@ import pytest
 from detector.codec.messages import Headers, Message
 from detector.core.readings import Partition
 from detector.errors import CommitAborted
-from detector.ports import Fetched, Log, Outcome, Restored
+from detector.ports import CommitBatch, Log, PartitionPosition, PollResult
 from tests.contract.kept import kept
 
 PATIENCE_S = 30.0
@@ -27,9 +27,9 @@ class Seen(NamedTuple):
     headers: Headers
 
 
-def seen(fetched: Fetched) -> list[Seen]:
+def seen(polled: PollResult) -> list[Seen]:
     """The messages as rows."""
-    messages = fetched.messages
+    messages = polled.messages
     return [
         Seen(
             messages.partitions[messages.partition[position]],
@@ -42,7 +42,7 @@ def seen(fetched: Fetched) -> list[Seen]:
     ]
 
 
-def tries(log: Log, messages_max: int = 1000) -> Iterator[Fetched]:
+def tries(log: Log, messages_max: int = 1000) -> Iterator[PollResult]:
     """Polls, until patience ends."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
@@ -51,14 +51,14 @@ def tries(log: Log, messages_max: int = 1000) -> Iterator[Fetched]:
 
 
 def gain(log: Log, count: int) -> set[Partition]:
-    """Poll until `count` partitions are gained; they are not restored."""
-    gained: set[Partition] = set()
+    """Poll until `count` partitions are assigned; they are not restored."""
+    assigned: set[Partition] = set()
     if count:
-        for fetched in tries(log):
-            gained |= set(fetched.gained)
-            if len(gained) >= count:
+        for polled in tries(log):
+            assigned |= set(polled.assigned)
+            if len(assigned) >= count:
                 break
-    return gained
+    return assigned
 
 
 def go_on(log: Log, partitions: Sequence[Partition]) -> None:
@@ -67,13 +67,13 @@ def go_on(log: Log, partitions: Sequence[Partition]) -> None:
 
 
 def read(log: Log, count: int, messages_max: int = 1000) -> list[Seen]:
-    """Poll until `count` messages have come, restoring and resuming what is gained; then once more: no more may come."""
+    """Poll until `count` messages have come, restoring and resuming what is assigned; then once more: no more may come."""
     rows: list[Seen] = []
     if count:
-        for fetched in tries(log, messages_max):
-            assert len(fetched.messages) <= messages_max
-            rows += seen(fetched)
-            go_on(log, fetched.gained)
+        for polled in tries(log, messages_max):
+            assert len(polled.messages) <= messages_max
+            rows += seen(polled)
+            go_on(log, polled.assigned)
             if len(rows) >= count:
                 break
     rows += seen(log.poll(messages_max, 0.1))
@@ -81,7 +81,7 @@ def read(log: Log, count: int, messages_max: int = 1000) -> list[Seen]:
     return rows
 
 
-def placed(restored: Mapping[Partition, Restored]) -> dict[Partition, Restored]:
+def placed(restored: Mapping[Partition, PartitionPosition]) -> dict[Partition, PartitionPosition]:
     """Without who committed, and which log it is: not every log can tell."""
     return {partition: replace(at, is_own=False, log_id="") for partition, at in restored.items()}
 
@@ -110,12 +110,12 @@ def test_messages_come_in_order_with_contiguous_offsets(world: Any, join: Join) 
 def test_nothing_comes_before_resume(world: Any, join: Join) -> None:
     fill(world, 3)
     log = join()
-    gained = gain(log, len(world.partitions))
-    assert gained == set(world.partitions)
+    assigned = gain(log, len(world.partitions))
+    assert assigned == set(world.partitions)
     for _ in range(3):
         assert not len(log.poll(100, 0.1).messages)
-    first, *rest = sorted(gained)
-    assert placed(log.restore([first]))[first] == Restored(0, is_committed=not world.many_workers, first=0, end=3)
+    first, *rest = sorted(assigned)
+    assert placed(log.restore([first]))[first] == PartitionPosition(0, is_committed=not world.many_workers, first=0, end=3)
     assert not len(log.poll(100, 0.1).messages)
     log.resume({first: 1})
     assert [(row.partition, row.offset) for row in read(log, 2)] == [(first, 1), (first, 2)]
@@ -140,9 +140,9 @@ def test_after_a_commit_restore_continues_at_its_offsets(world: Any, join: Join)
     held = fill(world, 10)
     log = join()
     read(log, 10 * len(world.partitions))
-    log.commit(Outcome(offsets=dict.fromkeys(world.partitions, 4)))
+    log.commit(CommitBatch(offsets=dict.fromkeys(world.partitions, 4)))
     restored = log.restore(world.partitions)
-    assert placed(restored) == dict.fromkeys(world.partitions, Restored(4, is_committed=True, first=0, end=10))
+    assert placed(restored) == dict.fromkeys(world.partitions, PartitionPosition(4, is_committed=True, first=0, end=10))
     log.resume({partition: at.offset for partition, at in restored.items()})
     again = read(log, 6 * len(world.partitions))
     for partition in world.partitions:
@@ -163,10 +163,10 @@ def test_alerts_and_dead_letters_are_there_after_a_commit_in_order(world: Any, j
     read(log, len(world.partitions))
     alerts = [Message(b"pump7", b'{"alert":%d}' % number, [("ce_id", b"%d" % number)]) for number in range(5)]
     dead = Message(b"pump8", b"no json", [("reason", b"it is not JSON")])
-    log.commit(Outcome(alerts=alerts[:3], dead_letters=[dead]))
-    log.commit(Outcome(alerts=alerts[3:]))
+    log.commit(CommitBatch(alerts=alerts[:3], dead_letters=[dead]))
+    log.commit(CommitBatch(alerts=alerts[3:]))
     assert [alert.value for alert in world.alerts()] == [alert.value for alert in alerts]
-    assert [(letter.key, letter.value, list(letter.headers)) for letter in world.dead_letters()] == [
+    assert [(dead_letter.key, dead_letter.value, list(dead_letter.headers)) for dead_letter in world.dead_letters()] == [
         (b"pump8", b"no json", [("reason", b"it is not JSON")])
     ]
 
@@ -200,7 +200,7 @@ def test_another_worker_continues_where_the_first_committed(world: Any, join: Jo
     held = fill(world, 8)
     first = join()
     read(first, 24)
-    first.commit(Outcome(offsets={partition: 5 + partition.number for partition in world.partitions}))
+    first.commit(CommitBatch(offsets={partition: 5 + partition.number for partition in world.partitions}))
     first.close()
     rows = read(join(), 8 - 5 + 8 - 6 + 8 - 7)
     for partition in world.partitions:
@@ -213,25 +213,25 @@ def test_a_second_worker_takes_partitions_and_the_first_is_told(world: Any, join
     fill(world, 4)
     first = join()
     rows = read(first, 12)
-    first.commit(Outcome(offsets=dict.fromkeys(world.partitions, 4)))
+    first.commit(CommitBatch(offsets=dict.fromkeys(world.partitions, 4)))
 
     second = join()
-    lost: set[Partition] = set()
-    gained: set[Partition] = set()
-    for fetched in tries(first):
-        lost |= set(fetched.lost)
+    revoked: set[Partition] = set()
+    assigned: set[Partition] = set()
+    for polled in tries(first):
+        revoked |= set(polled.revoked)
         fetched_second = second.poll(100, 0.05)
-        gained |= set(fetched_second.gained)
-        go_on(second, fetched_second.gained)
-        if lost and lost == gained:
+        assigned |= set(fetched_second.assigned)
+        go_on(second, fetched_second.assigned)
+        if revoked and revoked == assigned:
             break
-    assert 0 < len(lost) < 3
+    assert 0 < len(revoked) < 3
     assert {row.partition for row in rows} == set(world.partitions)
 
     fill(world, 1)  # one more message per partition: each comes once, to its owner, and nothing of the earlier ones comes again
-    to_first, to_second = read(first, 3 - len(lost)), read(second, len(lost))
-    assert {row.partition for row in to_first} == set(world.partitions) - lost
-    assert {row.partition for row in to_second} == lost
+    to_first, to_second = read(first, 3 - len(revoked)), read(second, len(revoked))
+    assert {row.partition for row in to_first} == set(world.partitions) - revoked
+    assert {row.partition for row in to_second} == revoked
     assert {row.offset for row in to_first + to_second} == {4}
 
 
@@ -242,12 +242,12 @@ def test_state_is_kept_row_by_row(world: Any, join: Join) -> None:
     log = join()
     read(log, 9)
     p, q, _ = world.partitions
-    log.commit(Outcome(state={p: {b"a": b"1", b"b": b"1", b"c": b"1"}, q: {b"a": b"other"}}, offsets={p: 1, q: 1}))
-    log.commit(Outcome(state={p: {b"b": None, b"c": b"2", b"d": None}}, offsets={p: 2}))
-    log.commit(Outcome(state={p: {b"": b"marker"}}))  # rows alone: offsets stay
-    log.commit(Outcome(offsets={p: 3}))
+    log.commit(CommitBatch(state={p: {b"a": b"1", b"b": b"1", b"c": b"1"}, q: {b"a": b"other"}}, offsets={p: 1, q: 1}))
+    log.commit(CommitBatch(state={p: {b"b": None, b"c": b"2", b"d": None}}, offsets={p: 2}))
+    log.commit(CommitBatch(state={p: {b"": b"checkpoint"}}))  # rows alone: offsets stay
+    log.commit(CommitBatch(offsets={p: 3}))
     restored = log.restore(world.partitions)
-    state = {p: {b"a": b"1", b"c": b"2", b"": b"marker"}, q: {b"a": b"other"}, world.partitions[2]: {}}
+    state = {p: {b"a": b"1", b"c": b"2", b"": b"checkpoint"}, q: {b"a": b"other"}, world.partitions[2]: {}}
     assert kept(log, world.partitions) == state
     assert [restored[each].offset for each in (p, q)] == [3, 1]
 
@@ -257,7 +257,7 @@ def test_state_is_kept_row_by_row(world: Any, join: Join) -> None:
     assert kept(second, world.partitions) == state
 
 
-def test_partitions_about_to_be_given_up_are_committed_by_release(world: Any, join: Join) -> None:
+def test_partitions_about_to_be_given_up_are_committed_on_revoke(world: Any, join: Join) -> None:
     if not world.many_workers:
         pytest.skip("this log has one worker")
     fill(world, 4)
@@ -265,24 +265,24 @@ def test_partitions_about_to_be_given_up_are_committed_by_release(world: Any, jo
     read(first, 12)
     released: list[Partition] = []
 
-    def release(partitions: tuple[Partition, ...]) -> None:
+    def on_revoke(partitions: tuple[Partition, ...]) -> None:
         released.extend(partitions)
         state = {partition: {b"row": b"%d" % partition.number} for partition in partitions}
-        first.commit(Outcome(alerts=[Message(b"k", b"last words")], state=state, offsets=dict.fromkeys(partitions, 3)))
+        first.commit(CommitBatch(alerts=[Message(b"k", b"last words")], state=state, offsets=dict.fromkeys(partitions, 3)))
 
     second = join()
-    lost: list[Partition] = []
-    found: dict[Partition, Restored] = {}
+    revoked: list[Partition] = []
+    found: dict[Partition, PartitionPosition] = {}
     deadline = time.monotonic() + PATIENCE_S
     while not found and time.monotonic() < deadline:
-        lost += first.poll(100, 0.05, release).lost
-        found = dict(second.restore(second.poll(100, 0.05).gained))
-    assert sorted(released) == sorted(lost) == sorted(found)
-    assert placed(found) == {each: Restored(3, first=0, end=4) for each in lost}
-    assert kept(second, lost) == {each: {b"row": b"%d" % each.number} for each in lost}
+        revoked += first.poll(100, 0.05, on_revoke).revoked
+        found = dict(second.restore(second.poll(100, 0.05).assigned))
+    assert sorted(released) == sorted(revoked) == sorted(found)
+    assert placed(found) == {each: PartitionPosition(3, first=0, end=4) for each in revoked}
+    assert kept(second, revoked) == {each: {b"row": b"%d" % each.number} for each in revoked}
     assert [alert.value for alert in world.alerts()] == [b"last words"]
     with pytest.raises(CommitAborted):
-        first.commit(Outcome(offsets=dict.fromkeys(lost, 4)))
+        first.commit(CommitBatch(offsets=dict.fromkeys(revoked, 4)))
 
 
 def test_what_is_not_restored_cannot_be_committed(world: Any, join: Join) -> None:
@@ -290,9 +290,9 @@ def test_what_is_not_restored_cannot_be_committed(world: Any, join: Join) -> Non
         pytest.skip("this log has one worker")
     fill(world, 1)
     log = join()
-    gained = gain(log, 3)
+    assigned = gain(log, 3)
     with pytest.raises(CommitAborted):
-        log.commit(Outcome(alerts=[Message(None, b"alert")], offsets=dict.fromkeys(gained, 1)))
+        log.commit(CommitBatch(alerts=[Message(None, b"alert")], offsets=dict.fromkeys(assigned, 1)))
     assert world.alerts() == []
 
 
@@ -304,9 +304,9 @@ def test_a_commit_of_lost_partitions_is_refused_whole(world: Any, join: Join) ->
     read(first, 6)
     world.broker.expire(first)
     with pytest.raises(CommitAborted):
-        first.commit(Outcome(alerts=[Message(None, b"alert")], offsets=dict.fromkeys(world.partitions, 2)))
+        first.commit(CommitBatch(alerts=[Message(None, b"alert")], offsets=dict.fromkeys(world.partitions, 2)))
     assert world.alerts() == []
-    fetched = first.poll(100, 0)
-    assert set(fetched.lost) == set(world.partitions) == set(fetched.gained)
-    assert not len(fetched.messages)
-    assert {at.offset for at in first.restore(fetched.gained).values()} == {0}
+    polled = first.poll(100, 0)
+    assert set(polled.revoked) == set(world.partitions) == set(polled.assigned)
+    assert not len(polled.messages)
+    assert {at.offset for at in first.restore(polled.assigned).values()} == {0}

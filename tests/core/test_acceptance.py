@@ -47,9 +47,9 @@ def test_an_accepted_level_is_normal_from_then_on(model: Model) -> None:
     log = readings(shifted())
     _, alone = played(model, log)
     assert [alert.status for alert in alone][:1] == ["opened"]
-    assert not [alert for alert in alone if alert.reason == "accepted"]
+    assert not [alert for alert in alone if alert.reason == "reset"]
     detector, alerts = played(model, log, accepted(ACCEPTED_AT))
-    assert [alert.reason for alert in alerts if alert.offset >= alone[0].offset] == ["evidence", "accepted"]
+    assert [alert.reason for alert in alerts if alert.offset >= alone[0].offset] == ["evidence", "reset"]
     opened, closed = alerts[-2:]
     assert closed.id == opened.id
     assert (closed.status, closed.kind, closed.offset, closed.channels) == ("closed", "score", ACCEPTED_AT, ())
@@ -63,7 +63,7 @@ def test_a_fault_after_it_is_seen() -> None:
     _, alerts = played(FLEET, readings(value), accepted(ACCEPTED_AT))
     assert [(alert.reason, alert.offset > ACCEPTED_AT) for alert in alerts][:3] == [
         ("evidence", False),
-        ("accepted", False),
+        ("reset", False),
         ("evidence", True),
     ]
 
@@ -72,7 +72,7 @@ def test_frozen_channels_are_accepted() -> None:
     value = normal_values(END, 2, 3)
     value[FAULT:, 0] = np.median(value[:FAULT, 0])
     detector, alerts = played(FLEET, readings(value), accepted(ACCEPTED_AT))
-    assert [alert.reason for alert in alerts if alert.kind == "frozen"] == ["frozen", "accepted"]
+    assert [alert.reason for alert in alerts if alert.kind == "frozen"] == ["frozen", "reset"]
     assert not detector.states["is_frozen"].any()
 
 

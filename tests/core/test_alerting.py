@@ -37,14 +37,14 @@ def judged(log: Log, **changes: Any) -> Verdicts:
 def test_ids_never_change() -> None:
     """Consumers recognise an alert by its id, also one written by an older release."""
     assert alert_id("score", "plant1/pump7", P0, 42, 0, 7) == "58467be8-5484-5d38-a0a6-0c21e8277d02"
-    assert alert_id("silence", "plant1/pump7", P0, 42, 0, 7) == "adb4d5eb-5165-5c3d-870f-a2bc99ccde63"
+    assert alert_id("timeout", "plant1/pump7", P0, 42, 0, 7) == "645ae786-7a80-5fd9-9bde-fa0b23476700"
     assert alert_id("frozen", "plant1/pump7", P0, 42, 0, 7) == "56d47028-c661-5227-b8c1-8a69f90778d6"
 
 
 def test_ids_differ_by_all_that_they_depend_on() -> None:
     one: tuple[Any, ...] = ("score", "a", P0, 1, 0, 7)
     others: list[tuple[Any, ...]] = [
-        ("silence", "a", P0, 1, 0, 7),
+        ("timeout", "a", P0, 1, 0, 7),
         ("frozen", "a", P0, 1, 0, 7),
         ("score", "b", P0, 1, 0, 7),
         ("score", "a", Partition("readings", 1), 1, 0, 7),
@@ -61,7 +61,7 @@ def test_an_episode_is_opened_and_closed_under_one_id() -> None:
     log = story(12)
     verdicts = judged(log)
     opened, closed = verdicts.alerts
-    assert (opened.status, opened.reason, closed.status, closed.reason) == ("opened", "evidence", "closed", "quiet")
+    assert (opened.status, opened.reason, closed.status, closed.reason) == ("opened", "evidence", "closed", "cleared")
     assert opened.id == closed.id == alert_id("score", "pump", P0, opened.offset, 0, opened.opened_at_us)
     assert opened.stream == closed.stream == "pump"
     assert opened.kind == closed.kind == "score"
@@ -174,4 +174,4 @@ def test_what_is_still_open_is_what_its_events_say() -> None:
             of_its_opening = replace(is_open[alert.id], score=0, tail_probability=0, channels=(), position=0)
             assert replace(alert, score=0, tail_probability=0) == of_its_opening
             assert not alert.channels
-    assert kinds == {"score", "silence", "frozen"}
+    assert kinds == {"score", "timeout", "frozen"}

@@ -152,9 +152,9 @@ def test_everything_happens_in_these_logs() -> None:
     for verdicts in run(Detector(MODEL, SETTINGS), narrow(eventful_log(0))) + run(Detector(MODEL, TIGHT), eventful_log(0)):
         dispositions |= set(verdicts.disposition.tolist())
     assert reasons == {
-        *(("score", reason) for reason in ("evidence", "worse", "quiet", "accepted", "forgotten")),
-        *(("silence", reason) for reason in ("silence", "returned", "forgotten")),
-        *(("frozen", reason) for reason in ("frozen", "moved", "accepted")),  # forgotten: tests/core/test_frozen.py
+        *(("score", reason) for reason in ("evidence", "escalated", "cleared", "reset", "evicted")),
+        *(("timeout", reason) for reason in ("timeout", "resumed", "evicted")),
+        *(("frozen", reason) for reason in ("frozen", "moved", "reset")),  # forgotten: tests/core/test_frozen.py
     }
     assert dispositions == set(Disposition)
 

@@ -35,7 +35,7 @@ from tests.core.builders import (
 from tests.core.plant import SHARED, eventful_log, narrow
 
 MODEL = model_of(2)
-SCORED, WARMUP, LATE, DUPLICATE, INVALID, PART = Disposition
+SCORED, WARMUP, LATE, DUPLICATE, INVALID, PARTIAL = Disposition
 JUDGED = (SCORED, WARMUP)
 P1 = Partition("readings", 1)
 
@@ -73,7 +73,7 @@ def test_every_reading_gets_exactly_one_disposition(seed: int, is_narrow: bool, 
         assert set(verdicts.alert) <= set(np.flatnonzero(verdicts.disposition == SCORED).tolist())
     assert sum(count.values()) == len(log)
     assert set(count) <= set(Disposition)
-    assert (count[PART] > 0) == is_narrow
+    assert (count[PARTIAL] > 0) == is_narrow
 
 
 def test_readings_of_streams_beyond_the_limit_are_invalid_and_leave_no_name() -> None:
@@ -151,7 +151,7 @@ def test_nothing_is_learned_while_an_alert_is_open() -> None:
         if 0 in verdicts.alert:
             assert after == before or reasons == ["evidence"]  # then some of it was taken back, and the account charged
             open_readings += 1
-        elif reasons == ["quiet"]:
+        elif reasons == ["cleared"]:
             assert after == before
         elif t >= 45:  # no longer warming up
             assert after != before
@@ -240,7 +240,7 @@ def test_a_forgotten_partition_can_be_judged_again_from_its_start() -> None:
     detector.forget(log.partitions)
     again = run(detector, log, [len(log) // 2])
     assert repr([verdicts.alerts for verdicts in again]) == repr([verdicts.alerts for verdicts in first])
-    assert any(alert.kind == "silence" for verdicts in first for alert in verdicts.alerts)
+    assert any(alert.kind == "timeout" for verdicts in first for alert in verdicts.alerts)
     assert memory_of(detector) == memory
 
 
@@ -381,11 +381,11 @@ def test_a_part_is_not_held_by_a_row_that_has_it_already() -> None:
     assert memory_of(restored) == memory_of(whole)
 
 
-@pytest.mark.parametrize("kind", ["silence", "forgotten"])
+@pytest.mark.parametrize("kind", ["timeout", "evicted"])
 def test_an_absence_is_shown_by_the_message_that_moved_the_time_whatever_became_of_it(kind: str) -> None:
     """The message's own time, also where it completes an earlier reading of narrow ones, or is in its row already (as in a replay):
     otherwise a restored memory would tell of the absence with another time."""
-    quick = settings_of(warmup_readings=3, silence_intervals=3.0 if kind == "silence" else 0.0, idle_max_us=12 * SECOND_US)
+    quick = settings_of(warmup_readings=3, silence_intervals=3.0 if kind == "timeout" else 0.0, idle_max_us=12 * SECOND_US)
     story = [(name, t, t + 1) for t in range(30) for name in ("a", "b") if name == "b" or t < 12]
     log = log_of(story, 2)
     log = replace(log, channel=np.zeros(len(log), np.int32))  # only ever half of a reading

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.codec.snapshots import Marker, RowCodec, encode_marker, key_of
+from detector.codec.state_serde import Checkpoint, RowCodec, encode_checkpoint, key_of
 from detector.core import frozen
 from detector.core.alerting import Alert, alert_id
 from detector.core.detect import Detector
 from detector.core.frozen import FrozenEvent, Stillness
 from detector.core.model import Model
 from detector.core.states import Column, arrays_of
-from detector.ports import Restored
-from detector.service.recovery import Recovery
+from detector.ports import PartitionPosition
+from detector.service.state_manager import StateManager
 from tests.core.builders import (
     P0,
     SECOND_US,
@@ -339,7 +339,7 @@ def test_what_froze_often_enough_is_normal() -> None:
 def test_what_was_accepted_is_normal_and_opens_no_second_alert() -> None:
     value = frozen_at(900, 100, value=frozen_at(AT, 500, readings=1_100))
     opened, closed = judged(story(value), accept_after_us=50 * SECOND_US)
-    assert (opened.reason, closed.reason) == ("frozen", "accepted")
+    assert (opened.reason, closed.reason) == ("frozen", "reset")
     assert closed.event_time_us - opened.event_time_us == 50 * SECOND_US
     assert [channel.name for channel in closed.channels] == ["channel0"]
 
@@ -347,7 +347,7 @@ def test_what_was_accepted_is_normal_and_opens_no_second_alert() -> None:
 def test_without_a_time_an_alert_is_accepted_after_many_usual_intervals() -> None:
     readings = AT + frozen.ACCEPT_INTERVALS + 100
     opened, closed = judged(story(frozen_at(AT, readings, readings=readings)))
-    assert closed.reason == "accepted"
+    assert closed.reason == "reset"
     assert closed.event_time_us - opened.event_time_us == frozen.ACCEPT_INTERVALS * SECOND_US
 
 
@@ -411,7 +411,7 @@ def test_these_stories_are_not_empty() -> None:
     """Or the test above would prove little."""
     value, times = composed([("keeps", 0, 35), ("moves", 0, 20), ("keeps", 1, 70), ("pause", 0, 70)], 1)
     alerts, _ = told(value, times, ())
-    for reason in ("frozen", "moved", "accepted"):
+    for reason in ("frozen", "moved", "reset"):
         assert any(f"kind='frozen', reason='{reason}'" in alert for alert in alerts)
 
 
@@ -424,7 +424,7 @@ def test_a_stream_that_goes_away_frozen_closes_its_alert_when_it_is_forgotten(is
     readings += [("a", t, a[AT]) for t in range(480, 540)] if is_back else []
     log = log_of(sorted(readings, key=lambda reading: (reading[1], reading[0])), 2)
     opened, closed = judged(log, cuts)
-    assert (opened.stream, opened.reason, closed.reason, opened.id) == ("a", "frozen", "forgotten", closed.id)
+    assert (opened.stream, opened.reason, closed.reason, opened.id) == ("a", "frozen", "evicted", closed.id)
     assert closed.event_time_us == START_US + 460_500_000
     assert closed.channels == ()
 
@@ -437,10 +437,10 @@ def test_an_open_alert_outlives_the_worker() -> None:
     whole, before, after = (Detector(MODEL, limits) for _ in range(3))
     run(before, log.take(range(at)))
     codec = RowCodec(before.states.columns)
-    (row,) = codec.encode(before.states, np.array([0]), b"an era..", at)
-    marker = encode_marker(Marker(b"an era..", MODEL.fingerprint, at, before.clocks[0], at))
-    state = {key_of(b"pump"): row, codec.layout_key: codec.layout, b"marker": marker}
-    Recovery(after, 10.0).begin({P0: Restored(at)}, [(P0, state)], 0.0)
+    (row,) = codec.encode(before.states, np.array([0]), b"an inc..", at)
+    checkpoint = encode_checkpoint(Checkpoint(b"an inc..", MODEL.fingerprint, at, before.clocks[0], at))
+    state = {key_of(b"pump"): row, codec.layout_key: codec.layout, b"checkpoint": checkpoint}
+    StateManager(after, 10.0).restore({P0: PartitionPosition(at)}, [(P0, state)], 0.0)
     assert after.alerts_open == 1
     (closed,) = (alert for alert in alerts_of(run(after, log.take(range(at, len(log))))) if alert.kind == "frozen")
     _, expected = (alert for alert in alerts_of(run(whole, log)) if alert.kind == "frozen")

@@ -11,7 +11,7 @@ from detector.core.parts import columns, join
 from detector.core.readings import Disposition
 from detector.core.states import arrays_of
 
-WHOLE, LATE, DUPLICATE, PART = 0, int(Disposition.LATE), int(Disposition.DUPLICATE), int(Disposition.PART)
+WHOLE, LATE, DUPLICATE, PARTIAL = 0, int(Disposition.LATE), int(Disposition.DUPLICATE), int(Disposition.PARTIAL)
 D = 3
 Part = tuple[int, int, int, float]
 """(row, event time, channel, value)"""
@@ -54,33 +54,33 @@ def wholes(told: list[tuple[int, int, list[float]]]) -> str:
 
 def test_the_last_channel_completes_a_reading() -> None:
     told = fed([(0, 10, 2, 1.0), (0, 10, 0, 2.0), (0, 10, 1, 3.0)])
-    assert [one[0] for one in told] == [PART, PART, WHOLE]
+    assert [one[0] for one in told] == [PARTIAL, PARTIAL, WHOLE]
     assert told[2][1:] == (10, [2.0, 3.0, 1.0])
 
 
 def test_a_later_time_completes_what_lacks_channels() -> None:
     told = fed([(0, 10, 2, 1.0), (0, 11, 0, 2.0), (0, 11, 1, 3.0), (0, 13, 1, 4.0)])
-    assert [one[0] for one in told] == [PART, WHOLE, PART, WHOLE]
+    assert [one[0] for one in told] == [PARTIAL, WHOLE, PARTIAL, WHOLE]
     assert wholes(told) == "[(10, [nan, nan, 1.0]), (11, [2.0, 3.0, nan])]"
 
 
 def test_what_comes_after_a_later_one_is_late_and_what_comes_twice_a_duplicate() -> None:
     told = fed([(0, 10, 0, 1.0), (0, 11, 0, 2.0), (0, 10, 1, 9.0), (0, 9, 1, 9.0), (0, 11, 0, 9.0), (0, 11, 1, 3.0), (0, 11, 2, 4.0)])
-    assert [one[0] for one in told] == [PART, WHOLE, LATE, LATE, DUPLICATE, PART, WHOLE]
+    assert [one[0] for one in told] == [PARTIAL, WHOLE, LATE, LATE, DUPLICATE, PARTIAL, WHOLE]
     assert told[-1][2] == [2.0, 3.0, 4.0]
 
 
 def test_a_value_that_comes_again_after_its_reading_was_whole_begins_another() -> None:
     """Its time tells in the end: `put_in_order` finds it to be a duplicate, or late."""
     again = fed([(0, 10, 0, 1.0), (0, 10, 1, 1.0), (0, 10, 2, 1.0), (0, 10, 1, 5.0), (0, 9, 1, 5.0), (0, 11, 0, 2.0)])
-    assert [one[0] for one in again] == [PART, PART, WHOLE, PART, LATE, WHOLE]
+    assert [one[0] for one in again] == [PARTIAL, PARTIAL, WHOLE, PARTIAL, LATE, WHOLE]
     assert wholes(again) == "[(10, [1.0, 1.0, 1.0]), (10, [nan, 5.0, nan])]"
 
 
 def test_where_ties_are_kept_a_second_value_of_a_channel_begins_the_next_reading_of_that_time() -> None:
     first, second, third = (0, 10, 0, 1.0), (0, 10, 0, 2.0), (0, 10, 0, 5.0)
     told = fed([first, second, (0, 10, 1, 3.0), (0, 10, 2, 4.0), third, (0, 9, 1, 9.0), (0, 10, 2, 6.0), (0, 11, 0, 7.0)], keeps_ties=True)
-    assert [one[0] for one in told] == [PART, WHOLE, PART, WHOLE, PART, LATE, PART, WHOLE]
+    assert [one[0] for one in told] == [PARTIAL, WHOLE, PARTIAL, WHOLE, PARTIAL, LATE, PARTIAL, WHOLE]
     assert wholes(told) == "[(10, [1.0, nan, nan]), (10, [2.0, 3.0, 4.0]), (10, [5.0, nan, 6.0])]"
     in_turns = fed([(0, 10, k % D, float(k)) for k in range(3 * D)], keeps_ties=True)
     assert wholes(in_turns) == "[(10, [0.0, 1.0, 2.0]), (10, [3.0, 4.0, 5.0]), (10, [6.0, 7.0, 8.0])]"
@@ -93,7 +93,7 @@ def test_nothing_of_one_reading_remains_in_the_next() -> None:
 
 def test_streams_are_apart() -> None:
     told = fed([(0, 10, 0, 1.0), (1, 10, 0, 5.0), (0, 10, 1, 1.0), (1, 12, 0, 6.0), (0, 10, 2, 1.0)])
-    assert [one[0] for one in told] == [PART, PART, PART, WHOLE, WHOLE]
+    assert [one[0] for one in told] == [PARTIAL, PARTIAL, PARTIAL, WHOLE, WHOLE]
     assert wholes(told) == "[(10, [5.0, nan, nan]), (10, [1.0, 1.0, 1.0])]"
 
 
@@ -104,7 +104,7 @@ def test_with_one_channel_every_value_is_whole() -> None:
 
 def test_a_value_that_is_missing_is_a_value_that_came() -> None:
     told = fed([(0, 10, 0, 1.0), (0, 10, 1, float("nan")), (0, 10, 1, 7.0), (0, 10, 2, 3.0)])
-    assert [one[0] for one in told] == [PART, PART, DUPLICATE, WHOLE]
+    assert [one[0] for one in told] == [PARTIAL, PARTIAL, DUPLICATE, WHOLE]
     assert np.isnan(told[-1][2][1])
 
 
@@ -125,7 +125,7 @@ def test_each_value_stands_in_one_reading_at_most_wherever_the_batch_is_cut(
     made = [(row, time) for (row, _, _, _), (disposition, time, _) in zip(parts, told, strict=True) if disposition == WHOLE]
     found = iter(placed_in_time(made, keeps_ties))
     for (row, _, _, _), (disposition, time, values) in zip(parts, told, strict=True):
-        assert disposition in (WHOLE, LATE, DUPLICATE, PART)
+        assert disposition in (WHOLE, LATE, DUPLICATE, PARTIAL)
         if disposition != WHOLE:
             continue
         if next(found) == WHOLE:

@@ -45,14 +45,14 @@ def test_a_fault_that_lasts_a_week_stays_one_open_alert_and_is_not_learned() -> 
     for name in LEARNED:
         assert after.states[name][0] == pytest.approx(before.states[name][0], abs=0.02)
     whole, alerts, _ = played(np.concatenate((value, normal_values(DAY, 3, 5))), accept_after_days=14)
-    assert [alert.reason for alert in alerts] == ["evidence", "quiet"]
+    assert [alert.reason for alert in alerts] == ["evidence", "cleared"]
     assert not whole.states["is_open"][0]
 
 
 def test_a_new_set_point_is_accepted_in_time_and_is_normal_from_then_on() -> None:
     value = faulty(6, DAY, 6 * DAY, 6)
     detector, alerts, _ = played(value, accept_after_days=2)
-    assert [alert.reason for alert in alerts] == ["evidence", "accepted"]
+    assert [alert.reason for alert in alerts] == ["evidence", "reset"]
     assert alerts[1].event_time_us - alerts[0].event_time_us == 2 * DAY_US
     assert not detector.states["is_open"][0]
 
@@ -66,7 +66,7 @@ def test_a_second_fault_during_the_first_is_seen() -> None:
     _, alerts, worse = played(value, accept_after_days=14)
     assert worse[second] > score[second]
     opened, updated = alerts
-    assert (opened.status, updated.status, updated.reason) == ("opened", "updated", "worse")
+    assert (opened.status, updated.status, updated.reason) == ("opened", "updated", "escalated")
     assert updated.id == opened.id
     assert second <= updated.offset < second + 30
     assert updated.channels[0].name == "channel2"

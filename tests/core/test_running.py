@@ -205,7 +205,7 @@ def test_an_alert_that_is_accepted_lets_the_new_normal_be_learned_soon() -> None
     log = log_of([("a", t, value) for t, value in enumerate(values)], 2)
     run(detector, log.take(range(400)))
     for t in range(400, len(values)):
-        if any(alert.reason == "accepted" for alert in run(detector, log.take(range(t, t + 1)))[0].alerts):
+        if any(alert.reason == "reset" for alert in run(detector, log.take(range(t, t + 1)))[0].alerts):
             break
     state = state_of(detector, "a")
     assert state["is_open"] == 0

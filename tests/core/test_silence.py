@@ -31,7 +31,7 @@ def log(*streams: list[Reading]) -> Log:
 
 def silences(readings: Log, cuts: Any = (), **changes: Any) -> list[Alert]:
     detector = Detector(MODEL, settings_of(**changes))
-    return [alert for alert in alerts_of(run(detector, readings, cuts)) if alert.kind == "silence"]
+    return [alert for alert in alerts_of(run(detector, readings, cuts)) if alert.kind == "timeout"]
 
 
 @pytest.mark.parametrize("cuts", [(), range(1, 200, 7), range(1, 201)])
@@ -40,9 +40,9 @@ def test_a_stream_that_stops_is_an_alert_of_the_reading_that_shows_it(cuts: Any)
     readings = log(ticks("a", 0, 60), ticks("b", 0.5, 90), ticks("a", 85.2, 90))
     opened, closed = silences(readings, cuts)
     shown = readings.stream.index("b", int(np.argmax(readings.event_time_us > START_US + 67 * SECOND_US)))
-    assert (opened.stream, opened.status, opened.reason, opened.offset) == ("a", "opened", "silence", shown)
+    assert (opened.stream, opened.status, opened.reason, opened.offset) == ("a", "opened", "timeout", shown)
     assert opened.event_time_us == opened.opened_at_us == START_US + 67_500_000
-    assert (closed.stream, closed.status, closed.reason) == ("a", "closed", "returned")
+    assert (closed.stream, closed.status, closed.reason) == ("a", "closed", "resumed")
     assert closed.event_time_us == START_US + 85_200_000
     assert (closed.id, closed.opened_at_us) == (opened.id, opened.opened_at_us)
 
@@ -55,14 +55,14 @@ def test_the_alert_stays_open_until_the_stream_is_heard() -> None:
     assert not alerts_of(run(detector, log(ticks("b", 100.5, 110), [late])))
     assert detector.alerts_open == 1
     (closed,) = alerts_of(run(detector, log(ticks("b", 110.5, 112), ticks("a", 111, 112))))
-    assert (closed.stream, closed.reason) == ("a", "returned")
+    assert (closed.stream, closed.reason) == ("a", "resumed")
     assert detector.alerts_open == 0
 
 
 def test_silent_twice_within_a_batch_are_two_alerts() -> None:
     readings = log(ticks("b", 0.5, 140), ticks("a", 0, 60), ticks("a", 75, 100), ticks("a", 130, 135))
     first, first_end, second, second_end = silences(readings)
-    assert [alert.reason for alert in (first, first_end, second, second_end)] == ["silence", "returned"] * 2
+    assert [alert.reason for alert in (first, first_end, second, second_end)] == ["timeout", "resumed"] * 2
     assert first.id == first_end.id != second.id == second_end.id
 
 
@@ -111,7 +111,7 @@ def test_a_stream_that_was_missed_and_then_forgotten_closes_its_alert_and_frees_
     for readings in (gone, back):
         for cuts in ((), (130,), range(1, len(readings))):
             opened, closed = silences(readings, cuts)
-            assert (opened.reason, closed.reason, opened.id == closed.id) == ("silence", "forgotten", True)
+            assert (opened.reason, closed.reason, opened.id == closed.id) == ("timeout", "evicted", True)
             assert closed.event_time_us == START_US + 179_500_000
     detector = Detector(MODEL, settings_of(budget_period_us=10_000 * SECOND_US))  # b's scores are no matter here
     run(detector, gone)
@@ -146,7 +146,7 @@ def test_other_partitions_do_not_count() -> None:
     detector = Detector(MODEL, settings_of())
     elsewhere = there.take(range(len(there)))
     object.__setattr__(elsewhere, "partitions", (here.partitions[0]._replace(number=1),))
-    assert not [alert for alert in alerts_of([*run(detector, here), *run(detector, elsewhere)]) if alert.kind == "silence"]
+    assert not [alert for alert in alerts_of([*run(detector, here), *run(detector, elsewhere)]) if alert.kind == "timeout"]
 
 
 def test_the_streams_that_one_reading_shows_to_be_silent_come_in_the_order_of_their_names() -> None:

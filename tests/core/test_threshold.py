@@ -39,9 +39,11 @@ LEARNED = ("q_fast", "q_slow", "excess", "mean", "variance", "account")
 class Stream:
     """One stream's alarm, one reading a second, a budget of one false alert per `readings`."""
 
-    def __init__(self, prior: Prior = EXPONENTIAL, readings: float = 10_000, warmup: int = WARMUP, accept_after_s: float = 0) -> None:
+    def __init__(
+        self, prior: Prior = EXPONENTIAL, readings: float = 10_000, warmup: int = WARMUP, reset_baseline_after_s: float = 0
+    ) -> None:
         self.columns = arrays_of(prior.columns())
-        self._prior, self._readings, self._warmup, self._accept_after_s = prior, readings, warmup, accept_after_s
+        self._prior, self._readings, self._warmup, self._accept_after_s = prior, readings, warmup, reset_baseline_after_s
         self._seconds = 0
         self.threshold: NDArray[np.float32]  # of the latest call
 
@@ -175,9 +177,9 @@ def test_one_strange_reading_among_them_begins_the_count_again() -> None:
     assert stream.judge([0.5])[1] == [Event.QUIET]
 
 
-@pytest.mark.parametrize(("accept_after_s", "readings"), [(0, ACCEPT_READINGS), (300, 300)])
-def test_a_level_that_lasts_is_accepted_and_then_normal(accept_after_s: float, readings: int) -> None:
-    stream = Stream(accept_after_s=accept_after_s).settled()
+@pytest.mark.parametrize(("reset_baseline_after_s", "readings"), [(0, ACCEPT_READINGS), (300, 300)])
+def test_a_level_that_lasts_is_accepted_and_then_normal(reset_baseline_after_s: float, readings: int) -> None:
+    stream = Stream(reset_baseline_after_s=reset_baseline_after_s).settled()
     level = 8 + normal(6_000, seed=1) / 2
     event: list[int] = []
     while Event.ACCEPTED not in event:
@@ -219,7 +221,7 @@ def test_most_of_what_an_alert_costs_is_soon_forgotten() -> None:
 
 def test_an_alert_whose_level_turned_out_to_be_normal_costs_more() -> None:
     """By its age, and by hand."""
-    stream = Stream(accept_after_s=300).settled().opened()
+    stream = Stream(reset_baseline_after_s=300).settled().opened()
     before, by_hand = stream["account"], deepcopy(stream)
     events = stream.judge(np.full(700, 50.0))[1]
     assert Event.ACCEPTED in events
@@ -230,7 +232,7 @@ def test_an_alert_whose_level_turned_out_to_be_normal_costs_more() -> None:
 
 
 def test_the_account_has_a_floor_and_a_ceiling() -> None:
-    stream = Stream(readings=100, accept_after_s=10)
+    stream = Stream(readings=100, reset_baseline_after_s=10)
     stream.judge(np.full(3_000, 0.1))
     assert stream["account"] == -0.9
     for _ in range(40):

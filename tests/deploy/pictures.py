@@ -17,7 +17,7 @@ from pathlib import Path
 from deploy.grafana.build import DASHBOARDS, FOLDER
 from deploy.grafana.draw import draw
 from deploy.kafka.local_kafka import LocalKafka, free_port
-from detector.adapters.kafka_io import TopicWriter
+from detector.adapters.kafka.topic_io import TopicWriter
 from detector.cli import main
 from tests.deploy.prometheus import SCRAPE_S, prometheus
 from tests.parts.parts import part

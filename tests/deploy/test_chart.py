@@ -13,10 +13,11 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from detector.adapters.http import HttpServer
-from detector.adapters.telemetry import About, Telemetry
+from detector.adapters.http_server import HttpServer
+from detector.adapters.prometheus.collectors import ServiceInfo
+from detector.adapters.prometheus.metrics import Telemetry
 from detector.core.readings import StreamNames
-from detector.ports import Vitals
+from detector.ports import WorkerStats
 from tests.conftest import need_part
 from tests.deploy.chart import KUBERNETES, NAMES, ROOT, Objects, Values, pod, rendered, the, values
 from tests.deploy.commands import parsed
@@ -77,7 +78,7 @@ def test_its_command_lines_are_real(everything: Objects) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[HttpServer]:
-    telemetry = Telemetry(About("1", "site1", "plant", "f", ("rpm",), 1.0, 1, 10.0), Vitals(), StreamNames())
+    telemetry = Telemetry(ServiceInfo("1", "site1", "plant", "f", ("rpm",), 1.0, 1, 10.0), WorkerStats(), StreamNames())
     server = HttpServer("127.0.0.1", 0, telemetry)
     yield server
     server.close()

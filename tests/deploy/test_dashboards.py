@@ -11,7 +11,7 @@ import pytest
 
 from deploy.grafana.asked import GRID_COLUMNS, legend, panels, selectors
 from deploy.grafana.build import DASHBOARDS, FOLDER, text
-from tests.adapters.test_telemetry import DOC
+from tests.adapters.prometheus.test_metrics import DOC
 
 BUILT = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in DASHBOARDS}
 RATE = re.compile(r"\b(?:rate|increase)\([^\[]+\[(?P<window>[^\]]+)\]")

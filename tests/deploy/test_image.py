@@ -14,7 +14,7 @@ import pytest
 
 from deploy.docker.requirements import requirements
 from detector import __version__
-from detector.adapters.http import HttpServer
+from detector.adapters.http_server import HttpServer
 from detector.config import Config
 from tests.conftest import need_part
 from tests.deploy.commands import parsed

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from deploy.grafana.asked import Panel, Prometheus, QueryError, panels, selectors, variables
-from detector.adapters.kafka_io import TopicWriter
-from detector.adapters.kafka_topics import Topic, create_topics
+from detector.adapters.kafka.topic_io import TopicWriter
+from detector.adapters.kafka.topics import Topic, create_topics
 from detector.cli import main
 from tests.broker.service import Service
 from tests.conftest import need_part
@@ -70,7 +70,7 @@ def watch(kafka: str, small_bundle: Path, plant_recording: Path, tmp_path_factor
         "input": {"topics": [topic], "event_time": {"field": "event_time_us"}},
         "kafka": {"bootstrap.servers": kafka},
         "alerts": {"budget": "20 per stream per day"},
-        "snapshot": {"interval_s": 1},
+        "state": {"flush_interval_s": 1},
         "metrics": {"watch": streams[:2]},
     }
     (folder / "detector.yaml").write_text(json.dumps(config), encoding="utf-8")
@@ -136,7 +136,7 @@ def test_prometheus_evaluates_every_rule(watch: Watch) -> None:
 
 
 def test_a_metric_that_does_not_exist_is_found_out(watch: Watch) -> None:
-    wrong = json.loads(json.dumps(DASHBOARDS["overview"]).replace("detector_lag_messages", "detector_lag_massages"))
+    wrong = json.loads(json.dumps(DASHBOARDS["overview"]).replace("detector_consumer_lag_messages", "detector_lag_massages"))
     found = list(panels(wrong, variables(wrong, watch.source), RATE_S))
     assert {panel.title for panel in found for expr, _ in panel.queries if watch.is_empty(expr)} == {"Lag"}
     assert {missing.split("{")[0] for panel in found for expr, _ in panel.queries for missing in watch.missing(expr)} == {

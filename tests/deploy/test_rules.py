@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from detector.adapters.prometheus.collectors import ServiceInfo
+from detector.adapters.prometheus.metrics import Telemetry
+from detector.core.readings import StreamNames
+from detector.ports import AlertmanagerStats, WorkerStats
 from tests.conftest import need_part
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +30,13 @@ def promtool(*options: str, folder: Path = FOLDER) -> subprocess.CompletedProces
 def test_rules_are_rules() -> None:
     done = promtool("check", "rules", "--lint=all", "--lint-fatal", "rules.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_names_of_metrics_follow_prometheus_conventions() -> None:
+    info = ServiceInfo("1", "plant", "m", "f", ("a",), 6e11, 5, 10.0, watch=("pump",))
+    text, _ = Telemetry(info, WorkerStats(), StreamNames(), alertmanagers=[AlertmanagerStats("http://a")]).metrics("text/plain")
+    done = subprocess.run([str(need_part("promtool")), "check", "metrics"], input=text, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_the_scrape_configuration_is_one(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Old bytes stay readable: a snapshot as every version wrote it, read by today's code and put into the arena; and old bundles."""
+"""Old bytes stay readable: saved state as each version wrote it, loaded by today's code; and old bundles."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from detector.adapters.bundle import load_bundle, read_bundle
-from detector.codec.snapshots import VERSION
+from detector.codec.state_serde import VERSION
 from detector.core.detect import Detector
 from detector.core.event_time import NEVER, Time
 from detector.core.model import Model
 from detector.core.readings import Partition
 from detector.core.states import Column
 from detector.core.verdicts import Verdicts
-from detector.ports import Restored
-from detector.service.recovery import Recovery
-from tests.codec.saved import read_back
+from detector.ports import PartitionPosition
+from detector.service.state_manager import StateManager
+from tests.codec.loaded_state import read_back
 from tests.core.builders import log_of, model_of, rows_of, run, settings_of
 
 FOLDER = Path(__file__).parent
@@ -32,7 +32,7 @@ FINGERPRINT_V5 = "3722bbe3c7031596cd2347457c2052c1"
 FINGERPRINT_V6 = "505e1bcd407c4eecc3e19aa54f5c9296"
 FINGERPRINT_V8 = "89eca824c6c8fa884280e2dd256f5aef"
 FINGERPRINT_V9 = "572219e261675eb08d96ed648fe1787a"
-GOLDEN = sorted(FOLDER.glob("snapshot_v*.json"))
+GOLDEN = sorted(FOLDER.glob("state_v*.json"))
 
 
 def read(path: Path) -> tuple[Any, dict[bytes, bytes]]:
@@ -41,7 +41,7 @@ def read(path: Path) -> tuple[Any, dict[bytes, bytes]]:
 
 
 def test_there_is_one_of_every_version() -> None:
-    assert [path.name for path in GOLDEN] == [f"snapshot_v{version}.json" for version in range(1, VERSION + 1)]
+    assert [path.name for path in GOLDEN] == [f"state_v{version}.json" for version in range(1, VERSION + 1)]
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
@@ -49,33 +49,33 @@ def test_it_reads_back(path: Path) -> None:
     whole, state = read(path)
     (layout,) = (json.loads(value) for key, value in state.items() if key.startswith(b"layout/"))
     found = read_back(state, {name: Column(dtype, tuple(shape)) for name, dtype, shape in layout})
-    saved = found.saved
-    assert saved.marker is not None
-    assert (saved.marker.era, saved.marker.offset, saved.marker.next_offset) == (b"golden 1", 190, 231)
-    assert saved.marker.time == Time(*whole["clock"])
+    saved = found.loaded
+    assert saved.checkpoint is not None
+    assert (saved.checkpoint.incarnation, saved.checkpoint.offset, saved.checkpoint.next_offset) == (b"golden 1", 190, 231)
+    assert saved.checkpoint.time == Time(*whole["clock"])
     assert found.offset == {name.encode(): 231 for name in whole["columns"]}
-    assert saved.gone == {b"gone": 200}
-    assert saved.stale == (b"of an earlier era",)
+    assert saved.evicted == {b"gone": 200}
+    assert saved.stale == (b"of an earlier incarnation",)
     for name, columns in whole["columns"].items():
         assert found.columns(name.encode()) == {column: base64.b64decode(value) for column, value in columns.items()}
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_it_is_put_into_the_arena(path: Path) -> None:
+def test_it_is_loaded(path: Path) -> None:
     """Columns that are the same today hold what they held then; one that changed, or is new, is as a new stream has it."""
     whole, state = read(path)
     (layout,) = (json.loads(value) for key, value in state.items() if key.startswith(b"layout/"))
     then = {name: (np.dtype(dtype), tuple(shape)) for name, dtype, shape in layout}
     detector = Detector(model_of(2), settings_of())
     partition = Partition(*whole["partition"])
-    recovery = Recovery(detector, 10.0)
-    assert recovery.begin({partition: Restored(231)}, [(partition, state)], 0.0) == {partition: 190}
+    state_manager = StateManager(detector, 10.0)
+    assert state_manager.restore({partition: PartitionPosition(231)}, [(partition, state)], 0.0) == {partition: 190}
     rows = rows_of(detector)
     assert rows.keys() == {(partition, name) for name in (*whole["columns"], "gone")}
     assert detector.states.stands_for[rows[partition, "gone"]] == 200
     assert detector.states["event_time_us"][rows[partition, "gone"]] == NEVER
     assert detector.clocks[0] == Time(*whole["clock"])
-    assert recovery.rows_unsaved == 2  # to delete: what is gone, and what is of an earlier era
+    assert state_manager.rows_unsaved == 2  # to delete: what is gone, and what is of an earlier incarnation
     same = [name for name, column in detector.states.columns.items() if then.get(name) == (np.dtype(column.dtype), column.shape)]
     assert {"h", "c", "event_time_us"} <= set(same)
     for name, columns in whole["columns"].items():
@@ -84,7 +84,7 @@ def test_it_is_put_into_the_arena(path: Path) -> None:
         for column in detector.states.columns:
             value = detector.states[column][row].tobytes()
             assert value == (base64.b64decode(columns[column]) if column in same else detector.states.columns[column].array(1).tobytes())
-    assert detector.alerts_open == 2
+    assert detector.alerts_open == 3
 
 
 def verdicts_of(version: int, fingerprint: str) -> Verdicts:

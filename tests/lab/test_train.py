@@ -13,13 +13,14 @@ from detector.core.detect import Detector
 from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.scaling import Scaling
 from detector.errors import ConfigError, DataError
-from detector.lab.baselines import LinearForecast, mean_error, persistence
-from detector.lab.judged import residuals
-from detector.lab.picture import training_png
+from detector.lab.forecast_baselines import LinearForecast, mean_error, persistence
+from detector.lab.offline_inference import residuals
 from detector.lab.plant import CHANNELS, Plant
-from detector.lab.progress import Epoch, Telling
+from detector.lab.plotting import training_png
+from detector.lab.progress import Epoch, Reporter
 from detector.lab.projection import horizons_of
-from detector.lab.reservoir import Moments, fit_head, memories, randomise, readout
+from detector.lab.reservoir import fit_head, memories, randomise
+from detector.lab.ridge import Moments, readout
 from detector.lab.sequences import Recorded, filled, sequences_of, split, windows
 from detector.lab.simulate import by_machine
 from detector.lab.train import Options, Trained, train
@@ -58,7 +59,7 @@ def pumps(machines: int, hours: int) -> list[Recorded]:
 @pytest.fixture(scope="module")
 def trained() -> Trained:
     epochs: list[Epoch] = []
-    result = train(waves(12, 1_000), ("a", "b"), Options(hidden=24, epochs_max=10, window_readings=64), Telling(epochs.append))
+    result = train(waves(12, 1_000), ("a", "b"), Options(hidden=24, epochs_max=10, window_readings=64), Reporter(epochs.append))
     assert tuple(epochs) == result.epochs
     return result
 

@@ -1,4 +1,4 @@
-"""A log that plays a script, and a judge whose memory tells which readings it was made of, for the tests of the service."""
+"""A log that plays a script, and a judge whose state names the readings that it was made of, for the tests of the service."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from detector.config import Service
 from detector.core.acceptance import Acceptance
 from detector.core.alerting import Alert
 from detector.core.event_time import NEVER, Clocks
-from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
+from detector.core.readings import NOT_JUDGED, Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.states import Column, StreamStates
 from detector.core.verdicts import Verdicts
-from detector.ports import Fetched, Observer, Outcome, Release, Restored, Vitals, WorkerState, keep_nothing
-from detector.service.recovery import Recovery
+from detector.ports import CommitBatch, Observer, PartitionPosition, PollResult, RevokeCallback, WorkerState, WorkerStats, ignore_revoke
+from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
 from tests.simulation.mishaps import Commits
 from tests.simulation.service import Clock, Unhurried
@@ -56,10 +56,10 @@ class Judge:
         return 0
 
     def still_open(self) -> list[Alert]:
-        """As if every memory had an alert open; its offset is the trace."""
-        memory = self.memory(tuple(self.states._slot_of))
+        """As if every stream had an alert open; its offset is the trace."""
+        state = self.state(tuple(self.states._slot_of))
         return [
-            Alert("", "opened", "score", "evidence", "warning", name, 0, 0, 1, 0, (), at, trace, 0) for (at, name), trace in memory.items()
+            Alert("", "opened", "score", "evidence", "warning", name, 0, 0, 1, 0, (), at, trace, 0) for (at, name), trace in state.items()
         ]
 
     def detect(self, batch: ReadingBatch, acceptances: Sequence[Acceptance] = ()) -> Verdicts:
@@ -80,7 +80,7 @@ class Judge:
                 if batch.value[at, 0] > 0:
                     alerts.append(self._alert(batch, at))
         if self.loses_a_reading:
-            disposition[:1] = 99
+            disposition[:1] = NOT_JUDGED
         nan = np.full(n, np.nan)
         return Verdicts(
             disposition, nan.astype(np.float32), nan, nan[:, None].astype(np.float32), {}, tuple(alerts), rows[is_new].astype(np.int64)
@@ -95,8 +95,8 @@ class Judge:
             self.clocks.grow(self.states.slots)
             self.clocks[slot] = type(self.clocks[slot])()
 
-    def memory(self, partitions: Sequence[Partition] = (P0, P1)) -> dict[tuple[Partition, str], int]:
-        """The trace of every stream in memory."""
+    def state(self, partitions: Sequence[Partition] = (P0, P1)) -> dict[tuple[Partition, str], int]:
+        """The trace of every stream in the state."""
         found = {}
         for partition in partitions:
             for row in self.states.rows_in(int(self.states.slots_for((partition,))[0])).tolist():
@@ -137,13 +137,13 @@ class Turn:
     """One poll.
 
     count      messages of each partition that is being read
-    is_heard   lost with a last word (`release`); otherwise nobody asks
-    gained, lost, changed, error, is_joined   as they say
+    is_heard   revoked with a last word (`on_revoke`); otherwise nobody asks
+    assigned, revoked, changed, error, is_joined   as they say
     """
 
     count: int = 1_000
-    gained: tuple[Partition, ...] = ()
-    lost: tuple[Partition, ...] = ()
+    assigned: tuple[Partition, ...] = ()
+    revoked: tuple[Partition, ...] = ()
     changed: tuple[Partition, ...] = ()
     is_heard: bool = True
     error: Exception | None = None
@@ -160,8 +160,8 @@ class Log:
     errors: dict[str, list[Exception | None]] = field(default_factory=dict)
     stops_in: tuple[str, int] = ("", 0)
     told: list[str] = field(default_factory=list)
-    committed: list[Outcome] = field(default_factory=list)
-    truth: dict[Partition, Restored] = field(default_factory=dict)
+    committed: list[CommitBatch] = field(default_factory=list)
+    truth: dict[Partition, PartitionPosition] = field(default_factory=dict)
     kept: dict[Partition, dict[bytes, bytes]] = field(default_factory=dict)
     restored: list[tuple[Partition, ...]] = field(default_factory=list)
     resumed: list[dict[Partition, int]] = field(default_factory=list)
@@ -181,17 +181,17 @@ class Log:
         if error is not None:
             raise error
 
-    def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
+    def poll(self, messages_max: int, timeout_s: float, on_revoke: RevokeCallback = ignore_revoke) -> PollResult:
         self._call("poll")
         self.timeouts_s.append(timeout_s)
         turn = self.turns.pop(0) if self.turns else Turn()
         if turn.error is not None:
             raise turn.error
-        if turn.lost and turn.is_heard:
-            release(turn.lost)
-        for partition in (*turn.lost, *turn.changed):
+        if turn.revoked and turn.is_heard:
+            on_revoke(turn.revoked)
+        for partition in (*turn.revoked, *turn.changed):
             self.reading.pop(partition, None)
-        return Fetched(self._read(turn.count), turn.gained, turn.lost, turn.changed, turn.is_joined)
+        return PollResult(self._read(turn.count), turn.assigned, turn.revoked, turn.changed, turn.is_joined)
 
     def _read(self, count: int) -> Messages:
         found = []
@@ -201,21 +201,21 @@ class Log:
             self.reading[partition] = max(position, end)
         return messages_of(self.stored, found)
 
-    def commit(self, outcome: Outcome) -> None:
+    def commit(self, batch: CommitBatch) -> None:
         self._call("commit")
-        self.committed.append(outcome)
-        for partition in {*outcome.offsets, *outcome.state}:
-            at = self.truth.get(partition, Restored(0, False))
-            self.truth[partition] = Restored(outcome.offsets.get(partition, at.offset), True, at.first, at.end)
-            state = {**self.kept.get(partition, {}), **outcome.state.get(partition, {})}
+        self.committed.append(batch)
+        for partition in {*batch.offsets, *batch.state}:
+            at = self.truth.get(partition, PartitionPosition(0, False))
+            self.truth[partition] = PartitionPosition(batch.offsets.get(partition, at.offset), True, at.first, at.end)
+            state = {**self.kept.get(partition, {}), **batch.state.get(partition, {})}
             self.kept[partition] = {key: value for key, value in state.items() if value is not None}
 
-    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
+    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, PartitionPosition]:
         for partition in partitions:
             self.reading.pop(partition, None)
         self._call("restore")
         self.restored.append(tuple(partitions))
-        return {partition: self.truth.get(partition, Restored(0, False)) for partition in partitions}
+        return {partition: self.truth.get(partition, PartitionPosition(0, False)) for partition in partitions}
 
     def state(self, partitions: Sequence[Partition]) -> Iterator[tuple[Partition, Mapping[bytes, bytes | None]]]:
         """A record at a time."""
@@ -241,7 +241,7 @@ class Log:
     @property
     def alerts(self) -> list[str]:
         """As committed: `partition:offset`."""
-        return [(message.value or b"").decode() for outcome in self.committed for message in outcome.alerts]
+        return [(message.value or b"").decode() for batch in self.committed for message in batch.alerts]
 
 
 def messages_of(stored: Mapping[Partition, Sequence[str]], places: Sequence[tuple[Partition, int]]) -> Messages:
@@ -282,8 +282,8 @@ class Seen(Observer):
         self.heard.append(offsets)
 
 
-class Noting(Vitals):
-    """Vitals that remember the way through the states."""
+class Noting(WorkerStats):
+    """WorkerStats that remember the way through the states."""
 
     def __init__(self) -> None:
         self.path: list[str] = []
@@ -306,26 +306,26 @@ class Bench:
     seen: Seen = field(default_factory=Seen)
     clock: Clock = field(default_factory=Clock)
     settings: Service = SETTINGS
-    lane: Any = None
-    vitals: Noting = field(default_factory=Noting)
+    executor: Any = None
+    stats: Noting = field(default_factory=Noting)
     worker: Worker = field(init=False)
 
     def __post_init__(self) -> None:
         judge: Any = self.judge
-        eras = (bytes([k] * 8) for k in range(1, 256))
-        self.recovery = Recovery(judge, self.interval_s, lambda: next(eras))
+        incarnations = (bytes([k] * 8) for k in range(1, 256))
+        self.state_manager = StateManager(judge, self.interval_s, lambda: next(incarnations))
         self.worker = Worker(
             self.log,
             Decoder(self.judge.names),
             judge,
             Encoder(),
-            self.recovery,
+            self.state_manager,
             settings=self.settings,
             observers=[self.seen],
-            vitals=self.vitals,
+            stats=self.stats,
             jitter=Unhurried(),
             clock=self.clock,
-            commits=self.lane or Commits(random.Random(0), self.late),
+            executor=self.executor or Commits(random.Random(0), self.late),
         )
 
     def step(self, count: int = 1, pause_s: float = 0.0) -> None:
@@ -340,8 +340,8 @@ class Bench:
 
 
 def undisturbed(stored: Mapping[Partition, Sequence[str]]) -> tuple[dict[tuple[Partition, str], int], list[str]]:
-    """The memory of a judge that saw all of it once, and the alerts, sorted."""
+    """The state of a judge that saw all of it once, and the alerts, sorted."""
     judge = Judge()
     places = [(partition, offset) for partition, values in stored.items() for offset in range(len(values))]
     verdicts = judge.detect(Decoder(judge.names).decode(messages_of(stored, places)).batch)
-    return judge.memory(tuple(stored)), sorted(f"{alert.partition.number}:{alert.offset}" for alert in verdicts.alerts)
+    return judge.state(tuple(stored)), sorted(f"{alert.partition.number}:{alert.offset}" for alert in verdicts.alerts)

@@ -38,7 +38,7 @@ class Change:
     """What was done to a partition.
 
     at             where: the log drops to, or ends at, or goes on at this offset
-    alerts, letters   told of the partition when it happened
+    alerts, dead_letters   told of the partition when it happened
     missed         messages counted as missed until then
     is_calm        whether nothing else happened from then on
     """
@@ -47,7 +47,7 @@ class Change:
     partition: Partition
     at: int
     alerts: Sequence[Message]
-    letters: Sequence[Message]
+    dead_letters: Sequence[Message]
     missed: int
     is_calm: bool
 
@@ -154,7 +154,7 @@ def _differences(plant: Plant, expected: Plant, rightly: Plant, change: Change) 
     yield from unwell(plant)
     for what, found, old, new, told in (
         ("alerts", plant.alerts(), expected.alerts(), rightly.alerts(), change.alerts),
-        ("dead letters", plant.dead_letters(), expected.dead_letters(), rightly.dead_letters(), change.letters),
+        ("dead letters", plant.dead_letters(), expected.dead_letters(), rightly.dead_letters(), change.dead_letters),
     ):
         yield from _of_changed(what, found.pop(number, []), old.pop(number, []), new.pop(number, []), told, change, is_exact)
         yield from of_messages(what, found, old)

@@ -1,6 +1,6 @@
 """What an operator or a log's retention can take away, and exactly what must hold nevertheless.
 
-With k the committed offset, m the offset of the snapshot's marker, n the one that was committed with it, [a, e) what the log holds:
+With k the committed offset, m the offset of the saved checkpoint, n the one that was committed with it, [a, e) what the log holds:
 
     kind      what is done                          what must hold of the partition
     hole      the log drops up to f, m < f <= k     every dead letter once; alerts before k as they were; f - m messages missed
@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from detector.adapters.memory_faults import NO_FAULTS
 from detector.codec.messages import Message
 from detector.core.readings import Partition
+from tests.doubles.memory_faults import NO_FAULTS
 from tests.simulation.brief import LOGS, MODEL, PARTITIONS, brief
 from tests.simulation.messages import FORMATS
 from tests.simulation.oracle import Differs, happened, memories, of_memories, of_messages, unwell
@@ -98,11 +98,11 @@ def lose(plant: Plant, rng: random.Random) -> Loss | None:
 
 def _choices(plant: Plant, partition: Partition, rng: random.Random) -> Iterator[Loss]:
     broker = plant.broker
-    marker, k = plant.marker(partition), broker.truth.offsets.get(partition)
+    checkpoint, k = plant.checkpoint(partition), broker.truth.offsets.get(partition)
     first, end = broker.first[partition], broker.end(partition)
     if k is None:
         return
-    m, n = (marker.offset, marker.next_offset) if marker else (k, k)
+    m, n = (checkpoint.offset, checkpoint.next_offset) if checkpoint else (k, k)
     if m < k:
         f = rng.randint(m + 1, k)
         yield Loss("hole", partition, k, f, f - m)
@@ -114,7 +114,7 @@ def _choices(plant: Plant, partition: Partition, rng: random.Random) -> Iterator
         f = rng.randint(k + 1, end)
         yield Loss("beyond", partition, k, f, f - m)
         yield Loss("forward", partition, k, f)
-    if marker and n < end:  # else nothing would be committed again before another message comes
+    if checkpoint and n < end:  # else nothing would be committed again before another message comes
         yield Loss("deleted", partition, k, n)
 
 
@@ -162,7 +162,7 @@ def _of_alerts(found: list[Message], right: list[Message], anew: list[Message], 
 
 
 def _of_dead_letters(found: list[Message], right: list[Message], loss: Loss) -> Iterator[str]:
-    wanted = [letter for letter in right if offset_of(letter) < loss.before]
-    wanted += [letter for letter in right if offset_of(letter) >= (loss.before if loss.kind == "hole" else loss.at)]
+    wanted = [dead_letter for dead_letter in right if offset_of(dead_letter) < loss.before]
+    wanted += [dead_letter for dead_letter in right if offset_of(dead_letter) >= (loss.before if loss.kind == "hole" else loss.at)]
     if found != wanted:
         yield f"dead letters of {[*map(offset_of, found)]} for {[*map(offset_of, wanted)]}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.codec.acceptances import acceptance
+from detector.codec.baseline_resets import baseline_reset
 from detector.codec.messages import Headers
 from detector.codec.readings import ReadingFormat
 from tests.core.builders import Log
@@ -19,8 +19,8 @@ from tests.core.plant import narrow
 CHANNELS = ("channel0", "channel1")
 FORMATS = {
     "whole": ReadingFormat(CHANNELS, event_time="t"),
-    "gateway": ReadingFormat(CHANNELS, stream=("s",), event_time="t", items="."),
-    "narrow": ReadingFormat(CHANNELS, event_time="t", narrow_channel="c", narrow_value="v"),
+    "gateway": ReadingFormat(CHANNELS, stream=("s",), event_time="t", records_path="."),
+    "narrow": ReadingFormat(CHANNELS, event_time="t", channel_path="c", value_path="v"),
 }
 SHAPES = tuple(FORMATS)
 BAD = (None, b"", b"no json", b'{"t": "yesterday"}', b'[{"t": 1}, 7]', b'{"t": 1790000000000000, "channel0": "warm"}', b"\xff")
@@ -43,7 +43,7 @@ def written(log: Log, shape: str, rng: random.Random) -> list[Sent]:
         if rng.random() < 0.02:
             sent.append(Sent(message.partition, b"p0/s1", rng.choice(BAD), [("from", b"gateway 7")]))
         if rng.random() < 0.02:
-            accepted = acceptance(rng.choice(log.stream))
+            accepted = baseline_reset(rng.choice(log.stream))
             sent.append(Sent(message.partition, accepted.key, accepted.value, accepted.headers))
         sent.append(message)
     return sent

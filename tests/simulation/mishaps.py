@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from detector.adapters.memory_log import MemoryLog
-from detector.codec.snapshots import MARKER
+from detector.codec.state_serde import CHECKPOINT
 from detector.core.readings import Partition
 from detector.errors import DetectorError
-from detector.ports import Fetched, Outcome, Release, Restored, keep_nothing
+from detector.ports import CommitBatch, PartitionPosition, PollResult, RevokeCallback, ignore_revoke
+from tests.doubles.memory_log import MemoryLog
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class Killed(BaseException):
 class Mortal:
     """A worker's log, in one of whose next calls the worker is killed if it is doomed: before the call does anything, or after.
 
-    saved     what its commits made true: "rows", "markers", "tombstones"
+    saved     what its commits made true: "rows", "checkpoints", "tombstones"
     skipped   messages that were not committed when they were restored, that the worker then did not ask for, and beyond which it committed
     known     messages that it read again although they were committed when their partition was restored
     """
@@ -56,22 +56,22 @@ class Mortal:
             raise Killed
         return result
 
-    def poll(self, messages_max: int, timeout_s: float, release: Release = keep_nothing) -> Fetched:
-        fetched = self._call(lambda: self.log.poll(messages_max, timeout_s, release))
-        messages = fetched.messages
+    def poll(self, messages_max: int, timeout_s: float, on_revoke: RevokeCallback = ignore_revoke) -> PollResult:
+        polled = self._call(lambda: self.log.poll(messages_max, timeout_s, on_revoke))
+        messages = polled.messages
         for index, partition in enumerate(messages.partitions):
             offsets = messages.offset[messages.partition == index]
             self.known += int((offsets < self._committed[partition]).sum())
-        return fetched
+        return polled
 
-    def commit(self, outcome: Outcome) -> None:
-        self._call(lambda: self.log.commit(outcome))
-        self.skipped += sum(self._passed.pop(partition, 0) for partition in outcome.offsets)
-        for rows in outcome.state.values():
+    def commit(self, batch: CommitBatch) -> None:
+        self._call(lambda: self.log.commit(batch))
+        self.skipped += sum(self._passed.pop(partition, 0) for partition in batch.offsets)
+        for rows in batch.state.values():
             for key, row in rows.items():
-                self.saved["tombstones" if row is None else "markers" if key == MARKER else "rows"] += 1
+                self.saved["tombstones" if row is None else "checkpoints" if key == CHECKPOINT else "rows"] += 1
 
-    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, Restored]:
+    def restore(self, partitions: Sequence[Partition]) -> Mapping[Partition, PartitionPosition]:
         restored = self._call(lambda: self.log.restore(partitions))
         for partition in restored:
             self._committed[partition] = self.log._broker.known_to(partition)

@@ -60,7 +60,7 @@ def unwell(plant: Plant) -> Iterator[str]:
         yield f"{silent} messages were neither judged nor dead-lettered nor counted as missed"
     for member in (*plant.members, *plant.gone):
         if not member.is_conserved:
-            yield f"readings polled {member.worker.vitals.readings}, dispositions {dict(member.book.dispositions)}"
+            yield f"readings polled {member.worker.stats.readings}, dispositions {dict(member.outcomes.dispositions)}"
 
 
 def of_messages(what: str, found: Mapping[int, Sequence[Message]], wanted: Mapping[int, Sequence[Message]]) -> Iterator[str]:
@@ -105,7 +105,7 @@ def happened(plant: Plant) -> Counter[str]:
     everyone = [*plant.members, *plant.gone]
     counts = sum((member.log.saved for member in everyone), plant.broker.happened + plant.happened)
     counts["alerts"] = len(plant.broker.truth.alerts)
-    counts["replayed"] = sum(member.worker.vitals.messages_replayed for member in everyone)
+    counts["replayed"] = sum(member.worker.stats.messages_replayed for member in everyone)
     counts["silent"] = sum(member.silent for member in plant.members)
-    counts["missed"] = sum(sum(member.worker.vitals.messages_missed.values()) for member in everyone)
+    counts["missed"] = sum(sum(member.worker.stats.messages_missed.values()) for member in everyone)
     return counts

@@ -19,7 +19,7 @@ REASON = "__connect.errors."
 
 
 @dataclass
-class Book(Observer):
+class Outcomes(Observer):
     """An observer: what became of every reading, per partition in log order, bit for bit; and how often, by disposition."""
 
     rows: dict[Partition, list[tuple[Any, ...]]] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from detector.adapters.memory_faults import NO_FAULTS, Faults
+from tests.doubles.memory_faults import NO_FAULTS, Faults
 from tests.simulation.service import Member, Plant
 
 TURNS = 45
@@ -17,7 +17,7 @@ CALM_STEPS_MAX = 2_000
 MEMBERS_MAX = 4
 BATCHES = (8, 15, 40, 150, 10_000)
 INTERVALS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Of the rolling snapshots; a turn takes 0.65 s on average."""
+"""Within which state is saved; a turn takes 0.65 s on average."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Mishaps:
     expire   its session ends, while it sleeps or not
     fence    it is put out of the group, and has not heard of it
     sleep    it takes no step for some turns
-    retain   the log drops messages that no memory needs any more: those before a marker
+    retain   the log drops messages that no saved state needs any more: those before a checkpoint
     late     a commit begins only when it is waited for, or when another turn lets it (probability per commit)
     """
 
@@ -125,7 +125,7 @@ class Schedule:
             self._join()
 
     def kill_all(self) -> None:
-        """Everybody, at once; their last commits may become true, or not."""
+        """Everybody, at once; their last commits may succeed, or not."""
         plant = self.plant
         for member in list(plant.members):
             plant.kill(member)
@@ -175,9 +175,9 @@ class Schedule:
         plant = self.plant
         if self._happens(self._mishaps.retain):
             partition = self._rng.choice(plant.broker.partitions)
-            if marker := plant.marker(partition):
+            if checkpoint := plant.checkpoint(partition):
                 plant.happened["retained"] += 1
-                plant.broker.drop(partition, self._rng.randint(0, min(marker.offset, plant.broker.known_to(partition))))
+                plant.broker.drop(partition, self._rng.randint(0, min(checkpoint.offset, plant.broker.known_to(partition))))
 
     def _finish(self, ghost: Member) -> None:
         """The last commit of a worker that was killed comes to its end, if it is on its way."""
@@ -187,7 +187,7 @@ class Schedule:
             on_its_way.end()
 
     def _ghosts(self) -> None:
-        """Of workers that were killed: the last commit may still become true; the group notices, sooner or later."""
+        """Of workers that were killed: the last commit may still succeed; the group notices, sooner or later."""
         for ghost in list(self.plant.ghosts):
             chance = self._rng.random()
             if chance < 0.4:

@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
-from detector.adapters.memory_faults import NO_FAULTS, Faults
-from detector.adapters.memory_log import MemoryBroker
 from detector.codec.alerts import AlertEncoder
 from detector.codec.messages import Message
 from detector.codec.readings import JsonReadings, ReadingFormat
-from detector.codec.snapshots import ERA_BYTES, MARKER, Marker, decode_marker
+from detector.codec.state_serde import CHECKPOINT, INCARNATION_BYTES, Checkpoint, decode_checkpoint
 from detector.config import Service
 from detector.core.detect import Detector, Settings
 from detector.core.model import Model
 from detector.core.readings import Partition
 from detector.errors import Fenced
-from detector.service.recovery import Recovery
+from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
+from tests.doubles.memory_faults import NO_FAULTS, Faults
+from tests.doubles.memory_log import MemoryBroker
 from tests.simulation.messages import Sent
 from tests.simulation.mishaps import Commits, Killed, Mortal
-from tests.simulation.outcomes import Book, by_partition
+from tests.simulation.outcomes import Outcomes, by_partition
 
 STEPS_MAX = 2_000
 
@@ -52,7 +52,7 @@ class Member:
 
     worker: Worker
     detector: Detector
-    book: Book
+    outcomes: Outcomes
     log: Mortal
     commits: Commits
     asleep: int = 0
@@ -60,27 +60,27 @@ class Member:
     @property
     def is_conserved(self) -> bool:
         """Whether readings polled = sum over dispositions."""
-        return self.worker.vitals.unaccounted == 0 and self.worker.vitals.readings == self.book.dispositions.total()
+        return self.worker.stats.unaccounted == 0 and self.worker.stats.readings == self.outcomes.dispositions.total()
 
     @property
     def silent(self) -> int:
         """Messages that it passed over without a word: not asked for and not counted as missed, or taken for known ones."""
-        vitals = self.worker.vitals
-        return max(0, self.log.skipped - sum(vitals.messages_missed.values())) + max(0, vitals.messages_replayed - self.log.known)
+        stats = self.worker.stats
+        return max(0, self.log.skipped - sum(stats.messages_missed.values())) + max(0, stats.messages_replayed - self.log.known)
 
     @property
     def is_idle(self) -> bool:
         """Whether it has read, committed and saved all there is."""
         on_its_way = self.commits.on_its_way
-        recovery = self.worker.recovery
+        state_manager = self.worker.state_manager
         is_at_rest = (on_its_way is None or on_its_way.done()) and not any(self.log.lag().values())
-        return is_at_rest and not recovery.rows_unsaved and recovery.is_counted
+        return is_at_rest and not state_manager.rows_unsaved and not state_manager.has_uncommitted_loss
 
 
 class Plant:
     """A group of workers on one topic in memory.
 
-    interval_s   of the rolling snapshots
+    interval_s   within which state is saved
     ghosts       workers that were killed, as long as the group has not noticed
     gone         workers that left, were fenced, or were killed
     """
@@ -106,24 +106,24 @@ class Plant:
         self.gone: list[Member] = []
         self.happened: Counter[str] = Counter()
 
-    def join(self, batch_readings_max: int = 10_000, late: float = 0.0) -> Member:
+    def join(self, batch_messages_max: int = 10_000, late: float = 0.0) -> Member:
         """One more worker. late: how many of its commits begin only when they are waited for, 0..1."""
         model = self._model
-        detector, book, log = Detector(model, self._settings), Book(), Mortal(self.broker.join())
+        detector, outcomes, log = Detector(model, self._settings), Outcomes(), Mortal(self.broker.join())
         commits = Commits(self._rng, late)
         worker = Worker(
             log,
             JsonReadings(self._format, detector.names),
             detector,
             AlertEncoder(model.name, model.fingerprint, "/detector/simulation"),
-            Recovery(detector, self._interval_s, lambda: self._rng.randbytes(ERA_BYTES)),
-            settings=Service(batch_readings_max=batch_readings_max),
-            observers=[book],
+            StateManager(detector, self._interval_s, lambda: self._rng.randbytes(INCARNATION_BYTES)),
+            settings=Service(batch_messages_max=batch_messages_max),
+            observers=[outcomes],
             jitter=Unhurried(),
             clock=self.clock,
-            commits=commits,
+            executor=commits,
         )
-        self.members.append(Member(worker, detector, book, log, commits))
+        self.members.append(Member(worker, detector, outcomes, log, commits))
         return self.members[-1]
 
     def step(self, member: Member) -> None:
@@ -204,14 +204,14 @@ class Plant:
         """Per partition; each partition must have been judged by one worker alone."""
         found: dict[Partition, list[tuple[Any, ...]]] = {}
         for member in self.members:
-            assert not found.keys() & member.book.rows.keys()
-            found |= member.book.rows
+            assert not found.keys() & member.outcomes.rows.keys()
+            found |= member.outcomes.rows
         return found
 
-    def marker(self, partition: Partition) -> Marker | None:
-        """The marker of a partition's snapshot."""
-        value = self.broker.truth.state.get(partition, {}).get(MARKER)
-        return decode_marker(value) if value else None
+    def checkpoint(self, partition: Partition) -> Checkpoint | None:
+        """The checkpoint of a partition's saved state."""
+        value = self.broker.truth.state.get(partition, {}).get(CHECKPOINT)
+        return decode_checkpoint(value) if value else None
 
     def alerts(self) -> dict[int, list[Message]]:
         """Per number of the partition, as committed."""

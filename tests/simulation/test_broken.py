@@ -13,16 +13,16 @@ from typing import Any, Literal
 
 import pytest
 
-from detector.adapters.memory_log import MemoryLog
-from detector.codec.snapshots import Marker, RowCodec, encode_marker, key_of
+from detector.codec.state_serde import Checkpoint, RowCodec, encode_checkpoint, key_of
 from detector.core.detect import Detector
 from detector.core.readings import Partition
 from detector.errors import CommitAborted
-from detector.ports import Outcome, Restored
-from detector.service import ledger, recovery
-from detector.service.beginning import Beginning
-from detector.service.ledger import Ledger
-from detector.service.recovery import Recovery
+from detector.ports import CommitBatch, PartitionPosition
+from detector.service import dirty_tracker, state_manager
+from detector.service.dirty_tracker import DirtyTracker
+from detector.service.resume_point import ResumePoint
+from detector.service.state_manager import StateManager
+from tests.doubles.memory_log import MemoryLog
 from tests.simulation import changes
 from tests.simulation.oracle import run_seed
 from tests.simulation.simulate import Run, failure_of
@@ -47,52 +47,66 @@ def test_a_commit_in_two_halves_is_found(half: Literal["state", "rest"]) -> None
 @pytest.mark.parametrize("error", [1, -1])
 def test_a_row_that_stands_for_another_offset_is_found(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
     encode = RowCodec.encode
-    monkeypatch.setattr(RowCodec, "encode", lambda self, states, rows, era, offset: encode(self, states, rows, era, offset + error))
+    monkeypatch.setattr(
+        RowCodec, "encode", lambda self, states, rows, incarnation, offset: encode(self, states, rows, incarnation, offset + error)
+    )
     assert found_after() <= SEEDS_MAX
 
 
-def test_a_marker_that_is_too_high_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def too_high(marker: Marker) -> bytes:
-        return encode(Marker(marker.era, marker.fingerprint, min(marker.offset + 1, marker.next_offset), marker.time, marker.next_offset))
+def test_a_checkpoint_that_is_too_high_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_high(checkpoint: Checkpoint) -> bytes:
+        return encode(
+            Checkpoint(
+                checkpoint.incarnation,
+                checkpoint.fingerprint,
+                min(checkpoint.offset + 1, checkpoint.next_offset),
+                checkpoint.time,
+                checkpoint.next_offset,
+            )
+        )
 
-    encode = encode_marker
-    monkeypatch.setattr(ledger, "encode_marker", too_high)
+    encode = encode_checkpoint
+    monkeypatch.setattr(dirty_tracker, "encode_checkpoint", too_high)
     assert found_after() <= SEEDS_MAX
 
 
 def test_a_tombstone_that_is_written_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream is deleted as soon as it is forgotten, though messages of its absence are still to be judged again."""
 
-    def hasty(self: Ledger, detector: Detector, codec: RowCodec, rows_max: int) -> dict[bytes, bytes | None]:
+    def hasty(self: DirtyTracker, detector: Detector, codec: RowCodec, rows_max: int) -> dict[bytes, bytes | None]:
         early: dict[bytes, bytes | None] = {}
-        for chapter in self._chapters.values():
-            for name in [name for name in chapter.forgotten if detector.states.row(self.slot, name) is None]:
-                chapter.forgotten.remove(name)
+        for generation in self._generations.values():
+            for name in [name for name in generation.evicted if detector.states.row(self.slot, name) is None]:
+                generation.evicted.remove(name)
                 self.unsaved -= 1
                 early[key_of(name)] = None
-        self._chapters = {number: chapter for number, chapter in self._chapters.items() if len(chapter.rows) or chapter.forgotten}
+        self._generations = {
+            generation_id: generation
+            for generation_id, generation in self._generations.items()
+            if len(generation.rows) or generation.evicted
+        }
         return early | save(self, detector, codec, rows_max)
 
-    save = Ledger.save
-    monkeypatch.setattr(Ledger, "save", hasty)
+    save = DirtyTracker.encode_slice
+    monkeypatch.setattr(DirtyTracker, "encode_slice", hasty)
     assert found_after() <= SEEDS_MAX
 
 
 def test_a_tombstone_that_deletes_a_stream_that_came_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ruthless(self: Ledger, detector: Detector, room: int, saved: dict[bytes, bytes | None]) -> None:
-        while self.tombstones and self.tombstones[0][0] <= self.marker(detector).offset and room > 0:
+    def ruthless(self: DirtyTracker, detector: Detector, room: int, saved: dict[bytes, bytes | None]) -> None:
+        while self.tombstones and self.tombstones[0][0] <= self.checkpoint(detector).offset and room > 0:
             saved[key_of(self.tombstones.popleft()[1])] = None
             self.unsaved -= 1
             room -= 1
 
-    monkeypatch.setattr(Ledger, "_delete", ruthless)
+    monkeypatch.setattr(DirtyTracker, "_encode_tombstones", ruthless)
     assert found_after() <= SEEDS_MAX
 
 
 def test_an_aborted_commit_that_is_taken_for_a_true_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forgiving(self: MemoryLog, outcome: Outcome) -> None:
+    def forgiving(self: MemoryLog, batch: CommitBatch) -> None:
         with contextlib.suppress(CommitAborted):
-            commit(self, outcome)
+            commit(self, batch)
 
     commit = MemoryLog.commit
     monkeypatch.setattr(MemoryLog, "commit", forgiving)
@@ -109,7 +123,7 @@ def test_a_commit_of_what_another_log_held_is_found(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("unknown", [{"log_id": ""}, {"diverges_at": None}])
 def test_a_change_that_is_not_looked_at_is_found(monkeypatch: pytest.MonkeyPatch, unknown: dict[str, Any]) -> None:
-    def forgetful(self: MemoryLog, partitions: Sequence[Partition]) -> dict[Partition, Restored]:
+    def forgetful(self: MemoryLog, partitions: Sequence[Partition]) -> dict[Partition, PartitionPosition]:
         return {partition: replace(at, **unknown) for partition, at in restore(self, partitions).items()}
 
     restore = MemoryLog.restore
@@ -132,11 +146,15 @@ def test_a_worker_that_reads_on_where_the_log_begins_is_found(monkeypatch: pytes
 
 
 def test_messages_that_are_missed_and_not_counted_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Recovery, "confirm", lambda self, partitions: None)
+    monkeypatch.setattr(StateManager, "on_committed", lambda self, partitions: None)
     assert found_after(changes.run_seed) <= SEEDS_MAX
 
 
 def test_news_that_are_taken_for_known_messages_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where an offset of a log that is no more is believed."""
-    monkeypatch.setattr(recovery, "beginning", lambda at, marker, *_, **__: Beginning(marker.next_offset if marker else at.offset))
+    monkeypatch.setattr(
+        state_manager,
+        "resume_point",
+        lambda partition, at, checkpoint, *_, **__: ResumePoint(checkpoint.next_offset if checkpoint else at.offset),
+    )
     assert found_after(changes.run_seed) <= SEEDS_MAX

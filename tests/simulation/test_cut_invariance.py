@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from detector.adapters.memory_faults import Faults
 from detector.core.readings import Disposition
 from tests.core.builders import memory_of, model_of, settings_of
 from tests.core.plant import eventful_log
+from tests.doubles.memory_faults import Faults
 from tests.simulation.messages import FORMATS, SHAPES, Sent, written
 from tests.simulation.service import Plant, undisturbed
 
@@ -49,8 +49,8 @@ def test_cuts_workers_and_a_log_that_stumbles_change_nothing(seed: int) -> None:
         assert member.is_conserved
         memories |= memory_of(member.detector)
     assert memories == memory_of(expected.members[0].detector)
-    assert sum(member.worker.vitals.messages for member in plant.members) == len(sent)
-    assert sum(member.worker.vitals.readings for member in plant.members) == expected.members[0].worker.vitals.readings
+    assert sum(member.worker.stats.messages for member in plant.members) == len(sent)
+    assert sum(member.worker.stats.readings for member in plant.members) == expected.members[0].worker.stats.readings
 
 
 def test_everything_happens_in_these_logs() -> None:
@@ -58,9 +58,9 @@ def test_everything_happens_in_these_logs() -> None:
     for shape in SHAPES:
         sent, plant = eventful(0, shape)
         (member,) = plant.members
-        wanted = {*Disposition} - ({Disposition.PART} if shape != "narrow" else set())
-        assert {disposition for disposition, count in member.book.dispositions.items() if count} == wanted
+        wanted = {*Disposition} - ({Disposition.PARTIAL} if shape != "narrow" else set())
+        assert {disposition for disposition, count in member.outcomes.dispositions.items() if count} == wanted
         assert member.is_conserved
-        assert member.worker.vitals.messages == len(sent)
+        assert member.worker.stats.messages == len(sent)
         assert len(plant.dead_letters()) == len(plant.alerts()) == PARTITIONS
-        assert member.worker.vitals.alerts_opened > PARTITIONS
+        assert member.worker.stats.alerts_opened > PARTITIONS

@@ -12,8 +12,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.codec.formats import STREAM_BYTES_MAX
 from detector.codec.messages import Headers
+from detector.codec.reading_format import STREAM_BYTES_MAX
 from detector.codec.readings import ReadingFormat
 from detector.core.readings import Disposition
 from tests.core.builders import SECOND_US, START_US, model_of, normal_values, settings_of
@@ -146,9 +146,9 @@ def reason(headers: Headers) -> dict[str, str]:
 PLACED = st.tuples(st.integers(0, len(good())), BADS, KEYS, HEADERS, st.integers(0, PARTITIONS - 1))
 
 
-@given(placed=st.lists(PLACED, min_size=1, max_size=12), batch_readings_max=BATCHES)
+@given(placed=st.lists(PLACED, min_size=1, max_size=12), batch_messages_max=BATCHES)
 @settings(max_examples=25, deadline=None)
-def test_each_bad_message_is_one_dead_letter_and_the_others_are_judged_as_without_it(placed: list[Any], batch_readings_max: int) -> None:
+def test_each_bad_message_is_one_dead_letter_and_the_others_are_judged_as_without_it(placed: list[Any], batch_messages_max: int) -> None:
     why = {}
     others = []
     for place, what, key, headers, partition in placed:
@@ -157,27 +157,29 @@ def test_each_bad_message_is_one_dead_letter_and_the_others_are_judged_as_withou
         others.append((place, message))
     sent = mixed(others)
     plant = Plant(MODEL, SETTINGS, BY_FIELD, sent, PARTITIONS)
-    member = plant.join(batch_readings_max)
+    member = plant.join(batch_messages_max)
     plant.run(random.Random(0))
 
     for number in range(PARTITIONS):
         messages = of_partition(sent, number)
-        letters = plant.dead_letters().get(number, [])
+        dead_letters = plant.dead_letters().get(number, [])
         expected = [(offset, message) for offset, message in enumerate(messages) if id(message) in why]
-        assert [(letter.key, letter.value) for letter in letters] == [(message.key, message.value) for _, message in expected]
-        for letter, (offset, message) in zip(letters, expected, strict=True):
+        assert [(dead_letter.key, dead_letter.value) for dead_letter in dead_letters] == [
+            (message.key, message.value) for _, message in expected
+        ]
+        for dead_letter, (offset, message) in zip(dead_letters, expected, strict=True):
             count = len(message.headers)
-            assert list(letter.headers[:count]) == list(message.headers)
-            said = reason(letter.headers[count:])
+            assert list(dead_letter.headers[:count]) == list(message.headers)
+            said = reason(dead_letter.headers[count:])
             assert (said["topic"], said["partition"], said["offset"]) == ("readings", str(number), str(offset))
             what = why[id(message)]
             assert said["exception.class.name"] == what.error
             assert said["exception.message"].startswith(what.field + ": ")
     assert told(plant, sent) == told(without(BY_FIELD), good())
     assert member.is_conserved
-    assert member.book.dispositions[Disposition.INVALID] == len(others)
-    assert member.worker.vitals.messages == member.worker.vitals.readings == len(sent)
-    assert sum(member.worker.vitals.dead_letters.values()) == len(others)
+    assert member.outcomes.dispositions[Disposition.INVALID] == len(others)
+    assert member.worker.stats.messages == member.worker.stats.readings == len(sent)
+    assert sum(member.worker.stats.dead_letters.values()) == len(others)
 
 
 LEAVES: st.SearchStrategy[Any] = (
@@ -201,25 +203,27 @@ VALUES = st.none() | st.binary(max_size=6) | st.builds(lambda value: json.dumps(
 
 
 @given(
-    placed=st.lists(st.tuples(st.integers(0, len(good())), VALUES, st.integers(0, 1)), min_size=1, max_size=12), batch_readings_max=BATCHES
+    placed=st.lists(st.tuples(st.integers(0, len(good())), VALUES, st.integers(0, 1)), min_size=1, max_size=12), batch_messages_max=BATCHES
 )
 @settings(max_examples=25, deadline=None)
-def test_whatever_comes_is_judged_or_a_dead_letter(placed: list[tuple[int, Any, int]], batch_readings_max: int) -> None:
+def test_whatever_comes_is_judged_or_a_dead_letter(placed: list[tuple[int, Any, int]], batch_messages_max: int) -> None:
     sent = mixed([(place, Sent(partition, b"fuzz", value)) for place, value, partition in placed])
     plant = Plant(MODEL, TIMELESS, BY_KEY, sent, PARTITIONS)
-    member = plant.join(batch_readings_max)
+    member = plant.join(batch_messages_max)
     plant.run(random.Random(0))
 
     for partition in plant.broker.partitions:
         messages = of_partition(sent, partition.number)
-        letters = plant.dead_letters().get(partition.number, [])
-        offsets = [int(reason(letter.headers)["offset"]) for letter in letters]
-        assert [(letter.key, letter.value) for letter in letters] == [(messages[offset].key, messages[offset].value) for offset in offsets]
-        judged = [row[0] for row in member.book.rows[partition]]
+        dead_letters = plant.dead_letters().get(partition.number, [])
+        offsets = [int(reason(dead_letter.headers)["offset"]) for dead_letter in dead_letters]
+        assert [(dead_letter.key, dead_letter.value) for dead_letter in dead_letters] == [
+            (messages[offset].key, messages[offset].value) for offset in offsets
+        ]
+        judged = [row[0] for row in member.outcomes.rows[partition]]
         assert sorted(judged + offsets) == list(range(len(messages)))
     assert told(plant, sent) == told(without(BY_KEY), good())
     assert member.is_conserved
-    assert member.worker.vitals.messages == member.worker.vitals.readings == len(sent)
+    assert member.worker.stats.messages == member.worker.stats.readings == len(sent)
 
 
 def test_the_good_messages_open_and_close_an_alert() -> None:

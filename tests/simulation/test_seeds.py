@@ -21,7 +21,7 @@ LOSSES = CHANGES = 100
 OFTEN = Counter(
     alerts=50_000,
     rows=25_000,
-    markers=15_000,
+    checkpoints=15_000,
     tombstones=1_500,
     replayed=150_000,
     restores=15_000,

@@ -67,8 +67,8 @@ def episodes(calibration: F4, score: F4, readings_per_alert: int) -> list[Episod
     return [Episode(start, end) for start, end in zip(opened.tolist(), ends, strict=True)]
 
 
-def tellings(calibration: F4, score: F4, readings_per_alert: int) -> NDArray[np.bool_]:
-    """Where the same alarm says something, bool[T]: an alert opens, or an open one gets worse."""
+def published(calibration: F4, score: F4, readings_per_alert: int) -> NDArray[np.bool_]:
+    """Where the same alarm publishes something, bool[T]: an alert opens, or an open one gets worse."""
     return np.isin(_play(calibration, score, readings_per_alert)[0], (Event.OPENED, Event.WORSE))
 
 

@@ -1,4 +1,4 @@
-"""One detector on one series: fitted, played once in order, measured."""
+"""Detectors by name, and what they do on series: each is fitted, plays a series once in order, and is measured."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.lab.evaluate.alarms import BUDGETS, Alarmed, Points, against_labels, episodes, points, tellings
-from detector.lab.evaluate.method import Method, Scored, Together
-from detector.lab.evaluate.methods import method_of
+from detector.errors import ConfigError
+from detector.lab.evaluate.ablations import ABLATIONS
+from detector.lab.evaluate.alarms import BUDGETS, Alarmed, Points, against_labels, episodes, points, published
+from detector.lab.evaluate.baselines import BASELINES
+from detector.lab.evaluate.detectors import Scored, SeriesDetector, Together
+from detector.lab.evaluate.forecasts import FORECASTS
 from detector.lab.evaluate.nab import Rated, probation, rate
 from detector.lab.evaluate.series import F4, Series, calibration_start, runs
 from detector.lab.evaluate.vus import vus_pr, window_of
 
+DETECTORS: dict[str, SeriesDetector] = {detector.name: detector for detector in (*BASELINES, *FORECASTS, *ABLATIONS)}
 STRANGE_QUANTILE = 0.99
-"""The a-priori threshold of single readings: so many stay below it of the last quarter of the training part, judged by what was fitted
+"""The a-priori threshold of single readings: so many stay below it of the last quarter of the training part, scored by what was fitted
 without that quarter. A detector finds what it was fitted to less strange than what comes after, the more so the less there was."""
 NAB_BUDGETS = (2_000, 1_000, 4_000, 8_000, 16_000)
 """The first is what ships: one a week, of readings every five minutes. Among all of them the best in hindsight is chosen, as the board does."""
@@ -34,7 +38,7 @@ WINDOWS = {"MGAB": 100}
 class Task(NamedTuple):
     """A detector by name, its seed, and a series by its place."""
 
-    method: str
+    detector: str
     seed: int
     series: int
 
@@ -47,8 +51,9 @@ class Result:
     alarmed           at each of BUDGETS
     points            at the a-priori threshold
     normal            f4[n] scores of normal readings, and strange f4[m] of faulty ones: for rates at a false alarm rate
-    rated, told       for the NAB score: by the score, and by what the shipped alarm says at each of NAB_BUDGETS; nothing on other sets
-    fit_s, judge_s    CPU seconds
+    rated_by_score    for the NAB score, by the score itself; None on other sets
+    rated_by_alarm    likewise, by what the shipped alarm publishes at each of NAB_BUDGETS; empty on other sets
+    fit_s, score_s    CPU seconds
     """
 
     task: Task
@@ -60,26 +65,26 @@ class Result:
     points: Points
     normal: F4
     strange: F4
-    rated: Rated | None
-    told: tuple[Rated, ...]
+    rated_by_score: Rated | None
+    rated_by_alarm: tuple[Rated, ...]
     fit_s: float
-    judge_s: float
+    score_s: float
 
 
-def run(task: Task, series: Series, method: Method) -> Result:
+def run(task: Task, series: Series, detector: SeriesDetector) -> Result:
     """Fit, play, measure."""
     torch.set_num_threads(1)
     begun = time.process_time()
-    judge = method.fit(series.train, task.seed)
+    scorer = detector.fit(series.train, task.seed)
     fitted = time.process_time()
-    scored = judge(series.whole)
-    judged, cut = time.process_time(), calibration_start(len(series.train))
-    unseen = method.fit(series.train[:cut], task.seed)(series.train).deciding[cut:]
-    return _measured(task, series, scored, unseen, fitted - begun, judged - fitted)
+    scored = scorer(series.whole)
+    done, cut = time.process_time(), calibration_start(len(series.train))
+    unseen = detector.fit(series.train[:cut], task.seed)(series.train).deciding[cut:]
+    return _measured(task, series, scored, unseen, fitted - begun, done - fitted)
 
 
 def run_together(tasks: Sequence[Task], series: Sequence[Series], together: Together) -> Iterator[Result]:
-    """As `run`, of a detector that judges these series of one width side by side."""
+    """As `run`, of a detector that scores these series of one width side by side."""
     torch.set_num_threads(1)
     begun = time.process_time()
     scored = together([each.whole for each in series], [len(each.train) for each in series])
@@ -90,30 +95,30 @@ def run_together(tasks: Sequence[Task], series: Sequence[Series], together: Toge
         yield _measured(task, each, found, unseen, 0.0, s_per_reading * len(each.whole))
 
 
-def _measured(task: Task, series: Series, scored: Scored, unseen: F4, fit_s: float, judge_s: float) -> Result:
+def _measured(task: Task, series: Series, scored: Scored, unseen: F4, fit_s: float, score_s: float) -> Result:
     """What scores of a whole series are worth on its test part. The last quarter of the training part calibrates.
 
     unseen  scores of that quarter by what was fitted without it
     """
     n = len(series.train)
-    calibration, alone, score = scored.deciding[calibration_start(n) : n], scored.deciding[n:], scored.score[n:]
+    calibration, deciding, score = scored.deciding[calibration_start(n) : n], scored.deciding[n:], scored.score[n:]
     threshold = float(np.quantile(unseen, STRANGE_QUANTILE))
     counted = np.ones(len(score), bool) if series.ignored is None else ~series.ignored
-    rated, told = _rated(calibration, alone, series) if series.collection == NAB_COLLECTION else (None, ())
+    by_score, by_alarm = _rated(calibration, deciding, series) if series.collection == NAB_COLLECTION else (None, ())
     return Result(
         task=task,
         title=series.title,
         collection=series.collection,
         readings=len(score),
         vus_pr=vus_pr(score[counted], series.label[counted], WINDOWS.get(series.collection) or window_of(series.test[:, 0])),
-        alarmed=tuple(against_labels(episodes(calibration, alone, budget), series, budget) for budget in BUDGETS),
-        points=points((alone > threshold)[counted], series.label[counted]),
-        normal=alone[~series.label],
-        strange=alone[series.label],
-        rated=rated,
-        told=told,
+        alarmed=tuple(against_labels(episodes(calibration, deciding, budget), series, budget) for budget in BUDGETS),
+        points=points((deciding > threshold)[counted], series.label[counted]),
+        normal=deciding[~series.label],
+        strange=deciding[series.label],
+        rated_by_score=by_score,
+        rated_by_alarm=by_alarm,
         fit_s=fit_s,
-        judge_s=judge_s,
+        score_s=score_s,
     )
 
 
@@ -122,26 +127,36 @@ def _rated(calibration: F4, score: F4, series: Series) -> tuple[Rated, tuple[Rat
     start = len(series.train)
     assert start == probation(start + len(score))
     rated = rate(np.concatenate((np.zeros(start), score)), [(first + start, end + start) for first, end in runs(series.label)])
-    told = [replace(rated, score=tellings(calibration, score, budget).astype(np.float64)) for budget in NAB_BUDGETS]
-    return rated, tuple(told)
+    by_alarm = [replace(rated, score=published(calibration, score, budget).astype(np.float64)) for budget in NAB_BUDGETS]
+    return rated, tuple(by_alarm)
 
 
 # -- many ---------------------------------------------------------------------------------------------------------------
 
 
-def tasks_of(methods: Sequence[Method], series: Sequence[Series], seeds: int) -> list[Task]:
-    """Every detector on every series that it can judge, with as many seeds as make a difference."""
+def detector_named(name: str) -> SeriesDetector:
+    """The detector of this name.
+
+    raises ConfigError  there is none
+    """
+    if name not in DETECTORS:
+        raise ConfigError(f"there is no detector {name!r}", fix=f"choose from {', '.join(DETECTORS)}")
+    return DETECTORS[name]
+
+
+def tasks_of(detectors: Sequence[SeriesDetector], series: Sequence[Series], seeds: int) -> list[Task]:
+    """Every detector on every series that it can score, with as many seeds as make a difference."""
     return [
-        Task(method.name, seed, place)
-        for method in methods
-        for seed in range(1, (seeds if method.is_seeded else 1) + 1)
+        Task(detector.name, seed, place)
+        for detector in detectors
+        for seed in range(1, (seeds if detector.is_seeded else 1) + 1)
         for place, each in enumerate(series)
-        if method.channels in (None, each.test.shape[1])
+        if detector.channels in (None, each.test.shape[1])
     ]
 
 
 def run_all(
-    tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[Method], jobs: int, on_result: Callable[[Result], None]
+    tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[SeriesDetector], jobs: int, on_result: Callable[[Result], None]
 ) -> list[Result]:
     """All tasks, in so many processes; results in the order of the tasks. bundles: detectors that have no name of the project's."""
     found: dict[Task, Result] = {}
@@ -152,10 +167,10 @@ def run_all(
 
 
 _series: Sequence[Series] = ()
-_bundles: dict[str, Method] = {}
+_bundles: dict[str, SeriesDetector] = {}
 
 
-def _results(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[Method], jobs: int) -> Iterator[Result]:
+def _results(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[SeriesDetector], jobs: int) -> Iterator[Result]:
     if jobs <= 1:
         _take(series, bundles)
         for work in _works(tasks, series, bundles):
@@ -168,28 +183,28 @@ def _results(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[
             yield from done.result()
 
 
-def _works(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[Method]) -> list[list[Task]]:
-    """What is done in one go, the most first: a task, or all of a detector that judges side by side, of series of one width."""
-    side_by_side = {method.name for method in bundles if method.together is not None}
+def _works(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[SeriesDetector]) -> list[list[Task]]:
+    """What is done in one go, the most first: a task, or all of a detector that scores side by side, of series of one width."""
+    side_by_side = {detector.name for detector in bundles if detector.together is not None}
     works: dict[object, list[Task]] = {}
     for task in tasks:
-        one = (task.method, series[task.series].test.shape[1]) if task.method in side_by_side else task
+        one = (task.detector, series[task.series].test.shape[1]) if task.detector in side_by_side else task
         works.setdefault(one, []).append(task)
     return sorted(works.values(), key=lambda work: -sum(series[task.series].test.size for task in work))
 
 
-def _take(series: Sequence[Series], bundles: Sequence[Method]) -> None:
+def _take(series: Sequence[Series], bundles: Sequence[SeriesDetector]) -> None:
     """Each process is given these once, not once per task."""
     global _series, _bundles
-    _series, _bundles = series, {method.name: method for method in bundles}
+    _series, _bundles = series, {detector.name: detector for detector in bundles}
 
 
 def _run(work: Sequence[Task]) -> list[Result]:
-    method = _bundles.get(work[0].method) or method_of(work[0].method)
+    detector = _bundles.get(work[0].detector) or detector_named(work[0].detector)
     theirs = [_series[task.series] for task in work]
-    if method.together is not None:
-        return list(run_together(work, theirs, method.together))
-    return [run(task, each, method) for task, each in zip(work, theirs, strict=True)]
+    if detector.together is not None:
+        return list(run_together(work, theirs, detector.together))
+    return [run(task, each, detector) for task, each in zip(work, theirs, strict=True)]
 
 
 def mean_of(values: Iterable[float]) -> float:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.lab.evaluate.duty_faults import GAP_CYCLES, DutyKind, Episode, altered_path, altered_phases, draw_episode
 from detector.lab.evaluate.series import Series
+from detector.lab.recursion import lagged
 
 F8 = NDArray[np.float64]
 I8 = NDArray[np.int64]
@@ -165,11 +165,12 @@ def _played(plant: DutyPlant, programme: Programme, generator: np.random.Generat
     for episode, (start, end) in zip(programme.episodes, programme.spans, strict=True):
         altered_path(episode, lag[start:end], delay[start:end])
     target = plant.set_point[programme.phase]
-    response = _followed(target, lag)
+    keep = np.exp(-1 / lag)
+    response = lagged(target, keep, target[0])
     followers = np.flatnonzero(plant.leader >= 0)
     led = np.maximum(np.arange(READINGS)[:, None] - delay[:, followers], 0)
     target[:, followers] = response[led, plant.leader[followers]]
-    response = _followed(target, lag) + _noise(d, generator)
+    response = lagged(target, keep, target[0]) + _noise(d, generator)
     measured = response.copy()
     for episode, (start, end) in zip(programme.episodes, programme.spans, strict=True):
         if episode.kind is DutyKind.REPLAYED:
@@ -183,21 +184,9 @@ def _noise(d: int, generator: np.random.Generator) -> F8:
     """f8[T, D] what a channel does of its own, in shares of its swing: noise without and with a memory, and a bounded wander."""
     uniform = generator.uniform
     white = uniform(*WHITE, d) * generator.standard_normal((READINGS, d))
-    memory = uniform(*RED_LAG, d)
-    gain = 1 - np.exp(-1 / memory)
-    red = _followed(generator.standard_normal((READINGS, d)), np.tile(memory, (READINGS, 1)))
-    red *= uniform(*RED, d) * np.sqrt((2 - gain) / gain)  # what follows unit noise with gain g has the variance g / (2 - g)
+    keep, shock = np.exp(-1 / uniform(*RED_LAG, d)), generator.standard_normal((READINGS, d))
+    red = lagged(shock, keep, shock[0])
+    red *= uniform(*RED, d) * np.sqrt((1 + keep) / (1 - keep))  # what follows unit noise has the variance (1 - keep) / (1 + keep)
     turns = np.arange(READINGS)[:, None] / uniform(*WANDER_PERIOD, d) + uniform(0, 1, d)
     noise: F8 = white + red + uniform(*WANDER, d) * np.sin(2 * np.pi * turns)
     return noise
-
-
-@njit(cache=True)
-def _followed(target, lag):  # type: ignore[no-untyped-def]
-    """f8[T, D] a first-order lag with time constants f8[T, D] after f8[T, D]."""
-    y = np.empty_like(target)
-    y[0] = target[0]
-    for t in range(1, len(target)):
-        for k in range(target.shape[1]):
-            y[t, k] = y[t - 1, k] + (1.0 - np.exp(-1.0 / lag[t, k])) * (target[t, k] - y[t - 1, k])
-    return y

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from detector.core.divisors import floored
 from detector.errors import ConfigError
+from detector.lab.recursion import first_order
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
@@ -37,9 +38,9 @@ def needing(package: str) -> Iterator[None]:
 
 def ewma(signal: NDArray[Any], rate: float) -> F8:
     """Exponentially weighted mean of each column, signal f[T] or f[T, D]: from 0 on; it stands still where a value is NaN."""
-    table = np.asarray(signal, np.float64).reshape(len(signal), -1)
-    smooth: F8 = _ewma(table, rate)
-    return smooth.reshape(np.shape(signal))
+    value = np.asarray(signal, np.float64)
+    missing = np.isnan(value)
+    return first_order(np.where(missing, 0.0, rate * value), np.where(missing, 1.0, 1 - rate))
 
 
 def from_lags(x: F4, weight: F8, offset: F8) -> F8:
@@ -75,18 +76,6 @@ def error_scale(error: NDArray[Any]) -> F4:
     found = (column[np.isfinite(column)] for column in size.T)
     q99 = np.array([np.quantile(column, 0.99) if len(column) else 0.0 for column in found])
     return floored(q99)
-
-
-@njit(cache=True)
-def _ewma(signal, rate):  # type: ignore[no-untyped-def]
-    out = np.empty_like(signal)
-    for k in range(signal.shape[1]):
-        mean = 0.0
-        for t in range(signal.shape[0]):
-            if not np.isnan(signal[t, k]):
-                mean += rate * (signal[t, k] - mean)
-            out[t, k] = mean
-    return out
 
 
 @njit(cache=True)

@@ -1,4 +1,4 @@
-"""Detectors that expect the next reading, and judge by how wrong they were: the classical forecasters.
+"""Detectors that expect the next reading, and score how wrong they were: the classical forecasters.
 
 A forecaster is fitted on the first 3/4 of a training part; the rest calibrates what it has to choose, and the size of its errors.
 """
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.scaling import SCALED_MAX, Scaling
+from detector.lab.evaluate.detectors import Scored, Scorer, SeriesDetector
 from detector.lab.evaluate.filters import F4, F8, arma_of_changes, error_scale, ewma, from_lags, in_blocks, needing, past
-from detector.lab.evaluate.method import Judge, Method, Scored
 from detector.lab.evaluate.series import calibration_start
+from detector.lab.forecast_baselines import as_the_last
 from detector.lab.sequences import filled
 
 Forecast = Callable[[F4], F4]
@@ -56,13 +57,13 @@ VECTORS_CURVED_CHANNELS = 8
 NETWORK_LAGS, NETWORK_HIDDEN, NETWORK_WINDOWS, NETWORK_PASSES = 8, 64, 4_000, 100
 
 
-def errors_of(name: str, about: str, fit_forecast: FitForecast, is_seeded: bool = False) -> Method:
+def errors_of(name: str, about: str, fit_forecast: FitForecast, is_seeded: bool = False) -> SeriesDetector:
     """The detector that a forecaster makes: EWMA of the mean of the LARGEST largest log1p(|error| / its 99 % quantile).
 
     Missing values have no error.
     """
 
-    def fit(train: F4, seed: int) -> Judge:
+    def fit(train: F4, seed: int) -> Scorer:
         cut = calibration_start(len(train))
         scaling = Scaling.fit(train[:cut])
         x = scaling.scaled(train)
@@ -70,21 +71,16 @@ def errors_of(name: str, about: str, fit_forecast: FitForecast, is_seeded: bool 
         forecast = fit_forecast(whole[:cut], whole[cut:], seed)
         scale = error_scale((x - forecast(whole))[cut:])
 
-        def judge(value: F4) -> Scored:
+        def score(value: F4) -> Scored:
             x = scaling.scaled(value)
             expected = forecast(filled(x))
             size = np.log1p(np.abs(np.nan_to_num(x - expected)) / scale)
             largest = np.sort(size, axis=1)[:, -LARGEST:].mean(axis=1)
             return Scored(ewma(largest, SCORE_RATE).astype(np.float32), scaling.unscaled(expected))
 
-        return judge
+        return score
 
-    return Method(name, about, fit, is_seeded)
-
-
-def _persistence(fit: F4, calibrate: F4, seed: int) -> Forecast:
-    """As the last one was."""
-    return lambda x: np.concatenate((np.zeros_like(x[:1]), x[:-1]))
+    return SeriesDetector(name, about, fit, is_seeded)
 
 
 def _where_it_varies(fit_forecast: FitForecast) -> FitForecast:
@@ -92,13 +88,12 @@ def _where_it_varies(fit_forecast: FitForecast) -> FitForecast:
 
     def fit_varying(fit: F4, calibrate: F4, seed: int) -> Forecast:
         varying = np.flatnonzero(fit.std(axis=0, dtype=np.float64) > CHANGES_MIN)
-        as_before = _persistence(fit, calibrate, seed)
         if not len(varying):
-            return as_before
+            return as_the_last
         learnt = fit_forecast(np.ascontiguousarray(fit[:, varying]), np.ascontiguousarray(calibrate[:, varying]), seed)
 
         def forecast(x: F4) -> F4:
-            expected = as_before(x)
+            expected = as_the_last(x)
             expected[:, varying] = np.clip(learnt(np.ascontiguousarray(x[:, varying])), -SCALED_MAX, SCALED_MAX)
             expected[:1] = 0
             return expected
@@ -151,10 +146,10 @@ def _arima_weight(signal: F8) -> F8:
         from statsmodels.tsa.arima.model import ARIMA
 
     if signal.std() > CHANGES_MIN:
-        for method in ("innovations_mle", "statespace"):  # the first is fast, and fails on signals that are too smooth
+        for how in ("innovations_mle", "statespace"):  # the first is fast, and fails on signals that are too smooth
             with warnings.catch_warnings(), suppress(ValueError, ArithmeticError, np.linalg.LinAlgError):
                 warnings.simplefilter("ignore")  # poor starting values, no convergence: the errors will show it
-                found = np.asarray(ARIMA(signal, order=(2, 1, 1)).fit(method=method).params, np.float64)[:3]
+                found = np.asarray(ARIMA(signal, order=(2, 1, 1)).fit(method=how).params, np.float64)[:3]
                 if np.isfinite(found).all():
                     return np.append(found[:2], np.clip(found[2], -ARIMA_MA_MAX, ARIMA_MA_MAX))
     return np.zeros(3)
@@ -176,8 +171,8 @@ def _spectrum(fit: F4, calibrate: F4, seed: int) -> Forecast:
             weight[:, k] = (axes[:-1, :kept] @ axes[-1, :kept] / (1 - share[kept - 1]))[::-1]
         else:
             weight[0, k] = 1.0
-    as_before, recurrence = _persistence(fit, calibrate, seed), _linear(weight, np.zeros(fit.shape[1]))
-    return lambda x: np.concatenate((as_before(x)[: window - 1], recurrence(x)[window - 1 :]))  # which needs a whole window
+    recurrence = _linear(weight, np.zeros(fit.shape[1]))
+    return lambda x: np.concatenate((as_the_last(x)[: window - 1], recurrence(x)[window - 1 :]))  # which needs a whole window
 
 
 def _sample(fit: F4, windows: int, seed: int) -> NDArray[np.int64]:
@@ -229,7 +224,7 @@ def _feed_forward(fit: F4, calibrate: F4, seed: int) -> Forecast:
 
 
 FORECASTERS: dict[str, FitForecast] = {
-    "persistence": _persistence,
+    "persistence": lambda fit, calibrate, seed: as_the_last,
     "autoregression": _where_it_varies(_autoregression),
     "arima": _where_it_varies(_arima),
     "spectrum": _where_it_varies(_spectrum),
@@ -238,7 +233,7 @@ FORECASTERS: dict[str, FitForecast] = {
 }
 """The forecasters by themselves: a fusion of detectors whitens their errors in its own way."""
 
-FORECASTS: tuple[Method, ...] = (
+FORECASTS: tuple[SeriesDetector, ...] = (
     errors_of("persistence", "errors of: as the last one was", FORECASTERS["persistence"]),
     errors_of("autoregression", "errors of a ridge regression on a channel's last 64 readings", FORECASTERS["autoregression"]),
     errors_of("arima", "errors of an ARIMA(2, 1, 1) of each channel", FORECASTERS["arima"]),

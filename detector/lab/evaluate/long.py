@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.lab.evaluate.series import Series
+from detector.lab.recursion import first_order, lagged
 
 F8 = NDArray[np.float64]
 
@@ -69,17 +69,7 @@ def _driven(shock: F8, memory: F8) -> F8:
     """f8[T, D] AR(1) of unit variance with these time constants [D], driven by shocks of unit variance f8[T, D + 1]: own and common."""
     rate = np.exp(-1 / memory)
     together = np.sqrt(1 - COMMON) * shock[:, :-1] + np.sqrt(COMMON) * shock[:, -1:]
-    driven: F8 = _autoregressed(together * np.sqrt(1 - rate**2), rate)
-    return driven
-
-
-@njit(cache=True)
-def _autoregressed(shock, rate):  # type: ignore[no-untyped-def]
-    """f8[T, D] y(t) = rate y(t - 1) + shock(t), rates f8[D]."""
-    y = shock.copy()
-    for t in range(1, len(y)):
-        y[t] += rate * y[t - 1]
-    return y
+    return first_order(together * np.sqrt(1 - rate**2), rate)
 
 
 def _memory(generator: np.random.Generator) -> F8:
@@ -121,14 +111,12 @@ def _regimes(generator: np.random.Generator) -> F8:
     stays = generator.exponential(3_000, 4 * (TRAIN + TEST) // 3_000).astype(int) + 300
     which = np.repeat(generator.integers(5, size=len(stays)), stays)[: TRAIN + TEST]
     target = generator.uniform(-3, 3, (5, CHANNELS))[which]
-    rate = np.full(CHANNELS, np.exp(-1 / 40))
-    level: F8 = _autoregressed(np.ascontiguousarray((1 - rate) * target), rate)
-    return level + 0.5 * _stationary(generator)
+    return lagged(target, np.exp(-1 / 40)) + 0.5 * _stationary(generator)
 
 
 def _variance(generator: np.random.Generator) -> F8:
     """Noise whose size wanders by a factor of some two and a half either way, over thousands of readings."""
-    slow = _autoregressed(generator.standard_normal((TRAIN + TEST, 1)) * np.sqrt(2 / 5_000), np.array([np.exp(-1 / 5_000)]))
+    slow = first_order(generator.standard_normal((TRAIN + TEST, 1)) * np.sqrt(2 / 5_000), np.exp(-1 / 5_000))
     louder: F8 = _shocks(generator) * np.exp(0.45 * slow)
     return _driven(louder, _memory(generator))
 

@@ -1,4 +1,4 @@
-"""The picture of one series and one detector: what was measured and expected, the score, the evidence, labels and alerts."""
+"""The plot of one series and one detector: what was measured and expected, the score, the evidence, labels and alerts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.lab.drawing import new_figure, png
 from detector.lab.evaluate.alarms import episodes, evidence
-from detector.lab.evaluate.method import Judge
+from detector.lab.evaluate.detectors import Scorer
 from detector.lab.evaluate.series import Series, calibration_start, runs
+from detector.lab.plotting import new_figure, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,14 +19,14 @@ NORMAL_SHARE = 0.99
 """The band around what was expected holds so much of the normal errors."""
 
 
-def series_png(series: Series, judge: Judge, title: str, readings_per_alert: int) -> bytes:
+def series_png(series: Series, scorer: Scorer, title: str, readings_per_alert: int) -> bytes:
     """Draw the test part: the channels that stray farthest from what was expected, the score, and the alarm at a budget.
 
     raises ConfigError  matplotlib is not installed (extra `train`)
     """
     n = len(series.train)
-    scored = judge(series.whole)
-    calibration, alone = scored.deciding[calibration_start(n) : n], scored.deciding[n:]
+    scored = scorer(series.whole)
+    calibration, deciding = scored.deciding[calibration_start(n) : n], scored.deciding[n:]
     expected = scored.expected if scored.expected is not None else np.tile(np.nanmean(series.train, axis=0), (len(scored.score), 1))
     band = np.nanquantile(np.abs(series.train - expected[:n]), NORMAL_SHARE, axis=0)
     strays = np.nanmean(np.abs(series.test - expected[n:]) / np.maximum(band, 1e-9), axis=0)
@@ -42,12 +42,12 @@ def series_png(series: Series, judge: Judge, title: str, readings_per_alert: int
     axes[0].legend(frameon=False, loc="upper left", ncols=2)
     axes[-2].plot(at, scored.score[n:], color="C1", lw=0.7)
     axes[-2].set_ylabel("score")
-    gathered, needed = evidence(calibration, alone, readings_per_alert)
+    gathered, needed = evidence(calibration, deciding, readings_per_alert)
     axes[-1].plot(at, np.minimum(gathered, 3 * needed.max()), color="C2", lw=0.8, label="evidence")
     axes[-1].plot(at, needed, color="C3", lw=0.8, ls="--", label="opens an alert")
     axes[-1].legend(frameon=False, loc="upper left", ncols=2)
     axes[-1].set(ylabel="alarm", xlabel="reading", yscale="symlog")
-    alerts = episodes(calibration, alone, readings_per_alert)
+    alerts = episodes(calibration, deciding, readings_per_alert)
     for axis in axes:
         for start, end in runs(series.label):
             axis.axvspan(start, end, color="C3", alpha=0.15, lw=0)

@@ -28,11 +28,11 @@ class Difference(NamedTuple):
     high: float
 
 
-def by_method(results: Sequence[Result]) -> dict[str, list[Result]]:
+def by_detector(results: Sequence[Result]) -> dict[str, list[Result]]:
     """Results of each detector, in the order in which they come."""
     found: dict[str, list[Result]] = {}
     for result in results:
-        found.setdefault(result.task.method, []).append(result)
+        found.setdefault(result.task.detector, []).append(result)
     return found
 
 
@@ -68,7 +68,7 @@ def figures(results: Sequence[Result]) -> dict[str, Any]:
         "nab": _nab(_of(results, NAB_COLLECTION)),
         "detection_rate": _detection_rate(_of(results, RATE_COLLECTION)),
         "fit_s": sum(each.fit_s for each in results),
-        "judge_us_per_reading": 1e6 * sum(each.judge_s for each in results) / max(readings, 1),
+        "score_us_per_reading": 1e6 * sum(each.score_s for each in results) / max(readings, 1),
     }
 
 
@@ -104,18 +104,18 @@ def _points(results: Sequence[Result]) -> dict[str, float]:
 
 
 def _nab(results: Sequence[Result]) -> dict[str, dict[str, float]]:
-    """Per profile, means over seeds: with the best threshold in hindsight, by what the shipped alarm says at the budget that ships,
+    """Per profile, means over seeds: with the best threshold in hindsight, by what the shipped alarm publishes at the budget that ships,
     and at the best one in hindsight."""
     seeds = sorted({each.task.seed for each in results})
     of_seeds = [[each for each in results if each.task.seed == seed] for seed in seeds]
     found = {}
     for profile in PROFILES if seeds else ():
-        told = [
-            mean_of(nab_score([each.told[place] for each in of_seed], profile, 0.5)[0] for of_seed in of_seeds)
+        by_alarm = [
+            mean_of(nab_score([each.rated_by_alarm[place] for each in of_seed], profile, 0.5)[0] for of_seed in of_seeds)
             for place in range(len(NAB_BUDGETS))
         ]
-        optimised = (nab_score([each.rated for each in of_seed if each.rated], profile)[0] for of_seed in of_seeds)
-        found[profile.name] = {"optimised": mean_of(optimised), "shipped_alarm": told[0], "best_budget": max(told)}
+        optimised = (nab_score([each.rated_by_score for each in of_seed if each.rated_by_score], profile)[0] for of_seed in of_seeds)
+        found[profile.name] = {"optimised": mean_of(optimised), "shipped_alarm": by_alarm[0], "best_budget": max(by_alarm)}
     return found
 
 
@@ -156,7 +156,7 @@ def details(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Every result, for a file: without the arrays."""
     return [
         {
-            "method": each.task.method,
+            "detector": each.task.detector,
             "seed": each.task.seed,
             "series": each.title,
             "readings": each.readings,
@@ -164,7 +164,7 @@ def details(results: Sequence[Result]) -> list[dict[str, Any]]:
             "alarm": {str(budget): asdict(alarmed) for budget, alarmed in zip(BUDGETS, each.alarmed, strict=True)},
             "points": each.points._asdict(),
             "fit_s": each.fit_s,
-            "judge_s": each.judge_s,
+            "score_s": each.score_s,
         }
         for each in results
     ]

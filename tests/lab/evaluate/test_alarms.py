@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.lab.evaluate.alarms import Episode, Points, against_labels, episodes, evidence, points, tellings, total
+from detector.lab.evaluate.alarms import Episode, Points, against_labels, episodes, evidence, points, published, total
 from detector.lab.evaluate.series import Series
 
 
@@ -57,7 +57,7 @@ def test_it_says_when_an_alert_opens_and_when_that_gets_worse() -> None:
     score[400:700] += 30
     score[550:700] += 60
     (alert,) = episodes(calibration, score, 10_000)
-    opened, got_worse = np.flatnonzero(tellings(calibration, score, 10_000))
+    opened, got_worse = np.flatnonzero(published(calibration, score, 10_000))
     assert opened == alert.start
     assert 550 <= got_worse < 560
 

@@ -11,12 +11,12 @@ from tests.core.builders import normal_values
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_universal_bundle_judges_series_of_any_width_without_a_look_ahead(channels: int) -> None:
-    method = bundled("universal", read_bundle("universal").model)
-    assert method.channels is None
+def test_a_universal_bundle_scores_series_of_any_width_without_a_look_ahead(channels: int) -> None:
+    detector = bundled("universal", read_bundle("universal").model)
+    assert detector.channels is None
     values = normal_values(300, channels)
-    judge = method.fit(values[:100], 1)
-    whole, part = judge(values), judge(values[:200])
+    scorer = detector.fit(values[:100], 1)
+    whole, part = scorer(values), scorer(values[:200])
     assert np.isfinite(whole.score).all()
     assert whole.score[:200].tobytes() == part.score.tobytes()
     assert whole.expected is not None
@@ -24,14 +24,14 @@ def test_a_universal_bundle_judges_series_of_any_width_without_a_look_ahead(chan
 
 
 @pytest.mark.parametrize(("name", "channels"), [("universal", 2), ("plant", 4)])
-def test_side_by_side_every_series_is_judged_as_if_it_were_alone(name: str, channels: int) -> None:
-    method = bundled(name, read_bundle(name).model)
+def test_side_by_side_every_series_is_scored_as_if_it_were_alone(name: str, channels: int) -> None:
+    detector = bundled(name, read_bundle(name).model)
     values = [normal_values(readings, channels) for readings in (400, 150, 1_000)]
     values[2][500:] += 5.0
-    assert method.together is not None
+    assert detector.together is not None
     known = [100, 120, 300]
-    for value, n, found in zip(values, known, method.together(values, known), strict=True):
-        alone = method.fit(value[:n], 1)(value)
+    for value, n, found in zip(values, known, detector.together(values, known), strict=True):
+        alone = detector.fit(value[:n], 1)(value)
         assert found.score.tobytes() == alone.score.tobytes()
         assert found.deciding.tobytes() == alone.deciding.tobytes()
         assert found.expected is not None
@@ -42,12 +42,12 @@ def test_side_by_side_every_series_is_judged_as_if_it_were_alone(name: str, chan
 def test_the_training_part_is_normal_whatever_happens_in_it() -> None:
     """A level that begins in it is learned, and later is nothing strange; where it is not known to be normal it opens an alert, which
     nothing is learned from."""
-    method = bundled("universal", read_bundle("universal").model)
+    detector = bundled("universal", read_bundle("universal").model)
     values = normal_values(800, 1)
     values[200:] += 6 * values.std()
-    known, unknown = (method.fit(values[:n], 1)(values).deciding[600:].mean() for n in (600, 150))
+    known, unknown = (detector.fit(values[:n], 1)(values).deciding[600:].mean() for n in (600, 150))
     assert known < 0.5 * unknown
 
 
-def test_a_bundle_of_channels_judges_series_of_its_width() -> None:
+def test_a_bundle_of_channels_scores_series_of_its_width() -> None:
     assert bundled("plant", read_bundle("plant").model).channels == 4

@@ -33,8 +33,8 @@ def error(name: str, signal: F4, cut: int = 1_200) -> float:
 
 
 def test_every_forecaster_has_a_detector() -> None:
-    assert [method.name for method in FORECASTS] == list(FORECASTERS)
-    assert [method.name for method in FORECASTS if method.is_seeded] == ["support_vectors", "feed_forward"]
+    assert [detector.name for detector in FORECASTS] == list(FORECASTERS)
+    assert [detector.name for detector in FORECASTS if detector.is_seeded] == ["support_vectors", "feed_forward"]
 
 
 def test_persistence_expects_the_last_reading() -> None:
@@ -109,13 +109,13 @@ def test_the_expectation_is_in_engineering_units() -> None:
 
 
 def test_the_score_is_the_smoothed_mean_of_the_three_largest_errors() -> None:
-    method = errors_of("mean", "the training mean", lambda fit, calibrate, seed: np.zeros_like)
+    detector = errors_of("mean", "the training mean", lambda fit, calibrate, seed: np.zeros_like)
     rng = np.random.default_rng(0)
     train = rng.standard_normal((4_000, 4)).astype(np.float32)
     test = np.zeros((2, 4), np.float32)
     test[0] = 1, -2, 3, 0.1
     test[1] = 0, np.nan, 0, 0
-    score = method.fit(train, 0)(test).score
+    score = detector.fit(train, 0)(test).score
     first = 0.1 * np.log1p(np.array([1, 2, 3]) / 2.576).mean()
     np.testing.assert_allclose(score, [first, 0.9 * first], rtol=0.08)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from detector.adapters.benchmark import read_benchmark
+from detector.lab.evaluate.labelled_datasets import read_labelled
 from detector.lab.evaluate.nab import PROFILES, Rated, nab_score, probation, rate
 from detector.lab.evaluate.series import runs
 
@@ -22,7 +22,7 @@ def test_published_scores_are_reproduced(benchmark_data: Path, detector: str) ->
     with np.load(benchmark_data / "NAB" / "published" / f"{detector}.npz") as scores:
         corpus = [
             rate(scores[f"{each.name}.csv"], [(start + len(each.train), end + len(each.train)) for start, end in runs(each.label)])
-            for each in read_benchmark(benchmark_data / "NAB")
+            for each in read_labelled(benchmark_data / "NAB")
         ]
     assert len(corpus) == 58
     for name, profile in IN_RESULTS.items():

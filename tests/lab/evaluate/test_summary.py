@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from detector.adapters.bundle import load_bundle
 from detector.cli import main
 from detector.lab.evaluate.alarms import BUDGETS
-from detector.lab.evaluate.bench import Result, Task, run, run_all, tasks_of
+from detector.lab.evaluate.bench import DETECTORS, Result, Task, run, run_all, tasks_of
 from detector.lab.evaluate.bundled import bundled
+from detector.lab.evaluate.detectors import Scored, Scorer, SeriesDetector
 from detector.lab.evaluate.duty import duty_series
-from detector.lab.evaluate.method import Judge, Method, Scored
-from detector.lab.evaluate.methods import METHODS
 from detector.lab.evaluate.series import Series
-from detector.lab.evaluate.summary import by_method, difference, figures
+from detector.lab.evaluate.summary import by_detector, difference, figures
 
 
 def spikes(name: str, collection: str = "A", readings: int = 1_200, height: float = 8.0) -> Series:
@@ -29,16 +28,16 @@ def spikes(name: str, collection: str = "A", readings: int = 1_200, height: floa
 
 
 def run_one(place: int, series: Series) -> Result:
-    return run(Task("distance", 1, place), series, METHODS["distance"])
+    return run(Task("distance", 1, place), series, DETECTORS["distance"])
 
 
-def results_of(method: str, vus: dict[tuple[str, str, int], float]) -> list[Result]:
+def results_of(detector: str, vus: dict[tuple[str, str, int], float]) -> list[Result]:
     """Results that differ from a true one in nothing but VUS-PR."""
     true = run_one(0, spikes("a"))
     made = []
     for (collection, name, seed), value in vus.items():
         fields = {field: getattr(true, field) for field in Result.__dataclass_fields__}
-        fields |= {"task": Task(method, seed, 0), "title": f"{collection}/{name}", "collection": collection, "vus_pr": value}
+        fields |= {"task": Task(detector, seed, 0), "title": f"{collection}/{name}", "collection": collection, "vus_pr": value}
         made.append(Result(**fields))
     return made
 
@@ -58,11 +57,11 @@ def test_a_level_fault_is_ranked_and_found() -> None:
 def test_the_threshold_of_single_readings_knows_that_what_was_fitted_to_seems_calm() -> None:
     """A detector that is blind to all that it was fitted to, as whitening many bands by few readings nearly is."""
 
-    def fit(train: NDArray[np.float32], seed: int) -> Judge:
+    def fit(train: NDArray[np.float32], seed: int) -> Scorer:
         known = len(train)
         return lambda values: Scored(np.where(np.arange(len(values)) < known, np.float32(0), np.abs(values[:, 0])))
 
-    result = run(Task("blind", 1, 0), spikes("a"), Method("blind", "", fit))
+    result = run(Task("blind", 1, 0), spikes("a"), SeriesDetector("blind", "", fit))
     assert result.points.false_alarm_rate < 0.05
     assert result.points.missed_alarm_rate < 0.05
 
@@ -99,28 +98,28 @@ def test_a_difference_is_paired() -> None:
 def test_processes_give_what_one_gives(small_bundle: Path) -> None:
     model = load_bundle(str(small_bundle))
     series, mine = [spikes("a"), machines("b", len(model.channels))], bundled("mine", model)
-    tasks = tasks_of([METHODS["distance"], METHODS["bands"], mine], series, 3)
-    alike = [Task(method, 1, place) for method in ("distance", "bands") for place in range(2)]
+    tasks = tasks_of([DETECTORS["distance"], DETECTORS["bands"], mine], series, 3)
+    alike = [Task(detector, 1, place) for detector in ("distance", "bands") for place in range(2)]
     assert tasks == [*alike, Task("mine", 1, 1)]
     seen: list[Result] = []
     one, two = (run_all(tasks, series, [mine], jobs, seen.append) for jobs in (1, 2))
     assert [each.task for each in one] == [each.task for each in two] == tasks
     assert [each.vus_pr for each in one] == [each.vus_pr for each in two]
     assert len(seen) == 2 * len(tasks)
-    assert list(by_method(two)) == ["distance", "bands", "mine"]
+    assert list(by_detector(two)) == ["distance", "bands", "mine"]
 
 
-def test_a_bundle_is_judged_as_the_service_would(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bundle_scores_as_the_service_would(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = load_bundle(str(small_bundle))
-    series, method = machines("b", len(model.channels)), bundled("mine", model)
-    judged, part = (method.fit(series.train, 1)(values) for values in (series.test, series.test[:700]))
+    series, detector = machines("b", len(model.channels)), bundled("mine", model)
+    judged, part = (detector.fit(series.train, 1)(values) for values in (series.test, series.test[:700]))
     assert np.array_equal(judged.score[:700], part.score)
     assert np.isfinite(judged.score).all()
     np.savez(tmp_path / "a.npz", train=series.train, test=series.test, label=series.label)
-    assert main(["evaluate", str(tmp_path), "--methods", "distance", "--bundle", str(small_bundle), "--sets", tmp_path.name]) == 0
+    assert main(["evaluate", str(tmp_path), "--detectors", "distance", "--bundle", str(small_bundle), "--sets", tmp_path.name]) == 0
     assert "small" in capsys.readouterr().out
-    assert main(["evaluate", "--methods", "distance", "--bundle", str(small_bundle)]) == 2
-    assert "small judges 4 channels, and no series has as many" in capsys.readouterr().err
+    assert main(["evaluate", "--detectors", "distance", "--bundle", str(small_bundle)]) == 2
+    assert "small scores 4 channels, and no series has as many" in capsys.readouterr().err
 
 
 def machines(name: str, channels: int) -> Series:
@@ -134,20 +133,20 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     (tmp_path / "data").mkdir()
     np.savez(tmp_path / "data" / "a.npz", train=series.train, test=series.test, label=series.label)
     out = tmp_path / "figures.json"
-    assert main(["evaluate", str(tmp_path / "data"), "--methods", "distance,bands", "--sets", "data", "--out", str(out)]) == 0
+    assert main(["evaluate", str(tmp_path / "data"), "--detectors", "distance,bands", "--sets", "data", "--out", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "VUS-PR" in shown
     assert "minus distance" in shown
     written = json.loads(out.read_text())
-    assert written["methods"]["bands"]["vus_pr"]["data"] > 0.5
-    assert {row["method"] for row in written["results"]} == {"distance", "bands"}
+    assert written["detectors"]["bands"]["vus_pr"]["data"] > 0.5
+    assert {row["detector"] for row in written["results"]} == {"distance", "bands"}
     drawn = tmp_path / "plots"
-    options = ["--methods", "linear", "--sets", "data", "--plot", "data/a", "--plots", str(drawn)]
+    options = ["--detectors", "linear", "--sets", "data", "--plot", "data/a", "--plots", str(drawn)]
     assert main(["evaluate", str(tmp_path / "data"), *options]) == 0
     assert (drawn / "data-a-linear.png").read_bytes().startswith(b"\x89PNG")
     assert main(["evaluate", str(tmp_path / "data"), "--sets", "data", "--plot", "data/b"]) == 2
     assert "there is no series 'data/b'" in capsys.readouterr().err
-    assert main(["evaluate", "--methods", "magic"]) == 2
+    assert main(["evaluate", "--detectors", "magic"]) == 2
     assert "there is no detector 'magic'" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path / "data"), "--sets", "data", "--against", "pca"]) == 2
     assert "'pca' is not among the detectors" in capsys.readouterr().err
@@ -156,6 +155,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
 
 
 def test_every_detector_has_a_name_of_its_own_and_says_what_it_does() -> None:
-    assert all(name == method.name and method.about for name, method in METHODS.items())
-    assert len(METHODS) == 27
+    assert all(name == detector.name and detector.about for name, detector in DETECTORS.items())
+    assert len(DETECTORS) == 27
     assert {each.name.partition("-")[0] for each in duty_series(1, per_kind=1)} >= {"swapped", "stuck", "lag"}

@@ -1,0 +1,116 @@
+"""Wires the schema registry: readings and alerts in Confluent's wire format (extra `schema`)."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, TypedDict
+
+from detector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from detector.adapters.kafka.schema_registry import SchemaRegistry
+    from detector.codec.confluent_wire_format import RecordReader, RegisteredSchema, SchemaType, WireFormatReadings
+    from detector.codec.reading_format import ReadingFormat
+    from detector.config import Config
+    from detector.core.readings import StreamNames
+
+SCHEMA_TYPES: dict[str, SchemaType] = {"avro": "AVRO", "protobuf": "PROTOBUF", "json_schema": "JSON"}
+
+
+def open_registry(config: Config) -> SchemaRegistry | None:
+    """The configured registry; None if the configuration needs none. It is not asked yet.
+
+    raises ConfigError  its properties are wrong, or what it needs is not installed
+    """
+    if config.input.format == config.output.format == "json":
+        return None
+    try:
+        import fastavro  # noqa: F401 - only to see that it is installed, and the next one too
+        import google.protobuf  # noqa: F401
+
+        from detector.adapters.kafka.schema_registry import SchemaRegistry
+    except ImportError as error:
+        raise ConfigError(
+            f"readings or alerts in Confluent's wire format need packages that are not installed ({error.name})",
+            fix="pip install 'detector[schema]'",
+        ) from None
+    return SchemaRegistry(config.registry_properties())
+
+
+class Framing(TypedDict, total=False):
+    """The arguments of `wiring.worker` for Confluent's wire format."""
+
+    decoder: WireFormatReadings
+    alert_frame: bytes
+
+
+def framing(config: Config, written: ReadingFormat, names: StreamNames) -> Framing:
+    """The decoder of framed readings and the frame of alerts; empty where all is plain JSON.
+
+    The id of the alerts' schema is looked up once: an alert that is repeated after a crash must be the same byte for byte.
+
+    raises ConfigError     as `open_registry`
+    raises LogUnavailable  the registry cannot be asked for the schema of alerts
+    """
+    registry = open_registry(config)
+    if registry is None:
+        return {}
+    from detector.codec.alerts import alert_schema
+    from detector.codec.confluent_wire_format import WireFormatReadings, frame
+
+    found: Framing = {}
+    if config.input.format != "json":
+        schema_type = SCHEMA_TYPES[config.input.format]
+        found["decoder"] = WireFormatReadings(written, names, schema_type, registry.fetch, _make_reader(schema_type, written))
+    if config.output.format != "json":
+        found["alert_frame"] = frame(registry.id_of(f"{config.alerts_topic}-value", json.dumps(alert_schema(), sort_keys=True)))
+    return found
+
+
+def _make_reader(schema_type: SchemaType, written: ReadingFormat) -> Callable[[RegisteredSchema, int], RecordReader]:
+    """Makes a reader of the records of one schema."""
+    match schema_type:
+        case "AVRO":
+            from detector.codec.avro import avro_reader
+
+            return avro_reader
+        case "PROTOBUF":
+            from detector.codec.protobuf import protobuf_reader
+
+            return partial(protobuf_reader, written)
+        case "JSON":
+            from detector.codec.confluent_wire_format import json_reader
+
+            return json_reader
+
+
+def checked(config: Config) -> Iterator[str]:
+    """Asks the registry; a line for each subject that it should know.
+
+    raises LogUnavailable, ConfigError
+    """
+    registry = open_registry(config)
+    if registry is None:
+        return
+    if config.input.format != "json":
+        for topic in config.input.topics:
+            yield _subject(registry, f"{topic}-value", SCHEMA_TYPES[config.input.format])
+    if config.output.format != "json":
+        yield _subject(registry, f"{config.alerts_topic}-value", "JSON")
+    registry.close()
+
+
+def _subject(registry: SchemaRegistry, subject: str, kind: str) -> str:
+    found = registry.latest(subject)
+    if found is None:
+        return f"the registry answers; it knows no {subject} yet"
+    schema_id, found_kind = found
+    if found_kind != kind:
+        raise ConfigError(
+            f"the newest schema of {subject} is of type {found_kind}, the configuration says {kind}",
+            fix="set input.format or output.format to what is registered",
+        )
+    return f"{subject}, id {schema_id}"

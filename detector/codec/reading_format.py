@@ -1,0 +1,112 @@
+"""How readings are written in messages, and the result of decoding them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.acceptance import Acceptance
+from detector.core.readings import ReadingBatch
+
+EventTimeUnit: TypeAlias = Literal["auto", "s", "ms", "us", "ns", "iso8601"]
+
+# Every kind of reject: the `error` of `Reject`, and the exception class that a dead letter names.
+ErrorName: TypeAlias = Literal[
+    "NullValue",  # a tombstone: the message has no value
+    "EmptyValue",  # a value of no bytes
+    "TooLarge",  # more bytes than `message_bytes_max`, or a stream's name of more than STREAM_BYTES_MAX
+    "NotUtf8",  # value or key is not UTF-8
+    "MalformedJson",  # not JSON as RFC 8259 has it; NaN and Infinity are not
+    "TooDeep",  # nested deeper than the interpreter's recursion limit
+    "WrongType",  # a field holds another kind of value than expected
+    "WrongLength",  # an array of channels has another length than the model has channels
+    "OutOfRange",  # a number beyond float32, or an event time beyond its bounds
+    "MissingStream",  # nothing names the stream
+    "MissingEventTime",  # it has no event time
+    "MissingChannel",  # a long-format message that does not name its channel
+    "NotFramed",  # without the frame of Confluent's wire format, where one is expected (`codec.confluent_wire_format`)
+    "UnknownSchema",  # the frame names a schema that the registry does not know
+    "WrongSchema",  # it names a schema of another type: Avro where Protobuf is expected
+    "BadSchema",  # it names a schema that cannot be used
+    "MalformedRecord",  # the bytes behind the frame are no record of the schema
+]
+
+STREAM_BYTES_MAX = 1_024  # a stream's name goes into every alert, header and state row, so it has a limit too
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingFormat:
+    """How readings are written; `config.Input` describes the same fields for the user.
+
+    channels       dotted paths of the model's D channels, in the model's order; in long format their names
+    stream         dotted paths that name the stream, joined by '/'; empty: the message's key
+    event_time     dotted path; None: the log's own time
+    array_path     dotted path of an array with the values of all channels; None: each channel has a path
+    records_path   dotted path of an array of readings, '.' the message itself; None: a message is one reading
+    channel_path, value_path   long format: dotted paths of the channel's name and of its value; None: not in long format
+
+    A dotted path `a.b` finds the key `a.b` itself first, then `b` inside the object `a`. Null is the same as missing,
+    a repeated key counts where it stands last, fields that are not named here are ignored.
+    """
+
+    channels: tuple[str, ...]
+    stream: tuple[str, ...] = ()
+    event_time: str | None = None
+    event_time_unit: EventTimeUnit = "auto"
+    future_max_us: int = 86_400_000_000
+    past_max_us: int = 3_650 * 86_400_000_000
+    array_path: str | None = None
+    records_path: str | None = None
+    channel_path: str | None = None
+    value_path: str | None = None
+    message_bytes_max: int = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One or several readings of a message that cannot be read.
+
+    position   of the message in `Messages`
+    error      the kind of error; the decoder's are listed in `ErrorName`
+    reason     one sentence that names the field
+    readings   number of readings of the message that are lost (1 if the whole message cannot be read)
+    """
+
+    position: int
+    error: str
+    reason: str
+    readings: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Readings in log order, and what could not be read.
+
+    message   i8[N] position of each reading's message in `Messages`
+    rejects   in log order; a message has at most one per kind of error
+    ignored   number of long-format values of channels that the model does not have
+    baseline_resets   in log order; their messages are no readings
+    """
+
+    batch: ReadingBatch
+    message: NDArray[np.int64]
+    rejects: tuple[Reject, ...]
+    ignored: int = 0
+    baseline_resets: tuple[Acceptance, ...] = ()
+
+
+class Unreadable(Exception):
+    """Why something cannot be read; never leaves codec. field: dotted path of the field, set by the caller that knows it."""
+
+    def __init__(self, error: ErrorName, problem: str, field: str = "") -> None:
+        super().__init__(problem)
+        self.error: ErrorName = error
+        self.problem = problem
+        self.field = field
+
+    @property
+    def reason(self) -> str:
+        return f"{self.field}: {self.problem}" if self.field else self.problem

@@ -1,0 +1,104 @@
+"""Statistics of batches: readings that are ignored, and readings that are lost."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detector.codec.messages import Messages
+from detector.codec.readings import Decoded
+from detector.core import detect
+from detector.core.detect import Detector
+from detector.core.readings import Disposition, Partition, ReadingBatch
+from detector.core.steps import plan_steps
+from detector.core.verdicts import Verdicts
+from detector.ports import WorkerStats
+from detector.service.batch_statistics import BatchStatistics
+from tests.core.builders import log_of, model_of, settings_of
+
+P2 = Partition("sensors", 2)
+
+
+class Scene:
+    """The statistics, and the warnings that they logged."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.WARNING)
+        self.stats = WorkerStats()
+        self._statistics, self._caplog = BatchStatistics(self.stats), caplog
+        self._offset = 0
+
+    def batch(self, readings: int, **ignored: int) -> list[Any]:
+        """Count a batch whose last readings are ignored; the warnings that it brought."""
+        disposition = np.full(readings, Disposition.SCORED, np.uint8)
+        at = readings
+        for kind, count in ignored.items():
+            disposition[at - count : at] = Disposition[kind.upper()]
+            at -= count
+        zeros, offset = np.zeros(readings, np.int32), self._offset + np.arange(readings)
+        self._offset += readings
+        batch = ReadingBatch(zeros, zeros.astype(np.int64), np.zeros((readings, 1), np.float32), zeros, offset, zeros, (P2,))
+        self._caplog.clear()
+        decoded = Decoded(batch, np.arange(readings), ())
+        self._statistics.add(Messages(), decoded, replace(Verdicts.blank(readings, 1), disposition=disposition), ())
+        return list(self._caplog.records)
+
+
+@pytest.fixture
+def scene(caplog: pytest.LogCaptureFixture) -> Scene:
+    return Scene(caplog)
+
+
+def test_many_duplicates_are_logged_once_with_one_of_them_and_what_to_do(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    assert [scene.batch(30, duplicate=20) for _ in range(2)] == [[], []]  # 40 of a thousand may be all there is
+    (said,) = scene.batch(30, duplicate=20)
+    assert said.levelname == "WARNING"
+    assert said.getMessage() == "many readings are ignored: their stream has had a reading of the same time"
+    assert (said.ignored, said.of_the_last, said.so_far, said.such_as) == (60, 90, 60, "sensors/2 offset 70")
+    assert "input.event_time.ties: offset" in said.fix
+    assert not any(scene.batch(1_000, duplicate=900) for _ in range(20))
+    now_s += 601
+    (again,) = scene.batch(1_000, duplicate=900)
+    assert again.so_far == 60 + 21 * 900
+    assert scene.stats.duplicates == again.so_far
+    assert scene.stats.late == 0
+
+
+def test_late_ones_are_told_apart_from_duplicates(scene: Scene) -> None:
+    late, duplicate = scene.batch(1_000, late=51, duplicate=51)
+    assert late.getMessage() == "many readings are ignored: they are older than the newest of their stream"
+    assert "input.event_time.future_max_s" in late.fix
+    assert "ties" in duplicate.fix
+    assert (scene.stats.late, scene.stats.duplicates) == (51, 51)
+
+
+def test_a_few_are_usual_however_the_batches_are_cut(scene: Scene) -> None:
+    assert not any(scene.batch(20, duplicate=1, late=1) for _ in range(300))
+    assert not scene.batch(10_000, duplicate=500)
+    assert not scene.batch(1)
+    (said,) = scene.batch(10_000, duplicate=501)
+    assert said.of_the_last == 10_001
+
+
+def test_a_reading_that_the_detector_skips_is_found(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The last step of each batch is not judged."""
+    detector, stats = Detector(model_of(2), settings_of()), WorkerStats()
+    statistics = BatchStatistics(stats)
+    log = log_of([(stream, float(t), 0.0) for t in range(5) for stream in ("a", "b")], 2)
+
+    def add(part: range) -> int:
+        batch = log.take(part).batch(detector)
+        statistics.add(Messages(), Decoded(batch, np.arange(len(batch)), ()), detector.detect(batch), ())
+        return stats.unaccounted
+
+    assert add(range(4)) == 0
+    monkeypatch.setattr(detect, "plan_steps", lambda rows: plan_steps(rows)[:-1])
+    assert add(range(4, 10)) == 2
+    assert "readings without a disposition" in caplog.text
