@@ -1,0 +1,85 @@
+"""Whole recorded sequences through a model, from an empty state and without alerts: for training, calibration and explaining."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core import block, score
+from detector.core.arithmetic import copy
+from detector.core.compiled import compiled, entry
+from detector.core.compiled_model import ROWS
+from detector.core.model import Model
+from detector.core.record import HEAD, part
+from detector.core.scaler import BANDS
+
+F4 = NDArray[np.float32]
+
+
+class Playback(NamedTuple):
+    """What a model makes of S sequences of T readings of D channels.
+
+    x, expected   f4[S, T, D] scaled readings, and their forecasts
+    residual      f4[S, T, D] x - expected, in units of its usual size
+    fed           f4[S, T, D] what the network was fed: x, and a forecast where a value is missing
+    features      f4[S, T, F] what the head reads after each reading; [S, T, 0] where that was not asked for
+    band_size     f4[S, T, 4 D] usual size of the bands
+    weight        f4[S, T, D] of the channels
+    """
+
+    x: F4
+    expected: F4
+    residual: F4
+    fed: F4
+    features: F4
+    band_size: F4
+    weight: F4
+
+
+def play(model: Model, values: F4, *, with_features: bool = False) -> Playback:
+    """Play sequences side by side; what measures itself goes on learning.
+
+    values   f4[S, T, D] engineering units, NaN where missing
+    """
+    layout = model.layout()
+    compiled_model, room = model.compiled(layout)
+    sequences, readings, d = values.shape
+    floats = np.tile(layout.new, (sequences, 1))
+    heads = floats.view(np.uint8)[:, : HEAD.itemsize].view(HEAD)[:, 0]
+    features = int(compiled_model.model["features"][0]) if with_features else 0
+    widths = (d, d, d, d, features, BANDS * d, d)
+    out = Playback(*(np.empty((sequences, readings, width), np.float32) for width in widths))
+    _play(heads, floats, np.ascontiguousarray(values, np.float32), compiled_model, room, out)
+    return out
+
+
+@entry
+def _play(heads, floats, values, model, room, out):  # type: ignore[no-untyped-def]
+    at, m, b = model.at[0], model.model[0], room.floats
+    d = m.channels
+    for first in range(0, values.shape[0], ROWS):
+        rows = min(ROWS, values.shape[0] - first)
+        for t in range(values.shape[1]):
+            for r in range(rows):
+                room.rows[r] = first + r
+                copy(values[first + r, t], part(b, m.value + r * d, d))
+            block.advance(heads, floats, room.rows, rows, at, m, model.weights, b, room.doubles)
+            for r in range(rows):
+                _keep(out, first + r, t, m, r, b)
+                score.instantaneous(m, r, model.weights, b)
+                block.learn(heads[first + r], floats[first + r], at, m, r, True, b, room.doubles)
+
+
+@compiled
+def _keep(out, i, t, m, r, room):  # type: ignore[no-untyped-def]
+    """Copy what row r of the block shows."""
+    d = m.channels
+    copy(part(room, m.x + r * d, d), out.x[i, t])
+    copy(part(room, m.expected + r * d, d), out.expected[i, t])
+    copy(part(room, m.residual + r * d, d), out.residual[i, t])
+    copy(part(room, m.fed + r * d, d), out.fed[i, t])
+    copy(part(room, m.feature + r * m.features, m.features), out.features[i, t])
+    copy(part(room, m.band_size + r * BANDS * d, BANDS * d), out.band_size[i, t])
+    copy(part(room, m.weight + r * d, d), out.weight[i, t])
