@@ -5,9 +5,9 @@ The public face, for use without the service:
     from detector import Detector, ReadingBatch, load_bundle
 
     detector = Detector(load_bundle("plant"))
-    verdicts = detector.detect(batch)
+    result = detector.detect(batch)
 
-Names are imported when they are first used: the commands start without torch.
+Names are imported when they are first used: the commands start without numba.
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from detector.adapters.bundle import load_bundle
-    from detector.core.alerting import Alert
-    from detector.core.detect import Detector, Settings
+    from detector.core.alerts import Alert
+    from detector.core.batch_result import BatchResult
+    from detector.core.detector import Detector
     from detector.core.readings import Disposition, Partition, ReadingBatch
-    from detector.core.verdicts import Verdicts
+    from detector.core.rules import Settings
 
 __version__ = "0.1.0"
-__all__ = ["Alert", "Detector", "Disposition", "Partition", "ReadingBatch", "Settings", "Verdicts", "__version__", "load_bundle"]
+__all__ = ["Alert", "BatchResult", "Detector", "Disposition", "Partition", "ReadingBatch", "Settings", "__version__", "load_bundle"]
 
-_ROOM_OF = {
-    "Alert": "core.alerting",
-    "Detector": "core.detect",
+_MODULE_OF = {
+    "Alert": "core.alerts",
+    "BatchResult": "core.batch_result",
+    "Detector": "core.detector",
     "Disposition": "core.readings",
     "Partition": "core.readings",
     "ReadingBatch": "core.readings",
-    "Settings": "core.detect",
-    "Verdicts": "core.verdicts",
+    "Settings": "core.rules",
     "load_bundle": "adapters.bundle",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOM_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'detector' has no attribute '{name}'")
-    return getattr(import_module(f"detector.{_ROOM_OF[name]}"), name)
+    return getattr(import_module(f"detector.{_MODULE_OF[name]}"), name)

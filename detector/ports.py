@@ -12,9 +12,9 @@ from typing import Protocol, TypeAlias
 
 from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded
-from detector.core.alerting import Alert
+from detector.core.alerts import Alert
+from detector.core.batch_result import BatchResult
 from detector.core.readings import Partition
-from detector.core.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ LATENCY = "latency"
 class Observer(Protocol):
     """Sees what was committed: metrics, the verdict file of a replay, the senders to Alertmanager. Called on the worker's thread."""
 
-    def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
+    def observe(self, decoded: Decoded, result: BatchResult, seconds: Mapping[str, float]) -> None:
         """See what became of a batch; once per batch, after its commit.
 
         seconds   time spent per stage: poll, decode, detect, encode, commit; under LATENCY the time from the batch's fetch to its commit,

@@ -20,7 +20,8 @@ import detector.cli
 from detector.adapters.recordings.file_log import FileLog
 from detector.cli import main
 from detector.codec.readings import JsonReadings
-from detector.core.detect import Detector, Settings
+from detector.core.detector import Detector
+from detector.core.rules import Settings
 from detector.core.readings import Disposition
 
 COMMANDS = ["run", "train", "check", "alerts", "replay", "simulate", "schema", "topics create", "topics check"]

@@ -14,7 +14,8 @@ from detector.cli import app
 from detector.codec.state_serde import RowCodec
 from detector.config import Config, load_config
 from detector.config.secrets import SECRET_NAME
-from detector.core.detect import Detector, Settings
+from detector.core.detector import Detector
+from detector.core.rules import Settings
 from docs import configuration
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,7 +5,7 @@
     NAME/training.png          for people
 
 The fingerprint is a SHA-256 over everything that judging depends on; a bundle that does not match its own is refused. A universal
-bundle is loaded for channels: the fingerprint of the model covers their names too, since memories and alerts depend on them.
+bundle is loaded for channels: the fingerprint of the model covers their names too, since state and alerts depend on them.
 """
 
 from __future__ import annotations
@@ -19,21 +19,17 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-import torch
 from numpy.typing import NDArray
 
 import detector
-from detector.core.model import Model, Universal
-from detector.core.predictor import ONE_AHEAD, Predictor
-from detector.core.scaling import Scaling
-from detector.core.scoring import CALIBRATED, BandScorer
-from detector.core.terms import BANDS
-from detector.core.threshold import Prior
+from detector.core.alarm import Prior
+from detector.core.forecast import Network
+from detector.core.model import Model, UniversalModel
+from detector.core.scaler import Scaling
+from detector.core.score import Score
 from detector.errors import BundleError, ConfigError
 
-VERSION = 10
-FADING_V6 = np.exp(-1 / 200)
-"""What was left after one more reading of what lingered, in bundles of version 6."""
+VERSION = 1
 ANY = "any"
 JUDGED_BY = ("version", "kind", "channels", "inputs", "hidden", "layers", "horizons", "lags", "prior")
 MANIFEST, TENSORS, PICTURE = "manifest.json", "tensors.safetensors", "training.png"
@@ -47,7 +43,7 @@ class Bundle:
     picture    PNG, or nothing
     """
 
-    model: Model | Universal
+    model: Model | UniversalModel
     training: Mapping[str, Any] = field(default_factory=dict)
     picture: bytes = b""
 
@@ -75,7 +71,7 @@ def load_bundle(path_or_name: str | Path, channels: Sequence[str] | None = None)
     return for_channels(read_bundle(path_or_name).model, channels)
 
 
-def for_channels(model: Model | Universal, channels: Sequence[str] | None) -> Model:
+def for_channels(model: Model | UniversalModel, channels: Sequence[str] | None) -> Model:
     """A model ready to judge: a universal one gets its channels, any other has them. raises ConfigError  as `load_bundle`"""
     if isinstance(model, Model):
         return model
@@ -98,9 +94,9 @@ def read_bundle(path_or_name: str | Path) -> Bundle:
         picture = (folder / PICTURE).read_bytes() if (folder / PICTURE).exists() else b""
     except (OSError, ValueError) as error:
         raise BundleError(f"the bundle {folder} cannot be read: {error}", fix="train it again, or restore it from a backup") from None
-    if manifest.get("version") not in range(1, VERSION + 1):
+    if manifest.get("version") != VERSION:
         raise BundleError(
-            f"the bundle {folder} has version {manifest.get('version')}; this program knows versions up to {VERSION}",
+            f"the bundle {folder} has version {manifest.get('version')}; this program knows version {VERSION}",
             fix="train it again with this program, or install the one that wrote it",
         )
     if manifest.get("fingerprint") != _fingerprint(manifest, stored):
@@ -108,15 +104,15 @@ def read_bundle(path_or_name: str | Path) -> Bundle:
     return Bundle(_assemble(folder.name, manifest, safetensors.numpy.load(stored)), manifest.get("training", {}), picture)
 
 
-def save_bundle(folder: Path, bundle: Bundle) -> Model | Universal:
+def save_bundle(folder: Path, bundle: Bundle) -> Model | UniversalModel:
     """Write a bundle; returns its model under the name and fingerprint that it has from now on."""
-    model = bundle.model
-    network = model.network if isinstance(model, Universal) else model.predictor.network
-    tensors = {f"weight.{name}": value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+    model, network = bundle.model, bundle.model.network
+    tensors = {f"lstm.{name}": value for name, value in network.weights.items()}
+    tensors |= {"head.weight": network.head, "head.bias": network.head_bias, "head.horizon_weights": network.horizon_weights}
     if isinstance(model, Model):
-        assert isinstance(model.scaling, Scaling), "a universal model is saved as it was before its channels were known"
+        assert model.scaling is not None, "a universal model is saved as it was before its channels were known"
         tensors |= {"scaling.location": model.scaling.location, "scaling.scale": model.scaling.scale}
-    tensors |= {f"scorer.{name}": value for name, value in model.scorer.arrays().items()}
+    tensors |= {f"score.{name}": value for name, value in model.score.arrays().items()}
     stored = safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in sorted(tensors.items())})
     manifest: dict[str, Any] = {
         "version": VERSION,
@@ -162,61 +158,28 @@ def _digest(judged_by: Mapping[str, Any], stored: bytes) -> str:
     return digest.hexdigest()[:32]
 
 
-def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Model | Universal:
+def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Model | UniversalModel:
     def part(prefix: str) -> dict[str, NDArray[Any]]:
         return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
     try:
-        fingerprint, channels = manifest["fingerprint"], manifest["channels"]
-        is_universal = channels == ANY
-        network = Predictor(
-            channels=manifest.get("inputs", 1) if is_universal else len(channels),  # before version 8 a universal one had but one
+        channels = manifest["channels"]
+        network = Network(
+            kind=manifest["kind"],
+            channels=manifest["inputs"],
             hidden=manifest["hidden"],
             layers=manifest["layers"],
-            kind=manifest["kind"],
-            horizons=tuple(manifest.get("horizons", ONE_AHEAD)),  # before version 4 there was but one
-            lags=tuple(manifest.get("lags", ())),  # before version 9 there were none
+            horizons=tuple(manifest["horizons"]),
+            lags=tuple(manifest["lags"]),
+            weights=part("lstm."),
+            head=tensors["head.weight"],
+            head_bias=tensors["head.bias"],
+            horizon_weights=tensors["head.horizon_weights"],
         )
-        weights = {key: torch.from_numpy(value.copy()) for key, value in part("weight.").items()}
-        network.load_state_dict({"share": network.share} | weights)
-        scorer, prior = _scorer_of(part("scorer."), 1 if is_universal else network.channels), Prior(**manifest["prior"])
-        if is_universal:
-            return Universal(name, fingerprint, network.eval(), scorer, prior)
-        return Model(
-            name,
-            fingerprint,
-            tuple(channels),
-            network.eval(),
-            Scaling(tensors["scaling.location"], tensors["scaling.scale"]),
-            scorer,
-            prior,
-        )
-    except (KeyError, TypeError, RuntimeError) as error:
+        common = (network, Score(**part("score.")), Prior(**manifest["prior"]))
+        if channels == ANY:
+            return UniversalModel(name, manifest["fingerprint"], *common)
+        scaling = Scaling(tensors["scaling.location"], tensors["scaling.scale"])
+        return Model(name, manifest["fingerprint"], tuple(channels), network, scaling, *common[1:])
+    except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"the bundle '{name}' lacks something: {error}", fix="train it again") from None
-
-
-def _scorer_of(stored: Mapping[str, NDArray[Any]], channels: int) -> BandScorer:
-    """From what a bundle of any version stores.
-
-    What older ones lack, so that they judge as they did: in version 9 no channel was judged by itself (`apart`, `worst`), in version 6 all
-    channels counted alike and what lingered was not shared among them, in version 5 nothing lingered, version 4 knew no range, version 2 no
-    level that follows, and version 1 did not measure the terms: as on simulated plants.
-    """
-    lacking = {
-        "weight": np.ones(channels, np.float32),
-        "held_share": stored.get("lingers", np.zeros(1, np.float32)) * channels,
-        "fading": np.array([FADING_V6], np.float32),
-        "level_rate": np.zeros(1, np.float32),
-        "low": np.full(channels, -np.inf, np.float32),
-        "high": np.full(channels, np.inf, np.float32),
-        "count": np.zeros(1, np.float32),
-        "middle": np.array([0.3, 0.3, 0.2, 0.3], np.float32),
-        "width": np.array([0.36, 0.14, 0.11, 0.06], np.float32),
-    }
-    whole = lacking | {name: array for name, array in stored.items() if name != "lingers"}
-    if "apart_white" not in whole:
-        whole["apart_white"] = np.zeros((BANDS, BANDS, channels), np.float32)
-        lacks = np.ones(len(CALIBRATED) - len(whole["middle"]), np.float32)
-        whole["middle"] = np.concatenate((whole["middle"], np.inf * lacks))  # nothing is beyond it
-        whole["width"] = np.concatenate((whole["width"], lacks))
-    return BandScorer(**whole)

@@ -12,7 +12,7 @@ from detector.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from detector.adapters.recordings.file_log import FileLog
-    from detector.core.detect import Detector
+    from detector.core.detector import Detector
     from detector.service.worker import Worker
 
 Columns = Annotated[
@@ -25,7 +25,7 @@ Columns = Annotated[
 
 def replay(
     recording: Annotated[Path, typer.Argument(help="Recorded readings: .parquet, .csv, .tsv or .jsonl.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Parquet file of verdicts: one row per reading, in the recording's order.")],
+    out: Annotated[Path, typer.Option(help="Parquet file of result: one row per reading, in the recording's order.")],
     model: ModelName = None,
     alerts: Annotated[Path | None, typer.Option(help="File of alerts, one JSON object per line.")] = None,
     dead_letters: Annotated[Path | None, typer.Option(help="File of what could not be read, one JSON object per line.")] = None,
@@ -36,7 +36,7 @@ def replay(
 ) -> None:
     """Judge recorded readings as the service would, and write every verdict to a file.
 
-    Example: [bold]detector replay week.parquet --model models/mine --out verdicts.parquet --alerts alerts.jsonl[/bold]
+    Example: [bold]detector replay week.parquet --model models/mine --out result.parquet --alerts alerts.jsonl[/bold]
     """
     from detector.adapters.bundle import for_channels, read_bundle
     from detector.adapters.recordings.file_log import FileLog, is_table
@@ -44,7 +44,7 @@ def replay(
     from detector.adapters.recordings.verdict_file import VerdictFile
     from detector.cli import logs, wiring
     from detector.config import load_config
-    from detector.core.detect import Detector
+    from detector.core.detector import Detector
     from detector.core.model import Universal
 
     settings = load_config(config, overrides=overrides(model))
@@ -58,8 +58,8 @@ def replay(
     written = wiring.reading_format(settings.input, bundle.channels)
     log = FileLog(recording, time=time, stream=stream, channels=columns, format=written, alerts=alerts, dead_letters=dead_letters)
     detector = Detector(bundle, wiring.settings(settings))
-    with VerdictFile(out, detector.names) as verdicts:
-        worker = wiring.worker(log, log.format, detector, settings, [verdicts])
+    with VerdictFile(out, detector.names) as result:
+        worker = wiring.worker(log, log.format, detector, settings, [result])
         _step_to_the_end(worker, log, recording.name)
         _summarise(worker, detector, out)
 

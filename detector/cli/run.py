@@ -53,7 +53,7 @@ def serve(config: Config) -> None:
     from detector.adapters.kafka.log import KafkaLog
     from detector.adapters.prometheus.metrics import Telemetry
     from detector.cli import event_time, logs, registry_wiring, wiring
-    from detector.core.detect import Detector
+    from detector.core.detector import Detector
     from detector.ports import WorkerStats
     from detector.service.signals import stop_on_signals
 

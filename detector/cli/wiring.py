@@ -14,8 +14,9 @@ from detector.codec.alertmanager import AlertmanagerEncoder
 from detector.codec.alerts import AlertEncoder
 from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.config import Config, Input
-from detector.core.detect import Detector, Settings
+from detector.core.detector import Detector
 from detector.core.model import Model
+from detector.core.rules import Settings
 from detector.errors import BundleError
 from detector.ports import Log, Observer, WorkerStats
 from detector.service.state_manager import StateManager

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from detector.codec.event_time import rfc3339
-from detector.core.alerting import Alert, ChannelReason, Kind, Reason
+from detector.core.alerts import Alert, ChannelReason, Kind, Reason
 from detector.errors import ConfigError
 
 LABEL_CHARACTERS_MAX = 300  # of a label's value: Kafka's own names are shorter, a message's key may be a megabyte

@@ -15,7 +15,7 @@ from detector import __version__
 from detector.codec.confluent_wire_format import unframed
 from detector.codec.event_time import rfc3339, rfc3339_of, utc
 from detector.codec.messages import Message
-from detector.core.alerting import Alert, ChannelReason, Kind, Reason, Severity, Status
+from detector.core.alerts import Alert, ChannelReason, Kind, Reason, Severity, Status
 
 CHANNELS_MAX = 64  # those of the largest share: an alert is for a person, and a message has a size limit
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded
-from detector.core.acceptance import Acceptance
+from detector.core.baseline_reset import Acceptance
 
 HEADER = "detector.reset_baseline"
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.acceptance import Acceptance
+from detector.core.baseline_reset import Acceptance
 from detector.core.readings import ReadingBatch
 
 EventTimeUnit: TypeAlias = Literal["auto", "s", "ms", "us", "ns", "iso8601"]

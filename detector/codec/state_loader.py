@@ -6,7 +6,6 @@ incarnation counts is known when the last checkpoint has come, so rows of others
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +23,10 @@ from detector.codec.state_serde import (
     UNKNOWN_VERSION,
     VERSION,
     Checkpoint,
-    columns_bytes,
+    SavedLayout,
     decode_checkpoint,
 )
-from detector.core.states import StreamStates
+from detector.core.state_store import StateStore
 from detector.errors import StateCorrupted
 
 SHORT = bytes(HEADER.itemsize)  # stands for a header that is not there: its version is none
@@ -52,12 +51,12 @@ class LoadedState:
 class StateLoader:
     """Loads what a state partition holds.
 
-    states   where the rows go; it has none of this partition yet
-    slot     of the partition in `states`
+    store    where the rows go; it has none of this partition yet
+    slot     of the partition in the store
     """
 
-    def __init__(self, states: StreamStates, slot: int) -> None:
-        self._states, self._slot = states, slot
+    def __init__(self, store: StateStore, slot: int) -> None:
+        self._store, self._slot = store, slot
         self._checkpoint: bytes | None = None
         self._layouts: dict[bytes, bytes] = {}  # by key
         self._empty: set[bytes] = set()  # evicted streams
@@ -94,13 +93,13 @@ class StateLoader:
         held, self._held = self._held, {}
         self._load_rows(held)
         stale = [name for name, value in self._held.items() if self._is_stale(name, value, incarnation)]
-        states = self._states
-        rows = states.rows_in(self._slot)
+        store = self._store
+        rows = store.rows_in(self._slot)
         others = rows if incarnation is None else rows[self._incarnation_of[rows] != incarnation]
-        names = [states.stream(row).encode() for row in others.tolist()]
-        states.forget(others)
+        names = [store.stream(row).encode() for row in others.tolist()]
+        store.free(others)
         self._empty.difference_update(names)
-        evicted = {name: int(states.stands_for[states.row(self._slot, name)]) for name in self._empty}
+        evicted = {name: int(store.stands_for[store.row(self._slot, name)]) for name in self._empty}
         return LoadedState(checkpoint, evicted, (*stale, *names), frozenset(self._layout_of_id))
 
     @property
@@ -111,8 +110,8 @@ class StateLoader:
     def _drop(self, names: Iterable[bytes]) -> None:
         """Remove the earlier rows of these streams."""
         names = list(names)
-        found = [row for name in names if (row := self._states.row(self._slot, name)) is not None]
-        self._states.forget(np.array(found, np.int64))
+        found = [row for name in names if (row := self._store.row(self._slot, name)) is not None]
+        self._store.free(np.array(found, np.int64))
         self._empty.difference_update(names)
         for name in names if self._held else ():
             self._held.pop(name, None)
@@ -125,43 +124,34 @@ class StateLoader:
         is_empty = headers["empty"] != 0
         can_be_read = (headers["version"] == VERSION) & _are_utf8(names)
         groups = [np.flatnonzero(can_be_read & is_empty)]
-        layouts: list[list[list[Any]]] = [[]]
+        layouts: list[SavedLayout | None] = [None]
         is_read = can_be_read & is_empty
         for layout_id in np.unique(headers["layout"][can_be_read & ~is_empty]).tolist():
-            described = json.loads(self._layout_of_id.get(layout_id, b"null"))
-            if described is not None:
-                fits = can_be_read & ~is_empty & (headers["layout"] == layout_id) & (lengths == len(SHORT) + columns_bytes(described))
+            if layout_id in self._layout_of_id:
+                saved = SavedLayout.decode(self._layout_of_id[layout_id])
+                fits = can_be_read & ~is_empty & (headers["layout"] == layout_id) & (lengths == len(SHORT) + saved.record_bytes)
                 groups.append(np.flatnonzero(fits))
-                layouts.append(described)
+                layouts.append(saved)
                 is_read |= fits
         unread = np.flatnonzero(~is_read).tolist()
         self._drop([names[k] for k in unread])
-        for chosen, described in zip(groups, layouts, strict=True):
-            self._load_layout([names[k] for k in chosen.tolist()], [values[k] for k in chosen.tolist()], headers[chosen], described)
+        for chosen, saved_layout in zip(groups, layouts, strict=True):
+            self._load_layout([names[k] for k in chosen.tolist()], [values[k] for k in chosen.tolist()], headers[chosen], saved_layout)
         self._empty.difference_update(names)
         self._empty.update(names[k] for k in groups[0].tolist())
         for name in names if self._held else ():
             self._held.pop(name, None)
         self._held.update((names[k], values[k]) for k in unread)
 
-    def _load_layout(self, names: list[bytes], values: Sequence[bytes], headers: NDArray[Any], described: list[list[Any]]) -> None:
-        """Load rows of one layout. Columns that the state has no longer, or with another type, are left out."""
+    def _load_layout(self, names: list[bytes], values: Sequence[bytes], headers: NDArray[Any], saved: SavedLayout | None) -> None:
+        """Load rows of one layout; without one, those of evicted streams."""
         if not names:
             return
-        columns: dict[str, NDArray[Any]] = {}
-        if described:
-            packed = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1)
-            at = HEADER.itemsize
-            for name, dtype, shape in described:
-                start, at = at, at + columns_bytes([[name, dtype, shape]])
-                column = self._states.columns.get(name)
-                if column is not None and (np.dtype(column.dtype), column.shape) == (np.dtype(dtype), tuple(shape)):
-                    columns[name] = np.ascontiguousarray(packed[:, start:at]).view(dtype).reshape(len(values), *shape)
-        rows = self._states.load(self._slot, names, columns, headers["offset"])
-        if len(self._incarnation_of) < len(self._states.stands_for):
-            grown = np.zeros(len(self._states.stands_for), np.int64)
-            grown[: len(self._incarnation_of)] = self._incarnation_of
-            self._incarnation_of = grown
+        new = self._store.layout.new.view(np.uint8)
+        records = new if saved is None else saved.records(values, self._store.layout)
+        rows = self._store.load(self._slot, names, records, headers["offset"])
+        if len(self._incarnation_of) < len(self._store.stands_for):
+            self._incarnation_of.resize(len(self._store.stands_for), refcheck=False)
         self._incarnation_of[rows] = np.ascontiguousarray(headers["incarnation"]).view("<i8")
 
     def _is_stale(self, name: bytes, value: bytes, incarnation: int | None) -> bool:

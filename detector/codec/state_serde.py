@@ -2,12 +2,12 @@
 
 A partition's state topic holds, by key:
 
-    stream/NAME   the row of a stream: a header, then its columns, little-endian, in the order of the layout
-    layout/ID     the columns of rows with this layout id: JSON, [[name, dtype, shape], ...]
+    stream/NAME   the row of a stream: a header, then its record (`core/record.py`), little-endian
+    layout/ID     what records of rows with this layout id hold: JSON, {record_bytes, fields: [[name, type, shape, first byte], ...]}
     checkpoint    where the partition stands: JSON, `Checkpoint`
 
 A row's header names its layout, its incarnation, and the input offset that it stands for: all of the stream's readings before that offset
-are in it, none after. A row without columns says that there is no such stream at that offset.
+are in it, none after. A row without a record says that there is no such stream at that offset.
 An **incarnation** is the state of a partition from one cold start to the next. Rows of other incarnations do not count.
 """
 
@@ -18,13 +18,13 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.event_time import NEVER, Time
-from detector.core.states import Column, StreamStates
+from detector.core.event_time import Time
+from detector.core.record import NEVER, Layout
+from detector.core.state_store import StateStore
 from detector.errors import StateCorrupted
 
 VERSION = 1
@@ -115,33 +115,24 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
 
 
 class RowCodec:
-    """Rows of the state <-> bytes.
+    """Rows of the state <-> bytes: a header, and a copy of the record."""
 
-    columns   of the state, in its order
-    """
-
-    def __init__(self, columns: Mapping[str, Column]) -> None:
-        self._columns = {name: np.dtype(column.dtype).newbyteorder("<") for name, column in columns.items()}
-        self._shapes = {name: column.shape for name, column in columns.items()}
-        self.layout = json.dumps([[name, dtype.str, list(self._shapes[name])] for name, dtype in self._columns.items()]).encode()
+    def __init__(self, layout: Layout) -> None:
+        self.layout = json.dumps({"record_bytes": layout.row_bytes, "fields": layout.fields}).encode()
         self.layout_id = zlib.crc32(self.layout)
         self.layout_key = LAYOUT + b"%08x" % self.layout_id
-        self.row_bytes = HEADER.itemsize + columns_bytes(json.loads(self.layout))
+        self.row_bytes = HEADER.itemsize + layout.row_bytes
 
-    def encode(self, states: StreamStates, rows: NDArray[np.int64], incarnation: bytes, offset: int) -> list[bytes]:
+    def encode(self, store: StateStore, rows: NDArray[np.int64], incarnation: bytes, offset: int) -> list[bytes]:
         """One value per row.
 
-        rows         i8[R] of the state
+        rows         i8[R] of the store
         incarnation  of the partition's state, INCARNATION_BYTES bytes
         offset       input offset that all rows stand for
         """
         packed = np.empty((len(rows), self.row_bytes), np.uint8)
         packed[:, : HEADER.itemsize] = np.frombuffer(self._header(incarnation, offset, empty=False), np.uint8)
-        at = HEADER.itemsize
-        for name, dtype in self._columns.items():
-            size = columns_bytes([[name, dtype, self._shapes[name]]])
-            packed[:, at : at + size] = np.ascontiguousarray(states[name][rows], dtype).view(np.uint8).reshape(len(rows), size)
-            at += size
+        packed[:, HEADER.itemsize :] = store.records[rows]
         return list(map(np.ndarray.tobytes, packed))
 
     def empty(self, incarnation: bytes, offset: int) -> bytes:
@@ -152,6 +143,29 @@ class RowCodec:
         return np.array((VERSION, empty, 0, self.layout_id, incarnation, offset), HEADER).tobytes()
 
 
-def columns_bytes(described: Sequence[Sequence[Any]]) -> int:
-    """Bytes of one row's columns, as a layout describes them."""
-    return sum(np.dtype(dtype).itemsize * math.prod(shape) for _, dtype, shape in described)
+@dataclass(frozen=True, slots=True)
+class SavedLayout:
+    """A layout as it was saved. fields: name -> type, shape and first byte."""
+
+    record_bytes: int
+    fields: Mapping[str, tuple[str, tuple[int, ...], int]]
+
+    @staticmethod
+    def decode(value: bytes) -> SavedLayout:
+        """The layout behind its bytes."""
+        saved = json.loads(value)
+        return SavedLayout(saved["record_bytes"], {name: (dtype, tuple(shape), at) for name, dtype, shape, at in saved["fields"]})
+
+    def records(self, values: Sequence[bytes], layout: Layout) -> NDArray[np.uint8]:
+        """Saved rows, all of this layout, as records of today's: u1[R, row_bytes]. Fields that either lacks, or that have another type or
+        shape, are as in a new stream."""
+        packed = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1)[:, HEADER.itemsize :]
+        todays = {name: (dtype, shape, at) for name, dtype, shape, at in layout.fields}
+        if self.record_bytes == layout.row_bytes and self.fields == todays:
+            return packed
+        records = np.tile(layout.new.view(np.uint8), (len(values), 1))
+        for name, (dtype, shape, at) in todays.items():
+            if self.fields.get(name, ("", (), 0))[:2] == (dtype, shape):
+                start, size = self.fields[name][2], np.dtype(dtype).itemsize * math.prod(shape)
+                records[:, at : at + size] = packed[:, start : start + size]
+        return records

@@ -84,7 +84,9 @@ def calibrate(
     )
     streams = zip(values[-len(es) :], xs[-len(es) :], es, strict=True)
     units: Sequence[tuple[Any, Any]] = [(1.0, 1.0)] * len(es) if own is None else [(each.bands, each.weight) for each in own[-len(es) :]]
-    terms = [measured(score, *stream, *unit)[min(start, SETTLED_READINGS) :] for stream, unit, start in zip(streams, units, starts, strict=True)]
+    terms = [
+        measured(score, *stream, *unit)[min(start, SETTLED_READINGS) :] for stream, unit, start in zip(streams, units, starts, strict=True)
+    ]
     middle, width = middle_and_width(np.concatenate(terms)[:, :TERMS])
     return replace(score, middle=middle, width=width)
 

@@ -118,7 +118,9 @@ class Detector:
         """The compiled pass."""
         views = self.store
         store = Store(views.heads, views.floats, views.slot_of_row, self._occurrences, self.clocks.times, self._due)
-        log, evicted = judge_batch(store, readings, values, self._compiled, self._rules, self._room, events.empty_log(len(self.model.channels)))
+        log, evicted = judge_batch(
+            store, readings, values, self._compiled, self._rules, self._room, events.empty_log(len(self.model.channels))
+        )
         return log, evicted
 
     def _alerts_of(self, log: EventLog, batch: ReadingBatch) -> tuple[Alert, ...]:
@@ -141,7 +143,9 @@ class Detector:
         """Free the rows of evicted streams; one that holds a reading which is not whole yet must wait for the rest."""
         store = self.store
         free = rows[store.heads["partial_time_us"][rows] == NEVER]
-        gone = tuple(EvictedStream(int(store.slots_of(row)), store.stream(row).encode(), int(store.changed_in[row])) for row in free.tolist())
+        gone = tuple(
+            EvictedStream(int(store.slots_of(row)), store.stream(row).encode(), int(store.changed_in[row])) for row in free.tolist()
+        )
         store.free(free, needed)
         return gone
 

@@ -124,7 +124,9 @@ class ReadingBatch:
         """One reading in which everything is missing: a place in the log."""
         one = np.array([0], np.int32)
         value = np.full((1, channels), np.nan, np.float32)
-        return ReadingBatch(np.array([stream_id], np.int32), one.astype(np.int64), value, one, np.array([offset], np.int64), one, (partition,))
+        return ReadingBatch(
+            np.array([stream_id], np.int32), one.astype(np.int64), value, one, np.array([offset], np.int64), one, (partition,)
+        )
 
     def take(self, positions: NDArray[np.intp] | slice) -> ReadingBatch:
         """The readings at `positions`, in that order."""

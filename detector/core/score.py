@@ -35,6 +35,7 @@ Every divisor is a quantile measured in training (`calibration.py`), so that ter
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+
 import numpy as np
 from numpy.typing import NDArray
 

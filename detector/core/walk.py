@@ -112,7 +112,9 @@ def judge_batch(store, readings, values, model, rules_of, room, log):  # type: i
             for p in range(first, first + rows):
                 if readings[positions[p]].is_first:
                     absence.begin_anew(positions[p], store.heads, store.floats, readings, at, m, model.new, log)
-            _judge_block(positions, first, rows, store.heads, store.floats, readings, values, (at, m, rules, model.weights), room, about, log)
+            _judge_block(
+                positions, first, rows, store.heads, store.floats, readings, values, (at, m, rules, model.weights), room, about, log
+            )
             first += rows
     return absence.look_for_absent(store, readings, at, m, model.new, rules, log)
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from detector.codec.messages import Messages
 from detector.codec.readings import Decoded, Reject
+from detector.core.batch_result import BatchResult
 from detector.core.readings import Disposition, ReadingBatch
-from detector.core.verdicts import Verdicts
 from detector.ports import WorkerStats
 
 logger = logging.getLogger(__name__)
@@ -33,24 +33,24 @@ class BatchStatistics:
         self._late = IgnoredReadings(Disposition.LATE)
         self._duplicates = IgnoredReadings(Disposition.DUPLICATE)
 
-    def add(self, messages: Messages, decoded: Decoded, verdicts: Verdicts, rejects: Sequence[Reject]) -> None:
+    def add(self, messages: Messages, decoded: Decoded, result: BatchResult, rejects: Sequence[Reject]) -> None:
         """Add one batch. Conservation is checked here: readings polled = sum over dispositions.
 
         rejects   all of the batch, by position: the decoder's, and `rejects_over_stream_limit`
         """
         stats = self._stats
         undecoded = sum(reject.readings for reject in decoded.rejects)
-        disposed = int(np.isin(verdicts.disposition, list(Disposition)).sum())
+        disposed = int(np.isin(result.disposition, list(Disposition)).sum())
         unaccounted = abs(len(decoded.batch) - disposed)
         stats.messages += len(messages)
         stats.readings += len(decoded.batch) + undecoded
         stats.unaccounted += unaccounted
-        stats.alerts_opened += sum(alert.status == "opened" for alert in verdicts.alerts)
-        stats.late += self._late.add(decoded, verdicts)
-        stats.duplicates += self._duplicates.add(decoded, verdicts)
+        stats.alerts_opened += sum(alert.status == "opened" for alert in result.alerts)
+        stats.late += self._late.add(decoded, result)
+        stats.duplicates += self._duplicates.add(decoded, result)
         if unaccounted:
             logger.error("readings without a disposition; this is a bug", extra={"readings": unaccounted})
-        for alert in verdicts.alerts:
+        for alert in result.alerts:
             logger.info(
                 f"alert {alert.status}", extra={"stream": alert.stream, "kind": alert.kind, "reason": alert.reason, "alert": alert.id}
             )
@@ -84,10 +84,10 @@ class IgnoredReadings:
         self._readings = self._ignored = self._so_far = 0
         self._due_s = 0.0
 
-    def add(self, decoded: Decoded, verdicts: Verdicts) -> int:
+    def add(self, decoded: Decoded, result: BatchResult) -> int:
         """Add one batch, and warn if too many readings were ignored of late. returns  how many readings of this batch were ignored"""
-        places = np.flatnonzero(verdicts.disposition == self._disposition)
-        self._readings += len(verdicts)
+        places = np.flatnonzero(result.disposition == self._disposition)
+        self._readings += len(result)
         self._ignored += len(places)
         self._so_far += len(places)
         if len(places) and self._ignored > IGNORED_FRACTION_MAX * max(self._readings, IGNORED_READINGS):
@@ -117,9 +117,9 @@ class IgnoredReadings:
             logger.warning("many readings are ignored: their stream has had a reading of the same time", extra={**facts, "fix": fix})
 
 
-def rejects_over_stream_limit(decoded: Decoded, verdicts: Verdicts) -> list[Reject]:
+def rejects_over_stream_limit(decoded: Decoded, result: BatchResult) -> list[Reject]:
     """Readings of streams over `streams.max_per_partition`: a reject for each of their messages."""
-    invalid = decoded.message[verdicts.disposition == Disposition.INVALID]
+    invalid = decoded.message[result.disposition == Disposition.INVALID]
     positions, counts = np.unique(invalid, return_counts=True)
     reason = "stream: the partition has as many streams as it may; raise streams.max_per_partition, or lower streams.idle_ttl_s"
     return [Reject(int(position), "TooManyStreams", reason, int(count)) for position, count in zip(positions, counts, strict=True)]

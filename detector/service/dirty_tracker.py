@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.codec.state_serde import CHECKPOINT, Checkpoint, RowCodec, encode_checkpoint, key_of
-from detector.core.detect import Detector
-from detector.core.event_time import NEVER, Time
-from detector.core.verdicts import Forgotten
+from detector.core.batch_result import EvictedStream
+from detector.core.detector import Detector
+from detector.core.event_time import Time
+from detector.core.record import NEVER
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class DirtyGeneration:
 
     offset, time   input offset and the partition's time before the batch
     since_s        when the batch was judged, on the worker's clock
-    rows           i8[R] of the state; they count while `StreamStates.changed_in` names this generation
+    rows           i8[R] of the state; they count while `StateStore.changed_in` names this generation
     evicted        streams that were in this generation when their rows were freed
     """
 
@@ -86,7 +87,9 @@ class DirtyTracker:
         self.tombstones.extend((offset, stream) for stream in streams)
         self.unsaved += len(streams)
 
-    def mark_dirty(self, detector: Detector, fresh: NDArray[np.int64], evicted: Sequence[Forgotten], before: Time, now_s: float) -> None:
+    def mark_dirty(
+        self, detector: Detector, fresh: NDArray[np.int64], evicted: Sequence[EvictedStream], before: Time, now_s: float
+    ) -> None:
         """Record what the batch that began at `next_offset` changed in this partition.
 
         fresh    i8[R] rows of this partition that the batch was the first to change since they were saved
@@ -96,7 +99,7 @@ class DirtyTracker:
         unassigned = [each for each in evicted if each.changed_in not in self._generations]
         if len(fresh) or unassigned:
             generation_id = next(self._generation_ids)
-            detector.states.changed_in[fresh] = generation_id
+            detector.store.changed_in[fresh] = generation_id
             self._generations[generation_id] = DirtyGeneration(self.next_offset, before, now_s, fresh, [each.name for each in unassigned])
         for each in evicted:
             if each.changed_in in self._generations:
@@ -108,7 +111,7 @@ class DirtyTracker:
 
         The rows' layout comes before them, unless it is saved already: whoever reads a row can read it.
         """
-        states = detector.states
+        store = detector.store
         encoded: dict[bytes, bytes | None] = {} if self.layout_is_saved else {codec.layout_key: codec.layout}
         self.layout_is_saved = True
         chosen: list[NDArray[np.int64]] = []
@@ -118,23 +121,23 @@ class DirtyTracker:
             part, generation.rows = generation.rows[:left], generation.rows[left:]
             self.unsaved -= len(part)
             left -= len(part)
-            chosen.append(part[states.changed_in[part] == generation_id])
+            chosen.append(part[store.changed_in[part] == generation_id])
             while generation.evicted and left > 0:
                 chosen.append(self._encode_eviction(detector, codec, generation.evicted.pop(), encoded))
                 left -= 1
             if not len(generation.rows) and not generation.evicted:
                 del self._generations[generation_id]
         rows = np.concatenate([np.empty(0, np.int64), *chosen])
-        states.changed_in[rows] = 0
-        keys = [key_of(states.stream(row).encode()) for row in rows.tolist()]
-        encoded.update(zip(keys, codec.encode(states, rows, self._incarnation, self.next_offset), strict=True))
+        store.changed_in[rows] = 0
+        keys = [key_of(store.stream(row).encode()) for row in rows.tolist()]
+        encoded.update(zip(keys, codec.encode(store, rows, self._incarnation, self.next_offset), strict=True))
         self._encode_tombstones(detector, left, encoded)
         return encoded
 
     def _encode_eviction(self, detector: Detector, codec: RowCodec, stream: bytes, encoded: dict[bytes, bytes | None]) -> NDArray[np.int64]:
         """Add a record that the stream is gone. If the stream has come back meanwhile, return its row instead."""
         self.unsaved -= 1
-        row = detector.states.row(self.slot, stream)
+        row = detector.store.row(self.slot, stream)
         if row is not None:
             return np.array([row], np.int64)
         encoded[key_of(stream)] = codec.empty(self._incarnation, self.next_offset)
@@ -143,14 +146,14 @@ class DirtyTracker:
 
     def _encode_tombstones(self, detector: Detector, rows_max: int, encoded: dict[bytes, bytes | None]) -> None:
         """Add the tombstones that are due, at most `rows_max`. A stream that came back keeps its row."""
-        states, offset = detector.states, self.checkpoint(detector).offset
+        store, offset = detector.store, self.checkpoint(detector).offset
         while self.tombstones and self.tombstones[0][0] <= offset and rows_max > 0:
             _, stream = self.tombstones.popleft()
             self.unsaved -= 1
             rows_max -= 1
-            row = states.row(self.slot, stream)
-            if row is not None and states["event_time_us"][row] == NEVER and states["part_time_us"][row] == NEVER:
-                states.forget(np.array([row], np.int64))  # it was loaded only to record that it was gone, and had no reading since
+            row = store.row(self.slot, stream)
+            if row is not None and store.heads["event_time_us"][row] == store.heads["partial_time_us"][row] == NEVER:
+                store.free(np.array([row], np.int64))  # it was loaded only to record that it was gone, and had no reading since
                 row = None
             if row is None:
                 encoded[key_of(stream)] = None

@@ -20,10 +20,10 @@ import numpy as np
 from detector.codec.messages import Messages
 from detector.codec.state_loader import LoadedState, StateLoader
 from detector.codec.state_serde import INCARNATION_BYTES, Checkpoint, RowCodec
-from detector.core.detect import Detector
+from detector.core.batch_result import BatchResult
+from detector.core.detector import Detector
 from detector.core.event_time import Time
 from detector.core.readings import Partition
-from detector.core.verdicts import Verdicts
 from detector.ports import PartitionPosition
 from detector.service.dirty_tracker import DirtyTracker
 from detector.service.resume_point import ResumePoint, resume_point
@@ -56,7 +56,7 @@ class StateManager:
         self._detector = detector
         self._interval_s = interval_s
         self._draw_incarnation = draw_incarnation
-        self._codec = RowCodec(detector.states.columns)
+        self._codec = RowCodec(detector.store.layout)
         self._rows_max = max(1, min(ROWS_MAX, SLICE_BYTES_MAX // self._codec.row_bytes))
         self._trackers: dict[Partition, DirtyTracker] = {}
         self._generation_ids = itertools.count(1)
@@ -85,9 +85,9 @@ class StateManager:
         raises LogUnavailable  the log names offsets that are older than what was committed together with the state, or stopped
                                answering; nothing is restored
         """
-        states = self._detector.states
-        slots = states.slots_for(tuple(restored)).tolist()
-        loaders = {partition: StateLoader(states, slot) for partition, slot in zip(restored, slots, strict=True)}
+        store = self._detector.store
+        slots = store.slots_for(tuple(restored)).tolist()
+        loaders = {partition: StateLoader(store, slot) for partition, slot in zip(restored, slots, strict=True)}
         try:
             for partition, records in pieces if self._interval_s else ():
                 loaders[partition].load(records)
@@ -108,8 +108,8 @@ class StateManager:
     def _restore_partition(self, partition: Partition, at: PartitionPosition, loaded: LoadedState, point: ResumePoint, now_s: float) -> int:
         """Set up one partition; returns the offset from which it is to be read."""
         detector, checkpoint = self._detector, loaded.checkpoint
-        (slot,) = detector.states.slots_for((partition,)).tolist()
-        detector.clocks.grow(detector.states.slots)
+        (slot,) = detector.store.slots_for((partition,)).tolist()
+        detector.clocks.grow(detector.store.slots)
         is_cold = checkpoint is None or bool(point.why_cold)
         needed = point.offset if checkpoint is None or is_cold else checkpoint.offset
         has_gap = point.offset < at.first  # retention removed messages that were never judged
@@ -118,7 +118,7 @@ class StateManager:
         incarnation = self._draw_incarnation() if checkpoint is None or is_cold else checkpoint.incarnation
         tracker = DirtyTracker(slot, incarnation, detector.model.fingerprint, at.log_id, start, live_from, self._generation_ids)
         if checkpoint is None or is_cold:
-            unusable = [detector.states.stream(row).encode() for row in detector.states.rows_in(slot).tolist()]
+            unusable = [detector.store.stream(row).encode() for row in detector.store.rows_in(slot).tolist()]
             detector.forget((partition,))
             tracker.schedule_tombstones([*loaded.stale, *unusable], start)
         else:
@@ -180,18 +180,18 @@ class StateManager:
         """The time of the messages' partitions; take it before they are judged."""
         return {partition: self._detector.clocks[self._trackers[partition].slot] for partition in messages.partitions}
 
-    def mark_dirty(self, messages: Messages, verdicts: Verdicts, before: Mapping[Partition, Time], now_s: float) -> None:
+    def mark_dirty(self, messages: Messages, result: BatchResult, before: Mapping[Partition, Time], now_s: float) -> None:
         """Record what a judged batch changed.
 
         before  as `partition_times` returned it before the batch was judged
         """
-        states, changed = self._detector.states, verdicts.changed
-        fresh = np.unique(changed[(states.changed_in[changed] == 0) & (states.slots_of(changed) >= 0)])
-        slots = states.slots_of(fresh)
+        store, changed = self._detector.store, result.changed
+        fresh = np.unique(changed[(store.changed_in[changed] == 0) & (store.slots_of(changed) >= 0)])
+        slots = store.slots_of(fresh)
         for partition, next_offset in messages.next_offsets().items():
             tracker = self._trackers[partition]
             if self._interval_s:
-                evicted = [each for each in verdicts.forgotten if each.slot == tracker.slot]
+                evicted = [each for each in result.evicted if each.slot == tracker.slot]
                 tracker.mark_dirty(self._detector, fresh[slots == tracker.slot], evicted, before[partition], now_s)
             tracker.next_offset = next_offset
 

@@ -30,10 +30,10 @@ from detector.codec.dead_letters import dead_letters
 from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded, Reject
 from detector.config import Service
-from detector.core.alerting import Alert
-from detector.core.detect import Detector
+from detector.core.alerts import Alert
+from detector.core.batch_result import BatchResult
+from detector.core.detector import Detector
 from detector.core.readings import Partition
-from detector.core.verdicts import Verdicts
 from detector.errors import CommitAborted, LogUnavailable
 from detector.ports import LATENCY, CommitBatch, Log, Observer, PollResult, WorkerState, WorkerStats
 from detector.service.batch_statistics import BatchStatistics, rejects_over_stream_limit
@@ -89,7 +89,7 @@ class Batch:
 
     messages: Messages
     decoded: Decoded
-    verdicts: Verdicts
+    result: BatchResult
     rejects: Sequence[Reject]
     alerts: Sequence[Message]
     dead_letters: Sequence[Message]
@@ -347,10 +347,10 @@ class Worker:
         if decoded is None:
             return
         decoded_s = time.perf_counter()
-        verdicts = self._detect(live, decoded)
+        result = self._detect(live, decoded)
         detected_s = time.perf_counter()
-        rejects = sorted((*decoded.rejects, *rejects_over_stream_limit(decoded, verdicts)), key=lambda reject: reject.position)
-        alerts = [self.encoder.message(alert) for alert in verdicts.alerts]
+        rejects = sorted((*decoded.rejects, *rejects_over_stream_limit(decoded, result)), key=lambda reject: reject.position)
+        alerts = [self.encoder.message(alert) for alert in result.alerts]
         refused = dead_letters(live, rejects)
         seconds = {
             "poll": poll_s,
@@ -358,18 +358,18 @@ class Worker:
             "detect": detected_s - decoded_s,
             "encode": time.perf_counter() - detected_s,
         }
-        self._uncommitted.append(Batch(live, decoded, verdicts, rejects, alerts, refused, began_s, seconds))
+        self._uncommitted.append(Batch(live, decoded, result, rejects, alerts, refused, began_s, seconds))
 
     def _decode(self, messages: Messages) -> Decoded | None:
         """Decode messages. None: the worker is to stop and the schema registry is unavailable; the next start reads the messages again."""
         return self._lifecycle.retry(lambda: with_baseline_resets(self.decoder.decode(messages), messages), until_stopped=True)
 
-    def _detect(self, messages: Messages, decoded: Decoded) -> Verdicts:
+    def _detect(self, messages: Messages, decoded: Decoded) -> BatchResult:
         """Judge readings, and mark the rows that changed."""
         before = self.state_manager.partition_times(messages)
-        verdicts = self.detector.detect(decoded.batch, decoded.baseline_resets)
-        self.state_manager.mark_dirty(messages, verdicts, before, self._clock())
-        return verdicts
+        result = self.detector.detect(decoded.batch, decoded.baseline_resets)
+        self.state_manager.mark_dirty(messages, result, before, self._clock())
+        return result
 
     # -- commit -------------------------------------------------------------------------------------------------------
 
@@ -437,10 +437,10 @@ class Worker:
         committed_s = time.perf_counter()
         commit_s = committed_s - commit.began_s
         for batch in commit.batches:
-            self._statistics.add(batch.messages, batch.decoded, batch.verdicts, batch.rejects)
+            self._statistics.add(batch.messages, batch.decoded, batch.result, batch.rejects)
             seconds = {**batch.seconds, "commit": commit_s, LATENCY: committed_s - batch.fetched_s}
             for observer in self.observers:
-                observer.observe(batch.decoded, batch.verdicts, seconds)
+                observer.observe(batch.decoded, batch.result, seconds)
             commit_s = 0.0  # one commit, counted once
 
     def _flush(self, partitions: Iterable[Partition]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detector.adapters import bundle as bundles
 from detector.adapters.bundle import VERSION, Bundle, load_bundle, read_bundle, save_bundle
-from detector.core.detect import Detector
+from detector.core.detector import Detector
 from detector.core.fitting import fit_scorer
 from detector.core.model import Model
 from detector.core.predictor import HORIZONS, LAGS, Predictor

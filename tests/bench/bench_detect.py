@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from detector.adapters.bundle import load_bundle
-from detector.core.detect import Detector, Settings
+from detector.core.detector import Detector
+from detector.core.rules import Settings
 from detector.core.fitting import fit_scorer
 from detector.core.model import Model
 from detector.core.predictor import HORIZONS, LAGS, Predictor

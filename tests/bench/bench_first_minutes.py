@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.adapters.bundle import load_bundle
-from detector.core.detect import Detector, Settings
+from detector.core.detector import Detector
+from detector.core.rules import Settings
 from detector.core.model import Model
 from detector.core.readings import Partition, ReadingBatch
 from detector.lab.plant import CHANNELS, Plant

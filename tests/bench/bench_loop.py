@@ -30,8 +30,8 @@ from detector.adapters.prometheus.metrics import Telemetry
 from detector.cli import wiring
 from detector.codec.readings import Decoded
 from detector.config import load_config
-from detector.core.detect import Detector
-from detector.core.verdicts import Verdicts
+from detector.core.detector import Detector
+from detector.core.batch_result import BatchResult
 from detector.lab.plant import Plant
 from detector.lab.simulate import encode, simulate
 from detector.ports import Observer, WorkerStats
@@ -69,7 +69,7 @@ class Rooms(Observer):
         self.seconds: dict[str, list[float]] = {}
         self.readings: list[int] = []
 
-    def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
+    def observe(self, decoded: Decoded, verdicts: BatchResult, seconds: Mapping[str, float]) -> None:
         """Take a batch."""
         self.readings.append(len(verdicts))
         for room, spent in seconds.items():

@@ -16,7 +16,7 @@ from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
 from detector.cli import main
 from detector.codec.alerts import AlertEncoder
 from detector.codec.confluent_wire_format import frame
-from detector.core.alerting import Alert, ChannelReason, alert_id
+from detector.core.alerts import Alert, ChannelReason, alert_id
 from detector.core.readings import Partition
 
 pytestmark = pytest.mark.broker

@@ -19,7 +19,7 @@ from detector.codec.dead_letters import OMITTED, REASON
 from detector.codec.messages import Headers
 from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.config import Service
-from detector.core.detect import Detector
+from detector.core.detector import Detector
 from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
 

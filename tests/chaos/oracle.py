@@ -19,7 +19,7 @@ from detector.codec.dead_letters import REASON, dead_letters
 from detector.codec.messages import Headers, Message
 from detector.codec.readings import JsonReadings
 from detector.config import Config
-from detector.core.detect import Detector
+from detector.core.detector import Detector
 from detector.core.model import Model
 from detector.core.readings import Disposition, Partition
 from detector.service.batch_statistics import rejects_over_stream_limit

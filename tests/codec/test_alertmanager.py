@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.codec.alertmanager import LABEL_CHARACTERS_MAX, OWN_LABELS, AlertmanagerEncoder, Posting
-from detector.core.alerting import Alert
+from detector.core.alerts import Alert
 from detector.errors import ConfigError
 from tests.codec.test_alerts import ALERT, FROZEN, NAN, TIMEOUT
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from detector import __version__
 from detector.codec.alerts import CHANNELS_MAX, AlertEncoder, alert_schema, decode_alert
-from detector.core.alerting import Alert, ChannelReason, alert_id
+from detector.core.alerts import Alert, ChannelReason, alert_id
 from detector.core.readings import Partition
 
 NAN = float("nan")

@@ -8,7 +8,7 @@ from detector.codec.baseline_resets import HEADER, baseline_reset, with_baseline
 from detector.codec.confluent_wire_format import WireFormatReadings, json_reader
 from detector.codec.messages import Messages
 from detector.codec.readings import Decoded, JsonReadings, ReadingFormat
-from detector.core.acceptance import Acceptance
+from detector.core.baseline_reset import Acceptance
 from detector.core.readings import Partition, StreamNames
 
 FORMAT = ReadingFormat(("rpm",), stream=("s",), records_path="items")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.codec.state_serde import CHECKPOINT, VERSION, Checkpoint, RowCodec, encode_checkpoint, key_of
-from detector.core.detect import Detector
+from detector.core.detector import Detector
 from tests.core.builders import P0, log_of, model_of, normal_values, rows_of, settings_of
 
 INCARNATION = b"golden 1"

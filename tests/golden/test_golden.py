@@ -12,12 +12,12 @@ import pytest
 
 from detector.adapters.bundle import load_bundle, read_bundle
 from detector.codec.state_serde import VERSION
-from detector.core.detect import Detector
+from detector.core.detector import Detector
 from detector.core.event_time import NEVER, Time
 from detector.core.model import Model
 from detector.core.readings import Partition
 from detector.core.states import Column
-from detector.core.verdicts import Verdicts
+from detector.core.batch_result import BatchResult
 from detector.ports import PartitionPosition
 from detector.service.state_manager import StateManager
 from tests.codec.loaded_state import read_back
@@ -87,7 +87,7 @@ def test_it_is_loaded(path: Path) -> None:
     assert detector.alerts_open == 3
 
 
-def verdicts_of(version: int, fingerprint: str) -> Verdicts:
+def verdicts_of(version: int, fingerprint: str) -> BatchResult:
     """Of two hundred readings, twenty of which are strange. None can alert: when an alarm opens is not the bundle's to say."""
     bundle = read_bundle(FOLDER / f"bundle_v{version}")
     model = bundle.model
@@ -148,7 +148,7 @@ def test_a_bundle_of_version_9_judges_as_it_did() -> None:
     assert verdicts.score[[60, 120, 150, 160, 190]] == pytest.approx([3.74958, 3.67158, 8.52706, 7.86778, 7.45939], rel=1e-4)
 
 
-def universal_verdicts_of(version: int, readings: int, strange: int) -> Verdicts:
+def universal_verdicts_of(version: int, readings: int, strange: int) -> BatchResult:
     """The same of two channels and so many readings, of which twenty are strange from one on."""
     model = load_bundle(FOLDER / f"universal_v{version}", ["a", "b"])
     detector = Detector(model, settings_of(warmup_readings=2_000))

@@ -15,12 +15,12 @@ import numpy as np
 from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded, Reject
 from detector.config import Service
-from detector.core.acceptance import Acceptance
-from detector.core.alerting import Alert
+from detector.core.baseline_reset import Acceptance
+from detector.core.alerts import Alert
 from detector.core.event_time import NEVER, Clocks
 from detector.core.readings import NOT_JUDGED, Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.states import Column, StreamStates
-from detector.core.verdicts import Verdicts
+from detector.core.batch_result import BatchResult
 from detector.ports import CommitBatch, Observer, PartitionPosition, PollResult, RevokeCallback, WorkerState, WorkerStats, ignore_revoke
 from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
@@ -62,7 +62,7 @@ class Judge:
             Alert("", "opened", "score", "evidence", "warning", name, 0, 0, 1, 0, (), at, trace, 0) for (at, name), trace in state.items()
         ]
 
-    def detect(self, batch: ReadingBatch, acceptances: Sequence[Acceptance] = ()) -> Verdicts:
+    def detect(self, batch: ReadingBatch, acceptances: Sequence[Acceptance] = ()) -> BatchResult:
         n = len(batch)
         rows = self.states.rows_for(batch)
         slots = self.states.slots_for(batch.partitions)[batch.partition]
@@ -82,7 +82,7 @@ class Judge:
         if self.loses_a_reading:
             disposition[:1] = NOT_JUDGED
         nan = np.full(n, np.nan)
-        return Verdicts(
+        return BatchResult(
             disposition, nan.astype(np.float32), nan, nan[:, None].astype(np.float32), {}, tuple(alerts), rows[is_new].astype(np.int64)
         )
 
@@ -272,7 +272,7 @@ class Seen(Observer):
     def forget(self, partitions: Sequence[Partition]) -> None:
         self.heard.append(tuple(partitions))
 
-    def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
+    def observe(self, decoded: Decoded, verdicts: BatchResult, seconds: Mapping[str, float]) -> None:
         assert all(spent >= 0 for spent in seconds.values())
         self.batches.append((len(verdicts), set(seconds)))
         self.seconds.append(seconds)

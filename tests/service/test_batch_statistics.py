@@ -13,10 +13,10 @@ import pytest
 from detector.codec.messages import Messages
 from detector.codec.readings import Decoded
 from detector.core import detect
-from detector.core.detect import Detector
+from detector.core.detector import Detector
 from detector.core.readings import Disposition, Partition, ReadingBatch
 from detector.core.steps import plan_steps
-from detector.core.verdicts import Verdicts
+from detector.core.batch_result import BatchResult
 from detector.ports import WorkerStats
 from detector.service.batch_statistics import BatchStatistics
 from tests.core.builders import log_of, model_of, settings_of
@@ -45,7 +45,7 @@ class Scene:
         batch = ReadingBatch(zeros, zeros.astype(np.int64), np.zeros((readings, 1), np.float32), zeros, offset, zeros, (P2,))
         self._caplog.clear()
         decoded = Decoded(batch, np.arange(readings), ())
-        self._statistics.add(Messages(), decoded, replace(Verdicts.blank(readings, 1), disposition=disposition), ())
+        self._statistics.add(Messages(), decoded, replace(BatchResult.blank(readings, 1), disposition=disposition), ())
         return list(self._caplog.records)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from detector.codec.state_serde import CHECKPOINT, RowCodec, decode_checkpoint
 from detector.core.event_time import NEVER, Time
 from detector.core.readings import Partition
-from detector.core.verdicts import Forgotten
+from detector.core.batch_result import EvictedStream
 from detector.service.dirty_tracker import DirtyTracker
 from tests.codec.loaded_state import read_back
 from tests.service.builders import Judge
@@ -55,7 +55,7 @@ class Site:
             states["trace"][row] = states["event_time_us"][row] = tracker.next_offset + 1
         changed = np.array([states.row(slot, name.encode()) for name in touched], np.int64)
         gone = [states.row(slot, name.encode()) for name in freed]
-        evicted = [Forgotten(slot, states.stream(row).encode(), int(states.changed_in[row])) for row in gone]
+        evicted = [EvictedStream(slot, states.stream(row).encode(), int(states.changed_in[row])) for row in gone]
         states.forget(np.array(gone, np.int64))
         left = np.unique(changed[states.slots_of(changed) >= 0])
         tracker.mark_dirty(self.judge, left[states.changed_in[left] == 0], evicted, before, self.now_s)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from detector.codec.messages import Messages
 from detector.codec.state_serde import CHECKPOINT, HEADER, LAYOUT, decode_checkpoint, key_of
-from detector.core.detect import Detector
+from detector.core.detector import Detector
 from detector.core.event_time import NEVER
 from detector.core.model import Model
 from detector.core.readings import Partition

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.detect import Settings
+from detector.core.rules import Settings
 from detector.core.model import Model
 from detector.core.predictor import Predictor
 from detector.core.readings import Partition

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from detector.codec.messages import Message
-from detector.core.detect import Settings
+from detector.core.rules import Settings
 from detector.core.readings import Partition
 from tests.simulation.brief import LOGS, MODEL, PARTITIONS, brief
 from tests.simulation.losses import only, without

@@ -12,7 +12,7 @@ from typing import Any
 from detector.codec.messages import Message
 from detector.codec.readings import Decoded
 from detector.core.readings import Disposition, Partition
-from detector.core.verdicts import Verdicts
+from detector.core.batch_result import BatchResult
 from detector.ports import Observer
 
 REASON = "__connect.errors."
@@ -25,7 +25,7 @@ class Outcomes(Observer):
     rows: dict[Partition, list[tuple[Any, ...]]] = field(default_factory=dict)
     dispositions: Counter[Disposition] = field(default_factory=Counter)
 
-    def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
+    def observe(self, decoded: Decoded, verdicts: BatchResult, seconds: Mapping[str, float]) -> None:
         batch = decoded.batch
         self.dispositions.update(map(Disposition, verdicts.disposition.tolist()))
         self.dispositions[Disposition.INVALID] += sum(reject.readings for reject in decoded.rejects)

@@ -14,7 +14,8 @@ from detector.codec.messages import Message
 from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.codec.state_serde import CHECKPOINT, INCARNATION_BYTES, Checkpoint, decode_checkpoint
 from detector.config import Service
-from detector.core.detect import Detector, Settings
+from detector.core.detector import Detector
+from detector.core.rules import Settings
 from detector.core.model import Model
 from detector.core.readings import Partition
 from detector.errors import Fenced

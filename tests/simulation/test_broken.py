@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pytest
 
 from detector.codec.state_serde import Checkpoint, RowCodec, encode_checkpoint, key_of
-from detector.core.detect import Detector
+from detector.core.detector import Detector
 from detector.core.readings import Partition
 from detector.errors import CommitAborted
 from detector.ports import CommitBatch, PartitionPosition

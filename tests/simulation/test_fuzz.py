@@ -119,7 +119,7 @@ def mixed(others: Sequence[tuple[int, Sent]]) -> list[Sent]:
 
 
 def told(plant: Plant, sent: Sequence[Sent]) -> list[Any]:
-    """Verdicts and alerts of the good messages, bit for bit, but for offsets and the ids that follow from them."""
+    """BatchResult and alerts of the good messages, bit for bit, but for offsets and the ids that follow from them."""
     ours = {id(message) for message in good()}
     found: list[Any] = []
     for partition, rows in sorted(plant.verdicts().items()):

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from detector.core.alerting import Alert
+from detector.core.alerts import Alert
 from detector.core.readings import Partition
 
 SEND_DELAY_S = 1.0  # how old a worker's lag may be

@@ -24,9 +24,9 @@ from detector.backoff import Backoff
 from detector.codec.alertmanager import AlertmanagerEncoder, Posting
 from detector.codec.readings import Decoded
 from detector.config import Alertmanager
-from detector.core.alerting import Alert
+from detector.core.alerts import Alert
+from detector.core.batch_result import BatchResult
 from detector.core.readings import Partition
-from detector.core.verdicts import Verdicts
 from detector.ports import AlertmanagerStats, Observer, WorkerStats
 
 logger = logging.getLogger(__name__)
@@ -65,11 +65,11 @@ class Alertmanagers(Observer):
         """What was sent, per Alertmanager."""
         return [sender.stats for sender in self._senders]
 
-    def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
+    def observe(self, decoded: Decoded, result: BatchResult, seconds: Mapping[str, float]) -> None:
         """See `ports.Observer`."""
-        if verdicts.alerts:
+        if result.alerts:
             for sender in self._senders:
-                sender.update(verdicts.alerts)
+                sender.update(result.alerts)
 
     def restored(self, alerts: Sequence[Alert]) -> None:
         """See `ports.Observer`."""

@@ -26,8 +26,8 @@ from prometheus_client.exposition import choose_encoder
 from detector.adapters.prometheus.collectors import AlertmanagerCollector, ServiceCollector, ServiceInfo, WorkerCollector, overdue_s
 from detector.adapters.prometheus.stream_gauges import ScoredTime, StreamGauges
 from detector.codec.readings import Decoded
+from detector.core.batch_result import BatchResult
 from detector.core.readings import Disposition, StreamNames
-from detector.core.verdicts import Verdicts
 from detector.ports import LATENCY, AlertmanagerStats, Observer, WorkerState, WorkerStats
 
 READINGS_BUCKETS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000)
@@ -108,26 +108,26 @@ class Telemetry(Observer):
             for kind, reason in known:
                 counter.labels(kind, reason)
 
-    def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
+    def observe(self, decoded: Decoded, result: BatchResult, seconds: Mapping[str, float]) -> None:
         """Count one batch."""
         batch = decoded.batch
-        counts = np.bincount(verdicts.disposition, minlength=max(Disposition) + 1)
+        counts = np.bincount(result.disposition, minlength=max(Disposition) + 1)
         counts[Disposition.INVALID] += sum(reject.readings for reject in decoded.rejects)
         for disposition in Disposition:
             if counts[disposition]:
                 self._readings.labels(disposition.name.lower()).inc(int(counts[disposition]))
         self._ignored.inc(decoded.ignored)
-        for alert in verdicts.alerts:
+        for alert in result.alerts:
             counter = {"opened": self._opened, "updated": self._updated, "closed": self._closed}[alert.status]
             counter.labels(alert.kind, alert.reason).inc()
         self._batch_readings.observe(len(batch))
         for stage, spent_s in seconds.items():
             (self._commit_latency if stage == LATENCY else self._stage_duration.labels(stage)).observe(spent_s)
-        valid = verdicts.disposition != Disposition.INVALID
+        valid = result.disposition != Disposition.INVALID
         if valid.any():
             self._newest_us = float(batch.event_time_us[valid].max())
-        self._scored_event_time.inc(self._scored_time.advance_s(decoded, verdicts))
-        self._streams.observe(decoded, verdicts)
+        self._scored_event_time.inc(self._scored_time.advance_s(decoded, result))
+        self._streams.observe(decoded, result)
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """Everything, in the format that the header Accept asks for (Prometheus text or OpenMetrics), and its content type."""

@@ -11,8 +11,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from detector.codec.readings import Decoded
+from detector.core.batch_result import BatchResult
 from detector.core.readings import Disposition, StreamNames
-from detector.core.verdicts import Verdicts
 
 UNKNOWN_US = np.iinfo(np.int64).min
 
@@ -47,22 +47,22 @@ class StreamGauges(Collector):
         self._names = names
         self._latest: dict[str, LatestReading] = {}
 
-    def observe(self, decoded: Decoded, verdicts: Verdicts) -> None:
+    def observe(self, decoded: Decoded, result: BatchResult) -> None:
         """Keep the last judged reading of the batch, stream by stream."""
         for stream in self._streams:
             stream_id = self._names.get(stream.encode())
             if stream_id is None:
                 continue
-            positions = np.flatnonzero((decoded.batch.stream_id == stream_id) & np.isfinite(verdicts.score))
+            positions = np.flatnonzero((decoded.batch.stream_id == stream_id) & np.isfinite(result.score))
             if len(positions):
                 at = int(positions[-1])
                 self._latest[stream] = LatestReading(
-                    score=float(verdicts.score[at]),
-                    threshold=float(verdicts.threshold[at]),
-                    is_open=at in verdicts.alert,
+                    score=float(result.score[at]),
+                    threshold=float(result.threshold[at]),
+                    is_open=at in result.alert,
                     observed=tuple(decoded.batch.value[at].tolist()),
-                    expected=tuple(verdicts.expected[at].tolist()),
-                    reach=tuple(verdicts.reach[at].tolist()),
+                    expected=tuple(result.expected[at].tolist()),
+                    reach=tuple(result.reach[at].tolist()),
                 )
 
     def collect(self) -> Iterable[Metric]:
@@ -99,7 +99,7 @@ class ScoredTime:
         self._names = names
         self._until_us: NDArray[np.int64] = np.empty(0, np.int64)  # by stream id
 
-    def advance_s(self, decoded: Decoded, verdicts: Verdicts) -> float:
+    def advance_s(self, decoded: Decoded, result: BatchResult) -> float:
         """Event time that the streams of a batch advanced by being scored, summed, seconds; warm-up is not under the budget."""
         until = self._until_us
         if self._names.ids_end > len(until):
@@ -107,9 +107,9 @@ class ScoredTime:
             until[: len(self._until_us)] = self._until_us
             self._until_us = until
         batch = decoded.batch
-        warmup = verdicts.disposition == Disposition.WARMUP
+        warmup = result.disposition == Disposition.WARMUP
         until[batch.stream_id[warmup]] = batch.event_time_us[warmup]
-        scored = verdicts.disposition == Disposition.SCORED
+        scored = result.disposition == Disposition.SCORED
         ids, times_us = batch.stream_id[scored], batch.event_time_us[scored]
         # Where an index occurs twice in an assignment, NumPy leaves the last value: a stream's newest reading.
         before_us = until[ids]

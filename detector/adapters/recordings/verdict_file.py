@@ -1,4 +1,4 @@
-"""The verdicts of a replay as a Parquet file: one row per reading, in the recording's order."""
+"""The result of a replay as a Parquet file: one row per reading, in the recording's order."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from detector.adapters.recordings.atomic_file import AtomicFile
 from detector.codec.readings import Decoded
+from detector.core.batch_result import BatchResult
 from detector.core.readings import Disposition, StreamNames
-from detector.core.verdicts import Verdicts
 from detector.ports import Observer
 
 SCHEMA = pa.schema(
@@ -52,17 +52,17 @@ class VerdictFile(Observer):
         except OSError as error:
             raise self._file.refusal(error) from None
 
-    def observe(self, decoded: Decoded, verdicts: Verdicts, seconds: Mapping[str, float]) -> None:
+    def observe(self, decoded: Decoded, result: BatchResult, seconds: Mapping[str, float]) -> None:
         """Write the rows of a batch."""
         rejects = sorted(decoded.rejects, key=lambda reject: reject.position)
         lost = np.repeat([reject.position for reject in rejects], [reject.readings for reject in rejects]).astype(np.int64)
         # What could not be read stands behind the readings of the same message that could.
         order = np.argsort(np.concatenate([decoded.message, lost]), kind="stable")
         absent = np.full(len(lost), np.nan)
-        is_lost = np.append(np.zeros(len(verdicts), bool), np.ones(len(lost), bool))[order]
-        score = np.concatenate([verdicts.score, absent.astype(np.float32)])[order]
-        tail = np.concatenate([verdicts.tail_probability, absent])[order]
-        disposition = np.append(verdicts.disposition, np.full(len(lost), Disposition.INVALID, np.uint8))[order]
+        is_lost = np.append(np.zeros(len(result), bool), np.ones(len(lost), bool))[order]
+        score = np.concatenate([result.score, absent.astype(np.float32)])[order]
+        tail = np.concatenate([result.tail_probability, absent])[order]
+        disposition = np.append(result.disposition, np.full(len(lost), Disposition.INVALID, np.uint8))[order]
         event_time_us = np.append(decoded.batch.event_time_us, np.zeros(len(lost), np.int64))[order]
         stream = [*map(self._names.name, decoded.batch.stream_id.tolist()), *[None] * len(lost)]
         rows = pa.table(
@@ -72,7 +72,7 @@ class VerdictFile(Observer):
                 pa.array(score, mask=np.isnan(score)),
                 pa.array(tail, mask=np.isnan(tail)),
                 pa.array(DISPOSITIONS[disposition]),
-                pa.array(list(map(verdicts.alert.get, order.tolist())), pa.string()),
+                pa.array(list(map(result.alert.get, order.tolist())), pa.string()),
             ],
             schema=SCHEMA,
         )

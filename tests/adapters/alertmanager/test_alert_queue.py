@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.adapters.alertmanager.alert_queue import SEND_DELAY_S, WAIT_INTERVALS, WAIT_INTERVALS_RESTORED, AlertQueue, QueuedAlert
-from detector.core.alerting import Alert
+from detector.core.alerts import Alert
 from detector.core.readings import Partition
 
 INTERVAL_S = 60.0

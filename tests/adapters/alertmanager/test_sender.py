@@ -22,7 +22,7 @@ from detector.adapters.alertmanager.sender import ALERTS_PER_REQUEST_MAX, LAST_A
 from detector.codec.alertmanager import AlertmanagerEncoder
 from detector.codec.event_time import event_time_us
 from detector.config import Alertmanager
-from detector.core.alerting import Alert
+from detector.core.alerts import Alert
 from detector.core.readings import Partition
 from detector.errors import ConfigError
 from detector.ports import WorkerStats

@@ -18,9 +18,9 @@ from detector.adapters.http_server import HttpServer
 from detector.adapters.prometheus.collectors import ERRORS, ServiceInfo
 from detector.adapters.prometheus.metrics import Telemetry
 from detector.codec.readings import Decoded, Reject
-from detector.core.alerting import Alert
+from detector.core.alerts import Alert
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
-from detector.core.verdicts import Verdicts
+from detector.core.batch_result import BatchResult
 from detector.errors import ConfigError
 from detector.ports import LATENCY, AlertmanagerStats, WorkerState, WorkerStats
 
@@ -44,12 +44,12 @@ def decoded(ids: list[int], times_us: list[int], rejects: tuple[Reject, ...] = (
     return Decoded(batch, np.arange(n, dtype=np.int64), rejects, ignored)
 
 
-def verdicts(dispositions: list[Disposition], alerts: tuple[Alert, ...] = ()) -> Verdicts:
+def verdicts(dispositions: list[Disposition], alerts: tuple[Alert, ...] = ()) -> BatchResult:
     n = len(dispositions)
     disposition = np.array(dispositions, np.uint8)
     score = np.where(np.isin(disposition, (S, W)), np.arange(n), np.nan).astype(np.float32)
     expected, is_open = np.full((n, 2), 0.5, np.float32), {4: "id"} if n > 4 else {}
-    return Verdicts(
+    return BatchResult(
         disposition,
         score,
         score.astype(np.float64),

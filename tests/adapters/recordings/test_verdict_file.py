@@ -11,13 +11,13 @@ import pytest
 from detector.adapters.recordings.verdict_file import SCHEMA, VerdictFile
 from detector.codec.readings import Decoded, Reject
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
-from detector.core.verdicts import Verdicts
+from detector.core.batch_result import BatchResult
 from detector.errors import DataError
 
 NAN = float("nan")
 
 
-def batch(message: list[int], rejects: tuple[Reject, ...]) -> tuple[Decoded, Verdicts]:
+def batch(message: list[int], rejects: tuple[Reject, ...]) -> tuple[Decoded, BatchResult]:
     n = len(message)
     readings = ReadingBatch(
         stream_id=np.zeros(n, np.int32),
@@ -32,7 +32,9 @@ def batch(message: list[int], rejects: tuple[Reject, ...]) -> tuple[Decoded, Ver
     disposition[-1:] = Disposition.LATE
     score = np.arange(n, dtype=np.float32) + np.float32(0.1)
     score[-1:] = NAN
-    verdicts = Verdicts(disposition, score, score.astype(np.float64) / 10, np.zeros((n, 1), np.float32), {1: "an-id"} if n > 1 else {}, ())
+    verdicts = BatchResult(
+        disposition, score, score.astype(np.float64) / 10, np.zeros((n, 1), np.float32), {1: "an-id"} if n > 1 else {}, ()
+    )
     return Decoded(readings, np.array(message, np.int64), rejects), verdicts
 
 
