@@ -108,9 +108,7 @@ class Detector:
         self.clocks = event_time.Clocks()
         self._patience = event_time.Patience(self.settings.silence_intervals, self.settings.warmup_readings, self.settings.idle_max_us)
         self._silence = silence.Silence(self._patience)
-        self._stillness = frozen.Stillness(
-            self.settings.frozen_factor, self.settings.warmup_readings, self.settings.accept_after_us or 0.0, model.scorer.same_max
-        )
+        self._stillness = frozen.Stillness(self.settings.frozen_factor, self.settings.warmup_readings, self.settings.accept_after_us or 0.0)
         self._alerting = Alerting(model, self.states)
 
     @property
@@ -235,6 +233,7 @@ class Detector:
         if self.model.readout:
             expected, said = self.model.readout.expected(rows, expected, states)
         e = units.residuals(x, expected)
+        moved = self.model.scorer.moved(rows, value, states)
         alone, terms = self.model.scorer.judged(rows, value, x, e, states, units.usual)
         p, event, limit = threshold.judge(
             rows, alone, time_us, walk.order.per_reading_us[at], states,
@@ -249,7 +248,7 @@ class Detector:
         verdicts.reach[position] = self.model.reach(units)
         is_usual = (event == 0) & (states["is_open"][rows] == 0)
         turn, about = frozen.judge(
-            rows, value, time_us, walk.order.step_us[at], walk.order.interval_us[at], is_usual, self._stillness, states
+            rows, value, moved, time_us, walk.order.step_us[at], walk.order.interval_us[at], is_usual, self._stillness, states
         )  # fmt: skip
         for i in np.flatnonzero(event | turn).tolist():
             judged = Judged(value[i], unscaled[i], x[i], e[i], float(score[i]), float(p[i]))
@@ -265,7 +264,7 @@ class Detector:
         for row in rows[event == threshold.ACCEPTED].tolist():
             self._take_as_usual(row)
         teaches = is_usual & (states["evidence"][rows] == 0)
-        self.model.scaling.learn(rows, value, x, x - expected, terms, teaches, states)  # judged first
+        self.model.scaling.learn(rows, value, moved, x, x - expected, terms, teaches, states)  # judged first
         if self.model.readout:
             self.model.readout.learn(rows, x, said, teaches, states)
 

@@ -1,17 +1,15 @@
 """Channels that freeze: they moved, and now repeat one value for far longer than this stream's channel has ever done.
 
-A run is how long a channel has repeated its value, exactly. It is counted in readings (by the scorer) and in event time: the steps
-between the stream's readings, each of one usual interval at most, since a gap is no run; none between readings of one time. A missing
-value neither continues nor ends a run. A channel is frozen when all of these say so, f being `alerts.frozen_factor`:
+A run is how long a channel has repeated its value, exactly, in event time: the steps between the stream's readings, each of one usual
+interval at most, since a gap is no run; none between readings of one time. A missing value neither continues nor ends a run. A channel is
+frozen when all of these say so, f being `alerts.frozen_factor`:
 
-    run, readings  > max(f * longest usual in training, RUN_READINGS_MIN)
-    run, time      > f * longest held: the longest time from one move to the next, which fades over FADE times its own length
+    run            > f * longest held: the longest time from one move to the next, which fades over FADE times its own length
+    run            > RUN_INTERVALS_MIN usual intervals of the stream
     mobility       >= MOBILITY_WARMUPS warm-ups: every move counts 1, every repeat -1 / REPEATS_PER_MOVE, within 0 .. MOBILITY_MAX.
                    A switch, a set point, a counter, a coarse sensor stay below; so does a new stream
     lowest < value < highest of all that was seen. At an end of its range a channel is at rest (off, dark, empty) or at its stop;
                    whether that is strange is for the score to say
-
-Counted in readings alone, faster sampling would alert; in time alone, slower sampling would.
 
 Judge first, learn after: a run teaches when it has ended, as one of normal length, and nothing is learned while an alert of the stream
 is open, be it this one or the score's. What was frozen becomes normal when its alert is accepted, or when the channel was frozen
@@ -30,8 +28,8 @@ from numpy.typing import NDArray
 
 from detector.core.states import Column
 
-RUN_READINGS_MIN = 20
-"""No shorter run is frozen, however restless the channel: a few repeated values may be the transport's."""
+RUN_INTERVALS_MIN = 20
+"""No shorter run is frozen, however restless the channel: a few repeated values may be the transport's, and slower sampling repeats none."""
 REPEATS_PER_MOVE = 8.0
 MOBILITY_WARMUPS, MOBILITY_MAX = 3.0, 1_000.0
 FADE = 1_000.0
@@ -94,18 +92,17 @@ class Stillness:
     factor           times its longest usual run; 0: for ever
     warmup_readings  of a new stream
     accept_after_us  age at which an open alert is accepted; <= 0: ACCEPT_INTERVALS usual intervals
-    same_max         f4[D] longest usual run by training, readings
     """
 
     factor: float
     warmup_readings: int
     accept_after_us: float
-    same_max: NDArray[np.float32]
 
 
 def judge(
     rows: NDArray[np.int32],
     value: NDArray[np.float32],
+    moved: NDArray[np.bool_],
     event_time_us: NDArray[np.int64],
     step_us: NDArray[np.int64],
     interval_us: NDArray[np.float64],
@@ -113,9 +110,10 @@ def judge(
     stillness: Stillness,
     states: Any,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Judge the runs of one step, then learn from those that ended; no stream occurs twice in it. The scorer has counted before.
+    """Judge the runs of one step, then learn from those that ended; no stream occurs twice in it.
 
     value        f4[B, D] engineering units, NaN where missing
+    moved        b1[B, D] whether a value is not the one before
     step_us      i8[B] since the stream's reading before; 0 for its first, and for one with the same time
     interval_us  f8[B] usual time between two times of the stream; 0 while it is not known
     teaches      b1[B] whether the score has nothing against it
@@ -125,8 +123,7 @@ def judge(
     mobility_min = min(MOBILITY_WARMUPS * max(stillness.warmup_readings, 1), MOBILITY_MAX)
     rule = (stillness.factor, mobility_min, stillness.accept_after_us)
     columns = [states[name] for name in STATE]
-    _judge(rows, value, event_time_us, step_us, interval_us, teaches, rule, stillness.same_max,
-           states["same"], *columns, event, about)  # fmt: skip
+    _judge(rows, value, moved, event_time_us, step_us, interval_us, teaches, rule, *columns, event, about)
     return event, about
 
 
@@ -148,8 +145,8 @@ def _accept(r, run, held_max, frozen, frozen_before, is_frozen):  # type: ignore
 
 @njit(cache=True)
 def _judge(  # type: ignore[no-untyped-def]
-    rows, value, event_time_us, step_us, interval_us, teaches, rule, same_max,
-    same, run, held_max, mobility, lowest, highest, frozen, frozen_before, is_frozen, frozen_at_us,
+    rows, value, moved, event_time_us, step_us, interval_us, teaches, rule,
+    run, held_max, mobility, lowest, highest, frozen, frozen_before, is_frozen, frozen_at_us,
     event_out, about_out,
 ):  # fmt: skip
     factor, mobility_min, accept_after_us = rule
@@ -162,7 +159,7 @@ def _judge(  # type: ignore[no-untyped-def]
             about_out[i, k] = frozen[r, k] == YES
             if np.isnan(v):
                 pass
-            elif same[r, k] == 0:
+            elif moved[i, k]:
                 if frozen[r, k] == YES:
                     frozen_before[r, k] += 1
                     if frozen_before[r, k] == NORMAL_AFTER:
@@ -181,7 +178,7 @@ def _judge(  # type: ignore[no-untyped-def]
                 if (
                     frozen[r, k] == NO
                     and 0.0 < factor * held_max[r, k] < run[r, k]
-                    and same[r, k] > max(factor * same_max[k], RUN_READINGS_MIN)
+                    and run[r, k] > RUN_INTERVALS_MIN * interval
                     and mobility[r, k] >= mobility_min
                     and lowest[r, k] < v < highest[r, k]
                 ):

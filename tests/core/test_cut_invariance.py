@@ -126,11 +126,6 @@ def test_nor_with_a_universal_model(channels: int, seed: int) -> None:
     check_same_bits(universal_model_of(channels), eventful_log(seed, channels=channels), SETTINGS, seed)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_nor_with_one_whose_channels_share_a_network(channels: int) -> None:
-    check_same_bits(universal_model_of(channels, inputs=1), eventful_log(4, channels=channels), SETTINGS, 4)
-
-
 @pytest.mark.parametrize("model", [MODEL, UNIVERSAL], ids=["fleet", "universal"])
 def test_one_reading_per_batch_changes_no_bit(model: Model) -> None:
     log = eventful_log(11, partitions=2)

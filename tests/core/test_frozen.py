@@ -17,7 +17,7 @@ from detector.core.alerting import Alert, alert_id
 from detector.core.detect import Detector
 from detector.core.frozen import FrozenEvent, Stillness
 from detector.core.model import Model
-from detector.core.states import Column, arrays_of
+from detector.core.states import arrays_of
 from detector.ports import Restored
 from detector.service.recovery import Recovery
 from tests.core.builders import (
@@ -39,17 +39,8 @@ MODEL = model_of(2)
 READINGS = 600
 AT = 300
 """Where most stories freeze: a mobility of 3 x 45 is reached long before."""
-MIN = frozen.RUN_READINGS_MIN
+MIN = frozen.RUN_INTERVALS_MIN
 F4 = NDArray[np.float32]
-
-
-def lively(model: Model = MODEL, **same_max: float) -> Model:
-    """The model as if no channel had ever kept its value for longer than one reading, or for so long."""
-    longest = np.full(len(model.channels), same_max.get("same_max", 1.0), np.float32)
-    return replace(model, scorer=replace(model.scorer, same_max=longest))
-
-
-MODEL = lively()
 
 
 def story(value: F4, times: Any = None, stream: str = "pump") -> Log:
@@ -194,12 +185,6 @@ def test_a_run_that_is_longer_than_ever_but_plausible_is_none() -> None:
     assert not judged(story(again))
 
 
-def test_training_counts_too() -> None:
-    assert not judged(story(frozen_at(AT, 150)), model=lively(same_max=30))
-    opened, _ = judged(story(frozen_at(AT, 160)), model=lively(same_max=30))
-    assert opened.event_time_us == START_US + (AT + 151) * SECOND_US
-
-
 def test_0_turns_it_off() -> None:
     assert not judged(story(frozen_at(AT, 200)), frozen_factor=0.0)
 
@@ -255,18 +240,18 @@ def test_the_time_for_which_a_value_is_missing_does_not_count() -> None:
 def rule(value: F4, teaches: Any = True) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
     """The rule alone, one stream, a reading per second: events, and what is remembered after each reading."""
     d = value.shape[1]
-    states = arrays_of(frozen.columns(d) | {"same": Column("i4", (d,))})
-    stillness = Stillness(factor=5.0, warmup_readings=45, accept_after_us=0.0, same_max=np.ones(d, np.float32))
+    states = arrays_of(frozen.columns(d))
+    stillness = Stillness(factor=5.0, warmup_readings=45, accept_after_us=0.0)
     events, memories, last = np.zeros(len(value), np.uint8), [], np.full(d, np.nan, np.float32)
     row, second = np.zeros(1, np.int32), np.full(1, SECOND_US)
     teaches = np.broadcast_to(teaches, len(value))
     for t, v in enumerate(value):
         is_there = ~np.isnan(v)
-        states["same"][0, is_there] = np.where(v == last, states["same"][0] + 1, 0)[is_there]
+        moved = is_there & (v != last)
         last[is_there] = v[is_there]
         steps = second if t else second * 0
         event, _ = frozen.judge(
-            row, v[None], second * t, steps, second.astype(float), teaches[t : t + 1], stillness, states
+            row, v[None], moved[None], second * t, steps, second.astype(float), teaches[t : t + 1], stillness, states
         )  # fmt: skip
         events[t] = event[0]
         if len(value) <= 2_000:
