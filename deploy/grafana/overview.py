@@ -122,7 +122,7 @@ def _alerts() -> Row:
     shown = [
         series(
             "Alerts opened",
-            "Alerts opened, by kind: the score, a stream that fell silent, a channel that froze.",
+            "Alerts opened, by kind: the score, a stream that fell silent, channels that are stuck or missing.",
             NUMBER,
             Query("sum by (kind) (increase(detector_alerts_opened_total{@}[$__rate_interval]))", "{{kind}}"),
             is_bars=True,

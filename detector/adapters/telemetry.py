@@ -37,12 +37,13 @@ from detector.ports import LATENCY, LOG_CHANGES, MISSED, Observer, Onward, Vital
 READINGS_BUCKETS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000)
 SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # Series that exist from the start: a rate over one that appears with its first alert would miss that alert.
-OPENED = (("score", "evidence"), ("silence", "silence"), ("frozen", "frozen"))
+OPENED = (("score", "evidence"), *((kind, kind) for kind in ("silence", "stuck", "missing")))
 UPDATED = (("score", "worse"),)
 CLOSED = (
     *(("score", reason) for reason in ("quiet", "accepted", "forgotten")),
     *(("silence", reason) for reason in ("returned", "forgotten")),
-    *(("frozen", reason) for reason in ("moved", "accepted", "forgotten")),
+    *(("stuck", reason) for reason in ("unstuck", "accepted", "forgotten")),
+    *(("missing", reason) for reason in ("resumed", "accepted", "forgotten")),
 )
 ERRORS = (*get_args(ErrorName), "TooManyStreams")
 HOUR_US = 3_600_000_000

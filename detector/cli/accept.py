@@ -22,7 +22,7 @@ def accept(
     """Accept what a stream's open alert is about as its new normal, without waiting for alerts.accept_after_s.
 
     A message without a value, the stream as its key, is written to the input topic: all services that read it close their open alert of
-    the stream there (kind score or frozen), and judge by the new level from then on; a replay does the same. Where no alert is open, and
+    the stream there (kind score, stuck or missing), and judge by the new level from then on; a replay does the same. Where no alert is open, and
     for a stream that is silent, it changes nothing.
 
     Example: [bold]detector accept plant1/pump07 --config detector.yaml[/bold]

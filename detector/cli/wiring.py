@@ -33,7 +33,7 @@ def settings(config: Config) -> Settings:
         warmup_readings=config.alerts.warmup_readings,
         accept_after_us=None if accept_after_s is None else accept_after_s * SECOND_US,
         silence_intervals=config.alerts.silence_intervals,
-        frozen_factor=config.alerts.frozen_factor,
+        stuck_run_factor=config.alerts.stuck_run_factor,
         idle_max_us=int(config.streams.idle_max_s * SECOND_US),
         streams_max=config.streams.max,
         keeps_ties=config.input.event_time.keeps_ties,

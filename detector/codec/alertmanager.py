@@ -19,13 +19,16 @@ from detector.core.alerting import Alert, ChannelReason, Kind, Reason
 LABEL_CHARACTERS_MAX = 300  # of a label's value: Kafka's own names are shorter, a message's key may be a megabyte
 CHANNELS_TOLD_MAX = 5  # of the largest share: a pager's screen is small
 
-NAMES: dict[Kind, str] = {"score": "StreamAnomaly", "silence": "StreamSilent", "frozen": "StreamFrozen"}
+NAMES: dict[Kind, str] = {"score": "StreamAnomaly", "silence": "StreamSilent", "stuck": "ChannelStuck", "missing": "ChannelMissing"}
+STOPPED: dict[Kind, tuple[str, str]] = {"stuck": ("no longer moves", "no longer move"), "missing": ("is missing", "are missing")}
+"""What is said of one channel, and of many."""
 OWN_LABELS = ("alertname", "stream", "kind", "severity", "group", "topic", "partition")
 CLOSED_BECAUSE: dict[Reason, str] = {
     "quiet": "it is quiet again",
     "accepted": "its level was accepted as the new normal",
     "returned": "it was heard again",
-    "moved": "what froze moved again",
+    "unstuck": "what was stuck moves again",
+    "resumed": "what was missing is back",
     "forgotten": "the stream stayed away for so long that it is forgotten",
     "worse": "it got worse and is critical now",
 }
@@ -95,12 +98,9 @@ def _summary(alert: Alert) -> str:
     stream, names = _cut(alert.stream), [channel.name for channel in alert.channels[:CHANNELS_TOLD_MAX]]
     if alert.kind == "silence":
         return f"{stream} is silent"
-    if alert.kind == "frozen":
-        return (
-            f"{stream}: {', '.join(names) or 'a channel'} no longer moves"
-            if len(names) < 2
-            else f"{stream}: {', '.join(names)} no longer move"
-        )
+    if alert.kind in STOPPED:
+        one, many = STOPPED[alert.kind]
+        return f"{stream}: {', '.join(names) or 'a channel'} {one if len(names) < 2 else many}"
     return f"{stream}: {_observed(alert.channels[0])}" if alert.channels else f"{stream} behaves unlike itself"
 
 

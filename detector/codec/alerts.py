@@ -16,7 +16,7 @@ from detector import __version__
 from detector.codec.event_time import rfc3339
 from detector.codec.framed import unframed
 from detector.codec.messages import Message
-from detector.core.alerting import Alert, ChannelReason
+from detector.core.alerting import Alert, ChannelReason, Kind, Reason
 
 CHANNELS_MAX = 64  # of the largest share: an alert is for a person, and a message has a limit
 
@@ -66,20 +66,22 @@ class AlertEvent(Part):
 
     id: str = Field(description="of the episode: all its events carry the same; the same in every replay")
     status: Literal["opened", "updated", "closed"]
-    kind: Literal["score", "silence", "frozen"] = Field(
-        description="score: the stream behaves strangely; silence: it stopped; frozen: channels that move keep their value"
+    kind: Kind = Field(
+        description="score: the stream behaves strangely; silence: it stopped; stuck: channels that move keep their value; missing: channels "
+        "that come are gone"
     )
-    reason: Literal["evidence", "silence", "frozen", "worse", "quiet", "accepted", "returned", "moved", "forgotten"] = Field(
-        description="opened for evidence, silence or frozen channels; updated because it got worse; closed because quiet again, accepted as "
-        "the new normal, returned from silence, all channels that froze moved again, or forgotten with its stream"
+    reason: Reason = Field(
+        description="opened for evidence, silence, stuck or missing channels; updated because it got worse; closed because quiet again, "
+        "accepted as the new normal, returned from silence, unstuck (all stuck channels move), resumed (all missing ones are back), or "
+        "forgotten with its stream"
     )
     severity: Literal["warning", "critical"]
     stream: str
     opened_at: AwareDatetime = Field(description="event time of the reading that opened it, RFC 3339, UTC")
     event_time: AwareDatetime = Field(description="event time of the reading that this event follows from, RFC 3339, UTC")
-    score: Number = Field(description="larger is stranger, and what is strange lingers in it; null for silence and frozen")
+    score: Number = Field(description="larger is stranger, and what is strange lingers in it; null unless the kind is score")
     tail_probability: Number = Field(
-        description="how often a normal reading of this stream scores as high, 0 to 1; null for silence and frozen"
+        description="how often a normal reading of this stream scores as high, 0 to 1; null unless the kind is score"
     )
     channels: list[AlertChannel] = Field(max_length=CHANNELS_MAX, description="the channels of the largest share, largest first")
     model: AlertModel

@@ -221,7 +221,7 @@ class BandScorer:
         return terms
 
     def shares(self, row: int, x: F4, e: F4, states: Any, usual: Usual = MEASURED_IN_TRAINING) -> F4:
-        """Which channels a score comes from, for people: f4[D], sum 1.
+        """Which channels a score comes from, for people: f4[D], sum 1. A missing one has no share, unless all are missing.
 
         row, x f4[D], e f4[D], usual as in `judged`, of one reading: the one just scored
         """
@@ -232,9 +232,9 @@ class BandScorer:
         value_and_range = (states[name][row].astype(np.float64) for name in ("value_last", "range_low", "range_high"))
         outside = np.array([beyond(*channel) for channel in zip(*value_and_range, strict=True)])
         weight = self.weight * np.ravel(usual.weight)
-        outside = np.where(np.isnan(x), 0, outside) / margin(told_by(weight), self.count[0] + states["range_count"][row])
+        outside = outside / margin(told_by(weight), self.count[0] + states["range_count"][row])
         part = np.nan_to_num((bands**2).mean(axis=0) + (weight * e / self.error_scale) ** 2)
-        part += outside**2
+        part = np.where(np.isnan(x), 0, part + outside**2)
         total = float(part.sum())
         return (part / total if total > 0 else np.full(self.channels, 1 / self.channels)).astype(np.float32)
 
