@@ -24,16 +24,13 @@ from numpy.typing import NDArray
 
 import detector
 from detector.core.model import Model, Universal
-from detector.core.predictor import ONE_AHEAD, Predictor
+from detector.core.predictor import Predictor
 from detector.core.scaling import Scaling
-from detector.core.scoring import CALIBRATED, BandScorer
-from detector.core.terms import BANDS
+from detector.core.scoring import BandScorer
 from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
 
-VERSION = 10
-FADING_V6 = np.exp(-1 / 200)
-"""What was left after one more reading of what lingered, in bundles of version 6."""
+VERSION = 1
 ANY = "any"
 JUDGED_BY = ("version", "kind", "channels", "inputs", "hidden", "layers", "horizons", "lags", "prior")
 MANIFEST, TENSORS, PICTURE = "manifest.json", "tensors.safetensors", "training.png"
@@ -98,9 +95,9 @@ def read_bundle(path_or_name: str | Path) -> Bundle:
         picture = (folder / PICTURE).read_bytes() if (folder / PICTURE).exists() else b""
     except (OSError, ValueError) as error:
         raise BundleError(f"the bundle {folder} cannot be read: {error}", fix="train it again, or restore it from a backup") from None
-    if manifest.get("version") not in range(1, VERSION + 1):
+    if manifest.get("version") != VERSION:
         raise BundleError(
-            f"the bundle {folder} has version {manifest.get('version')}; this program knows versions up to {VERSION}",
+            f"the bundle {folder} has version {manifest.get('version')}; this program knows version {VERSION}",
             fix="train it again with this program, or install the one that wrote it",
         )
     if manifest.get("fingerprint") != _fingerprint(manifest, stored):
@@ -111,7 +108,7 @@ def read_bundle(path_or_name: str | Path) -> Bundle:
 def save_bundle(folder: Path, bundle: Bundle) -> Model | Universal:
     """Write a bundle; returns its model under the name and fingerprint that it has from now on."""
     model = bundle.model
-    network = model.network if isinstance(model, Universal) else model.predictor.network
+    network = model.network if isinstance(model, Universal) else model.predictor
     tensors = {f"weight.{name}": value.detach().cpu().numpy() for name, value in network.state_dict().items()}
     if isinstance(model, Model):
         assert isinstance(model.scaling, Scaling), "a universal model is saved as it was before its channels were known"
@@ -170,16 +167,15 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
         fingerprint, channels = manifest["fingerprint"], manifest["channels"]
         is_universal = channels == ANY
         network = Predictor(
-            channels=manifest.get("inputs", 1) if is_universal else len(channels),  # before version 8 a universal one had but one
+            channels=manifest["inputs"],
             hidden=manifest["hidden"],
             layers=manifest["layers"],
             kind=manifest["kind"],
-            horizons=tuple(manifest.get("horizons", ONE_AHEAD)),  # before version 4 there was but one
-            lags=tuple(manifest.get("lags", ())),  # before version 9 there were none
+            horizons=tuple(manifest["horizons"]),
+            lags=tuple(manifest["lags"]),
         )
-        weights = {key: torch.from_numpy(value.copy()) for key, value in part("weight.").items()}
-        network.load_state_dict({"share": network.share} | weights)
-        scorer, prior = _scorer_of(part("scorer."), 1 if is_universal else network.channels), Prior(**manifest["prior"])
+        network.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in part("weight.").items()})
+        scorer, prior = BandScorer(**part("scorer.")), Prior(**manifest["prior"])
         if is_universal:
             return Universal(name, fingerprint, network.eval(), scorer, prior)
         return Model(
@@ -193,30 +189,3 @@ def _assemble(name: str, manifest: Mapping[str, Any], tensors: Mapping[str, NDAr
         )
     except (KeyError, TypeError, RuntimeError) as error:
         raise BundleError(f"the bundle '{name}' lacks something: {error}", fix="train it again") from None
-
-
-def _scorer_of(stored: Mapping[str, NDArray[Any]], channels: int) -> BandScorer:
-    """From what a bundle of any version stores.
-
-    What older ones lack, so that they judge as they did: in version 9 no channel was judged by itself (`apart`, `worst`), in version 6 all
-    channels counted alike and what lingered was not shared among them, in version 5 nothing lingered, version 4 knew no range, version 2 no
-    level that follows, and version 1 did not measure the terms: as on simulated plants.
-    """
-    lacking = {
-        "weight": np.ones(channels, np.float32),
-        "held_share": stored.get("lingers", np.zeros(1, np.float32)) * channels,
-        "fading": np.array([FADING_V6], np.float32),
-        "level_rate": np.zeros(1, np.float32),
-        "low": np.full(channels, -np.inf, np.float32),
-        "high": np.full(channels, np.inf, np.float32),
-        "count": np.zeros(1, np.float32),
-        "middle": np.array([0.3, 0.3, 0.2, 0.3], np.float32),
-        "width": np.array([0.36, 0.14, 0.11, 0.06], np.float32),
-    }
-    whole = lacking | {name: array for name, array in stored.items() if name != "lingers"}
-    if "apart_white" not in whole:
-        whole["apart_white"] = np.zeros((BANDS, BANDS, channels), np.float32)
-        lacks = np.ones(len(CALIBRATED) - len(whole["middle"]), np.float32)
-        whole["middle"] = np.concatenate((whole["middle"], np.inf * lacks))  # nothing is beyond it
-        whole["width"] = np.concatenate((whole["width"], lacks))
-    return BandScorer(**whole)

@@ -33,7 +33,7 @@ def settings(config: Config) -> Settings:
         warmup_readings=config.alerts.warmup_readings,
         accept_after_us=None if reset_baseline_after_s is None else reset_baseline_after_s * SECOND_US,
         silence_intervals=config.alerts.timeout_intervals,
-        frozen_factor=config.alerts.frozen_factor,
+        stuck_run_factor=config.alerts.stuck_run_factor,
         idle_max_us=int(config.streams.idle_ttl_s * SECOND_US),
         streams_max=config.streams.max_per_partition,
         keeps_ties=config.input.event_time.keeps_ties,

@@ -139,10 +139,11 @@ class Alerts(Section):
     timeout_intervals: float = Field(
         60, ge=0, description="a stream without a reading for so many of its usual intervals is an alert; 0 turns it off"
     )
-    frozen_factor: float = Field(
+    stuck_run_factor: float = Field(
         5,
         ge=0,
-        description="a channel that moves, and then keeps its value for so many times its longest usual run, is an alert; 0 turns it off",
+        description="a channel that moves, and then keeps its value for so many times its longest usual run, is an alert (stuck); so is one "
+        "that comes, and then is missing for so many times its longest usual gap (missing); 0 turns both off",
     )
 
     @field_validator("budget")

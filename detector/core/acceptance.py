@@ -1,7 +1,7 @@
 """Acceptance by hand: a person says that what an open alert is about is the new normal of a stream.
 
 It stands in the log of readings, at a place of its own between them, so that a replay decides the same. An open alert of the score ends
-there as its age would end it, the level that it found becoming the stream's own; so do frozen channels. Silence is not accepted: a
+there as its age would end it, the level that it found becoming the stream's own; so do channels that are stuck or missing. Silence is not accepted: a
 stream that is gone for good is forgotten in time.
 """
 

@@ -20,20 +20,27 @@ NAMESPACE = uuid.UUID("5f0c3a52-6d3e-5b0e-9a57-6f0d3c1a7b42")
 CRITICAL_BELOW = 1e-9
 """An alert whose evidence holds a score less probable than this is critical, otherwise a warning."""
 
-Kind = Literal["score", "timeout", "frozen"]
+Kind = Literal["score", "timeout", "stuck", "missing"]
 Status = Literal["opened", "updated", "closed"]
-Reason = Literal["evidence", "timeout", "frozen", "escalated", "cleared", "reset", "resumed", "moved", "evicted"]
+Reason = Literal["evidence", "timeout", "stuck", "missing", "escalated", "cleared", "reset", "resumed", "unstuck", "resumed", "evicted"]
 Severity = Literal["warning", "critical"]
 
 REASON_OF: dict[int, Reason] = {Event.OPENED: "evidence", Event.WORSE: "escalated", Event.QUIET: "cleared", Event.ACCEPTED: "reset"}
-STATUS_OF: dict[Reason, Status] = {"evidence": "opened", "timeout": "opened", "frozen": "opened", "escalated": "updated"}
+STATUS_OF: dict[Reason, Status] = {
+    "evidence": "opened",
+    "timeout": "opened",
+    "stuck": "opened",
+    "missing": "opened",
+    "escalated": "updated",
+}
 """Every other reason closes an alert."""
-IS_OPEN: dict[Kind, str] = {"score": "is_open", "timeout": "is_silent", "frozen": "is_frozen"}
+IS_OPEN: dict[Kind, str] = {"score": "is_open", "timeout": "is_silent", "stuck": "is_stuck", "missing": "is_missing"}
 """The column that says whether an alert of that kind is open."""
 OPENED_BY: dict[Kind, tuple[str, str, str]] = {
     "score": ("opened_offset", "opened_item", "opened_at_us"),
     "timeout": ("silent_offset", "silent_item", "silent_at_us"),
-    "frozen": ("frozen_offset", "frozen_item", "frozen_at_us"),
+    "stuck": ("stuck_offset", "stuck_item", "stuck_at_us"),
+    "missing": ("missing_offset", "missing_item", "missing_at_us"),
 }
 """Which reading opened the alert: offset and item, and the event time."""
 
@@ -65,15 +72,15 @@ class Alert:
 
     id                 depends on kind, stream, partition and opening reading only: the same in every replay
     status             opened | updated | closed
-    kind               score: the stream behaves strangely; silence: it stopped; frozen: channels of it stopped moving
-    reason             opened: evidence | silence | frozen; updated: worse; closed: quiet | accepted | returned | moved | forgotten
+    kind               score: the stream behaves strangely; timeout: it stopped; stuck: channels of it stopped moving; missing: they are gone
+    reason             opened: evidence, or the kind; updated: escalated; closed: cleared | reset | resumed | unstuck | evicted
     severity           warning | critical
     opened_at_us       event time of the reading that opened it
     event_time_us      event time of the reading that this event follows from
-    score              at this event; NaN for silence and frozen
-    tail_probability   of that score, 0..1; NaN for silence and frozen
-    channels           at this event, largest share first; empty for silence; those that froze for frozen
-    partition, offset  of the reading that this event follows from (for silence: that moved the partition's time)
+    score              at this event; NaN unless the kind is score
+    tail_probability   of that score, 0..1; NaN likewise
+    channels           at this event, largest share first; empty for timeout; those that stopped for stuck and missing
+    partition, offset  of the reading that this event follows from (for timeout: that moved the partition's time)
     position           place of that reading in the batch; orders the events, not part of the alert
     """
 
@@ -115,7 +122,7 @@ class Judged:
 
 
 class Alerting:
-    """Writes down what opened and closed. What decides is in `threshold`, `silence` and `frozen`."""
+    """Writes down what opened and closed. What decides is in `threshold`, `silence` and `stopped`."""
 
     def __init__(self, model: Model, states: StreamStates) -> None:
         self._model = model
@@ -214,8 +221,8 @@ class Alerting:
         position: int,
         row: int,
         event_time_us: int,
-        reason: Literal["timeout", "resumed", "frozen", "moved", "reset", "evicted"],
-        kind: Literal["timeout", "frozen"],
+        reason: Literal["timeout", "resumed", "stuck", "unstuck", "missing", "resumed", "reset", "evicted"],
+        kind: Literal["timeout", "stuck", "missing"],
         channels: tuple[ChannelReason, ...] = (),
     ) -> Alert:
         """The alert that no score decides. It opens for the reason that its kind is named after, and closes for any other.

@@ -1,7 +1,7 @@
 """The single walk: from a batch of readings to verdicts and alerts.
 
     rows_for -> join (narrow readings) -> put_in_order -> plan_steps
-    per step: scale -> gather -> expect -> residual -> advance -> scatter -> score -> judge -> look for frozen channels -> alert
+    per step: scale -> gather -> expect -> residual -> advance -> scatter -> score -> judge -> look for channels that stopped -> alert
         -> learn the scale, and a readout
     look for streams that stay away
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.core import alerting, event_time, frozen, parts, silence, threshold
+from detector.core import alerting, event_time, parts, silence, stopped, threshold
 from detector.core.acceptance import Acceptance
 from detector.core.alerting import Alert, Alerting, Judged
 from detector.core.model import Model
@@ -38,7 +38,7 @@ class Settings:
     warmup_readings    readings of a new stream that cannot alert
     accept_after_us    age at which an open alert's level is accepted; None: 2,000 readings
     silence_intervals  usual intervals without a reading that make an alert; 0: never
-    frozen_factor      times its longest usual run that a moving channel may keep its value; 0: for ever
+    stuck_run_factor   times its longest usual run that a moving channel may keep its value, or one that comes be missing; 0: for ever
     idle_max_us        event time after which an unseen stream is forgotten
     streams_max        streams per partition
     keeps_ties         a reading as old as its stream's newest is judged, in the order of the log; otherwise it is a duplicate
@@ -48,7 +48,7 @@ class Settings:
     warmup_readings: int = 100
     accept_after_us: float | None = None
     silence_intervals: float = 60.0
-    frozen_factor: float = 5.0
+    stuck_run_factor: float = 5.0
     idle_max_us: int = 30 * 86_400_000_000
     streams_max: int = 1_000_000
     keeps_ties: bool = False
@@ -94,7 +94,7 @@ class Detector:
                 **model.predictor.columns(),
                 **event_time.COLUMNS,
                 **silence.COLUMNS,
-                **frozen.columns(len(model.channels)),
+                **stopped.columns(len(model.channels)),
                 **parts.columns(len(model.channels)),
                 **model.scaling.columns(),
                 **(model.readout.columns() if model.readout else {}),
@@ -108,9 +108,7 @@ class Detector:
         self.clocks = event_time.Clocks()
         self._patience = event_time.Patience(self.settings.silence_intervals, self.settings.warmup_readings, self.settings.idle_max_us)
         self._silence = silence.Silence(self._patience)
-        self._stillness = frozen.Stillness(
-            self.settings.frozen_factor, self.settings.warmup_readings, self.settings.accept_after_us or 0.0, model.scorer.same_max
-        )
+        self._limits = stopped.Limits(self.settings.stuck_run_factor, self.settings.warmup_readings, self.settings.accept_after_us or 0.0)
         self._alerting = Alerting(model, self.states)
 
     @property
@@ -162,9 +160,10 @@ class Detector:
         event_time_us = int(states["event_time_us"][row])
         batch = accepted.as_reading(self.names[accepted.stream], event_time_us, len(self.channels))
         alerts = []
-        if states["is_frozen"][row]:
-            frozen.accept(row, states)
-            alerts.append(self._alerting.unscored(batch, 0, row, event_time_us, "reset", "frozen"))
+        for kind in stopped.KINDS:
+            if states[alerting.IS_OPEN[kind]][row]:
+                stopped.accept(kind, row, states)
+                alerts.append(self._alerting.unscored(batch, 0, row, event_time_us, "reset", kind))
         if states["is_open"][row]:
             threshold.accept(row, states)
             alerts.append(self._alerting.ended(batch, 0, row, event_time_us, "reset"))
@@ -235,6 +234,7 @@ class Detector:
         if self.model.readout:
             expected, said = self.model.readout.expected(rows, expected, states)
         e = units.residuals(x, expected)
+        moved = self.model.scorer.moved(rows, value, states)
         alone, terms = self.model.scorer.judged(rows, value, x, e, states, units.usual)
         p, event, limit = threshold.judge(
             rows, alone, time_us, walk.order.per_reading_us[at], states,
@@ -248,24 +248,29 @@ class Detector:
         verdicts.threshold[position] = limit
         verdicts.reach[position] = self.model.reach(units)
         is_usual = (event == 0) & (states["is_open"][rows] == 0)
-        turn, about = frozen.judge(
-            rows, value, time_us, walk.order.step_us[at], walk.order.interval_us[at], is_usual, self._stillness, states
-        )  # fmt: skip
-        for i in np.flatnonzero(event | turn).tolist():
+        turns = {
+            kind: stopped.judge(
+                kind, rows, value, moved, time_us, walk.order.step_us[at], walk.order.interval_us[at], is_usual, self._limits, states
+            )
+            for kind in stopped.KINDS
+        }
+        for i in np.flatnonzero(np.any([event, *(turn for turn, _ in turns.values())], axis=0)).tolist():
             judged = Judged(value[i], unscaled[i], x[i], e[i], float(score[i]), float(p[i]))
             where = walk.batch, int(position[i]), int(rows[i])
             if event[i]:
                 walk.alerts.append(self._alerting.scored(*where, int(event[i]), int(time_us[i]), judged))
-            if turn[i]:
-                channels = self._alerting.reasons(int(rows[i]), judged, about[i] / about[i].sum())[: about[i].sum()]
-                walk.alerts.append(self._alerting.unscored(*where, int(time_us[i]), frozen.REASON_OF[turn[i]], "frozen", channels))
+            for kind, (turn, about) in turns.items():
+                if turn[i]:
+                    channels = self._alerting.reasons(int(rows[i]), judged, about[i] / about[i].sum())[: about[i].sum()]
+                    reason = stopped.REASON_OF[kind][turn[i]]
+                    walk.alerts.append(self._alerting.unscored(*where, int(time_us[i]), reason, kind, channels))
         for i in np.flatnonzero(states["is_open"][rows]).tolist():
             partition = walk.batch.partitions[walk.batch.partition[position[i]]]
             verdicts.alert[int(position[i])] = self._alerting.open_id(int(rows[i]), partition)
         for row in rows[event == threshold.ACCEPTED].tolist():
             self._take_as_usual(row)
         teaches = is_usual & (states["evidence"][rows] == 0)
-        self.model.scaling.learn(rows, value, x, x - expected, terms, teaches, states)  # judged first
+        self.model.scaling.learn(rows, value, moved, x, x - expected, terms, teaches, states)  # judged first
         if self.model.readout:
             self.model.readout.learn(rows, x, said, teaches, states)
 
@@ -315,8 +320,9 @@ class Detector:
         event_time_us = int(walk.passing.watermark_us[position])
         if self.states["is_open"][row]:
             walk.alerts.append(self._alerting.ended(walk.batch, position, row, event_time_us, "evicted"))
-        if self.states["is_frozen"][row]:
-            walk.alerts.append(self._alerting.unscored(walk.batch, position, row, event_time_us, "evicted", "frozen"))
+        for kind in stopped.KINDS:
+            if self.states[alerting.IS_OPEN[kind]][row]:
+                walk.alerts.append(self._alerting.unscored(walk.batch, position, row, event_time_us, "evicted", kind))
 
     def _release_names(self, stream_ids: NDArray[np.int32], needed: Container[int]) -> None:
         """Names of refused streams must not fill the memory."""

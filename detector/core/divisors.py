@@ -17,8 +17,6 @@ SCALE_FLOOR = 0.01
 """Least divisor of a channel, scaled units."""
 WEIGHT_MIN, MOVES_IN_FULL = np.float32(1e-3), np.float32(2)
 """Least weight of a channel; and what the share of readings in which it changes is multiplied by."""
-MOVES_UNKNOWN = 10.0
-"""A run of one value may be twice as long as any seen where so many were seen, and a tenth longer of ten times as many."""
 
 
 def scale_of(signal: NDArray[Any]) -> F4:
@@ -52,12 +50,10 @@ def weight_of(moves: NDArray[Any], readings: float | NDArray[Any]) -> F4:
     return weight
 
 
-def longest_usual(longest: NDArray[Any], moves: NDArray[Any]) -> F4:
-    """Longest run of one value that is usual, from the longest seen and how often the value changed: of few runs the next may well be
-    far longer, and how long a value stays that has never changed nobody knows."""
-    with np.errstate(divide="ignore"):
-        usual: F4 = (np.maximum(longest, 1) * (1 + MOVES_UNKNOWN / moves)).astype(np.float32)
-    return usual
+def moves_of(value: F4) -> NDArray[np.int64]:
+    """How often each channel's value changes in f4[T, D], from one that is there to the next that is: i8[D]."""
+    there = [channel[~np.isnan(channel)] for channel in value.T]
+    return np.array([np.count_nonzero(channel[1:] != channel[:-1]) for channel in there])
 
 
 def range_of(values: Sequence[F4]) -> tuple[F4, F4, F4]:

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.divisors import longest_usual, middle_and_width, q99_of, range_of, scale_of, weight_of, whitening_of
+from detector.core.divisors import middle_and_width, moves_of, q99_of, range_of, scale_of, weight_of, whitening_of
 from detector.core.scoring import CALIBRATED, MEASURED_IN_TRAINING, BandScorer, Usual
-from detector.core.terms import BANDS, band_signals, fast_band, longest_runs
+from detector.core.terms import BANDS, band_signals, fast_band
 
 F4 = NDArray[np.float32]
 
@@ -46,14 +46,11 @@ def fit_scorer(
     bands /= 1.0 if usual is None else np.concatenate([np.reshape(each.bands, (-1, BANDS * d)) for each in usual])
     errors = np.concatenate([e[start:] for e, start in zip(es, starts, strict=True)])
     fast = np.concatenate([fast_band(e)[start:] for e, start in zip(es, starts, strict=True)])
-    same, gone, moves = (np.stack(runs) for runs in zip(*(longest_runs(value) for value in values), strict=True))
-    moves = moves.sum(axis=0)
+    moves = np.sum([moves_of(value) for value in values], axis=0)
     weight = weight_of(moves, sum(map(len, values))) if usual is None else np.ones(d, np.float32)
     band_scale, error_fast = scale_of(bands) / np.tile(np.sqrt(weight), BANDS), scale_of(fast)
     bands, fast = bands / band_scale, fast / error_fast
     band_white, error_white = whitening_of(bands, SHRINK_BANDS), whitening_of(fast, SHRINK_ERRORS)
-    weights = weight if usual is None else np.concatenate([np.reshape(each.weight, (-1, d)) for each in usual])
-    of_each = bands.reshape(-1, BANDS, d) / np.sqrt(weights)[..., None, :]
     low, high, count = range_of(values if usual is None else [np.empty((0, d), np.float32)])
     scorer = BandScorer(
         weight=weight,
@@ -61,13 +58,10 @@ def fit_scorer(
         band_scale=band_scale.reshape(BANDS, d),
         band_white=band_white,
         band_q99=q99_of(((bands @ band_white.T) ** 2).mean(axis=1)),
-        apart_white=np.stack([whitening_of(of_each[:, :, k], SHRINK_BANDS) for k in range(d)], axis=-1),
         error_scale=scale_of(np.nan_to_num(errors)),
         error_fast=error_fast,
         error_white=error_white,
         error_q99=q99_of(((fast @ error_white.T) ** 2).mean(axis=1)),
-        same_max=longest_usual(same.max(axis=0), moves),
-        gone_max=np.maximum(gone.max(axis=0), 1).astype(np.float32),
         low=low,
         high=high,
         count=count,

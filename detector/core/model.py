@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.predictor import Predictor, SharedPredictor
+from detector.core.predictor import Predictor
 from detector.core.readout import RunningReadout
 from detector.core.running import RunningScaling
 from detector.core.scaling import Scaling
@@ -35,7 +35,7 @@ class Model:
     name: str
     fingerprint: str
     channels: tuple[str, ...]
-    predictor: Predictor | SharedPredictor
+    predictor: Predictor
     scaling: Scaling | RunningScaling
     scorer: BandScorer
     prior: Prior
@@ -52,8 +52,7 @@ class Universal:
     """A model of any stream, before it is known which channels it will judge.
 
     fingerprint  of the bundle, whatever the channels
-    network      a memory of many channels, of which as many are used as there are; of one channel, in bundles of before version 8, which
-                 all share, each with a memory of its own
+    network      a memory of many channels, of which as many are used as there are
     scorer       fitted on one channel
     """
 
@@ -66,9 +65,5 @@ class Universal:
     def model(self, fingerprint: str, channels: tuple[str, ...]) -> Model:
         """The model of these channels."""
         d = len(channels)
-        scorer = self.scorer.tiled(d)
-        if self.network.channels == 1:
-            scaling, shared = RunningScaling(d), SharedPredictor(self.network, d)
-            return Model(self.name, fingerprint, channels, shared, scaling, scorer, self.prior)
-        scaling, readout = RunningScaling(d, scorer.counted), RunningReadout(d, self.network.hidden)
-        return Model(self.name, fingerprint, channels, self.network.of_channels(d), scaling, scorer, self.prior, readout)
+        scorer, readout = self.scorer.tiled(d), RunningReadout(d, self.network.hidden)
+        return Model(self.name, fingerprint, channels, self.network.of_channels(d), RunningScaling(d), scorer, self.prior, readout)

@@ -17,8 +17,6 @@ A prediction of a fleet's model reads more than the memory h and the last value 
 Of a memory that nobody trained for it, the squares tell what a sum of its units cannot; and what the last readings did exactly, which a
 memory of many time constants has only blurred, a few of them tell at once. Half as many units then do as well.
 
-A network of one channel can be shared by any number of them, each with a memory of its own (`SharedPredictor`).
-
 source of the squares: Lu, Pathak, Hunt, Girvan, Brockett and Ott, "Reservoir observers", 2017; of the readings beside them: Gauthier, Bollt,
 Griffith and Barbosa, "Next generation reservoir computing", 2021.
 
@@ -110,11 +108,6 @@ class Predictor(nn.Module):
                 self.head.weight.zero_()
                 self.head.bias.zero_()
                 self.head.weight[:, hidden : hidden + channels] = torch.eye(channels).repeat(len(horizons), 1)
-
-    @property
-    def network(self) -> Predictor:
-        """What holds the weights."""
-        return self
 
     def of_channels(self, channels: int) -> Predictor:
         """The same memory for another number of channels: fed by as many of its inputs, each with its part of the whole, and those again
@@ -233,40 +226,3 @@ class Predictor(nn.Module):
         for k, horizon in enumerate(self.horizons[1:], start=1):
             ahead[:, horizon - 2] += told[:, k]
         return expected
-
-
-class SharedPredictor:
-    """One network of one channel, shared by D channels that know nothing of each other.
-
-    To the network every channel is a row: a step of B streams is one of B D rows, advanced STEP_ROWS_MAX at once.
-    """
-
-    def __init__(self, network: Predictor, channels: int) -> None:
-        assert network.channels == 1
-        self.network, self.channels = network, channels
-
-    def columns(self) -> dict[str, Column]:
-        """What is remembered per stream: arguments of `step`."""
-        of_each = {
-            name: Column(column.dtype, (self.channels, *column.shape), column.fill) for name, column in self.network.columns().items()
-        }
-        return of_each | {"last": Column("f4", (self.channels,))}
-
-    def eval(self) -> SharedPredictor:
-        """For judging: what is random in training rests."""
-        self.network.eval()
-        return self
-
-    def step(self, x: F4, h: F4, c: F4, last: F4, ahead: F4, past: F4) -> F4:
-        """As `Predictor.step`; h and c are f4[B, D, L, H], ahead f4[B, D, A, 1], past empty."""
-        rows = x.size
-        seen, fed = x.reshape(rows, 1), last.reshape(rows, 1)
-        memory = [array.reshape(rows, *array.shape[2:]) for array in (h, c, ahead, past)]
-        for array, of_channels in zip((last, h, c, ahead, past), (fed, *memory), strict=True):
-            assert array.size == 0 or np.shares_memory(array, of_channels)  # overwritten in place
-        memory_h, memory_c, *others = memory
-        parts = [slice(start, start + STEP_ROWS_MAX) for start in range(0, rows, STEP_ROWS_MAX)]
-        expected = [
-            self.network.step(seen[part], memory_h[part], memory_c[part], fed[part], *(each[part] for each in others)) for part in parts
-        ]
-        return np.concatenate(expected).reshape(x.shape)

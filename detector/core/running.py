@@ -20,7 +20,7 @@ stranger than anything. After m moves, values that differ from the one before,
 
     limit of scaled values = min(sqrt(n), 3 + sqrt(m), SCALED_MAX);    size = sqrt((m square + .1) / (m + .1))
 
-a run of one value is long beyond `divisors.longest_usual` of the longest, and the channel counts by `divisors.weight_of` m of n.
+and the channel counts by `divisors.weight_of` m of n.
 
 source of the variance: Finch, "Incremental calculation of weighted mean and variance", 2009; of the quantiles: Robbins and Monro, "A stochastic
 approximation method", 1951.
@@ -35,7 +35,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detector.core.divisors import longest_usual, weight_of
+from detector.core.divisors import weight_of
 from detector.core.scaling import SCALED_MAX, Scaling
 from detector.core.scoring import CALIBRATED, Usual
 from detector.core.states import Column
@@ -67,28 +67,18 @@ WIDTH_MIN = np.float32(0.3)
 """Of a term, at least, parts of its width in training: no stream is so calm that a trifle would be strange."""
 AT_HIGH = np.float32(np.log(2.0))
 """What a calibrated term is at its high quantile; at its middle it is 0."""
-PARTS = ("count", "moves", "location", "variance", "residual", "bands", "run_longest")
+PARTS = ("count", "moves", "location", "variance", "residual", "bands")
 
 
 @dataclass(frozen=True, slots=True)
 class RunningScaling:
-    """Location, scale, and what is usual for D channels, as columns of each stream's row.
-
-    channels   D
-    own_terms  of how many of CALIBRATED, the first ones, each stream has quantiles of its own; none in bundles of before version 8
-    """
+    """Location, scale, and what is usual for D channels, and for the terms of their score, as columns of each stream's row."""
 
     channels: int
-    own_terms: int = 0
 
     def columns(self) -> dict[str, Column]:
         """What is remembered per stream. Locations in 64 bits: at 1e9 a 32-bit mean could not move by less than 64."""
         shape = (self.channels,)
-        terms = {
-            "scale_terms_count": Column("i4"),
-            "scale_middle": Column("f4", (self.own_terms,)),
-            "scale_high": Column("f4", (self.own_terms,), 1.0),
-        }
         return {
             "scale_count": Column("i4", shape),
             "scale_moves": Column("i4", shape),
@@ -96,9 +86,9 @@ class RunningScaling:
             "scale_variance": Column("f8", shape),
             "scale_residual": Column("f4", shape),
             "scale_bands": Column("f4", (BANDS, *shape)),
-            "scale_run": Column("i4", shape),
-            "scale_run_longest": Column("f4", shape, np.inf),
-            **(terms if self.own_terms else {}),
+            "scale_terms_count": Column("i4"),
+            "scale_middle": Column("f4", (len(CALIBRATED),)),
+            "scale_high": Column("f4", (len(CALIBRATED),), 1.0),
         }
 
     def of(self, rows: NDArray[np.int32], states: Any) -> Scaling:
@@ -107,31 +97,38 @@ class RunningScaling:
         A value cannot be further than sqrt(n) scales from the mean of n values that it is one of (Samuelson's inequality):
         what is further is cut there, so that the first readings, whose scale is hardly known, do not fill the memory.
         """
-        count, moves, location, variance, residual, bands, longest = (states[f"scale_{name}"][rows] for name in PARTS)
+        count, moves, location, variance, residual, bands = (states[f"scale_{name}"][rows] for name in PARTS)
         known = (moves / (moves + MOVES_PRIOR)).astype(np.float32)
         scale = np.maximum(np.sqrt(variance), np.maximum(RESOLUTION * np.abs(location), np.finfo(np.float32).tiny))
         limit = np.minimum(np.minimum(np.sqrt(count), LIMIT_MIN + np.sqrt(moves)), SCALED_MAX).astype(np.float32)
         weight = weight_of(moves, count)
-        usual = Usual(_size(bands, known[:, None], weight[:, None]), longest_usual(longest, moves), weight)
-        if self.own_terms:
-            middle, width = (np.full((len(rows), len(CALIBRATED)), start, np.float32) for start in (0, 1))
-            own = middle[:, : self.own_terms] = states["scale_middle"][rows]
-            width[:, : self.own_terms] = np.maximum(states["scale_high"][rows] - own, WIDTH_MIN)
-            usual = usual._replace(middle=middle, width=width)
+        middle = states["scale_middle"][rows]
+        width = np.maximum(states["scale_high"][rows] - middle, WIDTH_MIN)
+        usual = Usual(_size(bands, known[:, None], weight[:, None]), weight, middle, width)
         return Scaling(location, scale, limit, _size(residual, known), usual)
 
-    def learn(self, rows: NDArray[np.int32], value: F4, x: F4, e: F4, terms: F4, teaches: NDArray[np.bool_], states: Any) -> None:
+    def learn(
+        self,
+        rows: NDArray[np.int32],
+        value: F4,
+        moved: NDArray[np.bool_],
+        x: F4,
+        e: F4,
+        terms: F4,
+        teaches: NDArray[np.bool_],
+        states: Any,
+    ) -> None:
         """Learn from readings that have been judged.
 
         rows     i4[B] no stream twice
         value    f4[B, D] engineering units;  x, e  f4[B, D] the same and its residuals, scaled units; NaN teaches nothing
-        terms    f4[B, 8] of their scores
+        moved    b1[B, D] whether a value is not the one before
+        terms    f4[B, 5] of their scores
         teaches  bool[B] not those of an alert, nor of which evidence for one is gathered
-        states   also the score's EWMAs and runs, which have seen these readings
+        states   also the score's EWMAs, which have seen these readings
         """
-        _learn(rows, value, x, e, teaches, states["bands"], states["same"], *(states[name] for name in STATE))
-        if self.own_terms:
-            _learn_terms(rows, terms, teaches, *(states[name] for name in TERMS_STATE))
+        _learn(rows, value, moved, x, e, teaches, states["bands"], *(states[name] for name in STATE))
+        _learn_terms(rows, terms, teaches, *(states[name] for name in TERMS_STATE))
 
     def accept(self, row: int, states: Any) -> None:
         """This stream's alert was accepted: what was learned before weighs as much as COUNT_ACCEPTED readings."""
@@ -139,12 +136,11 @@ class RunningScaling:
         kept = np.minimum(count, COUNT_ACCEPTED)
         moves[:] = np.ceil(moves * (kept / np.maximum(count, 1)))  # as often as before
         count[:] = kept
-        if self.own_terms:
-            states["scale_terms_count"][row] = min(states["scale_terms_count"][row], COUNT_ACCEPTED)
+        states["scale_terms_count"][row] = min(states["scale_terms_count"][row], COUNT_ACCEPTED)
 
 
-STATE = tuple(RunningScaling(1).columns())
 TERMS_STATE = ("scale_terms_count", "scale_middle", "scale_high")
+STATE = tuple(name for name in RunningScaling(1).columns() if name not in TERMS_STATE)
 
 
 def _size(square: F4, known: F4, weight: F4 | float = 1.0) -> F4:
@@ -162,7 +158,7 @@ def _clipped_square(signal, square):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _learn(  # type: ignore[no-untyped-def]
-    rows, value, x, e, teaches, means, same, count, moves, location, variance, residual, bands, run, longest
+    rows, value, moved, x, e, teaches, means, count, moves, location, variance, residual, bands
 ):
     for i in range(rows.shape[0]):
         if not teaches[i]:
@@ -171,10 +167,8 @@ def _learn(  # type: ignore[no-untyped-def]
         for k in range(value.shape[1]):
             if np.isnan(value[i, k]):
                 continue
-            if same[r, k] == 0 and count[r, k] > 0:  # a run has ended: only now is it known how long it was
+            if moved[i, k] and count[r, k] > 0:  # the first value has no other before it
                 moves[r, k] = min(moves[r, k] + 1, COUNT_MAX)
-                longest[r, k] = run[r, k] if np.isinf(longest[r, k]) else max(longest[r, k], run[r, k])
-            run[r, k] = same[r, k]
             count[r, k] = min(count[r, k] + 1, COUNT_MAX)
             rate = max(1.0 / count[r, k], RATE_MIN)
             scale = np.sqrt(variance[r, k])

@@ -80,6 +80,7 @@ class Scaling:
         self,
         rows: NDArray[np.int32],
         value: NDArray[np.float32],
+        moved: NDArray[np.bool_],
         x: NDArray[np.float32],
         e: NDArray[np.float32],
         terms: NDArray[np.float32],

@@ -10,9 +10,8 @@ from numba import njit
 
 RATES = np.array([0.3, 0.1, 0.03], np.float32)
 BANDS = len(RATES) + 1
-WEIGHTS = np.array([2.0, 1.0, 1.0, 1.0, 2.0, 1.0, 1.0, 2.0])
-"""Of the squares of bands, errors, joint, slow, apart, worst, runs and extremes. Of the six that count, three see the residuals, the others
-the readings' levels."""
+WEIGHTS = np.array([2.0, 1.0, 1.0, 1.0, 2.0])
+"""Of the squares of bands, errors, joint, slow and extremes: three see the residuals, two the readings' levels."""
 MARGIN, MARGIN_READINGS = 0.007, 500.0
 """Unit of what is beyond a channel's range, as a share of it, of one channel and many readings; twice that after so many readings."""
 READINGS_MAX = 1_000_000
@@ -110,37 +109,10 @@ def _wide_square(columns, f, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _apart(white, f, weight):  # type: ignore[no-untyped-def]
-    """Mean over channels of log1p(|W_k f_k|^2 / 4), by their weights. white [4, 4, D] lower triangular; f [4, D], times sqrt(weight) each."""
-    total, weights = 0.0, 0.0
-    for k in range(f.shape[1]):
-        square = 0.0
-        for i in range(4):
-            y = 0.0
-            for j in range(i + 1):
-                y += white[i, j, k] * f[j, k]
-            square += y * y
-        total += weight[k] * np.log1p(square / (4 * weight[k]))
-        weights += weight[k]
-    return total / weights
-
-
-@njit(cache=True)
-def _worst(slow, weight):  # type: ignore[no-untyped-def]
-    """log1p of the cubic mean over channels, by their weights, of what each says without its weight. slow [D], times weight each."""
-    total, weights = 0.0, 0.0
-    for k in range(slow.shape[0]):
-        total += np.float64(slow[k]) ** 3 / np.float64(weight[k]) ** 2
-        weights += weight[k]
-    return np.log1p(np.cbrt(total / weights))
-
-
-@njit(cache=True)
 def measure(  # type: ignore[no-untyped-def]
-    rows, value, x, e, sizes, runs, weights,
-    bands, level, error_band, error_slow, terms, value_last, same, gone, range_low, range_high, range_count, is_open,
-    level_rate, band_scale, band_columns, band_q99, apart_white, error_scale, error_fast, error_columns, error_q99, same_max, gone_max,
-    low, high, count,
+    rows, value, x, e, sizes, weights,
+    bands, level, error_band, terms, value_last, range_low, range_high, range_count, is_open,
+    level_rate, band_scale, band_columns, band_q99, error_scale, error_fast, error_columns, error_q99, low, high, count,
     out,
 ):  # fmt: skip
     d = x.shape[1]
@@ -153,29 +125,23 @@ def measure(  # type: ignore[no-untyped-def]
         r = rows[i]
         own = min(i, sizes.shape[0] - 1)  # one for all, or one each
         move(x[i], bands[r], RATES)
-        run = plain = extreme = 0.0
+        plain = extreme = 0.0
         top0 = top1 = top2 = present = 0.0
         for k in range(d):
             if np.isnan(x[i, k]):
-                gone[r, k] += 1
-                run = max(run, gone[r, k] / gone_max[k])
                 seen[k] = 0.0 if np.isnan(bands[r, 0, k]) else bands[r, 0, k]
                 g[k] = 0.0
                 continue
-            gone[r, k] = 0
             from_low, to_high = np.float64(min(range_low[r, k], low[k])), np.float64(max(range_high[r, k], high[k]))
             if not np.isnan(value_last[r, k]):  # learned only now, so that `shares` still sees how far beyond it was
                 from_low, to_high = widened(np.float64(value_last[r, k]), from_low, to_high)
             range_low[r, k], range_high[r, k] = from_low, to_high
             extreme = max(extreme, beyond(np.float64(value[i, k]), from_low, to_high))
-            same[r, k] = same[r, k] + 1 if value[i, k] == value_last[r, k] else 0
             value_last[r, k] = value[i, k]
-            run = max(run, same[r, k] / (same_max[k] * runs[own, k]))
             seen[k] = x[i, k]
             error_band[r, k] += np.float32(0.3) * (e[i, k] - error_band[r, k])
             g[k] = (e[i, k] - error_band[r, k]) / error_fast[k]
             size = weights[own, k] * abs(e[i, k]) / error_scale[k]
-            error_slow[r, k] += np.float32(0.03) * (np.float32(size) - error_slow[r, k])
             plain += size
             present += weights[own, k]
             if size > top0:
@@ -198,10 +164,7 @@ def measure(  # type: ignore[no-untyped-def]
             terms[r, 2] += np.float32(0.03) * (np.float32(plain / present) - terms[r, 2])
         out[i, 0] = np.log1p((_square(band_columns, flat) if d <= NARROW_MAX else _wide_square(band_columns, flat, sums)) / band_q99[0])
         out[i, 1], out[i, 2], out[i, 3] = terms[r, 0], terms[r, 1], terms[r, 2]
-        out[i, 4] = _apart(apart_white, f, weights[own])
-        out[i, 5] = _worst(error_slow[r], weights[own])
-        out[i, 6] = np.log1p(run) if run > 1.0 else 0.0
-        out[i, 7] = np.log1p(extreme / margin(told_by(weights[own]), count[0] + range_count[r]))
+        out[i, 4] = np.log1p(extreme / margin(told_by(weights[own]), count[0] + range_count[r]))
         range_count[r] = min(range_count[r] + 1, READINGS_MAX)
 
 
@@ -217,13 +180,12 @@ def calibrate(terms, middle, width, own_middle, own_width):  # type: ignore[no-u
 
 @njit(cache=True)
 def soft_maximum(terms, weights, score):  # type: ignore[no-untyped-def]
-    """Terms [B, 8] -> the score that they make, each reading alone. weights [8]."""
-    squares = np.empty(terms.shape[1])
+    """Terms [B, 5] -> the score that they make, each reading alone. weights [5]."""
     for i in range(terms.shape[0]):
+        total = 0.0
         for j in range(terms.shape[1]):
-            squares[j] = weights[j] * np.float64(terms[i, j]) ** 2
-        bands, errors, joint, slow, apart, worst, runs, extremes = squares
-        score[i] = np.sqrt(max(bands, apart) + errors + joint + max(slow, worst) + runs + extremes)
+            total += weights[j] * np.float64(terms[i, j]) ** 2
+        score[i] = np.sqrt(total)
 
 
 @njit(cache=True)
@@ -271,26 +233,3 @@ def fast_band(e):  # type: ignore[no-untyped-def]
                 mean[k] += np.float32(0.3) * (e[t, k] - mean[k])
                 out[t, k] = e[t, k] - mean[k]
     return out
-
-
-@njit(cache=True)
-def longest_runs(value):  # type: ignore[no-untyped-def]
-    """Per channel the longest run of one value, of missing values, and how often the value changed, of one stream: i8[D] each."""
-    t_end, d = value.shape
-    same = np.zeros(d, np.int64)
-    gone = np.zeros(d, np.int64)
-    moves = np.zeros(d, np.int64)
-    for k in range(d):
-        run_same = run_gone = 0
-        last = np.nan
-        for t in range(t_end):
-            if np.isnan(value[t, k]):
-                run_gone += 1
-                gone[k] = max(gone[k], run_gone)
-            else:
-                run_gone = 0
-                run_same = run_same + 1 if value[t, k] == last else 0
-                moves[k] += run_same == 0 and not np.isnan(last)
-                last = value[t, k]
-                same[k] = max(same[k], run_same)
-    return same, gone, moves
