@@ -5,7 +5,7 @@
     NAME/training.png          for people
 
 The fingerprint is a SHA-256 over everything that judging depends on; a bundle that does not match its own is refused. A universal
-bundle is loaded for channels: the fingerprint of the model covers their names too, since memories and alerts depend on them.
+bundle is loaded for channels: the fingerprint of the model covers their names too, since state and alerts depend on them.
 """
 
 from __future__ import annotations
