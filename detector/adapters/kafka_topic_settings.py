@@ -78,7 +78,7 @@ class Concession:
     cost: str
 
 
-# What costs least comes first. Not among them is cleanup.policy: where it cannot be had, memories would be lost or alerts kept for ever.
+# What costs least comes first. Not among them is cleanup.policy: where it cannot be had, state would be lost or alerts kept for ever.
 # sources: Confluent Cloud's and MSK Serverless' references of topic settings, and what users of the former quote of its refusals
 # (segment.bytes: 52428800 at least; max.message.bytes: 8388608 at most, in both)
 CONCESSIONS = (
