@@ -38,12 +38,12 @@ class EventTime(Section):
         description="what a number means; auto finds seconds, milliseconds, microseconds or nanoseconds by its size "
         "(right for 1973 to 2286) and reads text as ISO 8601",
     )
-    future_max_s: float = Field(
+    future_s_max: float = Field(
         86_400,
         gt=0,
         description="a reading further ahead of the log's own time than this is invalid: one absurd time would make all others late",
     )
-    past_max_s: float = Field(10 * 365 * 86_400, gt=0, description="a reading further behind the log's own time than this is invalid")
+    past_s_max: float = Field(10 * 365 * 86_400, gt=0, description="a reading further behind the log's own time than this is invalid")
     ties: Literal["offset", "drop"] | None = Field(
         None,
         description="what becomes of a reading with the event time of its stream's newest one; offset: it is judged like any other, in the "
