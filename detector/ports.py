@@ -222,13 +222,13 @@ class WorkerStats:
     backoff_s           length of the pause in progress; 0 while there is none
     partitions          assigned
     lag                 per partition, messages behind the end
-    streams             memories kept
+    streams             in memory
     alerts_open         alerts open now
-    messages_replayed   read again after a start or a rebalance, to bring memories up to date; no alert comes of them
+    messages_replayed   read again after a start or a rebalance, to bring the state up to date; no alert comes of them
     messages_missed     never judged, or not remembered, by reason (MISSED)
     log_changes         partitions that began anew, by reason (LOG_CHANGES)
     topics_missing      input topics that cannot be judged now, or not whole
-    rows_unsaved        memories that changed since they were saved
+    rows_unsaved        rows of state that changed since they were saved
     unsaved_s           age of the oldest such change
     rows_saved          in all
     state_bytes         written for them, in all

@@ -79,7 +79,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         input:
           topics: [sensors, more]
           stream: machine.id
-          event_time: {field: ts, unit: ms, future_max_s: 60}
+          event_time: {field: ts, unit: ms, future_s_max: 60}
           channels: [a.b, c]
         metrics: {watch: [plant1/pump7]}
         alerts: {budget: 2 per stream per day, reset_baseline_after_s: 3600}

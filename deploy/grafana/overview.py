@@ -122,7 +122,7 @@ def _alerts() -> Row:
     shown = [
         series(
             "Alerts opened",
-            "Alerts opened, by kind: by the score, a stream without readings (timeout), a channel that keeps its value.",
+            "Alerts opened, by kind: by the score, a stream without readings (timeout), channels that are stuck or missing.",
             NUMBER,
             Query("sum by (kind) (increase(detector_alerts_opened_total{@}[$__rate_interval]))", "{{kind}}"),
             is_bars=True,

@@ -43,8 +43,11 @@ def _reason(alert: AlertEvent) -> str:
     if not alert.channels:
         return f"score {_short(alert.score)}"
     first = alert.channels[0]
-    if alert.kind == "frozen":
-        return f"{' and '.join(channel.name for channel in alert.channels)} frozen at {_short(first.observed)}"
+    names = " and ".join(channel.name for channel in alert.channels)
+    if alert.kind == "stuck":
+        return f"{names} stuck at {_short(first.observed)}"
+    if alert.kind == "missing":
+        return f"{names} missing"
     if first.observed is None:
         return f"{first.name} is missing"
     return f"{first.name} {_short(first.observed)}, expected {_short(first.low)} to {_short(first.high)}"

@@ -22,7 +22,7 @@ def reset_baseline(
     """Close a stream's open alert and take its present level as the new normal, without waiting for alerts.reset_baseline_after_s.
 
     It writes a message without a value, with the stream as its key, to the input topic. All services that read the topic close their open alert of
-    the stream there (kind score or frozen), and judge by the new baseline from then on; a replay does the same. It changes nothing if no alert
+    the stream there (kind score, stuck or missing), and judge by the new baseline from then on; a replay does the same. It changes nothing if no alert
     is open, or only one of kind timeout.
 
     Example: [bold]detector reset-baseline plant1/pump07 --config detector.yaml[/bold]

@@ -20,13 +20,15 @@ from detector.errors import ConfigError
 LABEL_CHARACTERS_MAX = 300  # of a label's value: Kafka's own names are shorter, a message's key may be a megabyte
 CHANNELS_SHOWN_MAX = 5  # those of the largest share: a pager's screen is small
 
-NAMES: dict[Kind, str] = {"score": "StreamAnomaly", "timeout": "StreamTimeout", "frozen": "StreamFrozen"}
+NAMES: dict[Kind, str] = {"score": "StreamAnomaly", "timeout": "StreamTimeout", "stuck": "ChannelStuck", "missing": "ChannelMissing"}
+STOPPED: dict[Kind, tuple[str, str]] = {"stuck": ("no longer moves", "no longer move"), "missing": ("is missing", "are missing")}
+"""What the summary says of one channel, and of several."""
 OWN_LABELS = ("alertname", "stream", "kind", "severity", "group", "topic", "partition")
 CLOSED_BECAUSE: dict[Reason, str] = {
     "cleared": "it is normal again",
     "reset": "its level became the stream's baseline",
-    "resumed": "readings come again",
-    "moved": "the channels move again",
+    "resumed": "what was missing came back",
+    "unstuck": "the channels move again",
     "evicted": "no reading came for so long that the stream was evicted",
     "escalated": "it got worse and is critical now",
 }
@@ -102,12 +104,9 @@ def _summary(alert: Alert) -> str:
     stream, names = _cut(alert.stream), [channel.name for channel in alert.channels[:CHANNELS_SHOWN_MAX]]
     if alert.kind == "timeout":
         return f"{stream} sends no readings"
-    if alert.kind == "frozen":
-        return (
-            f"{stream}: {', '.join(names) or 'a channel'} no longer moves"
-            if len(names) < 2
-            else f"{stream}: {', '.join(names)} no longer move"
-        )
+    if alert.kind in STOPPED:
+        one, many = STOPPED[alert.kind]
+        return f"{stream}: {', '.join(names) or 'a channel'} {one if len(names) < 2 else many}"
     return f"{stream}: {_observed(alert.channels[0])}" if alert.channels else f"{stream} behaves unlike itself"
 
 

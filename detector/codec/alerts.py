@@ -66,19 +66,22 @@ class AlertEvent(Part):
 
     id: str = Field(description="of the episode: all its events carry the same; the same in every replay")
     status: Status
-    kind: Kind = Field(description="score: the stream behaves strangely; timeout: it stopped; frozen: channels that move keep their value")
+    kind: Kind = Field(
+        description="score: the stream behaves strangely; timeout: it stopped; stuck: channels that move keep their value; missing: "
+        "channels that come are gone"
+    )
     reason: Reason = Field(
-        description="opened: evidence, timeout, frozen; updated: escalated, it got worse; closed: cleared, it is normal again; reset, its level "
-        "became the stream's baseline; resumed, the stream came back after a timeout; moved, all channels that were frozen move again; evicted, with "
-        "its stream after `streams.idle_ttl_s`"
+        description="opened: evidence, timeout, stuck, missing; updated: escalated, it got worse; closed: cleared, it is normal again; reset, its level "
+        "became the stream's baseline; resumed, the stream, or all channels that were missing, came back; unstuck, all channels that were stuck move again; "
+        "evicted, with its stream after `streams.idle_ttl_s`"
     )
     severity: Severity
     stream: str
     opened_at: Moment = Field(description="event time of the reading that opened it, RFC 3339, UTC")
     event_time: Moment = Field(description="event time of the reading that this event follows from, RFC 3339, UTC")
-    score: Number = Field(description="larger is stranger; what is strange decays slowly in it; null for timeout and frozen")
+    score: Number = Field(description="larger is stranger; what is strange decays slowly in it; null unless the kind is score")
     tail_probability: Number = Field(
-        description="how often a normal reading of this stream scores as high, 0 to 1; null for timeout and frozen"
+        description="how often a normal reading of this stream scores as high, 0 to 1; null unless the kind is score"
     )
     channels: list[AlertChannel] = Field(max_length=CHANNELS_MAX, description="the channels of the largest share, largest first")
     model: AlertModel

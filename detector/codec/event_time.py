@@ -90,7 +90,7 @@ def event_times_us(values: Sequence[float | str | None], unit: EventTimeUnit) ->
 def earliest_latest_us(log_time_us: NDArray[np.int64], format: ReadingFormat) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The bounds of event time, per message: around the log's own time, or 1973 to 2286 where that is unknown (negative)."""
     known = log_time_us >= 0
-    past, future = min(format.past_max_us, FAR_US), min(format.future_max_us, FAR_US)
+    past, future = min(format.past_us_max, FAR_US), min(format.future_us_max, FAR_US)
     return np.where(known, log_time_us - past, EARLIEST_US), np.where(known, log_time_us + future, LATEST_US)
 
 

@@ -56,8 +56,8 @@ class ReadingFormat:
     stream: tuple[str, ...] = ()
     event_time: str | None = None
     event_time_unit: EventTimeUnit = "auto"
-    future_max_us: int = 86_400_000_000
-    past_max_us: int = 3_650 * 86_400_000_000
+    future_us_max: int = 86_400_000_000
+    past_us_max: int = 3_650 * 86_400_000_000
     array_path: str | None = None
     records_path: str | None = None
     channel_path: str | None = None

@@ -72,7 +72,7 @@ class SlowPathReader:
 
     def __init__(self, format: ReadingFormat) -> None:
         self._format = format
-        self._past_max_us, self._future_max_us = min(format.past_max_us, FAR_US), min(format.future_max_us, FAR_US)
+        self._past_us_max, self._future_us_max = min(format.past_us_max, FAR_US), min(format.future_us_max, FAR_US)
         self._channel = {name: number for number, name in enumerate(format.channels)}
 
     def read(self, value: bytes | None, key: bytes | None, log_time_us: int) -> Read:
@@ -169,7 +169,7 @@ class SlowPathReader:
         if log_time_us < 0:
             earliest, latest, near = EARLIEST_US, LATEST_US, "between 1973 and 2286"
         else:
-            earliest, latest, near = log_time_us - self._past_max_us, log_time_us + self._future_max_us, "near the log's own time"
+            earliest, latest, near = log_time_us - self._past_us_max, log_time_us + self._future_us_max, "near the log's own time"
         if not earliest <= time_us <= latest:
             if log_time_us >= 0:
                 near = f"{near}, {_time_shown(log_time_us)}"

@@ -38,12 +38,12 @@ class EventTime(Section):
         description="what a number means; auto finds seconds, milliseconds, microseconds or nanoseconds by its size "
         "(right for 1973 to 2286) and reads text as ISO 8601",
     )
-    future_max_s: float = Field(
+    future_s_max: float = Field(
         86_400,
         gt=0,
         description="a reading further ahead of the log's own time than this is invalid: one absurd time would make all others late",
     )
-    past_max_s: float = Field(10 * 365 * 86_400, gt=0, description="a reading further behind the log's own time than this is invalid")
+    past_s_max: float = Field(10 * 365 * 86_400, gt=0, description="a reading further behind the log's own time than this is invalid")
     ties: Literal["offset", "drop"] | None = Field(
         None,
         description="what becomes of a reading with the event time of its stream's newest one; offset: it is judged like any other, in the "
@@ -139,10 +139,11 @@ class Alerts(Section):
     timeout_intervals: float = Field(
         60, ge=0, description="a stream without a reading for so many of its usual intervals is an alert; 0 turns it off"
     )
-    frozen_factor: float = Field(
+    stuck_run_factor: float = Field(
         5,
         ge=0,
-        description="a channel that moves, and then keeps its value for so many times its longest usual run, is an alert; 0 turns it off",
+        description="a channel that moves, and then keeps its value for so many times its longest usual run, is an alert (stuck); so is one "
+        "that comes, and then is missing for so many times its longest usual gap (missing); 0 turns both off",
     )
 
     @field_validator("budget")

@@ -22,20 +22,20 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
 
     value    f4[T, D] engineering units, NaN where missing
     returns  per name: `expected` f4[T, D] engineering units; `scaled`, `scaled_expected` f4[T, D]; `input`, `forget`, `candidate`,
-             `output`, `cell`, `hidden` f4[T, L, H], where every channel has a memory of its own f4[T, L, D H]
+             `output`, `cell`, `hidden` f4[T, L, H]
     """
-    network, readout = model.predictor.eval().network, model.readout
+    network, readout = model.predictor.eval(), model.readout
     columns = model.predictor.columns() | model.scaling.columns() | model.scorer.columns()
     if readout:
         columns |= readout.columns()
     states, row, teaches = arrays_of(columns), np.zeros(1, np.int32), np.ones(1, bool)
-    h, c, last, ahead, past = network.state(value.shape[1] // network.channels)
+    h, c, last, ahead, past = network.state(1)
     told: list[tuple[F4, F4, F4]] = []
     layers = []
     for now in value[:, np.newaxis]:
         units = model.scaling.of(row, states)
         x = units.scaled(now)
-        seen = torch.from_numpy(x).reshape(-1, network.channels)
+        seen = torch.from_numpy(x)
         said = network.read(h[-1], last, past)
         fed = torch.where(torch.isnan(seen), said[:, 0], seen)  # missing values are fed their own expectation
         step = gates_of(network.lstm, fed, h, c)
@@ -44,11 +44,12 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
         if network.kind == "reconstruction":
             said = network.read(h[-1], last, past)
         mean, ahead = network.expected(said.unsqueeze(1), ahead)
-        expected = mean.numpy().reshape(x.shape)
+        expected = mean[:, 0].numpy()
         if readout:
             expected, of_horizons = readout.expected(row, expected, states)
+        moved = model.scorer.moved(row, now, states)
         terms = model.scorer.judged(row, now, x, units.residuals(x, expected), states, units.usual)[1]
-        model.scaling.learn(row, now, x, x - expected, terms, teaches, states)
+        model.scaling.learn(row, now, moved, x, x - expected, terms, teaches, states)
         if readout:
             states["h"][0], states["last"][0] = h[:, 0].numpy(), last[0].numpy()
             readout.learn(row, x, of_horizons, teaches, states)

@@ -11,6 +11,9 @@ from typing import NamedTuple
 from detector.core.alerting import Kind
 from detector.lab.faults import USUAL_KINDS, Fault, FaultKind
 
+SAYS: dict[Kind, FaultKind] = {"stuck": FaultKind.FROZEN_VALUE, "missing": FaultKind.DROPPED_CHANNEL}
+"""Kinds of alerts that say which kind of fault they found."""
+
 
 class Opening(NamedTuple):
     """An alert, as far as matching is concerned: whose it is, when it opened (event time), and of which kind it is."""
@@ -55,8 +58,8 @@ def match(faults: Sequence[Fault], alerts: Iterable[Opening], *, tolerance_us: i
 
     An alert belongs to the fault of its stream that began last before it opened, if it opened no later than `tolerance_us`
     after that fault's end; otherwise it is false, also in the warm-up. A fault is found if an alert belongs to it; by an alert of
-    kind frozen only if it is a frozen value: such an alert says what it found. An alert that was open before the fault began
-    says nothing about it and does not find it.
+    kind stuck only if it is a frozen value, of kind missing only if it is a dropped channel: such an alert says what it found. An alert
+    that was open before the fault began says nothing about it and does not find it.
 
     tolerance_us  a fault's end is as strange as its start (the signal leaps back, the memory holds what was wrong), and
                   evidence for a short fault may only suffice after it; a few cycles is fair
@@ -69,7 +72,7 @@ def match(faults: Sequence[Fault], alerts: Iterable[Opening], *, tolerance_us: i
     for alert in sorted(alerts, key=lambda alert: alert.opened_at_us):
         begun = [fault for fault in of_stream[alert.stream] if fault.start_us <= alert.opened_at_us]
         if begun and alert.opened_at_us <= begun[-1].end_us + tolerance_us:
-            if alert.kind != "frozen" or begun[-1].kind is FaultKind.FROZEN_VALUE:
+            if begun[-1].kind is SAYS.get(alert.kind, begun[-1].kind):
                 delay_s.setdefault(begun[-1], (alert.opened_at_us - begun[-1].start_us) / 1e6)
         else:
             false.append(alert)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,15 +28,13 @@ ONE = np.ones(1, np.float32)
 EACH = np.ones(len(CALIBRATED), np.float32)
 APART = np.eye(BANDS, dtype=np.float32)
 PLAIN = BandScorer(
-    ONE, 0 * ONE, np.ones((BANDS, 1), np.float32), APART, ONE, APART[:, :, None], ONE, ONE, ONE[None], ONE, ONE, ONE,
+    ONE, 0 * ONE, np.ones((BANDS, 1), np.float32), APART, ONE, ONE, ONE, ONE[None], ONE,
     np.inf * ONE, -np.inf * ONE, 0 * ONE, EACH, EACH, 0 * ONE, ONE,
 )  # fmt: skip
 """A score with nothing measured: it moves the memories of a score before there is one."""
 SETTLED = 200
 """Calibration leaves out so many readings of a series: its memory and its scales are still young there."""
 CALIBRATION_SEEDS, CALIBRATION_SERIES = (7, 8), 256
-RUN_QUANTILE, GONE_QUANTILE = 0.9999, 0.999
-"""Of runs of one value, in units of the stream's own longest; and of missing values, whose longest run no stream measures for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +44,16 @@ class Walked:
     x, e   f4[S, T] scaled readings, and residuals in units of their usual size
     bands  f4[S, T, 4] usual size of the bands
     weight f4[S, T] of the channel
-    run    f4[S, T] how long a value has stayed the same, in units of the longest such run before
     """
 
     x: F4
     e: F4
     bands: F4
     weight: F4
-    run: F4
 
     def usual(self) -> list[Usual]:
         """Of each series from its SETTLED-th reading on."""
-        return [Usual(bands[SETTLED:, :, None], 1.0, weight[SETTLED:, None]) for bands, weight in zip(self.bands, self.weight, strict=True)]
+        return [Usual(bands[SETTLED:, :, None], weight[SETTLED:, None]) for bands, weight in zip(self.bands, self.weight, strict=True)]
 
 
 def walk(values: F4, memory: Predictor) -> Walked:
@@ -72,7 +68,7 @@ def walk(values: F4, memory: Predictor) -> Walked:
     memories = {name: states[name] for name in network.columns()}
     rows, teaches = np.arange(series, dtype=np.int32), np.ones(series, bool)
     bands = np.empty((series, readings, BANDS), np.float32)
-    walked = Walked(np.empty_like(values), np.empty_like(values), bands, np.empty_like(values), np.empty_like(values))
+    walked = Walked(np.empty_like(values), np.empty_like(values), bands, np.empty_like(values))
     for t in range(readings):
         value = np.ascontiguousarray(values[:, t : t + 1])
         units = scaling.of(rows, states)
@@ -82,9 +78,9 @@ def walk(values: F4, memory: Predictor) -> Walked:
         walked.x[:, t], walked.e[:, t] = x[:, 0], e[:, 0]
         walked.bands[:, t] = np.asarray(units.usual.bands)[:, :, 0]
         walked.weight[:, t] = np.asarray(units.usual.weight)[:, 0]
+        moved = PLAIN.moved(rows, value, states)
         terms = PLAIN.judged(rows, value, x, e, states, units.usual)[1]
-        walked.run[:, t] = (states["same"] / units.usual.run)[:, 0]
-        scaling.learn(rows, value, x, x - expected, terms, teaches, states)
+        scaling.learn(rows, value, moved, x, x - expected, terms, teaches, states)
         readout.learn(rows, x, said, teaches, states)
     return walked
 
@@ -109,18 +105,7 @@ def calibrated(network: Predictor) -> tuple[BandScorer, Prior]:
     value, x, e = ([each[SETTLED:, None] for each in series] for series in (values, walked.x, walked.e))
     usual = walked.usual()
     scorer = fit_scorer(value, x, e, [0] * len(e), usual)
-    same, gone = np.quantile(walked.run[:, SETTLED:], RUN_QUANTILE), np.quantile(gone_runs(values)[:, SETTLED:], GONE_QUANTILE)
-    # Of one channel the worst is the mean: how far it is above that of many, one channel does not tell.
-    middle = np.where(np.array(CALIBRATED) == "worst", np.float32(np.inf), scorer.middle)
-    scorer = replace(scorer, same_max=max(float(same), 1.0) * ONE, gone_max=max(float(gone), 1.0) * ONE, middle=middle)
     priors = [Prior.fit(scorer.of_one_stream(*series)[0][SETTLED:]) for series in zip(value, x, e, usual, strict=True)]
     # What a usual stream shows: over all of them together, the excess would say how unlike they are.
     quantile, excess = (float(np.median([getattr(prior, name) for prior in priors])) for name in ("quantile", "excess"))
     return scorer, Prior(quantile, excess, COLD_READINGS)
-
-
-def gone_runs(values: F4) -> NDArray[np.int64]:
-    """For how many readings, this one included, the value of each f4[S, T] has been missing."""
-    number = np.arange(values.shape[1])
-    last_there: NDArray[np.int64] = np.maximum.accumulate(np.where(np.isnan(values), -1, number), axis=1)
-    return number - last_there

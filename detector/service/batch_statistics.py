@@ -110,7 +110,7 @@ class IgnoredReadings:
             "such_as": f"{partition.topic}/{partition.number} offset {offset}",
         }
         if self._disposition == Disposition.LATE:
-            fix = "send each stream in order, by one producer under one key; if one time was far ahead, lower input.event_time.future_max_s"
+            fix = "send each stream in order, by one producer under one key; if one time was far ahead, lower input.event_time.future_s_max"
             logger.warning("many readings are ignored: they are older than the newest of their stream", extra={**facts, "fix": fix})
         else:
             fix = "if each is a reading of its own, set input.event_time.ties: offset, or name a finer time; else see who sends them twice"

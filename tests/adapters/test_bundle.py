@@ -41,8 +41,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert isinstance(saved, Model)
     assert isinstance(model, Model)
     assert (model.name, model.fingerprint, model.channels, model.prior) == ("mine", saved.fingerprint, saved.channels, saved.prior)
-    for name, value in saved.predictor.network.state_dict().items():
-        assert torch.equal(model.predictor.network.state_dict()[name], value)
+    for name, value in saved.predictor.state_dict().items():
+        assert torch.equal(model.predictor.state_dict()[name], value)
     for name, array in saved.scorer.arrays().items():
         assert np.array_equal(model.scorer.arrays()[name], array)
     x = np.random.default_rng(1).standard_normal((32, 3)).astype(np.float32)
@@ -51,7 +51,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         memory = arrays_of(predictor.columns(), 32)
         return [predictor.eval().step(x, **memory) for _ in range(12)]
 
-    assert_array_equal(stepped(saved.predictor.network), stepped(model.predictor.network))
+    assert_array_equal(stepped(saved.predictor), stepped(model.predictor))
 
 
 def test_the_fingerprint_covers_what_judging_depends_on(tmp_path: Path) -> None:
@@ -95,13 +95,6 @@ def test_a_universal_bundle_is_loaded_for_channels(tmp_path: Path) -> None:
     detector = Detector(model)
     assert detector.self_test()
     assert detector.states["h"].shape[1:] == (1, 8)
-
-
-def test_a_universal_bundle_of_one_input_is_shared_by_all_channels(tmp_path: Path) -> None:
-    save_bundle(tmp_path / "any", Bundle(universal_of(8, inputs=1)))
-    detector = Detector(load_bundle(tmp_path / "any", ["a", "b", "c"]))
-    assert detector.self_test()
-    assert detector.states["h"].shape[1:] == (3, 1, 8)
 
 
 def test_the_fingerprint_of_a_universal_model_covers_its_channels(tmp_path: Path) -> None:

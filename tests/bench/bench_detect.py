@@ -92,7 +92,7 @@ def main() -> None:
     measure(channels=4, hidden=64, streams=5_000, readings=100)
     for channels in (1, 4, 8, 38):
         model = load_bundle("universal", [f"channel{k}" for k in range(channels)])
-        measure(channels, model.predictor.network.hidden, streams=5_000, model=model)
+        measure(channels, model.predictor.hidden, streams=5_000, model=model)
     print(f"torch's LSTMCell alone, H = 64: {bare / 1e3:,.1f} k readings/s")
     print(f"ratio {judging / bare:.2f}")
 

@@ -182,7 +182,7 @@ def test_the_service_judges_a_recording_as_a_replay_does(
     settings = {
         "group": f"recordings-{uuid.uuid4().hex[:8]}",
         "model": model,
-        "input": {"topics": [topic], "event_time": {"field": "event_time_us", "past_max_s": 3e9}},
+        "input": {"topics": [topic], "event_time": {"field": "event_time_us", "past_s_max": 3e9}},
         "alerts": alerts,
         "kafka": {"bootstrap.servers": kafka},
     }

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from detector.codec.alertmanager import LABEL_CHARACTERS_MAX, OWN_LABELS, AlertmanagerEncoder, Posting
 from detector.core.alerts import Alert
 from detector.errors import ConfigError
-from tests.codec.test_alerts import ALERT, FROZEN, NAN, TIMEOUT
+from tests.codec.test_alerts import ALERT, NAN, STUCK, TIMEOUT
 
 ENCODER = AlertmanagerEncoder("test", "test.alerts", "plant", "0123456789abcdef", {"site": "north"})
 UPDATED = replace(ALERT, status="updated", reason="escalated", event_time_us=ALERT.event_time_us + 60_000_000, offset=120, score=20.0)
 RESTORED = replace(ALERT, event_time_us=ALERT.opened_at_us, offset=42, score=NAN, tail_probability=NAN, channels=(), position=0)
 CLOSED = replace(ALERT, status="closed", reason="cleared", event_time_us=ALERT.event_time_us + 3_600_000_000, score=0.5)
+
+MISSING = replace(STUCK, kind="missing", reason="missing", channels=tuple(replace(channel, observed=NAN) for channel in ALERT.channels))
 
 
 def posted(alert: Alert, closed: Alert | None = None) -> Posting:
@@ -69,9 +71,17 @@ def test_the_own_labels_cannot_be_configured() -> None:
         (RESTORED, None, "StreamAnomaly", "plant1/pümp7 behaves unlike itself", "Its events are in the topic test.alerts, under its id."),
         (ALERT, CLOSED, "StreamAnomaly", "rpm is 1400.5", "Over at 2026-11-01T11:00:00.500000Z: it is normal again."),
         (TIMEOUT, None, "StreamTimeout", "plant1/pümp7 sends no readings", "Since"),
-        (FROZEN, None, "StreamFrozen", "plant1/pümp7: rpm no longer moves", "rpm is 1400.5"),
-        (replace(FROZEN, channels=ALERT.channels), None, "StreamFrozen", "plant1/pümp7: rpm, t no longer move", "rpm is"),
-        (replace(FROZEN, channels=()), None, "StreamFrozen", "plant1/pümp7: a channel no longer moves", "test.alerts"),
+        (STUCK, None, "ChannelStuck", "plant1/pümp7: rpm no longer moves", "rpm is 1400.5"),
+        (replace(STUCK, channels=ALERT.channels), None, "ChannelStuck", "plant1/pümp7: rpm, t no longer move", "rpm is"),
+        (replace(STUCK, channels=()), None, "ChannelStuck", "plant1/pümp7: a channel no longer moves", "test.alerts"),
+        (
+            replace(MISSING, channels=MISSING.channels[:1]),
+            None,
+            "ChannelMissing",
+            "plant1/pümp7: rpm is missing",
+            "rpm is missing, expected",
+        ),
+        (MISSING, None, "ChannelMissing", "plant1/pümp7: rpm, t are missing", "rpm is missing, expected"),
     ],
 )
 def test_words_for_a_person(alert: Alert, closed: Alert | None, name: str, summary: str, told: str) -> None:

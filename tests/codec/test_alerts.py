@@ -34,7 +34,7 @@ ALERT = Alert(
     position=7,
 )
 TIMEOUT = replace(ALERT, kind="timeout", reason="resumed", status="closed", score=NAN, tail_probability=NAN, channels=())
-FROZEN = replace(ALERT, kind="frozen", reason="frozen", severity="warning", score=NAN, tail_probability=NAN, channels=ALERT.channels[:1])
+STUCK = replace(ALERT, kind="stuck", reason="stuck", severity="warning", score=NAN, tail_probability=NAN, channels=ALERT.channels[:1])
 ENCODER = AlertEncoder("plant", "sha256:abc", "/detector/test")
 
 
@@ -58,7 +58,9 @@ def test_opened_and_closed_are_two_events_of_one_alert() -> None:
     assert closed["ce_type"] == b"detector.alert.closed"
 
 
-@pytest.mark.parametrize("alert", [ALERT, TIMEOUT, FROZEN, replace(FROZEN, status="closed", reason="moved")])
+@pytest.mark.parametrize(
+    "alert", [ALERT, TIMEOUT, STUCK, replace(STUCK, status="closed", reason="unstuck"), replace(STUCK, kind="missing", reason="missing")]
+)
 def test_value_fits_its_schema_and_reads_back(alert: Alert) -> None:
     value = ENCODER.message(alert).value
     assert value is not None

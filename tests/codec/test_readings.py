@@ -294,12 +294,12 @@ def test_the_logs_own_time() -> None:
 
 
 def test_event_time_is_bounded_around_the_logs_own_time() -> None:
-    shape = ReadingFormat(("rpm",), event_time="ts", event_time_unit="us", future_max_us=10, past_max_us=20)
+    shape = ReadingFormat(("rpm",), event_time="ts", event_time_unit="us", future_us_max=10, past_us_max=20)
     decoded, _ = decode(shape, *({"ts": T_US + ahead} for ahead in (-21, -20, 0, 10, 11)), log_time_us=T_US)
     assert decoded.message.tolist() == [1, 2, 3]
     assert [reject.error for reject in decoded.rejects] == ["OutOfRange"] * 2
     assert "2026-11-01T10:00:00.123467Z" in decoded.rejects[1].reason
-    assert not decode(ReadingFormat(("rpm",), event_time="ts", past_max_us=10**30, future_max_us=10**30), {"ts": T_US}, log_time_us=5)[
+    assert not decode(ReadingFormat(("rpm",), event_time="ts", past_us_max=10**30, future_us_max=10**30), {"ts": T_US}, log_time_us=5)[
         0
     ].rejects
 

@@ -29,7 +29,7 @@ FORMATS = [
     ReadingFormat(("a", "a.b"), event_time="t"),
     ReadingFormat(("a", "b"), ("s",), "t", records_path="v"),
     ReadingFormat(("a",), event_time="t", records_path="."),
-    ReadingFormat(("a", "b"), event_time="t", future_max_us=10**9, past_max_us=10**9, message_bytes_max=120),
+    ReadingFormat(("a", "b"), event_time="t", future_us_max=10**9, past_us_max=10**9, message_bytes_max=120),
 ]
 
 KEYS = st.sampled_from(["a", "b", "c", "s", "t", "v", "a.b", "b.c", "a.b.c", "b.t", "x"])

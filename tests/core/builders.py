@@ -62,19 +62,17 @@ def model_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = 
     return Model("small", "0" * 64, names, predictor, scaling, scorer, Prior.fit(np.concatenate(scores)))
 
 
-def universal_of(hidden: int = 32, seed: int = 0, inputs: int = 4) -> Universal:
-    """A universal model with a random memory, whose score and prior are measured on one channel of normal values. With one input it is as
-    before version 8: all channels share its network, each with a memory of its own."""
+def universal_of(hidden: int = 32, seed: int = 0) -> Universal:
+    """A universal model with a random memory, whose score and prior are measured on one channel of normal values."""
     model = model_of(1, hidden, seed=seed)
     unknown = np.full(1, np.inf, np.float32)
     scorer = replace(model.scorer, low=unknown, high=-unknown, count=np.zeros(1, np.float32))
-    network = model.predictor.network if inputs == 1 else predictor_of(inputs, hidden, seed=seed)
-    return Universal("small", "0" * 32, network, scorer, model.prior)
+    return Universal("small", "0" * 32, predictor_of(4, hidden, seed=seed), scorer, model.prior)
 
 
-def universal_model_of(channels: int = 2, hidden: int = 32, seed: int = 0, inputs: int = 4) -> Model:
+def universal_model_of(channels: int = 2, hidden: int = 32, seed: int = 0) -> Model:
     """The same for so many channels."""
-    return universal_of(hidden, seed, inputs).model("0" * 32, tuple(f"channel{k}" for k in range(channels)))
+    return universal_of(hidden, seed).model("0" * 32, tuple(f"channel{k}" for k in range(channels)))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from detector.core.detect import Detector, Settings
 from detector.lab.explain import NAMES, explain
 from detector.lab.plant import Plant
 from detector.lab.simulate import simulate
-from tests.core.builders import log_of, normal_values, universal_model_of
+from tests.core.builders import log_of
 
 N = 300
 
@@ -36,7 +36,7 @@ def test_the_gates_lead_to_what_the_detector_expected(value: np.ndarray[tuple[in
     assert np.allclose(found["expected"], detector.detect(batch).expected, rtol=1e-4, atol=1e-3)
     assert np.allclose(found["cell"][-1], detector.states["c"][0], atol=1e-4)
     for name in NAMES:
-        assert found[name].shape == (len(value), 1, model.predictor.network.hidden)
+        assert found[name].shape == (len(value), 1, model.predictor.hidden)
     for name in ("input", "forget", "output"):
         assert found[name].min() >= 0
         assert found[name].max() <= 1
@@ -48,17 +48,8 @@ def test_a_stream_that_learns_to_read_its_memory(value: np.ndarray[tuple[int, ..
     detector = Detector(model, Settings(warmup_readings=N))  # no alert, no evidence: it learns from every reading
     batch = log_of([("m", t, values) for t, values in enumerate(value)], value.shape[1]).batch(detector)
     assert np.allclose(found["expected"], detector.detect(batch).expected, rtol=1e-3, atol=1e-2)
-    assert all(found[name].shape == (len(value), 1, model.predictor.network.hidden) for name in NAMES)
+    assert all(found[name].shape == (len(value), 1, model.predictor.hidden) for name in NAMES)
     assert np.allclose(found["cell"][-1].ravel(), detector.states["c"][0].ravel(), atol=1e-3)
-
-
-def test_channels_with_memories_of_their_own() -> None:
-    model, value = universal_model_of(3, hidden=8, inputs=1), normal_values(100, 3)
-    found = explain(model, value)
-    detector = Detector(model, Settings(warmup_readings=len(value)))
-    batch = log_of([("m", t, values) for t, values in enumerate(value)], 3).batch(detector)
-    assert np.allclose(found["expected"], detector.detect(batch).expected, rtol=1e-3, atol=1e-2)
-    assert all(found[name].shape == (len(value), 1, 3 * 8) for name in NAMES)
 
 
 def test_the_command_writes_rows_and_a_picture(plant_recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +60,7 @@ def test_the_command_writes_rows_and_a_picture(plant_recording: Path, tmp_path: 
     )
     table = pq.read_table(out)
     assert table.column_names == ["event_time_us", "expected", "scaled", "scaled_expected", *NAMES]
-    assert len(table["forget"][0]) == load_bundle("plant").predictor.network.hidden
+    assert len(table["forget"][0]) == load_bundle("plant").predictor.hidden
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert main(["explain", str(plant_recording), "--model", "plant", "--name", "nobody", "--out", str(out)]) == 1
     assert "has no stream 'nobody'" in capsys.readouterr().err

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from detector.core.alerting import Kind
 from detector.lab.faults import USUAL_KINDS, Fault, FaultKind
 from detector.lab.match import Opening, match
 
@@ -35,13 +38,16 @@ def test_delay_is_that_of_the_first_alert_and_further_ones_are_not_false() -> No
     assert list(summary.kinds) == list(USUAL_KINDS)
 
 
-def test_an_alert_of_a_frozen_channel_finds_frozen_values_only() -> None:
+@pytest.mark.parametrize(("kind", "fault"), [("stuck", FREEZE), ("missing", replace(FREEZE, kind=FaultKind.DROPPED_CHANNEL))])
+def test_an_alert_of_a_channel_that_stopped_finds_what_it_says_only(kind: Kind, fault: Fault) -> None:
     """In another fault it is no news of it, though not false either; outside of all faults it is false."""
-    frozen = [Opening("a", minute * MINUTE_US, "frozen") for minute in (105, 150, 210)]
-    summary = match([SHIFT, FREEZE], frozen, tolerance_us=10 * MINUTE_US, stream_hours=5)
+    alerts = [Opening("a", minute * MINUTE_US, kind) for minute in (105, 150, 210)]
+    summary = match([SHIFT, fault], alerts, tolerance_us=10 * MINUTE_US, stream_hours=5)
     assert summary.missed == (SHIFT,)
-    assert summary.false == (frozen[1],)
-    assert summary.kinds[FaultKind.FROZEN_VALUE].delay_to_alert_s_median == 600
+    assert summary.false == (alerts[1],)
+    assert summary.kinds[fault.kind].delay_to_alert_s_median == 600
+    other = replace(fault, kind=FaultKind.NOISE_BURST)
+    assert match([other], alerts[2:], tolerance_us=0, stream_hours=5).missed == (other,)
 
 
 def test_kinds_that_are_not_usual_are_counted_where_they_were_injected() -> None:

@@ -101,13 +101,13 @@ def test_the_service_computes_the_residuals_that_calibrated_it(trained: Trained)
     expected = detector.detect(batch).expected
     scaling = model.scaling
     assert isinstance(scaling, Scaling)
-    e = residuals(model.predictor.network, [scaling.scaled(recorded)])[0]
+    e = residuals(model.predictor, [scaling.scaled(recorded)])[0]
     assert np.allclose(scaling.scaled(recorded) - scaling.scaled(expected), e, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
     options = Options(hidden=8, epochs_max=2, window_readings=32, device="cpu")
-    first, second = (train(waves(8, 200), ("a", "b"), options).model.predictor.network.state_dict() for _ in range(2))
+    first, second = (train(waves(8, 200), ("a", "b"), options).model.predictor.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 

@@ -12,7 +12,6 @@ from detector.adapters.bundle import load_bundle, read_bundle
 from detector.core.detect import Detector, Settings
 from detector.core.model import Universal
 from detector.core.predictor import Predictor
-from detector.core.scoring import TERMS
 from detector.lab import universal
 from detector.lab.plant import Plant
 from detector.lab.simulate import by_machine
@@ -65,8 +64,7 @@ def test_calibration_measures_every_divisor(monkeypatch: pytest.MonkeyPatch) -> 
     scorer, prior = calibrated(memory(8, 1))
     assert scorer.channels == 1
     assert (scorer.low[0], scorer.high[0]) == (np.inf, -np.inf)  # every stream has its own range
-    assert all(np.isfinite(array).all() for name, array in scorer.arrays().items() if name not in ("low", "high", "middle"))
-    assert TERMS[: scorer.counted] == ("bands", "errors", "joint", "slow", "apart")
+    assert all(np.isfinite(array).all() for name, array in scorer.arrays().items() if name not in ("low", "high"))
     assert prior.quantile > 0
 
 

@@ -74,7 +74,7 @@ def test_many_duplicates_are_logged_once_with_one_of_them_and_what_to_do(scene: 
 def test_late_ones_are_told_apart_from_duplicates(scene: Scene) -> None:
     late, duplicate = scene.batch(1_000, late=51, duplicate=51)
     assert late.getMessage() == "many readings are ignored: they are older than the newest of their stream"
-    assert "input.event_time.future_max_s" in late.fix
+    assert "input.event_time.future_s_max" in late.fix
     assert "ties" in duplicate.fix
     assert (scene.stats.late, scene.stats.duplicates) == (51, 51)
 

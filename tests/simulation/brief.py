@@ -52,7 +52,7 @@ def _side_by_side(*arrays: F4) -> list[bytes]:
 
 
 def _recalled(model: Model) -> Model:
-    predictor = model.predictor.network
+    predictor = model.predictor
     recalled = Recalled(
         predictor.channels, predictor.hidden, predictor.layers, predictor.kind, horizons=predictor.horizons, lags=predictor.lags
     )

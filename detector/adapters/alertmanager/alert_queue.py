@@ -37,7 +37,7 @@ IsBehind: TypeAlias = Callable[[Partition], bool]
 class QueuedAlert:
     """One alert. Times are seconds on the clock that is handed in.
 
-    alert         as opened, or updated last; an alert of the restored memories has no channels
+    alert         as opened, or updated last; an alert of restored state has no channels
     since_s       when it was queued
     due_s         when it is to be sent (again)
     waits_until_s until then it is not sent while its partition is behind

@@ -59,7 +59,7 @@ class ReadUpTo(NamedTuple):
 class LeaderEpochs:
     """Per partition the epoch of the last leader that anything was read of.
 
-    What was committed before a restore is read again to bring memories up to date; it must be what was read then.
+    What was committed before a restore is read again to bring the state up to date; it must be what was read then.
     """
 
     def __init__(self) -> None:

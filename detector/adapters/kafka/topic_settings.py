@@ -78,14 +78,14 @@ class Concession:
     cost: str
 
 
-# What costs least comes first. Not among them is cleanup.policy: where it cannot be had, memories would be lost or alerts kept for ever.
+# What costs least comes first. Not among them is cleanup.policy: where it cannot be had, state would be lost or alerts kept for ever.
 # sources: Confluent Cloud's and MSK Serverless' references of topic settings, and what users of the former quote of its refusals
 # (segment.bytes: 52428800 at least; max.message.bytes: 8388608 at most, in both)
 CONCESSIONS = (
     Concession("min.cleanable.dirty.ratio", "", "the topic is compacted later, and a restore may read up to twice the rows that there are"),
     Concession("segment.bytes", str(50 * 2**20), "the segment being written is not compacted, and a restore reads it as it is"),
     Concession(
-        "delete.retention.ms", "", "the marks of forgotten streams stay for as long as the brokers choose, and a restore reads them"
+        "delete.retention.ms", "", "the tombstones of evicted streams stay for as long as the brokers choose, and a restore reads them"
     ),
     Concession(
         "max.message.bytes", str(8 * 2**20), "a larger dead letter is written without the message, a larger row of state cannot be saved"

@@ -103,7 +103,7 @@ def _not_compacted(properties: Mapping[str, str], topics: Sequence[str], timeout
     alter = f"kafka-configs.sh --bootstrap-server {servers_of(properties)} --alter"
     findings = [
         (
-            f"state topic {topic} has cleanup.policy {policy}, not compact: memories would be lost",
+            f"state topic {topic} has cleanup.policy {policy}, not compact: state would be lost",
             f"`{alter} --topic {topic} --add-config cleanup.policy=compact`",
         )
         for topic, policy in found.items()

@@ -59,7 +59,6 @@ class WorkerCollector(Collector):
             dead.add_metric([error], count)
         yield dead
         yield CounterMetricFamily("detector_commits", "Commits that succeeded.", stats.commits)
-        yield CounterMetricFamily("detector_commits_aborted", "Commits after which memories were restored.", stats.commits_aborted)
         yield CounterMetricFamily(
             "detector_commits_aborted", "Commits that failed, after which all state was restored.", stats.commits_aborted
         )

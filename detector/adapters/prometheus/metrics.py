@@ -33,12 +33,13 @@ from detector.ports import LATENCY, AlertmanagerStats, Observer, WorkerState, Wo
 READINGS_BUCKETS = (1, 10, 100, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000)
 SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # Series that exist from the start: a rate over one that appears with its first alert would miss that alert.
-OPENED = (("score", "evidence"), ("timeout", "timeout"), ("frozen", "frozen"))
+OPENED = (("score", "evidence"), *((kind, kind) for kind in ("timeout", "stuck", "missing")))
 UPDATED = (("score", "escalated"),)
 CLOSED = (
     *(("score", reason) for reason in ("cleared", "reset", "evicted")),
     *(("timeout", reason) for reason in ("resumed", "evicted")),
-    *(("frozen", reason) for reason in ("moved", "reset", "evicted")),
+    *(("stuck", reason) for reason in ("unstuck", "reset", "evicted")),
+    *(("missing", reason) for reason in ("resumed", "reset", "evicted")),
 )
 
 

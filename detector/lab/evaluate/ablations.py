@@ -82,7 +82,7 @@ class Twin:
         return Twin(scaling, expect, scorer, Prior.fit(scorer.of_one_stream(train, x, e)[0][n:]))
 
     def judged(self, values: F4) -> tuple[F4, F4]:
-        """Terms of the score f4[T, 8], and expected values f4[T, D] (engineering units).
+        """Terms of the score f4[T, 5], and expected values f4[T, D] (engineering units).
 
         As in the service the shipped alarm watches, because the score's level stands still while an alert is open. Which reading opens
         or closes one is known only once it is scored: readings are tried in blocks, and a block ends where that happened.

@@ -104,10 +104,11 @@ def test_alerts_by_kind_and_reason(scene: Scene) -> None:
     assert scene.value("detector_alerts_opened_total", kind="score", reason="evidence") == 1
     assert scene.value("detector_alerts_opened_total", kind="timeout", reason="timeout") == 1
     assert scene.value("detector_alerts_closed_total", kind="score", reason="cleared") == 1
-    for reason in ("moved", "reset", "evicted"):
-        assert scene.value("detector_alerts_closed_total", kind="frozen", reason=reason) == 0  # there from the start
-    scene.telemetry.observe(decoded([0], [2]), verdicts([S], (alert("opened", "frozen", "frozen"),)), SECONDS)
-    assert scene.value("detector_alerts_opened_total", kind="frozen", reason="frozen") == 1
+    for kind, ends in (("stuck", "unstuck"), ("missing", "resumed")):
+        for reason in (ends, "reset", "evicted"):
+            assert scene.value("detector_alerts_closed_total", kind=kind, reason=reason) == 0  # there from the start
+        scene.telemetry.observe(decoded([0], [2]), verdicts([S], (alert("opened", kind, kind),)), SECONDS)
+        assert scene.value("detector_alerts_opened_total", kind=kind, reason=kind) == 1
 
 
 def test_time_per_stage(scene: Scene) -> None:
