@@ -51,7 +51,7 @@ def explain(
     at = np.flatnonzero(recorded.stream == recorded.streams.index(name))
     at = at[np.argsort(recorded.event_time_us[at], kind="stable")]
     event_time_us, value = recorded.event_time_us[at], recorded.value[at].astype(np.float32)
-    found, network = gates_over_time(bundle, value), bundle.predictor
+    found, network = gates_over_time(bundle, value), bundle.network
     if out is not None:
         write_table(out, gates_table(event_time_us, found))
     if picture is not None:

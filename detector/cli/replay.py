@@ -45,21 +45,21 @@ def replay(
     from detector.cli import logs, wiring
     from detector.config import load_config
     from detector.core.detector import Detector
-    from detector.core.model import Universal
+    from detector.core.model import UniversalModel
 
     settings = load_config(config, overrides=overrides(model))
     logs.configure("warning", settings.log.format)
     stored = read_bundle(settings.model).model
     names = names_in(channels) or settings.input.channels
-    if names is None and isinstance(stored, Universal) and is_table(recording):
+    if names is None and isinstance(stored, UniversalModel) and is_table(recording):
         names = read_recording(recording, time=time, stream=stream).channels
     bundle = for_channels(stored, names)
     columns = wiring.columns(channels, bundle.channels)
     written = wiring.reading_format(settings.input, bundle.channels)
     log = FileLog(recording, time=time, stream=stream, channels=columns, format=written, alerts=alerts, dead_letters=dead_letters)
     detector = Detector(bundle, wiring.settings(settings))
-    with VerdictFile(out, detector.names) as result:
-        worker = wiring.worker(log, log.format, detector, settings, [result])
+    with VerdictFile(out, detector.names) as verdict_file:
+        worker = wiring.worker(log, log.format, detector, settings, [verdict_file])
         _step_to_the_end(worker, log, recording.name)
         _summarise(worker, detector, out)
 

@@ -53,16 +53,20 @@ def serve(config: Config) -> None:
     from detector.adapters.kafka.log import KafkaLog
     from detector.adapters.prometheus.metrics import Telemetry
     from detector.cli import event_time, logs, registry_wiring, wiring
+    from detector.core.compiled import cache_folder
     from detector.core.detector import Detector
     from detector.ports import WorkerStats
     from detector.service.signals import stop_on_signals
 
-    faulthandler.enable(sys.__stderr__ or 2)  # a crash inside librdkafka or torch says where it was called
+    faulthandler.enable(sys.__stderr__ or 2)  # a crash inside librdkafka says where it was called
     model = wiring.load_model(config)
     written = wiring.reading_format(config.input, model.channels)
     detector = Detector(model, wiring.settings(config))
-    if not detector.self_test():
-        logging.getLogger(__name__).warning("rows depend on their neighbours on this processor: a replay may differ in the last digits")
+    if cache_folder is None:
+        logging.getLogger(__name__).warning(
+            "no folder can be written: what is compiled at the start is not kept, and each start takes longer",
+            extra={"fix": "name one that can be written in NUMBA_CACHE_DIR"},
+        )
     framing = registry_wiring.framing(config, written, detector.names)
     log = KafkaLog(
         config.input.topics,

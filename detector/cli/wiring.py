@@ -32,11 +32,11 @@ def settings(config: Config) -> Settings:
     return Settings(
         budget_period_us=config.alerts.budget_period_us,
         warmup_readings=config.alerts.warmup_readings,
-        accept_after_us=None if reset_baseline_after_s is None else reset_baseline_after_s * SECOND_US,
-        silence_intervals=config.alerts.timeout_intervals,
+        reset_baseline_after_us=None if reset_baseline_after_s is None else reset_baseline_after_s * SECOND_US,
+        timeout_intervals=config.alerts.timeout_intervals,
         stuck_run_factor=config.alerts.stuck_run_factor,
-        idle_max_us=int(config.streams.idle_ttl_s * SECOND_US),
-        streams_max=config.streams.max_per_partition,
+        idle_ttl_us=int(config.streams.idle_ttl_s * SECOND_US),
+        max_per_partition=config.streams.max_per_partition,
         keeps_ties=config.input.event_time.keeps_ties,
     )
 

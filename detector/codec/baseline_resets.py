@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded
-from detector.core.baseline_reset import Acceptance
+from detector.core.baseline_reset import BaselineReset
 
 HEADER = "detector.reset_baseline"
 
@@ -37,7 +37,7 @@ def with_baseline_resets(decoded: Decoded, messages: Messages) -> Decoded:
         return decoded
     places = np.searchsorted(decoded.message, marked)
     found = tuple(
-        Acceptance(messages.key[at] or b"", messages.partitions[messages.partition[at]], int(messages.offset[at]), int(place))
+        BaselineReset(messages.key[at] or b"", messages.partitions[messages.partition[at]], int(messages.offset[at]), int(place))
         for at, place in zip(marked, places.tolist(), strict=True)
     )
     is_reset = frozenset(marked)

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.baseline_reset import Acceptance
+from detector.core.baseline_reset import BaselineReset
 from detector.core.readings import ReadingBatch
 
 EventTimeUnit: TypeAlias = Literal["auto", "s", "ms", "us", "ns", "iso8601"]
@@ -95,7 +95,7 @@ class Decoded:
     message: NDArray[np.int64]
     rejects: tuple[Reject, ...]
     ignored: int = 0
-    baseline_resets: tuple[Acceptance, ...] = ()
+    baseline_resets: tuple[BaselineReset, ...] = ()
 
 
 class Unreadable(Exception):

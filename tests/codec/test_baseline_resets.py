@@ -8,7 +8,7 @@ from detector.codec.baseline_resets import HEADER, baseline_reset, with_baseline
 from detector.codec.confluent_wire_format import WireFormatReadings, json_reader
 from detector.codec.messages import Messages
 from detector.codec.readings import Decoded, JsonReadings, ReadingFormat
-from detector.core.baseline_reset import Acceptance
+from detector.core.baseline_reset import BaselineReset
 from detector.core.readings import Partition, StreamNames
 
 FORMAT = ReadingFormat(("rpm",), stream=("s",), records_path="items")
@@ -36,7 +36,7 @@ def test_it_stands_between_the_readings_of_other_messages() -> None:
     assert message.value is None
     assert message.key is not None
     found = decoded((None, ITEMS, ()), (message.key, None, tuple(MARK)), (None, ITEMS, ()), (b"z", None, (("from", b"x"), *MARK)))
-    assert found.baseline_resets == (Acceptance("plant/pumpe ü".encode(), PARTITION, 51, 2), Acceptance(b"z", PARTITION, 53, 4))
+    assert found.baseline_resets == (BaselineReset("plant/pumpe ü".encode(), PARTITION, 51, 2), BaselineReset(b"z", PARTITION, 53, 4))
     assert found.rejects == ()
     assert len(found.batch) == 4
 
@@ -54,4 +54,4 @@ def test_framed_records_have_no_part_in_it() -> None:
 
     messages = Messages([b"a"], [None], np.zeros(1, np.int32), np.array([7]), np.zeros(1, np.int64), (PARTITION,), lambda _: MARK)
     readings = WireFormatReadings(FORMAT, StreamNames(), "JSON", nothing_to_fetch, json_reader)
-    assert with_baseline_resets(readings.decode(messages), messages).baseline_resets == (Acceptance(b"a", PARTITION, 7, 0),)
+    assert with_baseline_resets(readings.decode(messages), messages).baseline_resets == (BaselineReset(b"a", PARTITION, 7, 0),)

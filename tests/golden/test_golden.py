@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from detector.codec.state_serde import VERSION
-from detector.core.detect import Detector
+from detector.core.detector import Detector
 from detector.core.event_time import NEVER, Time
 from detector.core.readings import Partition
 from detector.core.states import Column

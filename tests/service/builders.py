@@ -15,7 +15,7 @@ import numpy as np
 from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded, Reject
 from detector.config import Service
-from detector.core.baseline_reset import Acceptance
+from detector.core.baseline_reset import BaselineReset
 from detector.core.alerts import Alert
 from detector.core.event_time import NEVER, Clocks
 from detector.core.readings import NOT_JUDGED, Disposition, Partition, ReadingBatch, StreamNames
@@ -62,7 +62,7 @@ class Judge:
             Alert("", "opened", "score", "evidence", "warning", name, 0, 0, 1, 0, (), at, trace, 0) for (at, name), trace in state.items()
         ]
 
-    def detect(self, batch: ReadingBatch, acceptances: Sequence[Acceptance] = ()) -> BatchResult:
+    def detect(self, batch: ReadingBatch, acceptances: Sequence[BaselineReset] = ()) -> BatchResult:
         n = len(batch)
         rows = self.states.rows_for(batch)
         slots = self.states.slots_for(batch.partitions)[batch.partition]
