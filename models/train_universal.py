@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 
 from detector.adapters.bundle import Bundle, save_bundle
-from detector.core.model import Universal
+from detector.core.model import UniversalModel
 from detector.lab.universal import CALIBRATION_SEEDS, CALIBRATION_SERIES, READINGS, calibrated, memory
 
 HIDDEN, SEED = 32, 1
 
 if __name__ == "__main__":
     network = memory(HIDDEN, SEED)
-    scorer, prior = calibrated(network)
+    score, prior = calibrated(network)
     series = CALIBRATION_SERIES * len(CALIBRATION_SEEDS)
     about = {
         "data": f"{series:,} synthetic series, {series * READINGS:,} readings",
@@ -21,5 +21,5 @@ if __name__ == "__main__":
         "options": {"hidden": HIDDEN, "seed": SEED},
     }
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "universal"
-    model = save_bundle(folder, Bundle(Universal("universal", "", network, scorer, prior), about))
+    model = save_bundle(folder, Bundle(UniversalModel("universal", "", network, score, prior), about))
     print(f"Written to {folder}, fingerprint {model.fingerprint}.")

@@ -72,11 +72,20 @@ class Network:
     horizon_weights: F4
 
     @staticmethod
-    def persistent(channels: int, hidden: int, layers: int, weights: Mapping[str, F4]) -> Network:
-        """A memory that nothing was fitted to yet: the forecast is the value before."""
-        head = np.hstack((np.zeros((channels, hidden), np.float32), np.eye(channels, dtype=np.float32)))
-        ones = np.ones((1, channels), np.float32)
-        return Network("prediction", channels, hidden, layers, ONE_AHEAD, (), weights, head, np.zeros(channels, np.float32), ones)
+    def persistent(
+        channels: int,
+        hidden: int,
+        layers: int,
+        weights: Mapping[str, F4],
+        horizons: tuple[int, ...] = ONE_AHEAD,
+        lags: tuple[int, ...] = (),
+    ) -> Network:
+        """A memory that nothing was fitted to yet: at all horizons the forecast is the value before."""
+        count = len(horizons)
+        head = np.zeros((count * channels, (2 if lags else 1) * hidden + (1 + len(lags)) * channels), np.float32)
+        head[:, hidden : hidden + channels] = np.tile(np.eye(channels, dtype=np.float32), (count, 1))
+        bias, shares = np.zeros(count * channels, np.float32), np.full((count, channels), 1 / count, np.float32)
+        return Network("prediction", channels, hidden, layers, horizons, lags, weights, head, bias, shares)
 
     def of_channels(self, channels: int) -> Network:
         """The same memory for another number of channels: fed by as many of its inputs, each with its part of the whole, and those again

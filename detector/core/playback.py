@@ -22,6 +22,7 @@ class Playback(NamedTuple):
     """What a model makes of S sequences of T readings of D channels.
 
     x, expected   f4[S, T, D] scaled readings, and their forecasts
+    forecast      f4[S, T, D] the forecasts in engineering units
     residual      f4[S, T, D] x - expected, in units of its usual size
     fed           f4[S, T, D] what the network was fed: x, and a forecast where a value is missing
     features      f4[S, T, F] what the head reads after each reading; [S, T, 0] where that was not asked for
@@ -31,6 +32,7 @@ class Playback(NamedTuple):
 
     x: F4
     expected: F4
+    forecast: F4
     residual: F4
     fed: F4
     features: F4
@@ -38,21 +40,30 @@ class Playback(NamedTuple):
     weight: F4
 
 
-def play(model: Model, values: F4, *, with_features: bool = False) -> Playback:
-    """Play sequences side by side; what measures itself goes on learning.
+class Player:
+    """Plays S sequences of a model side by side, part by part; what measures itself goes on learning."""
 
-    values   f4[S, T, D] engineering units, NaN where missing
-    """
-    layout = model.layout()
-    compiled_model, room = model.compiled(layout)
-    sequences, readings, d = values.shape
-    floats = np.tile(layout.new, (sequences, 1))
-    heads = floats.view(np.uint8)[:, : HEAD.itemsize].view(HEAD)[:, 0]
-    features = int(compiled_model.model["features"][0]) if with_features else 0
-    widths = (d, d, d, d, features, BANDS * d, d)
-    out = Playback(*(np.empty((sequences, readings, width), np.float32) for width in widths))
-    _play(heads, floats, np.ascontiguousarray(values, np.float32), compiled_model, room, out)
-    return out
+    def __init__(self, model: Model, sequences: int) -> None:
+        layout = model.layout()
+        self._compiled, self._room = model.compiled(layout)
+        self._floats = np.tile(layout.new, (sequences, 1))
+        self._heads = self._floats.view(np.uint8)[:, : HEAD.itemsize].view(HEAD)[:, 0]
+
+    def play(self, values: F4, *, with_features: bool = False) -> Playback:
+        """The next readings of each.
+
+        values   f4[S, T, D] engineering units, NaN where missing
+        """
+        d, features = values.shape[2], int(self._compiled.model["features"][0]) if with_features else 0
+        widths = (d, d, d, d, d, features, BANDS * d, d)
+        out = Playback(*(np.empty((*values.shape[:2], width), np.float32) for width in widths))
+        _play(self._heads, self._floats, np.ascontiguousarray(values, np.float32), self._compiled, self._room, out)
+        return out
+
+
+def play(model: Model, values: F4, *, with_features: bool = False) -> Playback:
+    """Play sequences whole, as `Player.play`."""
+    return Player(model, len(values)).play(values, with_features=with_features)
 
 
 @entry
@@ -67,15 +78,18 @@ def _play(heads, floats, values, model, room, out):  # type: ignore[no-untyped-d
                 copy(values[first + r, t], part(b, m.value + r * d, d))
             block.advance(heads, floats, room.rows, rows, at, m, model.weights, b, room.doubles)
             for r in range(rows):
-                _keep(out, first + r, t, m, r, b)
+                _keep(out, first + r, t, m, r, b, room.doubles)
                 score.instantaneous(m, r, model.weights, b)
                 block.learn(heads[first + r], floats[first + r], at, m, r, True, b, room.doubles)
 
 
 @compiled
-def _keep(out, i, t, m, r, room):  # type: ignore[no-untyped-def]
+def _keep(out, i, t, m, r, room, doubles):  # type: ignore[no-untyped-def]
     """Copy what row r of the block shows."""
     d = m.channels
+    for k in range(d):
+        expected = np.float64(room[m.expected + r * d + k])
+        out.forecast[i, t, k] = expected * doubles[m.scale + r * d + k] + doubles[m.location + r * d + k]
     copy(part(room, m.x + r * d, d), out.x[i, t])
     copy(part(room, m.expected + r * d, d), out.expected[i, t])
     copy(part(room, m.residual + r * d, d), out.residual[i, t])

@@ -107,6 +107,11 @@ class Scaling:
         scaled: F4 = (value - self.location) / self.scale
         return np.clip(scaled, -SCALED_MAX, SCALED_MAX, out=scaled)
 
+    def unscaled(self, x: F4) -> F4:
+        """f4[N, D] scaled -> engineering units."""
+        value: F4 = x * self.scale + self.location
+        return value
+
 
 def describe(scaling: Scaling | None, weight: F4) -> Described:
     """Of a fleet's model all rows of a block have the units of training; otherwise each reading fills in its stream's own. weight f4[D]

@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core import scaler
+from detector.core import alarm, scaler
 from detector.core import score as scores
+from detector.core.alarm import Prior
 from detector.core.arithmetic import copy
 from detector.core.compiled import entry
 from detector.core.compiled_model import Described, compile_model, of_rows
 from detector.core.record import HEAD, layout_of, part
+from detector.core.rules import RULES, Settings, rules_of
 from detector.core.scaler import BANDS, TERMS
 from detector.core.score import RATES, TERM_NAMES, Score
 
 F4 = NDArray[np.float32]
+SECOND_US = 1_000_000
 
 
 def measured(score: Score, value: F4, x: F4, e: F4, usual_bands: F4 | float = 1.0, weight: F4 | float = 1.0) -> F4:
@@ -28,14 +31,34 @@ def measured(score: Score, value: F4, x: F4, e: F4, usual_bands: F4 | float = 1.
     return _played(score, value, x, e, usual_bands, weight)[0]
 
 
-def scored(score: Score, value: F4, x: F4, e: F4, usual_bands: F4 | float = 1.0, weight: F4 | float = 1.0) -> tuple[F4, F4, F4]:
-    """Instantaneous scores f4[T] of the same, their terms, calibrated, f4[T, 5], and scores with the decaying peak, f4[T]."""
-    terms, instantaneous, with_peak = _played(score, value, x, e, usual_bands, weight)[1:]
+def scored(
+    score: Score,
+    value: F4,
+    x: F4,
+    e: F4,
+    usual_bands: F4 | float = 1.0,
+    weight: F4 | float = 1.0,
+    watched: tuple[Settings, Prior] | None = None,
+) -> tuple[F4, F4, F4]:
+    """Instantaneous scores f4[T] of the same, their terms, calibrated, f4[T, 5], and scores with the decaying peak, f4[T].
+
+    watched   by an alarm, whose open alert keeps the level where it is; a reading every second. None: by none
+    """
+    terms, instantaneous, with_peak = _played(score, value, x, e, usual_bands, weight, watched)[1:]
     return instantaneous, terms, with_peak
 
 
-def _played(score: Score, value: F4, x: F4, e: F4, usual_bands: F4 | float, weight: F4 | float) -> tuple[F4, F4, F4, F4]:
-    layout, (readings, d) = layout_of(score.parts, {}), x.shape
+def _played(
+    score: Score,
+    value: F4,
+    x: F4,
+    e: F4,
+    usual_bands: F4 | float,
+    weight: F4 | float,
+    watched: tuple[Settings, Prior] | None = None,
+) -> tuple[F4, F4, F4, F4]:
+    layout, (readings, d) = layout_of(score.parts, watched[1].starts if watched else {}), x.shape
+    rules = rules_of(*watched) if watched else np.zeros(1, RULES)
     sizes = Described({"channels": d}, {}, {name: of_rows(d) for name in ("value", "x", "residual")}, {})
     model, room = compile_model(layout, [sizes, score.describe(), scaler.describe(None, score.weight)])
     floats = layout.new.copy()
@@ -43,13 +66,13 @@ def _played(score: Score, value: F4, x: F4, e: F4, usual_bands: F4 | float, weig
     units[:, : BANDS * d], units[:, BANDS * d :] = usual_bands, weight * score.weight
     values = np.ascontiguousarray(np.concatenate((value, x, e), axis=1, dtype=np.float32))
     out = tuple(np.empty((readings, TERMS + 1) if k < 2 else readings, np.float32) for k in range(4))
-    _play(floats.view(np.uint8)[: HEAD.itemsize].view(HEAD), floats, values, units, model, room, out)
+    _play(floats.view(np.uint8)[: HEAD.itemsize].view(HEAD), floats, values, units, model, room, rules, watched is not None, out)
     return out
 
 
 @entry
-def _play(heads, floats, values, units, model, room, out):  # type: ignore[no-untyped-def]
-    """values f4[T, 3 D]: engineering units, scaled, residuals; units f4[T, 5 D]: usual bands, weight."""
+def _play(heads, floats, values, units, model, room, rules, is_watched, out):  # type: ignore[no-untyped-def]
+    """values f4[T, 3 D]: engineering units, scaled, residuals; units f4[T, 5 D]: usual bands, weight; rules RULES[1]"""
     raw, terms, instantaneous, with_peak = out
     s, at, m, b = heads[0], model.at[0], model.model[0], room.floats
     d = m.channels
@@ -65,6 +88,8 @@ def _play(heads, floats, values, units, model, room, out):  # type: ignore[no-un
         copy(part(b, m.term, m.terms), raw[t])
         instantaneous[t] = scores.instantaneous(m, 0, model.weights, b)
         copy(part(b, m.term, m.terms), terms[t])
+        if is_watched:
+            alarm.judge(s, instantaneous[t], t * SECOND_US, float(SECOND_US), rules[0])
         with_peak[t], _ = scores.with_peak(s, m, 0, instantaneous[t], np.nan, b)
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
-from detector.core.cell import Gates, gates_of
+from detector.core.forecast import Network
+from detector.core.lstm import Gates, gates
 from detector.core.model import Model
-from detector.core.states import arrays_of
+from detector.core.playback import play
 from detector.lab.plotting import new_figure, png
 
 F4 = NDArray[np.float32]
 NAMES = Gates._fields
 
 
-@torch.inference_mode()
 def explain(model: Model, value: F4) -> dict[str, F4]:
     """Run one stream from an empty memory, as if it never had an alert: what measures itself goes on learning.
 
@@ -24,43 +23,24 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
     returns  per name: `expected` f4[T, D] engineering units; `scaled`, `scaled_expected` f4[T, D]; `input`, `forget`, `candidate`,
              `output`, `cell`, `hidden` f4[T, L, H]
     """
-    network, readout = model.predictor.eval(), model.readout
-    columns = model.predictor.columns() | model.scaling.columns() | model.scorer.columns()
-    if readout:
-        columns |= readout.columns()
-    states, row, teaches = arrays_of(columns), np.zeros(1, np.int32), np.ones(1, bool)
-    h, c, last, ahead, past = network.state(1)
-    told: list[tuple[F4, F4, F4]] = []
-    layers = []
-    for now in value[:, np.newaxis]:
-        units = model.scaling.of(row, states)
-        x = units.scaled(now)
-        seen = torch.from_numpy(x)
-        said = network.read(h[-1], last, past)
-        fed = torch.where(torch.isnan(seen), said[:, 0], seen)  # missing values are fed their own expectation
-        step = gates_of(network.lstm, fed, h, c)
-        _, past = network.pasts(past, last.unsqueeze(1))
-        h, c, last = torch.stack([layer.hidden for layer in step]), torch.stack([layer.cell for layer in step]), fed
-        if network.kind == "reconstruction":
-            said = network.read(h[-1], last, past)
-        mean, ahead = network.expected(said.unsqueeze(1), ahead)
-        expected = mean[:, 0].numpy()
-        if readout:
-            expected, of_horizons = readout.expected(row, expected, states)
-        moved = model.scorer.moved(row, now, states)
-        terms = model.scorer.judged(row, now, x, units.residuals(x, expected), states, units.usual)[1]
-        model.scaling.learn(row, now, moved, x, x - expected, terms, teaches, states)
-        if readout:
-            states["h"][0], states["last"][0] = h[:, 0].numpy(), last[0].numpy()
-            readout.learn(row, x, of_horizons, teaches, states)
-        told.append((units.unscaled(expected), x, expected))
-        layers.append(step)
-    found: dict[str, F4] = {
-        name: np.concatenate(part) for name, part in zip(("expected", "scaled", "scaled_expected"), zip(*told, strict=True), strict=True)
-    }
-    for name in NAMES:
-        found[name] = np.stack([[getattr(layer, name).numpy().ravel() for layer in step] for step in layers])
-    return found
+    played = play(model, value[np.newaxis])
+    found = {"expected": played.forecast[0], "scaled": played.x[0], "scaled_expected": played.expected[0]}
+    below, layers = played.fed[0], []
+    for layer in range(model.network.layers):
+        layers.append(_gates_of(model.network, layer, below))
+        below = layers[-1].hidden
+    return found | {name: np.stack([getattr(gates, name) for gates in layers], axis=1) for name in NAMES}
+
+
+def _gates_of(network: Network, layer: int, below: F4) -> Gates:
+    """The gates of one layer from an empty memory, each f4[T, H]; below f4[T, D] what the layer is fed."""
+    w_x, w_h, *biases = (network.weights[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    h = c = np.zeros((1, network.hidden), np.float32)
+    steps = []
+    for x in below[:, np.newaxis]:
+        steps.append(gates(x, h, c, w_x, w_h, sum(biases)))
+        h, c = steps[-1].hidden, steps[-1].cell
+    return Gates(*(np.concatenate(each) for each in zip(*steps, strict=True)))
 
 
 def gates_table(event_time_us: NDArray[np.int64], found: dict[str, F4]) -> pa.Table:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.predictor import Kind
+from detector.core.forecast import Kind
 from detector.lab.ridge import Moments
 from detector.lab.sequences import filled
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from detector.core.alerting import Kind
+from detector.core.alerts import Kind
 from detector.lab.faults import USUAL_KINDS, Fault, FaultKind
 
 SAYS: dict[Kind, FaultKind] = {"stuck": FaultKind.FROZEN_VALUE, "missing": FaultKind.DROPPED_CHANNEL}

@@ -13,7 +13,6 @@ source: Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,10 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detector.core.predictor import Predictor
+from detector.lab.network import Predictor
 from detector.lab.progress import Played, unheard
-from detector.lab.reservoir import moments_of_changes
-from detector.lab.ridge import ERROR_MIN, Moments, readout
+from detector.lab.ridge import ERROR_MIN
 from detector.lab.sequences import BURN_IN, Window, windows
 
 F4 = NDArray[np.float32]
@@ -66,8 +64,8 @@ def learn(
             fed = x + noise * torch.randn_like(x) if noise > 0 else x
             played(window.readings)
             h, state = predictor.lstm(fed, _carried(state, torch.from_numpy(window.is_new).to(device)))
-            pasts, _ = predictor.pasts(predictor.state(len(x), device).past, fed)  # of a window: its first rows know no more
-            u, y = _rows(predictor.seen(predictor.dropout(h), fed, pasts), x, window, horizons, rng)
+            pasts, _ = predictor.pasts(predictor.state(len(x)).past, fed)  # of a window: its first rows know no more
+            u, y = _rows(predictor.features(predictor.dropout(h), fed, pasts), x, window, horizons, rng)
             if len(u) < 2:
                 continue
             optimizer.zero_grad()
@@ -88,10 +86,10 @@ def _carried(state: tuple[Tensor, Tensor] | None, is_new: Tensor) -> tuple[Tenso
     return h, c
 
 
-def _rows(seen: Tensor, x: Tensor, window: Window, horizons: Sequence[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """u f8[N, F + 1] and y f8[N, K D] of all readings of a window that count, lane by lane in random order; seen [B, T, F]."""
+def _rows(features: Tensor, x: Tensor, window: Window, horizons: Sequence[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """u f8[N, F + 1] and y f8[N, K D] of all readings of a window that count, lane by lane in random order; features [B, T, F]."""
     end = x.shape[1] - horizons[-1]
-    u = torch.cat((seen, torch.ones_like(seen[..., :1])), dim=-1)[:, :end]
+    u = torch.cat((features, torch.ones_like(features[..., :1])), dim=-1)[:, :end]
     y = torch.cat([x[:, horizon : end + horizon] - x[:, :end] for horizon in horizons], dim=-1)
     counts = np.asarray(window.counts[:, horizons[-1] :].any(axis=2))
     counts[window.is_new, :BURN_IN] = False
@@ -112,21 +110,3 @@ def _loss(u: Tensor, y: Tensor) -> Tensor:
         floor = ERROR_MIN**2
         total = total + 0.25 * torch.log(((error**2).mean(dim=0) + floor) / ((y_new**2).mean(dim=0) + floor)).mean()
     return total
-
-
-def errors(
-    predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], window_readings: int, played: Played = unheard
-) -> tuple[float, float]:
-    """Errors of the readouts of `xs` on themselves and on what is held out, relative to persistence: geometric means over channels
-    and horizons, 1 is no better."""
-    predictor.eval()
-    horizons = horizons_of(window_readings)
-    fit, later = (moments_of_changes(predictor, part, horizons, played=played) for part in (xs, held_out))
-    weight = readout(fit, later)
-    return _relative(fit, weight), _relative(later, weight)
-
-
-def _relative(moments: Moments, weight: NDArray[np.float64]) -> float:
-    floor = ERROR_MIN**2
-    persistence = moments.square / max(moments.count, 1)
-    return math.exp(0.5 * float(np.mean(np.log((np.maximum(moments.error(weight), 0) + floor) / (persistence + floor)))))

@@ -1,8 +1,9 @@
-"""A memory that needs no training: an LSTM of random weights, and a readout of it in closed form (`lab.ridge`).
+"""A memory that needs no training: an LSTM of random weights, and a head fitted to it in closed form (`lab.ridge`).
 
-The features of the regression are what the head reads (`core.predictor`) of an LSTM whose weights are drawn and stay as they are; its
-targets are the changes of the channels at every horizon. Orthogonal recurrent blocks keep a disturbance from growing or dying out within a
-few readings, and forget gates whose time constants are spread log-uniformly keep every time scale at hand.
+The features of the regression are what the head reads (`core.forecast`) of an LSTM whose weights are drawn and stay as they are. Its targets
+are the changes of the channels at every horizon, so that what a ridge shrinks ends at persistence. Orthogonal recurrent blocks keep a
+disturbance from growing or dying out within a few readings. Forget gates whose time constants are spread log-uniformly keep every time
+scale at hand.
 
 source: Jaeger, "The echo state approach", 2001; Tallec and Ollivier, "Can recurrent neural networks warp time?", 2018 (forget gates)
 """
@@ -10,82 +11,92 @@ source: Jaeger, "The echo state approach", 2001; Tallec and Ollivier, "Can recur
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from detector.core.predictor import Predictor
+from detector.core.forecast import HORIZONS, LAGS, Network
+from detector.lab.offline_inference import played_parts
 from detector.lab.progress import Played, unheard
-from detector.lab.ridge import Moments, horizon_weights, readout
+from detector.lab.ridge import ERROR_MIN, Moments, horizon_weights, readout
 from detector.lab.sequences import burn_in, filled
 
 F4 = NDArray[np.float32]
 
 MEMORY_READINGS_MAX = 200
-"""Longest time constant of the forget gates; they are log-uniform from 1."""
-CHUNK_READINGS = 4_096
+"""Longest time constant of the forget gates, readings; they are log-uniform from 1."""
+GATES = 4
 
 
-def randomise(lstm: nn.LSTM) -> None:
-    """Draw all weights anew, from torch's generator: orthogonal recurrent blocks, spread time constants."""
-    with torch.no_grad():
-        for layer in range(lstm.num_layers):
-            recurrent, read = getattr(lstm, f"weight_hh_l{layer}"), getattr(lstm, f"weight_ih_l{layer}")
-            for gate in torch.split(recurrent, lstm.hidden_size):
-                nn.init.orthogonal_(gate)
-            nn.init.normal_(read, std=1 / math.sqrt(read.shape[1]))
-    remember_long(lstm)
+def random_memory(channels: int, hidden: int, layers: int, seed: int) -> Network:
+    """A fleet's prediction of random weights, whose head is not fitted yet."""
+    weights = draw(channels, hidden, layers, np.random.default_rng(seed))
+    return Network.persistent(channels, hidden, layers, weights, HORIZONS, LAGS)
 
 
-def remember_long(lstm: nn.LSTM) -> None:
-    """Start the forget gates with time constants spread log-uniformly from 1 to MEMORY_READINGS_MAX readings."""
-    hidden = lstm.hidden_size
-    with torch.no_grad():
-        for layer in range(lstm.num_layers):
-            constants = torch.exp(torch.rand(hidden) * math.log(MEMORY_READINGS_MAX)) + 1e-3
-            bias = getattr(lstm, f"bias_ih_l{layer}")
-            getattr(lstm, f"bias_hh_l{layer}").zero_()
-            bias.zero_()
-            bias[hidden : 2 * hidden] = torch.log(constants)
-            bias[:hidden] = -torch.log(constants)
+def draw(channels: int, hidden: int, layers: int, rng: np.random.Generator) -> dict[str, F4]:
+    """Weights of an LSTM under torch's names, as `Network` has them: orthogonal recurrent blocks, spread time constants."""
+    weights: dict[str, F4] = {}
+    for layer in range(layers):
+        inputs = channels if layer == 0 else hidden
+        read = rng.standard_normal((GATES * hidden, inputs)) / math.sqrt(inputs)
+        weights[f"weight_ih_l{layer}"] = read.astype(np.float32)
+        weights[f"weight_hh_l{layer}"] = np.concatenate([_orthogonal(hidden, rng) for _ in range(GATES)])
+        weights |= long_memory(layer, hidden, rng)
+    return weights
 
 
-def memories(predictor: Predictor, x: F4) -> Iterator[F4]:
-    """Play one sequence from an empty memory: what the head of a prediction reads after each reading, f4[n, F], in chunks.
-
-    x  f4[T, D] scaled, without NaN
-    """
-    device = next(predictor.parameters()).device
-    h, c, _, _, past = predictor.state(1, device)
-    for start in range(0, len(x), CHUNK_READINGS):
-        chunk = torch.from_numpy(x[start : start + CHUNK_READINGS]).unsqueeze(0).to(device)
-        with torch.inference_mode():
-            above, (h, c) = predictor.lstm(chunk, (h, c))
-            pasts, past = predictor.pasts(past, chunk)
-            seen = predictor.seen(above, chunk, pasts)
-        yield seen[0].cpu().numpy()
+def _orthogonal(size: int, rng: np.random.Generator) -> F4:
+    """Uniform among the orthogonal matrices, f4[size, size]. source: Mezzadri, "How to generate random matrices", 2007"""
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    signed: F4 = (q * np.sign(np.diag(r))).astype(np.float32)
+    return signed
 
 
-def fit_head(predictor: Predictor, xs: Sequence[F4], held_out: Sequence[F4], played: Played = unheard) -> None:
+def long_memory(layer: int, hidden: int, rng: np.random.Generator) -> dict[str, F4]:
+    """Biases of a layer whose forget gates have time constants from 1 to MEMORY_READINGS_MAX readings, log-uniform."""
+    log_constants = rng.uniform(0, math.log(MEMORY_READINGS_MAX), hidden)
+    bias = np.zeros(GATES * hidden, np.float32)
+    bias[:hidden], bias[hidden : 2 * hidden] = -log_constants, log_constants
+    return {f"bias_ih_l{layer}": bias, f"bias_hh_l{layer}": np.zeros_like(bias)}
+
+
+def fit_head(
+    network: Network, xs: Sequence[F4], held_out: Sequence[F4], played: Played = unheard
+) -> tuple[Network, tuple[float, float]]:
     """Fit the head of a prediction in closed form, each horizon for itself; the LSTM stays as it is.
 
-    The regression is of changes, so that what a ridge shrinks ends at persistence.
-
     xs, held_out  per sequence f4[T, D] scaled, NaN where missing (counted as the last value seen); the starts are left out
+    returns       the network with its head, and its errors on both as `errors` has them
     """
-    fit = moments_of_changes(predictor, xs, predictor.horizons, played=played)
-    later = moments_of_changes(predictor, held_out, predictor.horizons, filling, played)
+    fit = moments_of_changes(network, xs, network.horizons, played=played)
+    later = moments_of_changes(network, held_out, network.horizons, filling, played)
     weight = readout(fit, later)
-    share = horizon_weights(later.error(weight).reshape(len(predictor.horizons), predictor.channels))
+    losses = relative_error(fit, weight), relative_error(later, weight)
+    shares = horizon_weights(later.error(weight).reshape(len(network.horizons), network.channels))
     outputs = np.arange(weight.shape[1])
-    weight[predictor.hidden + outputs % predictor.channels, outputs] += 1
-    with torch.no_grad():
-        predictor.head.weight.copy_(torch.from_numpy(weight[:-1].T))
-        predictor.head.bias.copy_(torch.from_numpy(weight[-1]))
-        predictor.share.copy_(torch.from_numpy(share))
+    weight[network.hidden + outputs % network.channels, outputs] += 1
+    head, bias = np.ascontiguousarray(weight[:-1].T, np.float32), weight[-1].astype(np.float32)
+    return replace(network, head=head, head_bias=bias, horizon_weights=shares.astype(np.float32)), losses
+
+
+def errors(
+    network: Network, xs: Sequence[F4], held_out: Sequence[F4], horizons: Sequence[int], played: Played = unheard
+) -> tuple[float, float]:
+    """Errors of the closed-form heads of `xs` on themselves and on what is held out, relative to persistence: geometric means over channels
+    and horizons, 1 is no better."""
+    fit, later = (moments_of_changes(network, part, horizons, played=played) for part in (xs, held_out))
+    weight = readout(fit, later)
+    return relative_error(fit, weight), relative_error(later, weight)
+
+
+def relative_error(moments: Moments, weight: NDArray[np.float64]) -> float:
+    """The error of a head f8[F + 1, K D], relative to persistence's."""
+    floor = ERROR_MIN**2
+    persistence = moments.square / max(moments.count, 1)
+    return math.exp(0.5 * float(np.mean(np.log((np.maximum(moments.error(weight), 0) + floor) / (persistence + floor)))))
 
 
 def filling(sequence: F4) -> int:
@@ -95,7 +106,7 @@ def filling(sequence: F4) -> int:
 
 
 def moments_of_changes(
-    predictor: Predictor,
+    network: Network,
     xs: Sequence[F4],
     horizons: Sequence[int],
     left_out: Callable[[F4], int] = burn_in,
@@ -106,14 +117,11 @@ def moments_of_changes(
     xs        as in `fit_head`
     left_out  how much of a sequence's start
     """
-    moments = Moments(predictor.head.in_features, predictor.channels * len(horizons))
-    for sequence in xs:
-        x = filled(sequence)
-        end, start = len(x) - horizons[-1], left_out(x)
-        at = 0
-        for rows in memories(predictor, x[: max(end, 0)]):
-            now = np.arange(at, at + len(rows))[max(start - at, 0) :]
-            moments.add(rows[now - at], np.concatenate([x[now + horizon] - x[now] for horizon in horizons], axis=1))
-            at += len(rows)
-            played(len(rows))
+    moments = Moments(network.head.shape[1], network.channels * len(horizons))
+    whole = [filled(sequence) for sequence in xs]
+    for k, start, part in played_parts(network, whole, with_features=True):
+        x, readings = whole[k], len(part.features)
+        now = np.arange(max(start, left_out(x)), min(start + readings, len(x) - horizons[-1]))
+        moments.add(part.features[now - start], np.concatenate([x[now + horizon] - x[now] for horizon in horizons], axis=1))
+        played(readings)
     return moments

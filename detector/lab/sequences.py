@@ -23,6 +23,11 @@ def burn_in(sequence: NDArray[np.float32]) -> int:
     return BURN_IN if len(sequence) > 2 * BURN_IN else 0
 
 
+def count(*parts: Sequence[NDArray[np.float32]]) -> int:
+    """Readings of all sequences of these parts."""
+    return sum(len(sequence) for part in parts for sequence in part)
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """Readings of one stream without a gap. value f4[T, D] engineering units, NaN where missing."""
