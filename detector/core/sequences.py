@@ -65,7 +65,8 @@ def _played(
     units = np.empty((readings, (BANDS + 1) * d), np.float32)
     units[:, : BANDS * d], units[:, BANDS * d :] = usual_bands, weight * score.weight
     values = np.ascontiguousarray(np.concatenate((value, x, e), axis=1, dtype=np.float32))
-    out = tuple(np.empty((readings, TERMS + 1) if k < 2 else readings, np.float32) for k in range(4))
+    terms = (readings, TERMS + 1)
+    out = np.empty(terms, np.float32), np.empty(terms, np.float32), np.empty(readings, np.float32), np.empty(readings, np.float32)
     _play(floats.view(np.uint8)[: HEAD.itemsize].view(HEAD), floats, values, units, model, room, rules, watched is not None, out)
     return out
 

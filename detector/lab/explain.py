@@ -34,11 +34,11 @@ def explain(model: Model, value: F4) -> dict[str, F4]:
 
 def _gates_of(network: Network, layer: int, below: F4) -> Gates:
     """The gates of one layer from an empty memory, each f4[T, H]; below f4[T, D] what the layer is fed."""
-    w_x, w_h, *biases = (network.weights[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    w_x, w_h, b_x, b_h = (network.weights[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     h = c = np.zeros((1, network.hidden), np.float32)
     steps = []
     for x in below[:, np.newaxis]:
-        steps.append(gates(x, h, c, w_x, w_h, sum(biases)))
+        steps.append(gates(x, h, c, w_x, w_h, b_x + b_h))
         h, c = steps[-1].hidden, steps[-1].cell
     return Gates(*(np.concatenate(each) for each in zip(*steps, strict=True)))
 

@@ -51,8 +51,8 @@ def played_parts(network: Network, xs: Sequence[F4], *, with_features: bool = Fa
         for start in range(0, len(xs[together[0]]), CHUNK_READINGS):
             parts = [xs[k][start : start + CHUNK_READINGS] for k in together]
             values = np.full((len(parts), len(parts[0]), network.channels), np.nan, np.float32)
-            for row, part in zip(values, parts, strict=True):
-                row[: len(part)] = part
+            for row, part in enumerate(parts):
+                values[row, : len(part)] = part
             found = player.play(values, with_features=with_features)
             for row, (k, part) in enumerate(zip(together, parts, strict=True)):
                 if len(part):

@@ -63,9 +63,7 @@ def long_memory(layer: int, hidden: int, rng: np.random.Generator) -> dict[str, 
     return {f"bias_ih_l{layer}": bias, f"bias_hh_l{layer}": np.zeros_like(bias)}
 
 
-def fit_head(
-    network: Network, xs: Sequence[F4], held_out: Sequence[F4], played: Played = unheard
-) -> tuple[Network, tuple[float, float]]:
+def fit_head(network: Network, xs: Sequence[F4], held_out: Sequence[F4], played: Played = unheard) -> tuple[Network, tuple[float, float]]:
     """Fit the head of a prediction in closed form, each horizon for itself; the LSTM stays as it is.
 
     xs, held_out  per sequence f4[T, D] scaled, NaN where missing (counted as the last value seen); the starts are left out

@@ -113,9 +113,7 @@ def train(sequences: Sequence[Recorded], channels: Sequence[str], options: Optio
     return Trained(model, parts, tuple(epochs), mean_errors, verdict(mean_errors, options.kind, sum(map(len, es))), device, scores)
 
 
-def _fit(
-    channels: int, xs: Sequence[F4], held_out: Sequence[F4], options: Options, reporter: Reporter
-) -> tuple[Network, list[Epoch], str]:
+def _fit(channels: int, xs: Sequence[F4], held_out: Sequence[F4], options: Options, reporter: Reporter) -> tuple[Network, list[Epoch], str]:
     """The network, its epochs, and where it was trained."""
     if options.is_quick:
         return *fit_quickly(channels, xs, held_out, options, reporter), "cpu"

@@ -51,7 +51,7 @@ def calibrated(network: Network) -> tuple[Score, Prior]:
     own = [OwnUnits(bands[SETTLED:], weight[SETTLED:]) for bands, weight in zip(found.band_size, found.weight, strict=True)]
     score = calibrate(value, x, e, [0] * len(e), own)
     streams = zip(value, x, e, own, strict=True)
-    priors = [Prior.fit(scored(score, *stream, units.bands, units.weight)[0][SETTLED:]) for *stream, units in streams]
+    priors = [Prior.fit(scored(score, v, x, e, units.bands, units.weight)[0][SETTLED:]) for v, x, e, units in streams]
     # What a usual stream shows: over all of them together, the excess would say how unlike they are.
     quantile, excess = (float(np.median([getattr(prior, name) for prior in priors])) for name in ("quantile", "excess"))
     return score, Prior(quantile, excess, COLD_READINGS)

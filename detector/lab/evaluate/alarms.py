@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.states import arrays_of
-from detector.core.threshold import Event, Prior, evidence_to_open, judge
+from detector.core import alarm
+from detector.core.alarm import Event, Prior
+from detector.core.compiled import entry
+from detector.core.record import HEAD, layout_of
+from detector.core.rules import Settings, rules_of
 from detector.lab.evaluate.series import F4, Series, runs
 
 BUDGETS = (1_000, 10_000, 60_000)
@@ -60,50 +63,46 @@ def episodes(calibration: F4, score: F4, readings_per_alert: int) -> list[Episod
     calibration  f4[n] scores of normal readings before: the bundle's prior
     score        f4[T] the first WARMUP_READINGS cannot alert
     """
-    event = _play(calibration, score, readings_per_alert)[0]
+    event = _alarmed(calibration, score, readings_per_alert)[0]
     opened = np.flatnonzero(event == Event.OPENED)
-    closed = np.flatnonzero((event == Event.QUIET) | (event == Event.ACCEPTED))
+    closed = np.flatnonzero((event == Event.CLEARED) | (event == Event.RESET))
     ends = [*closed.tolist(), len(score)][: len(opened)]
     return [Episode(start, end) for start, end in zip(opened.tolist(), ends, strict=True)]
 
 
 def published(calibration: F4, score: F4, readings_per_alert: int) -> NDArray[np.bool_]:
-    """Where the same alarm publishes something, bool[T]: an alert opens, or an open one gets worse."""
-    return np.isin(_play(calibration, score, readings_per_alert)[0], (Event.OPENED, Event.WORSE))
+    """Where the same alarm publishes something, bool[T]: an alert opens, or an open one escalates."""
+    return np.isin(_alarmed(calibration, score, readings_per_alert)[0], (Event.OPENED, Event.ESCALATED))
 
 
 def evidence(calibration: F4, score: F4, readings_per_alert: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For people to see: after each reading the evidence f8[T], and what it must pass f8[T]."""
-    _, gathered, price = _play(calibration, score, readings_per_alert, watch=True)
-    before = np.concatenate(([0.0], price[:-1]))  # an alert is charged by the reading that opens it
-    return gathered, np.array([evidence_to_open(float(readings_per_alert), each) for each in before])
+    """For people to see: the CUSUM after each reading f8[T], and the limit that it had to pass f8[T]."""
+    return _alarmed(calibration, score, readings_per_alert)[1:]
 
 
-def _play(
-    calibration: F4, score: F4, readings_per_alert: int, *, watch: bool = False
-) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
-    """The shipped alarm on one stream: events u1[T], and if one watches also evidence and price after each reading, f8[T]."""
-    n, prior = len(score), Prior.fit(calibration)
-    state = arrays_of(prior.columns())
-    event, watched = np.empty(n, np.uint8), np.zeros((2, n))
-    size = 1 if watch else n
-    for start in range(0, n, size):
-        part = slice(start, min(start + size, n))
-        event[part] = events_of(score[part], start, readings_per_alert, prior, state)
-        watched[:, part.stop - 1] = state["evidence"][0], state["account"][0] + state["recent"][0]
-    return event, watched[0], watched[1]
+def settings_of(readings_per_alert: int) -> Settings:
+    """The shipped alarm on streams that are read once a second."""
+    return Settings(budget_period_us=readings_per_alert * SECOND_US, warmup_readings=WARMUP_READINGS)
 
 
-def events_of(score: F4, first: int, readings_per_alert: int, prior: Prior, states: dict[str, NDArray[Any]]) -> NDArray[np.uint8]:
-    """What the shipped alarm makes of the next scores f4[n] of one stream that is read once a second: events u1[n].
+def _alarmed(calibration: F4, score: F4, readings_per_alert: int) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
+    """The shipped alarm on one stream: events u1[T], the CUSUM after each reading and the limit that it had to pass, f8[T]."""
+    prior = Prior.fit(calibration)
+    head = layout_of([], prior.starts).new.view(np.uint8)[: HEAD.itemsize].view(HEAD)
+    out = np.empty(len(score), np.uint8), np.empty(len(score)), np.empty(len(score))
+    _play(head, score.astype(np.float32), rules_of(settings_of(readings_per_alert), prior), out)
+    return out
 
-    first   how many readings the stream has had before
-    states  the alarm's columns of one row, which are advanced
-    """
-    n = len(score)
-    time_us, interval_us = SECOND_US * np.arange(first, first + n), np.full(n, float(SECOND_US))
-    limits = (readings_per_alert * SECOND_US, WARMUP_READINGS, 0.0, prior)
-    return judge(np.zeros(n, np.int32), score.astype(np.float32), time_us, interval_us, states, *limits)[1]
+
+@entry
+def _play(heads, score, rules_of_one, out):  # type: ignore[no-untyped-def]
+    """heads HEAD[1], which is advanced; score f4[T]; rules RULES[1]; out as `_alarmed` gives it."""
+    s, rules, (event, cusum, limit) = heads[0], rules_of_one[0], out
+    for t in range(score.shape[0]):
+        log_n = alarm.log_tail(max(rules.budget_period_us / SECOND_US, alarm.READINGS_MIN))
+        limit[t] = alarm.cusum_limit(log_n, s.slow_penalty + s.fast_penalty)
+        event[t] = alarm.judge(s, score[t], t * SECOND_US, float(SECOND_US), rules)[1]
+        cusum[t] = s.cusum
 
 
 def against_labels(alerts: Sequence[Episode], series: Series, readings_per_alert: int) -> Alarmed:

@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detector.core.divisors import SCALE_FLOOR
-from detector.core.scaling import CONSTANT_BELOW, Scaling
+from detector.core.calibration import SCALE_FLOOR
+from detector.core.scaler import CONSTANT_BELOW, Scaling
 from detector.lab.evaluate.detectors import Scored, Scorer, SeriesDetector
 from detector.lab.evaluate.filters import F4, F8, ewma, in_blocks, needing
 from detector.lab.evaluate.series import calibration_start

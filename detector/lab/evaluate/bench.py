@@ -11,14 +11,13 @@ from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from detector.errors import ConfigError
 from detector.lab.evaluate.ablations import ABLATIONS
 from detector.lab.evaluate.alarms import BUDGETS, Alarmed, Points, against_labels, episodes, points, published
 from detector.lab.evaluate.baselines import BASELINES
-from detector.lab.evaluate.detectors import Scored, SeriesDetector, Together
+from detector.lab.evaluate.detectors import Scored, SeriesDetector
 from detector.lab.evaluate.forecasts import FORECASTS
 from detector.lab.evaluate.nab import Rated, probation, rate
 from detector.lab.evaluate.series import F4, Series, calibration_start, runs
@@ -73,7 +72,6 @@ class Result:
 
 def run(task: Task, series: Series, detector: SeriesDetector) -> Result:
     """Fit, play, measure."""
-    torch.set_num_threads(1)
     begun = time.process_time()
     scorer = detector.fit(series.train, task.seed)
     fitted = time.process_time()
@@ -81,18 +79,6 @@ def run(task: Task, series: Series, detector: SeriesDetector) -> Result:
     done, cut = time.process_time(), calibration_start(len(series.train))
     unseen = detector.fit(series.train[:cut], task.seed)(series.train).deciding[cut:]
     return _measured(task, series, scored, unseen, fitted - begun, done - fitted)
-
-
-def run_together(tasks: Sequence[Task], series: Sequence[Series], together: Together) -> Iterator[Result]:
-    """As `run`, of a detector that scores these series of one width side by side."""
-    torch.set_num_threads(1)
-    begun = time.process_time()
-    scored = together([each.whole for each in series], [len(each.train) for each in series])
-    s_per_reading = (time.process_time() - begun) / sum(len(each.whole) for each in series)
-    for task, each, found in zip(tasks, series, scored, strict=True):
-        n = len(each.train)
-        unseen = found.deciding[calibration_start(n) : n]
-        yield _measured(task, each, found, unseen, 0.0, s_per_reading * len(each.whole))
 
 
 def _measured(task: Task, series: Series, scored: Scored, unseen: F4, fit_s: float, score_s: float) -> Result:
@@ -171,26 +157,16 @@ _bundles: dict[str, SeriesDetector] = {}
 
 
 def _results(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[SeriesDetector], jobs: int) -> Iterator[Result]:
+    for library in ("OMP", "OPENBLAS", "MKL"):  # a process each is what the cores are for; libraries read it when they are loaded
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     if jobs <= 1:
         _take(series, bundles)
-        for work in _works(tasks, series, bundles):
-            yield from _run(work)
+        yield from map(_run, tasks)
         return
-    for library in ("OMP", "OPENBLAS", "MKL"):  # a process each is what the cores are for; they read it when they start
-        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    most_first = sorted(tasks, key=lambda task: -series[task.series].test.size)
     with ProcessPoolExecutor(jobs, get_context("spawn"), _take, (series, bundles)) as pool:
-        for done in as_completed([pool.submit(_run, work) for work in _works(tasks, series, bundles)]):
-            yield from done.result()
-
-
-def _works(tasks: Sequence[Task], series: Sequence[Series], bundles: Sequence[SeriesDetector]) -> list[list[Task]]:
-    """What is done in one go, the most first: a task, or all of a detector that scores side by side, of series of one width."""
-    side_by_side = {detector.name for detector in bundles if detector.together is not None}
-    works: dict[object, list[Task]] = {}
-    for task in tasks:
-        one = (task.detector, series[task.series].test.shape[1]) if task.detector in side_by_side else task
-        works.setdefault(one, []).append(task)
-    return sorted(works.values(), key=lambda work: -sum(series[task.series].test.size for task in work))
+        for done in as_completed([pool.submit(_run, task) for task in most_first]):
+            yield done.result()
 
 
 def _take(series: Sequence[Series], bundles: Sequence[SeriesDetector]) -> None:
@@ -199,12 +175,8 @@ def _take(series: Sequence[Series], bundles: Sequence[SeriesDetector]) -> None:
     _series, _bundles = series, {detector.name: detector for detector in bundles}
 
 
-def _run(work: Sequence[Task]) -> list[Result]:
-    detector = _bundles.get(work[0].detector) or detector_named(work[0].detector)
-    theirs = [_series[task.series] for task in work]
-    if detector.together is not None:
-        return list(run_together(work, theirs, detector.together))
-    return [run(task, each, detector) for task, each in zip(work, theirs, strict=True)]
+def _run(task: Task) -> Result:
+    return run(task, _series[task.series], _bundles.get(task.detector) or detector_named(task.detector))
 
 
 def mean_of(values: Iterable[float]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +34,6 @@ Scorer = Callable[[F4], Scored]
 """Scores a whole sequence f4[T, D] (engineering units, NaN where missing) from an empty memory on, causally: the scores of a prefix are the
 prefix of the scores."""
 
-Together = Callable[[Sequence[F4], Sequence[int]], list[Scored]]
-
 
 @dataclass(frozen=True, slots=True)
 class SeriesDetector:
@@ -46,8 +44,6 @@ class SeriesDetector:
     fit        (train f4[n, D], seed) -> Scorer; the train part may have constant channels, NaN, and as little as 100 readings
     is_seeded  whether another seed gives another detector
     channels   the width of the only series that it can score; None: any
-    together   of a detector that fits nothing, and is faster side by side: as its Scorer, many sequences of one width at once, and how
-               many first readings of each are its training part
     """
 
     name: str
@@ -55,4 +51,3 @@ class SeriesDetector:
     fit: Callable[[F4, int], Scorer]
     is_seeded: bool = False
     channels: int | None = None
-    together: Together | None = None

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detector.core.divisors import floored
+from detector.core.calibration import floored
 from detector.errors import ConfigError
 from detector.lab.recursion import first_order
 

@@ -12,7 +12,8 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.scaling import SCALED_MAX, Scaling
+from detector.core.forecast import SCALED_MAX
+from detector.core.scaler import Scaling
 from detector.lab.evaluate.detectors import Scored, Scorer, SeriesDetector
 from detector.lab.evaluate.filters import F4, F8, arma_of_changes, error_scale, ewma, from_lags, in_blocks, needing, past
 from detector.lab.evaluate.series import calibration_start
