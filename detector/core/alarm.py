@@ -189,7 +189,7 @@ def judge(s, score, event_time_us, per_reading_us, rules):  # type: ignore[no-un
         s.score_opened_at_us = event_time_us
         s.q_fast, s.q_slow = s.q_fast_before, s.q_slow_before
         s.excess, s.excess_scale = s.excess_before, s.excess_scale_before
-    if event == OPENED or event == ESCALATED:
+    if event in (OPENED, ESCALATED):
         s.level_since_us = event_time_us
         s.since = s.calm = 0
         s.alert_level = u

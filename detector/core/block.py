@@ -11,7 +11,7 @@ from __future__ import annotations
 from detector.core import forecast, lstm, online_ridge, scaler, score
 from detector.core.arithmetic import copy
 from detector.core.compiled import compiled
-from detector.core.record import part
+from detector.core.record import READINGS_MODULUS, part
 
 
 @compiled
@@ -62,7 +62,7 @@ def learn(s, f, at, m, r, may_learn, room, doubles):  # type: ignore[no-untyped-
         if may_learn:
             scaler.learn_units(s, f, at, m, r, room)
         online_ridge.learn(s, f, at, m, r, may_learn, room, doubles)
-    s.readings += 1
+    s.readings = s.readings + 1 if s.readings + 1 < READINGS_MODULUS else READINGS_MODULUS // 2
 
 
 @compiled

@@ -35,7 +35,7 @@ from detector.core import lstm
 from detector.core.arithmetic import LANES, copy, padded, panels_of, product
 from detector.core.compiled import compiled
 from detector.core.compiled_model import HORIZONS_MAX, Described, of_rows
-from detector.core.record import Part, part
+from detector.core.record import Part, further, part, place_in_ring
 
 F4 = NDArray[np.float32]
 Kind = Literal["prediction", "reconstruction"]
@@ -131,7 +131,7 @@ def take_forecast(s, f, at, m, expected):  # type: ignore[no-untyped-def]
 
     s, f   head and floats of the stream's record
     """
-    slot = at.pending + (s.readings % m.horizons[m.horizon_count - 1]) * m.channels
+    slot = at.pending + place_in_ring(s.readings, m.horizons[m.horizon_count - 1]) * m.channels
     for k in range(m.channels):
         expected[k] = f[slot + k]
         f[slot + k] = 0
@@ -160,11 +160,11 @@ def write_features(s, f, at, m, fed, features):  # type: ignore[no-untyped-def]
         for j in range(hidden):
             squares[j] = memory[j] * memory[j]
         length = m.lags[m.lag_count - 1]
-        newest = s.readings % length
+        newest = place_in_ring(s.readings, length)
         copy(part(f, at.fed, d), part(f, at.lags + newest * d, d))
         into = 2 * hidden + d
         for q in range(m.lag_count):
-            slot = at.lags + ((newest - m.lags[q] + 1) % length) * d
+            slot = at.lags + further(newest, 1 - m.lags[q], length) * d
             for k in range(d):
                 before = f[slot + k]
                 features[into + k] = np.float32(0) if np.isnan(before) else before - fed[k]  # NaN: not begun, so nothing has moved
@@ -183,8 +183,9 @@ def read(rows, m, weights, room):  # type: ignore[no-untyped-def]
 def keep_forecasts(s, f, at, m, weights, at_horizons):  # type: ignore[no-untyped-def]
     """Keep what the head says [K D] of the readings to come: the next one as it is, and each horizon's part of its reading in the ring."""
     d, length = m.channels, m.horizons[m.horizon_count - 1]
+    now = place_in_ring(s.readings, length)
     copy(at_horizons[:d], part(f, at.next, d))
     for q in range(m.horizon_count):
-        slot = at.pending + ((s.readings + m.horizons[q]) % length) * d
+        slot = at.pending + further(now, m.horizons[q], length) * d
         for k in range(d):
             f[slot + k] += weights[m.horizon_weight + q * d + k] * at_horizons[q * d + k]

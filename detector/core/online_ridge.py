@@ -27,7 +27,7 @@ from detector.core.arithmetic import LANES, copy, decay_and_add, one_panel
 from detector.core.compiled import compiled, inlined
 from detector.core.compiled_model import Described, of_rows
 from detector.core.forecast import HORIZONS, SCALED_MAX
-from detector.core.record import Part, part
+from detector.core.record import Part, further, part, place_in_ring
 from detector.core.scaler import FORGETTING, RESET_READINGS
 
 f4 = np.float32
@@ -91,16 +91,16 @@ def describe(channels: int, hidden: int) -> Described:
 def forecast_of(s, f, at, m, r, room):  # type: ignore[no-untyped-def]
     """The forecast of the next reading, row r of the block, in place: it stays as given as long as nothing was forecast; and what was
     forecast at each horizon, for `learn`."""
-    d, hidden, count, past = m.channels, m.hidden, s.readings, AHEAD[-1]
-    outputs, expected = len(AHEAD) * d, part(room, m.expected + r * d, d)
+    d, hidden, past = m.channels, m.hidden, AHEAD[-1]
+    now, outputs, expected = place_in_ring(s.readings, past), len(AHEAD) * d, part(room, m.expected + r * d, d)
     at_horizons = part(room, m.ridge_at_horizons + r * outputs, outputs)
     for q in range(len(AHEAD)):
         first, last = q * d, (q + 1) * d
-        if count < AHEAD[q]:
+        if s.readings < AHEAD[q]:
             for k in range(first, last):
                 at_horizons[k] = np.nan
             continue
-        slot = (count - AHEAD[q]) % past
+        slot = further(now, -AHEAD[q], past)
         of_one = (room, m.ridge_of_one, 0)
         for panel in range(first // LANES, (last - 1) // LANES + 1):
             weight, constant = at.weight + panel * hidden * LANES, at.constant + panel * LANES
@@ -126,15 +126,15 @@ def learn(s, f, at, m, r, may_learn, room, doubles):  # type: ignore[no-untyped-
 
     may_learn    not from an alert, nor while the CUSUM is above 0: of those only the memory is kept
     """
-    d, hidden, count, past = m.channels, m.hidden, s.readings, AHEAD[-1]
-    oldest, outputs = count % past, len(AHEAD) * d
-    if count >= past and may_learn:
+    d, hidden, past = m.channels, m.hidden, AHEAD[-1]
+    oldest, outputs = place_in_ring(s.readings, past), len(AHEAD) * d
+    if s.readings >= past and may_learn:
         s.ridge_readings += 1 if s.ridge_readings < LEARNED_MAX else 1 - SOLVE_EVERY
         at_horizons = part(room, m.ridge_at_horizons + r * outputs, outputs)
         _measure_errors(s.ridge_readings, part(room, m.x + r * d, d), at_horizons, part(f, at.error, outputs))
         then, targets = part(f, at.past_fed + oldest * d, d), part(room, m.target, outputs + d)
         for q in range(len(AHEAD)):
-            since = at.fed if AHEAD[q] == past else at.past_fed + ((oldest + AHEAD[q]) % past) * d
+            since = at.fed if AHEAD[q] == past else at.past_fed + further(oldest, AHEAD[q], past) * d
             for k in range(d):
                 targets[q * d + k] = f[since + k] - then[k]
         copy(then, targets[outputs:])

@@ -26,6 +26,9 @@ NEVER = np.iinfo(np.int64).min
 COUNT_MAX = 1_000_000
 """Counters stop here: no longer past is counted."""
 
+READINGS_MODULUS = 2520 * 2**20
+"""The number of readings goes around here: a multiple of the length of every ring up to 10, and of powers of two."""
+
 _ALERTS = [
     field
     for kind in ("score", "timeout", "stuck", "missing")
@@ -41,7 +44,7 @@ HEAD = np.dtype(
         ("heard", "<i4"),  # event times in order, since the stream began
         ("at_newest", "<i4"),  # readings that have the newest event time, so far
         ("partial_time_us", "<i8"),  # of the reading that is not whole yet
-        ("readings", "<i8"),  # judged; where the rings of forecasts, lags and ridge stand
+        ("readings", "<u4"),  # judged, modulo READINGS_MODULUS; where the rings of forecasts, lags and ridge stand
         ("ridge_readings", "<i4"),  # learned from
         ("scale_readings", "<i4"),  # from which the terms' own quantiles were learned
         ("range_readings", "<i4"),  # that the range is of
@@ -139,7 +142,8 @@ class Layout:
     @property
     def fields(self) -> list[tuple[str, str, tuple[int, ...], int]]:
         """Name, type, shape and first byte of everything in a record, for those who read saved state."""
-        assert HEAD.names is not None and HEAD.fields is not None
+        assert HEAD.names is not None
+        assert HEAD.fields is not None
         head = [(f"head.{name}", HEAD.fields[name][0].str, (), int(HEAD.fields[name][1])) for name in HEAD.names]
         floats = [(name, "<f4", shape, 4 * int(self.offsets[name][0])) for name, shape in self.shapes.items()]
         return [*head, *(part for part in floats if math.prod(part[2]))]
@@ -179,13 +183,26 @@ def part(floats, start, count):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def wide(floats, at, further):  # type: ignore[no-untyped-def]
-    """A number of 48 bits that is kept as the sum of two 32-bit floats, `further` apart."""
-    return np.float64(floats[at]) + np.float64(floats[at + further])
+def place_in_ring(readings, length):  # type: ignore[no-untyped-def]
+    """The place of a reading, by its number, in a ring of so many."""
+    return np.int64(np.uint32(readings) % np.uint32(length))
 
 
 @inlined
-def keep_wide(floats, at, further, value):  # type: ignore[no-untyped-def]
+def further(place, by, length):  # type: ignore[no-untyped-def]
+    """The place so many further in a ring of `length`, forwards or backwards; |by| <= length."""
+    moved = place + by
+    return moved - length if moved >= length else moved + length if moved < 0 else moved
+
+
+@inlined
+def wide(floats, at, apart):  # type: ignore[no-untyped-def]
+    """A number of 48 bits that is kept as the sum of two 32-bit floats, `apart` floats from each other."""
+    return np.float64(floats[at]) + np.float64(floats[at + apart])
+
+
+@inlined
+def keep_wide(floats, at, apart, value):  # type: ignore[no-untyped-def]
     """Keep it."""
     floats[at] = np.float32(value)
-    floats[at + further] = np.float32(value - np.float64(np.float32(value)))
+    floats[at + apart] = np.float32(value - np.float64(np.float32(value)))

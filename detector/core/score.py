@@ -195,10 +195,11 @@ def follow(s, f, at, m, r, weights, room, doubles):  # type: ignore[no-untyped-d
         if np.isnan(x[k]):
             seen = f[ewma]
         else:
-            low, high, own = np.float64(f[at.low + k]), np.float64(f[at.high + k]), np.float64(value[k])
-            outside = beyond(own, low, high)
-            furthest = max(furthest, outside)
-            f[at.low + k], f[at.high + k] = widened(own, low, high)
+            if not f[at.low + k] <= value[k] <= f[at.high + k]:
+                low, high, own = np.float64(f[at.low + k]), np.float64(f[at.high + k]), np.float64(value[k])
+                outside = beyond(own, low, high)
+                furthest = max(furthest, outside)
+                f[at.low + k], f[at.high + k] = widened(own, low, high)
             moved = f4(0) if value[k] == f[at.value_last + k] else f4(1)
             f[at.value_last + k] = value[k]
             for j in range(BANDS - 1):
@@ -229,12 +230,9 @@ def follow(s, f, at, m, r, weights, room, doubles):  # type: ignore[no-untyped-d
 
 @inlined
 def _top3(size, top0, top1, top2):  # type: ignore[no-untyped-def]
-    """The three largest with one more."""
-    if size > top0:
-        return size, top0, top1
-    if size > top1:
-        return top0, size, top1
-    return top0, top1, max(size, top2)
+    """The three largest with one more; without a branch that nobody can foresee."""
+    second = min(top0, size)
+    return max(top0, size), max(top1, second), max(top2, min(top1, second))
 
 
 @compiled
@@ -274,8 +272,7 @@ def instantaneous(m, r, weights, room):  # type: ignore[no-untyped-def]
     term, own = m.term + r * m.terms, r * TERMS
     for j in range(TERMS):
         over = (room[term + j] - weights[m.middle + j]) / weights[m.width + j]
-        over = (over - room[m.own_middle + own + j]) / room[m.own_width + own + j]
-        room[term + j] = log1p(over) if over > f4(0) else f4(0)
+        room[term + j] = log1p(max((over - room[m.own_middle + own + j]) / room[m.own_width + own + j], f4(0)))
     bands, fast, whitened, slow, out = room[term], room[term + 1], room[term + 2], room[term + 3], room[term + 4]
     return np.sqrt(f4(2) * bands * bands + fast * fast + whitened * whitened + slow * slow + f4(2) * out * out)
 
