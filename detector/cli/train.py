@@ -68,12 +68,15 @@ def train(
     """
     if bool(recordings) == (topic is not None):
         raise ConfigError("say what to train on: recordings or a topic", fix="give files, or --topic")
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # read when torch and numpy are imported
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # read when numpy and torch are imported
         os.environ.setdefault(name, "1")
     data = f"topic {topic}" if topic is not None else ", ".join(path.name for path in recordings or [])
     typer.echo(f"reading {data} ...", err=True)
     from detector.config import load_config
+    from detector.lab.train import Options, require_torch
 
+    if not quick:
+        require_torch()
     wanted = tuple(channels.split(",")) if channels else None
     if topic is not None:
         settings = load_config(config, overrides=overrides(bootstrap_servers=bootstrap_servers))
@@ -87,8 +90,6 @@ def train(
     typer.echo(
         f"a model {quick_s}" if quick else trained_in if kind != "prediction" else f"a first model {quick_s}, then {trained_in}", err=True
     )
-    from detector.lab.train import Options
-
     options = Options(
         kind=kind,
         hidden=hidden,
@@ -110,9 +111,9 @@ def train(
 
 
 def _quick_s(readings: int, channels: int, hidden: int, layers: int) -> float:
-    """About how long a quick fit takes, seconds: twice every reading goes through the network and into the sums of the readout."""
+    """About how long a quick fit takes, seconds: every reading goes through the network and into the sums of the head."""
     features = 2 * hidden + 5 * channels + 1
-    return QUICK_S_MIN + 2 * readings * (4 * layers * hidden * (hidden + channels) + features**2) / PRODUCTS_PER_S
+    return QUICK_S_MIN + readings * (4 * layers * hidden * (hidden + channels) + features**2) / PRODUCTS_PER_S
 
 
 def _us(moment: datetime | None) -> int | None:
