@@ -1,116 +1,144 @@
-"""Invariant 1: the equations, in every form in which they are used."""
+"""Invariant 1: the LSTM's equations, in every form in which they are used."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.testing import assert_close
+from numpy.testing import assert_allclose
+from numpy.typing import NDArray
+from torch import nn
 
-from detector.core.cell import Gates, cells_of, gates, gates_joined, gates_of
+from detector.core import lstm
+from detector.core.arithmetic import copy
+from detector.core.compiled import entry
+from detector.core.compiled_model import ROWS, compile_model
+from detector.core.forecast import Network
+from detector.core.lstm import Gates, gates
+from detector.core.record import layout_of, part
+
+F4 = NDArray[np.float32]
 
 
-def lstm_of(channels: int = 3, hidden: int = 8, layers: int = 1, seed: int = 0) -> nn.LSTM:
-    torch.manual_seed(seed)
-    return nn.LSTM(channels, hidden, layers, batch_first=True)
+@entry
+def advance(floats, fed, rows, at_of, model_of, weights, room):  # type: ignore[no-untyped-def]
+    """One step of `rows` streams, fed f4[ROWS, D]."""
+    m = model_of[0]
+    for r in range(rows):
+        room.rows[r] = r
+        copy(fed[r], part(room.floats, m.fed + r * m.channels, m.channels))
+    lstm.advance(floats, room.rows, rows, at_of[0], m, weights, room.floats)
 
 
-def weights(lstm: nn.LSTM, layer: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    w_x, w_h = getattr(lstm, f"weight_ih_l{layer}"), getattr(lstm, f"weight_hh_l{layer}")
-    return w_x, w_h, getattr(lstm, f"bias_ih_l{layer}") + getattr(lstm, f"bias_hh_l{layer}")
+class Compiled:
+    """The compiled memory of ROWS streams."""
+
+    def __init__(self, weights: dict[str, F4], channels: int, hidden: int, layers: int) -> None:
+        network = Network.persistent(channels, hidden, layers, weights)
+        self.layout = layout_of(network.parts, {})
+        self.model, self.room = compile_model(self.layout, network.describe())
+        self.floats = np.tile(self.layout.new, (ROWS, 1))
+
+    def step(self, x: F4) -> None:
+        """x f4[B, D] of the first B streams"""
+        advance(self.floats, x, len(x), self.model.at, self.model.model, self.model.weights, self.room)
+
+    def part(self, name: str) -> F4:
+        """h or c, f4[L, ROWS, H]; a view."""
+        layers, hidden = self.layout.shapes[name]
+        start = int(self.layout.offsets[name][0])
+        return self.floats[:, start : start + layers * hidden].reshape(ROWS, layers, hidden).transpose(1, 0, 2)
 
 
-@torch.no_grad()
-def by_hand(x: Tensor, h: Tensor, c: Tensor, w_x: Tensor, w_h: Tensor, b: Tensor) -> dict[str, Tensor]:
-    """The published equations, unit by unit, in float64."""
+def lstm_of(channels: int, hidden: int, layers: int = 1) -> tuple[nn.LSTM, dict[str, F4]]:
+    torch.manual_seed(0)
+    module = nn.LSTM(channels, hidden, layers, batch_first=True)
+    return module, {name: weight.numpy().copy() for name, weight in module.state_dict().items()}
+
+
+def cell_of(weights: dict[str, F4], layer: int) -> nn.LSTMCell:
+    w_x, w_h = weights[f"weight_ih_l{layer}"], weights[f"weight_hh_l{layer}"]
+    cell = nn.LSTMCell(w_x.shape[1], w_h.shape[1])
+    cell.load_state_dict({name: torch.from_numpy(weights[f"{name}_l{layer}"]) for name in cell.state_dict()})
+    return cell
+
+
+def joined(weights: dict[str, F4], layer: int) -> tuple[F4, F4, F4]:
+    """What `gates` takes: w_x, w_h, b."""
+    w_x, w_h, b_x, b_h = (weights[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    return w_x, w_h, b_x + b_h
+
+
+def by_hand(x: F4, h: F4, c: F4, w_x: F4, w_h: F4, b: F4) -> dict[str, NDArray[np.float64]]:
+    """The published equations, unit by unit, in 64 bits."""
     size = h.shape[1]
-    found = {name: torch.empty(h.shape, dtype=torch.float64) for name in Gates._fields}
+    found = {name: np.empty(h.shape) for name in Gates._fields}
     for row in range(len(x)):
         for unit in range(size):
             z = [
-                float(w_x[block * size + unit].double() @ x[row].double() + w_h[block * size + unit].double() @ h[row].double())
-                + float(b[block * size + unit])
+                w_x[block * size + unit].astype(float) @ x[row] + w_h[block * size + unit].astype(float) @ h[row] + b[block * size + unit]
                 for block in range(4)
             ]
-            i, f, o = (1 / (1 + torch.exp(torch.tensor(-z[block], dtype=torch.float64))) for block in (0, 1, 3))
-            g = torch.tanh(torch.tensor(z[2], dtype=torch.float64))
-            cell = f * c[row, unit].double() + i * g
-            for name, one in zip(Gates._fields, (i, f, g, o, cell, o * torch.tanh(cell)), strict=True):
+            i, f, o = (1 / (1 + np.exp(-z[block])) for block in (0, 1, 3))
+            g = np.tanh(z[2])
+            cell = f * c[row, unit] + i * g
+            for name, one in zip(Gates._fields, (i, f, g, o, cell, o * np.tanh(cell)), strict=True):
                 found[name][row, unit] = one
     return found
 
 
+def drawn(*shape: int, seed: int = 1, size: float = 1.0) -> F4:
+    return np.float32(size) * np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
 def test_gates_are_the_published_equations() -> None:
-    lstm = lstm_of()
-    x, h, c = torch.randn(4, 3), torch.randn(4, 8), torch.randn(4, 8)
-    expected = by_hand(x, h, c, *weights(lstm))
-    for name, gate in gates(x, h, c, *weights(lstm))._asdict().items():
-        assert_close(gate.double(), expected[name], atol=1e-6, rtol=1e-5)
+    x, h, c, weights = drawn(4, 3), drawn(4, 8), drawn(4, 8, seed=2), joined(lstm_of(3, 8)[1], 0)
+    expected = by_hand(x, h, c, *weights)
+    for name, gate in gates(x, h, c, *weights)._asdict().items():
+        assert_allclose(gate, expected[name], atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_all_forms_agree_over_a_sequence(layers: int) -> None:
-    """Separate matrices, one joined matrix, LSTMCell, and nn.LSTM over the whole sequence."""
-    lstm = lstm_of(layers=layers)
-    x = torch.randn(5, 20, 3)
-    whole, (h_end, c_end) = lstm(x)
-    cells = cells_of(lstm)
-    zero = torch.zeros(layers, 5, 8)
-    memory = {form: [(zero[k], zero[k]) for k in range(layers)] for form in ("separate", "joined", "cell")}
-    for t in range(20):
-        below = dict.fromkeys(memory, x[:, t])
+@pytest.mark.parametrize(("channels", "hidden", "layers"), [(1, 5, 1), (3, 8, 1), (4, 64, 1), (38, 33, 1), (3, 20, 2), (24, 16, 3)])
+@pytest.mark.parametrize("rows", [1, ROWS])
+@torch.no_grad()
+def test_all_forms_agree_step_by_step_and_over_a_sequence(channels: int, hidden: int, layers: int, rows: int) -> None:
+    """The compiled step, the equations in NumPy, LSTMCell, and LSTM over the whole sequence; large values, and small ones."""
+    module, weights = lstm_of(channels, hidden, layers)
+    cells = [cell_of(weights, layer) for layer in range(layers)]
+    x = drawn(rows, 30, channels) * np.geomspace(0.01, 20, 30, dtype=np.float32)[None, :, None]
+    whole, (h_end, c_end) = module(torch.from_numpy(x))
+    compiled = Compiled(weights, channels, hidden, layers)
+    for t in range(x.shape[1]):
+        h, c = compiled.part("hidden")[:, :rows].copy(), compiled.part("cell")[:, :rows].copy()
+        compiled.step(np.ascontiguousarray(x[:, t]))
+        below: F4 = x[:, t]
         for layer in range(layers):
-            w_x, w_h, b = weights(lstm, layer)
-            h, c = memory["separate"][layer]
-            one = gates(below["separate"], h, c, w_x, w_h, b)
-            memory["separate"][layer] = one.hidden, one.cell
-            h, c = memory["joined"][layer]
-            one = gates_joined(below["joined"], h, c, torch.cat((w_h, w_x), dim=1), b)
-            memory["joined"][layer] = one.hidden, one.cell
-            memory["cell"][layer] = cells[layer](below["cell"], memory["cell"][layer])
-            below = {form: memory[form][layer][0] for form in memory}
-        for form in memory:
-            assert_close(below[form], whole[:, t], atol=1e-6, rtol=1e-5)
-    for layers_at_end in memory.values():
-        assert_close(torch.stack([h for h, _ in layers_at_end]), h_end, atol=1e-6, rtol=1e-5)
-        assert_close(torch.stack([c for _, c in layers_at_end]), c_end, atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("layers", [1, 2])
-def test_gates_by_name_are_those_of_every_layer(layers: int) -> None:
-    lstm = lstm_of(layers=layers)
-    x, h, c = torch.randn(6, 3), torch.randn(layers, 6, 8), torch.randn(layers, 6, 8)
-    named = gates_of(lstm, x, h, c)
-    out, (h_end, c_end) = lstm(x.unsqueeze(1), (h, c))
-    assert len(named) == layers
-    assert_close(torch.stack([one.hidden for one in named]), h_end, atol=1e-6, rtol=1e-5)
-    assert_close(torch.stack([one.cell for one in named]), c_end, atol=1e-6, rtol=1e-5)
-    assert_close(named[-1].hidden, out[:, 0], atol=1e-6, rtol=1e-5)
-    for one, before in zip(named, c, strict=True):
-        for gate in (one.input, one.forget, one.output):
-            assert bool(((gate >= 0) & (gate <= 1)).all())
-        assert_close(one.cell, one.forget * before + one.input * one.candidate)
+            of_numpy = gates(below, h[layer], c[layer], *joined(weights, layer))
+            of_torch = cells[layer](torch.from_numpy(below), (torch.from_numpy(h[layer]), torch.from_numpy(c[layer])))
+            for k, name in enumerate(("hidden", "cell")):
+                of_core = compiled.part(name)[layer, :rows]
+                assert_allclose(of_core, of_torch[k].numpy(), atol=1e-6, rtol=1e-6)
+                assert_allclose(getattr(of_numpy, name), of_torch[k].numpy(), atol=1e-6, rtol=1e-6)
+            below = compiled.part("hidden")[layer, :rows].copy()
+        assert_allclose(below, whole[:, t].numpy(), atol=2e-6)
+    assert_allclose(compiled.part("hidden")[:, :rows], h_end.numpy(), atol=2e-6)
+    assert_allclose(compiled.part("cell")[:, :rows], c_end.numpy(), atol=4e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("block", "name"), [(0, "input"), (1, "forget"), (2, "candidate"), (3, "output")])
 def test_each_name_is_its_block_of_the_weights(block: int, name: str) -> None:
-    lstm = lstm_of()
-    x, h, c = torch.randn(2, 3), torch.randn(1, 2, 8), torch.randn(1, 2, 8)
-    before = gates_of(lstm, x, h, c)[0]
-    with torch.no_grad():
-        dict(lstm.named_parameters())["bias_ih_l0"][8 * block : 8 * block + 8] = 50.0
-    after = gates_of(lstm, x, h, c)[0]
+    x, h, c, (w_x, w_h, b) = drawn(2, 3), drawn(2, 8), drawn(2, 8, seed=2), joined(lstm_of(3, 8)[1], 0)
+    before = gates(x, h, c, w_x, w_h, b)
+    b[8 * block : 8 * block + 8] = 50.0
+    after = gates(x, h, c, w_x, w_h, b)
     for field in ("input", "forget", "candidate", "output"):
-        same = torch.equal(getattr(before, field), getattr(after, field))
-        assert same == (field != name)
-    assert_close(getattr(after, name), torch.ones(2, 8))
+        assert np.array_equal(getattr(before, field), getattr(after, field)) == (field != name)
+    assert_allclose(getattr(after, name), 1.0)
 
 
-def test_the_cells_share_the_weights_of_the_lstm() -> None:
-    lstm = lstm_of(layers=2)
-    cells = cells_of(lstm)
-    with torch.no_grad():
-        dict(lstm.named_parameters())["weight_hh_l1"].fill_(0.25)
-        dict(lstm.named_parameters())["bias_ih_l0"].fill_(0.5)
-    assert bool((cells[1].weight_hh == 0.25).all())
-    assert bool((cells[0].bias_ih == 0.5).all())
+def test_rows_that_do_not_count_stay_as_they_are() -> None:
+    compiled = Compiled(lstm_of(3, 8, 2)[1], 3, 8, 2)
+    compiled.step(drawn(ROWS, 3))
+    before = compiled.floats[2:].tobytes()
+    compiled.step(drawn(2, 3))
+    assert compiled.floats[2:].tobytes() == before
