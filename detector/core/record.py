@@ -56,14 +56,10 @@ HEAD = np.dtype(
         ("since", "<i4"),  # readings since the alert opened or escalated
         ("calm", "<i4"),  # calm readings in a row
         ("is_critical", "u1"),
-        ("q_fast", "<f8"),  # running quantiles of the score
-        ("q_slow", "<f8"),
-        ("excess", "<f8"),  # mean excess over them
-        ("excess_scale", "<f8"),  # the same, as the unit of the CUSUM
-        ("q_fast_before", "<f8"),  # the four as they were before the CUSUM rose
-        ("q_slow_before", "<f8"),
+        ("quantile", "<f8"),  # running 95 % quantile of the score
+        ("excess", "<f8"),  # mean excess over it
+        ("quantile_before", "<f8"),  # both as they were before the CUSUM rose
         ("excess_before", "<f8"),
-        ("excess_scale_before", "<f8"),
         ("mean", "<f8"),  # of the scores of the warm-up
         ("variance", "<f8"),
         ("cusum", "<f8"),
