@@ -1,4 +1,4 @@
-"""Make `models/universal`, the bundle that judges any stream, from synthetic series: `make models`. One core, half a minute."""
+"""Make `models/universal`, the bundle that judges any stream, from synthetic series: `make models`. Seconds on one core."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _play(heads, score, rules_of_one, out):  # type: ignore[no-untyped-def]
     """heads HEAD[1], which is advanced; score f4[T]; rules RULES[1]; out as `_alarmed` gives it."""
     s, rules, (event, cusum, limit) = heads[0], rules_of_one[0], out
     for t in range(score.shape[0]):
-        log_n = alarm.log_tail(max(rules.budget_period_us / SECOND_US, alarm.READINGS_MIN))
+        log_n = alarm.log_tail(rules.budget_period_us / SECOND_US)
         limit[t] = alarm.cusum_limit(log_n, s.slow_penalty + s.fast_penalty)
         event[t] = alarm.judge(s, score[t], t * SECOND_US, float(SECOND_US), rules)[1]
         cusum[t] = s.cusum
