@@ -75,7 +75,7 @@ def _spoiled(value: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
         case 1:
             value[at : at + 60, channel] = value[at, channel]
         case 2:
-            value[at : at + 60, channel] = np.nan
+            value[seconds - 110 : seconds - int(rng.integers(20, 85)), channel] = np.nan  # late: by then it is known to come
         case 3:
             value[at:] += 40 * np.nanstd(value, axis=0)  # a new level that stays
         case _:

@@ -38,14 +38,16 @@ def test_ids_never_change() -> None:
     """Consumers recognise an alert by its id, also one written by an older release."""
     assert alert_id("score", "plant1/pump7", P0, 42, 0, 7) == "58467be8-5484-5d38-a0a6-0c21e8277d02"
     assert alert_id("timeout", "plant1/pump7", P0, 42, 0, 7) == "645ae786-7a80-5fd9-9bde-fa0b23476700"
-    assert alert_id("frozen", "plant1/pump7", P0, 42, 0, 7) == "56d47028-c661-5227-b8c1-8a69f90778d6"
+    assert alert_id("stuck", "plant1/pump7", P0, 42, 0, 7) == "ab92a380-badf-5695-a161-e8bea30e9db0"
+    assert alert_id("missing", "plant1/pump7", P0, 42, 0, 7) == "90c3744d-d7d1-5cb2-935d-d0cee922ad65"
 
 
 def test_ids_differ_by_all_that_they_depend_on() -> None:
     one: tuple[Any, ...] = ("score", "a", P0, 1, 0, 7)
     others: list[tuple[Any, ...]] = [
         ("timeout", "a", P0, 1, 0, 7),
-        ("frozen", "a", P0, 1, 0, 7),
+        ("stuck", "a", P0, 1, 0, 7),
+        ("missing", "a", P0, 1, 0, 7),
         ("score", "b", P0, 1, 0, 7),
         ("score", "a", Partition("readings", 1), 1, 0, 7),
         ("score", "a", Partition("reading", 0), 1, 0, 7),
@@ -114,7 +116,7 @@ def test_severity_follows_from_the_opening_score() -> None:
     mild, absurd = judged(within).alerts, judged(story(200), budget_period_us=SECOND_US).alerts
     assert {alert.severity for alert in mild} == {"warning"}
     assert mild[0].tail_probability > CRITICAL_BELOW
-    pump = [alert for alert in absurd if alert.opened_at_us >= mild[0].opened_at_us - 20 * SECOND_US and alert.stream == "pump"]
+    pump = [alert for alert in absurd if alert.stream == "pump"]
     episode = [alert for alert in pump if alert.id == next(alert.id for alert in pump if alert.tail_probability < CRITICAL_BELOW)]
     assert episode[-1].status == "closed"
     assert episode[-1].tail_probability > CRITICAL_BELOW
@@ -155,10 +157,10 @@ def test_what_is_still_open_is_what_its_events_say() -> None:
     values["pump"][150:190, FAULTY] += 12 * values["pump"][:, FAULTY].std()
     values["pump"][260:300, FAULTY] += 3 * values["pump"][:, FAULTY].std()
     values["fan"][200:260, 0] = values["fan"][:200, 0].mean()
+    values["healthy"][300:340, 2] = np.nan
     rows = [(stream, t, value[t]) for t in range(readings) for stream, value in values.items() if stream != "saw" or not 200 <= t < 250]
     log = log_of(rows, 3)
-    lively = replace(MODEL, scorer=replace(MODEL.scorer, same_max=np.ones(3, np.float32)))
-    detector, is_open, kinds = Detector(lively, settings_of(budget_period_us=2_000 * SECOND_US)), dict[str, Any](), set[str]()
+    detector, is_open, kinds = Detector(MODEL, settings_of(budget_period_us=2_000 * SECOND_US)), dict[str, Any](), set[str]()
     for start in range(0, len(log), every):
         for alert in alerts_of(run(detector, log.take(range(start, min(start + every, len(log)))))):
             if alert.status == "closed":
@@ -174,4 +176,4 @@ def test_what_is_still_open_is_what_its_events_say() -> None:
             of_its_opening = replace(is_open[alert.id], score=0, tail_probability=0, channels=(), position=0)
             assert replace(alert, score=0, tail_probability=0) == of_its_opening
             assert not alert.channels
-    assert kinds == {"score", "timeout", "frozen"}
+    assert kinds == {"score", "timeout", "stuck", "missing"}

@@ -68,12 +68,13 @@ def test_a_fault_after_it_is_seen() -> None:
     ]
 
 
-def test_frozen_channels_are_accepted() -> None:
+@pytest.mark.parametrize("kind", ["stuck", "missing"])
+def test_channels_that_stopped_are_accepted(kind: str) -> None:
     value = normal_values(END, 2, 3)
-    value[FAULT:, 0] = np.median(value[:FAULT, 0])
+    value[FAULT:, 0] = np.median(value[:FAULT, 0]) if kind == "stuck" else np.nan
     detector, alerts = played(FLEET, readings(value), accepted(ACCEPTED_AT))
-    assert [alert.reason for alert in alerts if alert.kind == "frozen"] == ["frozen", "reset"]
-    assert not detector.states["is_frozen"].any()
+    assert [alert.reason for alert in alerts if alert.kind == kind] == [kind, "reset"]
+    assert not detector.states[f"is_{kind}"].any()
 
 
 @pytest.mark.parametrize(

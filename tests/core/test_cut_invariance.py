@@ -24,7 +24,7 @@ MODEL = model_of(channels=2, hidden=32)
 UNIVERSAL = universal_model_of(channels=2, hidden=32)
 SINGLE = model_of(channels=1, hidden=32)
 SETTINGS = settings_of(accept_after_us=45_000_000)
-SEEDS = (*range(7), 16)
+SEEDS = (*range(5), 16, 24, 28)
 KEEPING = replace(SETTINGS, keeps_ties=True)
 TIGHT = replace(SETTINGS, streams_max=3, idle_max_us=10**12)  # at the limit, it would matter when a forgotten stream's row is free
 
@@ -126,11 +126,6 @@ def test_nor_with_a_universal_model(channels: int, seed: int) -> None:
     check_same_bits(universal_model_of(channels), eventful_log(seed, channels=channels), SETTINGS, seed)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_nor_with_one_whose_channels_share_a_network(channels: int) -> None:
-    check_same_bits(universal_model_of(channels, inputs=1), eventful_log(4, channels=channels), SETTINGS, 4)
-
-
 @pytest.mark.parametrize("model", [MODEL, UNIVERSAL], ids=["fleet", "universal"])
 def test_one_reading_per_batch_changes_no_bit(model: Model) -> None:
     log = eventful_log(11, partitions=2)
@@ -154,7 +149,8 @@ def test_everything_happens_in_these_logs() -> None:
     assert reasons == {
         *(("score", reason) for reason in ("evidence", "escalated", "cleared", "reset", "evicted")),
         *(("timeout", reason) for reason in ("timeout", "resumed", "evicted")),
-        *(("frozen", reason) for reason in ("frozen", "moved", "reset")),  # forgotten: tests/core/test_frozen.py
+        *(("stuck", reason) for reason in ("stuck", "unstuck", "reset")),  # forgotten: tests/core/test_stopped.py
+        *(("missing", reason) for reason in ("missing", "resumed", "reset")),
     }
     assert dispositions == set(Disposition)
 

@@ -1,206 +1,149 @@
-"""The recurrent model: what is trained over sequences is what runs step by step."""
+"""From the memory to the forecast, against its definitions: whole sequences through a network in engineering units that are scaled ones."""
 
 from __future__ import annotations
 
-import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
-from torch.testing import assert_close
 
-from detector.core.predictor import STEP_ROWS_MULTIPLE, Kind, Predictor
-from detector.core.scaling import SCALED_MAX
-from detector.core.states import arrays_of
-from tests.core.builders import predictor_of
+from detector.core.forecast import LAGS, ONE_AHEAD, SCALED_MAX, Kind, Network
+from detector.core.lstm import gates
+from detector.core.playback import Playback, play
+from tests.core.builders import network_of, unfitted_model_of
 
-ROWS = STEP_ROWS_MULTIPLE
 F4 = NDArray[np.float32]
 KINDS: tuple[Kind, ...] = ("prediction", "reconstruction")
 
 
-def new_memory(predictor: Predictor, rows: int = ROWS) -> tuple[F4, ...]:
-    """h, c, last, ahead, past."""
-    return tuple(arrays_of(predictor.columns(), rows).values())
+def drawn(readings: int, channels: int, seed: int = 1, sequences: int = 1) -> F4:
+    return np.random.default_rng(seed).standard_normal((sequences, readings, channels), np.float32)
 
 
-def random_memory(predictor: Predictor, seed: int = 0) -> tuple[F4, ...]:
-    rng = np.random.default_rng(seed)
-    return tuple(rng.standard_normal(array.shape, np.float32) for array in new_memory(predictor))
+def played(network: Network, values: F4) -> Playback:
+    return play(unfitted_model_of(network), values, with_features=True)
 
 
-def copies(arrays: tuple[F4, ...]) -> Any:
-    return tuple(array.copy() for array in arrays)
+def with_horizons(network: Network, horizons: tuple[int, ...], seed: int = 0) -> Network:
+    """The same memory with a random head that looks so far."""
+    rng, d = np.random.default_rng(seed), network.channels
+    head, bias, weights = (
+        rng.standard_normal(shape, np.float32)
+        for shape in ((len(horizons) * d, network.head.shape[1]), len(horizons) * d, (len(horizons), d))
+    )
+    return replace(network, horizons=horizons, head=0.3 * head, head_bias=bias, horizon_weights=weights)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def told_by(network: Network, features: F4) -> NDArray[np.float64]:
+    """What the head makes of an empty memory and of each reading's features, [T + 1, K, D]."""
+    seen = np.concatenate((np.zeros_like(features[:1]), features)).astype(float)
+    told: NDArray[np.float64] = (seen @ network.head.T + network.head_bias).reshape(len(seen), len(network.horizons), network.channels)
+    return told
+
+
 @pytest.mark.parametrize("layers", [1, 2, 3])
-@torch.inference_mode()
-def test_step_by_step_is_the_whole_sequence(kind: Kind, layers: int) -> None:
-    predictor = predictor_of(3, 16, layers, kind)
-    x = np.random.default_rng(1).standard_normal((ROWS, 40, 3), np.float32)
-    first, state = predictor.unroll(torch.from_numpy(x[:, :25]))
-    second, (h_end, c_end, last_end, ahead_end, past_end) = predictor.unroll(torch.from_numpy(x[:, 25:]), state)
-    h, c, last, ahead, past = new_memory(predictor)
-    stepped = np.stack([predictor.step(np.ascontiguousarray(x[:, t]), h, c, last, ahead, past) for t in range(40)], axis=1)
-    assert_close(torch.from_numpy(stepped), torch.cat((first, second), dim=1), atol=2e-6, rtol=1e-5)
-    assert_close(torch.from_numpy(h).transpose(0, 1), h_end, atol=1e-6, rtol=1e-5)
-    assert_close(torch.from_numpy(c).transpose(0, 1), c_end, atol=2e-6, rtol=1e-5)
-    assert_close(torch.from_numpy(last), last_end)
-    assert_close(torch.from_numpy(ahead), ahead_end, atol=2e-6, rtol=1e-5)
-    assert_close(torch.from_numpy(past), past_end)
+def test_the_head_reads_the_memory_its_squares_and_what_was_a_few_readings_before(layers: int) -> None:
+    """Just before its first reading a stream stands at 0, as its memory does; before that nothing has moved."""
+    network, x = network_of(3, 16, layers), drawn(40, 3)
+    found = played(network, x)
+    features, fed = found.features[0], found.fed[0]
+    assert features.shape == (40, network.head.shape[1])
+    assert fed.tobytes() == x[0].tobytes()
+    memory = [(np.zeros((1, 16), np.float32),) * 2] * layers
+    for t in range(40):
+        below = fed[t : t + 1]
+        for layer in range(layers):
+            w_x, w_h, b_x, b_h = (network.weights[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            step = gates(below, *memory[layer], w_x, w_h, b_x + b_h)
+            memory[layer], below = (step.hidden, step.cell), step.hidden
+        h = features[t, :16]
+        np.testing.assert_allclose(h, below[0], atol=2e-6)
+        before = [fed[t - lag] - fed[t] if t >= lag else -fed[t] if t + 1 == lag else 0 * fed[t] for lag in LAGS]
+        assert np.array_equal(features[t], np.concatenate((h, fed[t], h * h, *before)))
 
 
-def test_the_head_reads_the_memory_its_squares_and_what_was_a_few_readings_back() -> None:
-    """Against the definition, the past carried from one part of a sequence to the next; before its start nothing has moved."""
-    predictor = Predictor(2, 4, lags=(1, 3))
-    rng = np.random.default_rng(0)
-    h, x = (torch.from_numpy(rng.standard_normal((1, 9, width), np.float32)) for width in (4, 2))
-    past, parts = predictor.state(1).past, []
-    for part in (slice(0, 2), slice(2, 9)):
-        pasts, past = predictor.pasts(past, x[:, part])
-        parts.append(predictor.seen(h[:, part], x[:, part], pasts))
-    seen = torch.cat(parts, dim=1)[0]
-    assert seen.shape == (9, predictor.head.in_features)
-    for t in range(9):
-        back = [x[0, t - lag] - x[0, t] if t >= lag else torch.zeros(2) for lag in (1, 3)]
-        assert torch.equal(seen[t], torch.cat((h[0, t], x[0, t], h[0, t] ** 2, *back)))
-    assert torch.equal(past, x[:, -3:])
+def test_a_reconstruction_reads_its_memory_alone() -> None:
+    network, x = network_of(3, 16, 2, "reconstruction"), drawn(30, 3)
+    found = played(network, x)
+    assert found.features.shape == (1, 30, 16)
+    np.testing.assert_allclose(found.expected[0], told_by(network, found.features[0])[1:, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("horizons", [(1,), (1, 2), (1, 5, 10)])
-def test_a_reading_is_expected_as_the_mean_of_what_was_said_of_it(horizons: tuple[int, ...]) -> None:
-    """Against the definition: at each horizon what the head said so many readings before, 0 before anything was said."""
-    torch.manual_seed(3)
-    predictor = Predictor(2, 16, horizons=horizons)
-    torch.nn.init.normal_(predictor.head.weight)
-    if horizons != (1,):
-        predictor.share.copy_(torch.rand(predictor.share.shape).softmax(dim=0))
-    share = predictor.share.numpy()
-    x = np.random.default_rng(1).standard_normal((ROWS, 30, 2), np.float32)
-    memory, said, expected = new_memory(predictor), [], []
-    for t in range(30):
-        with torch.inference_mode():
-            said.append(
-                predictor.read(
-                    torch.from_numpy(memory[0][:, -1]).clone(), torch.from_numpy(memory[2]).clone(), torch.from_numpy(memory[4])
-                ).numpy()
-            )
-        expected.append(predictor.step(np.ascontiguousarray(x[:, t]), *memory))
-    for t in range(30):
-        of_it = [share[k] * said[t + 1 - horizon][:, k] for k, horizon in enumerate(horizons) if horizon <= t + 1]
-        assert_close(expected[t], np.sum(of_it, axis=0), atol=1e-5, rtol=1e-5)
-    if horizons == (1,):
-        assert np.array_equal(np.stack(expected), np.stack(said)[:, :, 0])
+def test_a_reading_is_expected_as_the_weighted_mean_of_what_was_forecast_of_it(horizons: tuple[int, ...]) -> None:
+    """At each horizon what the head made so many readings before; of an empty memory before the first reading, and nothing earlier."""
+    network, x = with_horizons(network_of(2, 16), horizons), drawn(40, 2)
+    found = played(network, x)
+    told = told_by(network, found.features[0])
+    for t in range(40):
+        each = [network.horizon_weights[k] * told[t + 1 - horizon, k] for k, horizon in enumerate(horizons) if horizon <= t + 1]
+        np.testing.assert_allclose(found.expected[0, t], np.sum(each, axis=0), atol=1e-5)
+    assert (found.residual == found.x - found.expected).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layers", [1, 2])
-def test_a_missing_value_is_fed_its_own_expectation(kind: Kind, layers: int) -> None:
-    """The state after NaN is, bit for bit, the state after a reading that was just as expected."""
-    predictor = predictor_of(3, 16, layers, kind)
-    memory = random_memory(predictor)
-    with torch.inference_mode():
-        said = predictor.read(torch.from_numpy(memory[0][:, -1]).clone(), torch.from_numpy(memory[2]).clone(), torch.from_numpy(memory[4]))
-    expectation = said[:, 0].numpy()  # just before
-    x = np.random.default_rng(2).standard_normal((ROWS, 3), np.float32)
-    gone = np.random.default_rng(3).random((ROWS, 3)) < 0.4
-    gone[0], gone[1] = True, False
-    missing, observed = copies(memory), copies(memory)
-    expected_missing = predictor.step(np.where(gone, np.float32(np.nan), x), *missing)
-    expected_observed = predictor.step(np.where(gone, expectation, x), *observed)
-    assert expected_missing.tobytes() == expected_observed.tobytes()
-    assert [array.tobytes() for array in missing] == [array.tobytes() for array in observed]
-    if kind == "prediction":
-        assert expected_missing.tobytes() == (memory[3][:, 0] + expectation * predictor.share[0].numpy()).tobytes()
+def test_a_missing_value_is_fed_the_forecast_of_it(kind: Kind, layers: int) -> None:
+    """One reading ahead. All that follows is, bit for bit, what follows a reading that was just as forecast."""
+    network, x = network_of(3, 16, layers, kind), drawn(60, 3)
+    gone = np.random.default_rng(3).random(x.shape) < 0.4
+    gone[0, 10], gone[0, 11] = True, False
+    missing = played(network, np.where(gone, np.float32(np.nan), x))
+    assert np.array_equal(np.isnan(missing.x), gone)
+    told = told_by(network, missing.features[0])[:-1, 0]
+    np.testing.assert_allclose(missing.fed[gone], told[gone[0]], atol=1e-5)
+    observed = played(network, missing.fed)
+    for name in ("fed", "features", "expected"):
+        assert getattr(missing, name).tobytes() == getattr(observed, name).tobytes()
 
 
-def test_a_prediction_expects_before_it_sees() -> None:
-    predictor = predictor_of(3, 16, 2)
-    memory = random_memory(predictor)
-    rng = np.random.default_rng(4)
-    one, other = (predictor.step(rng.standard_normal((ROWS, 3), np.float32), *copies(memory)) for _ in range(2))
-    assert one.tobytes() == other.tobytes()
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_prediction_looks_before_it_sees_and_a_reconstruction_sees_first(layers: int) -> None:
+    one = drawn(30, 3)
+    other = one.copy()
+    other[:, 20:] *= -3
+    prediction = [played(network_of(3, 16, layers), x).expected[0] for x in (one, other)]
+    assert prediction[0][:21].tobytes() == prediction[1][:21].tobytes()
+    assert (prediction[0][21] != prediction[1][21]).all()
+    seen = [played(network_of(3, 16, layers, "reconstruction"), x).expected[0] for x in (one, other)]
+    assert seen[0][:20].tobytes() == seen[1][:20].tobytes()
+    assert (seen[0][20] != seen[1][20]).all()
 
 
-def test_a_reconstruction_gives_back_what_it_sees() -> None:
-    predictor = predictor_of(3, 16, 1, "reconstruction")
-    memory = random_memory(predictor)
-    rng = np.random.default_rng(4)
-    one, other = (predictor.step(rng.standard_normal((ROWS, 3), np.float32), *copies(memory)) for _ in range(2))
-    assert not np.array_equal(one, other)
+def test_a_memory_that_nothing_was_fitted_to_expects_the_value_before() -> None:
+    network, x = network_of(3, 16), drawn(30, 3)
+    expected = played(Network.persistent(3, 16, 1, network.weights), x).expected[0]
+    assert expected[1:].tobytes() == x[0, :-1].tobytes()
+    assert not expected[0].any()
 
 
-def test_an_untrained_prediction_is_persistence() -> None:
-    predictor = Predictor(3, 16)
-    memory = random_memory(predictor)
-    before = memory[2].copy()
-    assert np.array_equal(predictor.step(np.ones((ROWS, 3), np.float32), *memory), before)
-
-
-def test_an_untrained_prediction_at_several_horizons_is_their_mean() -> None:
-    predictor = Predictor(3, 16, horizons=(1, 3))
-    memory = new_memory(predictor)
-    x = np.random.default_rng(1).standard_normal((8, ROWS, 3), np.float32)
-    expected = [predictor.step(each, *memory) for each in x]
-    assert_close(expected[5], (x[4] + x[2]) / 2)
+@pytest.mark.parametrize("channels", [1, 3, 4, 6])
+def test_a_memory_of_another_number_of_channels_is_fed_by_as_many_of_its_inputs(channels: int) -> None:
+    whole = network_of(4, 16)
+    network = whole.of_channels(channels)
+    inputs = network.weights["weight_ih_l0"]
+    for k in range(channels):
+        np.testing.assert_allclose(inputs[:, k], whole.weights["weight_ih_l0"][:, k % 4] * (4 / channels) ** 0.5, rtol=1e-6)
+    assert network.weights["weight_hh_l0"] is whole.weights["weight_hh_l0"]
+    assert (network.kind, network.channels, network.horizons, network.lags) == ("prediction", channels, ONE_AHEAD, ())
+    assert played(network, drawn(20, channels)).expected.shape == (1, 20, channels)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_channel_that_stays_away_leaves_the_memory_usable(kind: Kind) -> None:
-    """Fed its own expectation for long, a network that amplifies would leave all bounds, and never come back from NaN."""
-    predictor = predictor_of(2, 8, 1, kind)
-    with torch.no_grad():
-        predictor.head.weight[:, -2:] = torch.eye(2).repeat(len(predictor.horizons), 1) * 1.5
-        predictor.head.bias.fill_(1.0)
-    memory = new_memory(predictor)
-    for _ in range(400):
-        expected = predictor.step(np.full((ROWS, 2), np.nan, np.float32), *memory)
-        assert np.isfinite(expected).all()
-    assert np.abs(memory[2]).max() <= SCALED_MAX
-    for _ in range(5):
-        predictor.step(np.zeros((ROWS, 2), np.float32), *memory)
-    assert all(np.isfinite(array).all() for array in memory)
-
-
-def test_noise_is_fed_but_never_expected() -> None:
-    predictor = predictor_of(2, 8)
-    x = torch.randn(3, 10, 2)
-    clean, state = predictor.unroll(x)
-    with_zero, same = predictor.unroll(x, noise=torch.zeros_like(x))
-    noise = torch.zeros_like(x)
-    noise[:, 4] = 1.0
-    noisy, _ = predictor.unroll(x, noise=noise)
-    assert torch.equal(clean, with_zero)
-    assert all(torch.equal(a, b) for a, b in zip(state, same, strict=True))
-    assert torch.equal(clean[:, :5], noisy[:, :5])
-    assert not torch.equal(clean[:, 5], noisy[:, 5])
-
-
-@pytest.mark.parametrize("layers", [1, 2])
-def test_dropout_is_for_training_only(layers: int) -> None:
-    torch.manual_seed(0)
-    predictor = Predictor(2, 8, layers, "reconstruction", dropout=0.5)
-    x = torch.randn(3, 10, 2)
-    assert not torch.equal(predictor.unroll(x)[0], predictor.unroll(x)[0])
-    first = predictor.step(np.ones((ROWS, 2), np.float32), *new_memory(predictor))
-    assert np.array_equal(first, predictor.step(np.ones((ROWS, 2), np.float32), *new_memory(predictor)))
-    predictor.eval()
-    assert torch.equal(predictor.unroll(x)[0], predictor.unroll(x)[0])
-
-
-def test_weights_are_saved_once_and_reach_the_cells_when_loaded() -> None:
-    predictor, other = predictor_of(2, 8, 2, seed=1), predictor_of(2, 8, 2, seed=2)
-    assert not [name for name in predictor.state_dict() if "cell" in name]
-    saved = io.BytesIO()
-    torch.save(predictor.state_dict(), saved)
-    saved.seek(0)
-    other.load_state_dict(torch.load(saved, weights_only=True))
-    x = np.ones((ROWS, 2), np.float32)
-    assert np.array_equal(predictor.step(x, *new_memory(predictor)), other.step(x, *new_memory(other)))
-    one, two = new_memory(predictor), new_memory(other)
-    predictor.step(x, *one)
-    other.step(x, *two)
-    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, two, strict=True))
+    """Fed its own forecast for long, a network that amplifies would leave all bounds, and never come back from NaN."""
+    network = network_of(2, 8, 1, kind)
+    head: Any = network.head.copy()
+    head[:, -2:] = 1.5 * np.tile(np.eye(2), (len(network.horizons), 1))
+    if kind == "prediction":
+        head[:, 8:10] = 1.5 * np.tile(np.eye(2), (len(network.horizons), 1))
+    network = replace(network, head=head, head_bias=np.ones_like(network.head_bias))
+    x = np.full((1, 420, 2), np.nan, np.float32)
+    x[:, 400:] = 0
+    found = played(network, x)
+    assert np.isfinite(found.expected).all()
+    assert np.isfinite(found.features).all()
+    assert np.abs(found.fed).max() <= SCALED_MAX
+    assert np.abs(found.fed[0, 399]).max() > 1

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.core.detect import Detector
-from detector.core.running import CLIP, COLD_READINGS, COUNT_ACCEPTED, LIMIT_MIN, WIDTH_MIN, RunningScaling
+from detector.core.running import CLIP, COLD_READINGS, COUNT_ACCEPTED, LIMIT_MIN, STATE, WIDTH_MIN, RunningScaling
 from detector.core.scaling import SCALED_MAX, Scaling
 from detector.core.scoring import CALIBRATED, TERMS, Usual
 from detector.core.states import Column, arrays_of
@@ -20,14 +20,14 @@ from tests.core.builders import log_of, normal_values, run, settings_of, state_o
 F4 = NDArray[np.float32]
 ROW = np.zeros(1, np.int32)
 COUNTED = len(CALIBRATED)
-OTHERS = {"bands": Column("f4", (3, 1)), "same": Column("i4", (1,))}
+OTHERS = {"bands": Column("f4", (3, 1))}
 
 
 class Stream:
     """One stream of one channel."""
 
     def __init__(self) -> None:
-        self.scaling = RunningScaling(1, COUNTED)
+        self.scaling = RunningScaling(1)
         self.states: dict[str, Any] = arrays_of(self.scaling.columns() | OTHERS)
         self._last = np.nan
 
@@ -38,14 +38,13 @@ class Stream:
     def see(self, value: float, e: float = 0.0, *, teaches: bool = True) -> float:
         """Scale a value, then learn from it."""
         now = np.full((1, 1), value, np.float32)
-        self.states["same"][:] = self.states["same"] + 1 if value == self._last else 0
-        self._last = value
-        x, terms = self.units.scaled(now), np.zeros((1, 6), np.float32)
-        self.scaling.learn(ROW, now, x, np.full((1, 1), e, np.float32), terms, np.array([teaches]), self.states)
+        moved, self._last = np.array([[value != self._last]]), value
+        x, terms = self.units.scaled(now), np.zeros((1, len(TERMS)), np.float32)
+        self.scaling.learn(ROW, now, moved, x, np.full((1, 1), e, np.float32), terms, np.array([teaches]), self.states)
         return float(x[0, 0])
 
     def learned(self) -> list[bytes]:
-        return [self.states[name].tobytes() for name in RunningScaling(1).columns()]
+        return [self.states[name].tobytes() for name in STATE]
 
 
 def test_it_finds_mean_and_deviation() -> None:
@@ -171,15 +170,6 @@ def test_a_channel_weighs_by_how_often_it_changes() -> None:
     assert weights() == pytest.approx([1, 0.02, 0.001], rel=0.03)
 
 
-def test_a_run_counts_once_it_is_over_and_the_less_is_said_by_it_the_fewer_there_were() -> None:
-    stream = Stream()
-    stream.see(1.0)
-    assert np.isinf(stream.units.usual.run).all()  # it has been constant for all that is known
-    for value in (1.0, 1.0, 1.0, 2.0, 1.0, 2.0):
-        stream.see(value)
-    assert np.asarray(stream.units.usual.run).item() == pytest.approx(3 * (1 + 10 / 3))
-
-
 def test_neither_an_alert_nor_evidence_for_one_teaches() -> None:
     """Reading by reading: scale and readout learn where nothing happened, nothing is open, and nothing gathers; only there."""
     detector, values = Detector(universal_model_of(2), settings_of()), normal_values(400, 2)
@@ -229,31 +219,17 @@ def test_the_detector_judges_first_and_learns_after() -> None:
     assert (after["scale_variance"] < 2 * before["scale_variance"]).all()
 
 
-@pytest.mark.parametrize("channels", [1, 3, 8])
-def test_a_channel_that_shares_its_network_is_judged_alone(channels: int) -> None:
-    """Its expectation is the same whatever stands beside it."""
-    value = normal_values(150, channels)
-    wide = run(
-        Detector(universal_model_of(channels, inputs=1), settings_of()), log_of([("a", t, v) for t, v in enumerate(value)], channels)
-    )
-    for k in range(channels):
-        alone = run(
-            Detector(universal_model_of(1, inputs=1), settings_of()), log_of([("a", t, v) for t, v in enumerate(value[:, k : k + 1])], 1)
-        )
-        assert alone[0].expected[:20, 0].tobytes() == wide[0].expected[:20, k].tobytes()  # later, evidence may differ
-
-
 class Terms:
     """Terms of one stream, in units of what training measured, as the score shows them."""
 
     def __init__(self) -> None:
-        self.scaling = RunningScaling(1, COUNTED)
+        self.scaling = RunningScaling(1)
         self.states: dict[str, Any] = arrays_of(self.scaling.columns() | OTHERS)
 
     def see(self, v: F4, *, teaches: bool = True) -> None:
         usual, terms, one = self.usual, np.zeros((1, len(TERMS)), np.float32), np.ones((1, 1), np.float32)
         terms[0, :COUNTED] = np.log1p(np.maximum((v - np.asarray(usual.middle)[0]) / np.asarray(usual.width)[0], 0))
-        self.scaling.learn(ROW, one, one, one, terms, np.array([teaches]), self.states)
+        self.scaling.learn(ROW, one, one == 1, one, one, terms, np.array([teaches]), self.states)
 
     @property
     def usual(self) -> Usual:

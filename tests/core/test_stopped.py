@@ -1,4 +1,4 @@
-"""Channels that freeze while they should move, and all that stands still and should."""
+"""Channels that are stuck or missing while they should move and come, and all that stands still, or is away, and should."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.codec.state_serde import Checkpoint, RowCodec, encode_checkpoint, key_of
-from detector.core import frozen
+from detector.core import stopped
 from detector.core.alerting import Alert, alert_id
 from detector.core.detect import Detector
-from detector.core.frozen import FrozenEvent, Stillness
 from detector.core.model import Model
-from detector.core.states import Column, arrays_of
+from detector.core.states import arrays_of
+from detector.core.stopped import Kind, Limits, StoppedEvent
 from detector.ports import PartitionPosition
 from detector.service.state_manager import StateManager
 from tests.core.builders import (
@@ -38,18 +38,9 @@ from tests.core.builders import (
 MODEL = model_of(2)
 READINGS = 600
 AT = 300
-"""Where most stories freeze: a mobility of 3 x 45 is reached long before."""
-MIN = frozen.RUN_READINGS_MIN
+"""Where most channels stop: a liveness of 3 x 45 is reached long before."""
+MIN = stopped.RUN_INTERVALS_MIN
 F4 = NDArray[np.float32]
-
-
-def lively(model: Model = MODEL, **same_max: float) -> Model:
-    """The model as if no channel had ever kept its value for longer than one reading, or for so long."""
-    longest = np.full(len(model.channels), same_max.get("same_max", 1.0), np.float32)
-    return replace(model, scorer=replace(model.scorer, same_max=longest))
-
-
-MODEL = lively()
 
 
 def story(value: F4, times: Any = None, stream: str = "pump") -> Log:
@@ -58,7 +49,7 @@ def story(value: F4, times: Any = None, stream: str = "pump") -> Log:
     return log_of([(stream, float(t), v) for t, v in zip(times, value, strict=True)], value.shape[1])
 
 
-def frozen_at(start: int, length: int, channels: Any = (0,), readings: int = READINGS, value: F4 | None = None) -> F4:
+def stuck_at(start: int, length: int, channels: Any = (0,), readings: int = READINGS, value: F4 | None = None) -> F4:
     """Two restless channels, of which some repeat their value `length` times from `start` on."""
     value = normal_values(readings, 2, 4) if value is None else value.copy()
     for k in channels:
@@ -66,50 +57,76 @@ def frozen_at(start: int, length: int, channels: Any = (0,), readings: int = REA
     return value
 
 
-def judged(log: Log, cuts: Any = (), model: Model = MODEL, **changes: Any) -> list[Alert]:
+def gone_at(start: int, length: int, channels: Any = (0,), readings: int = READINGS, value: F4 | None = None) -> F4:
+    """Two channels, of which some are missing in `length` readings from the one after `start` on: as `stuck_at` repeats a value."""
+    value = normal_values(readings, 2, 4) if value is None else value.copy()
+    value[start + 1 : start + length + 1, channels] = np.nan
+    return value
+
+
+STOPS: dict[Kind, Any] = {"stuck": stuck_at, "missing": gone_at}
+of_each_kind = pytest.mark.parametrize("kind", STOPS)
+
+
+def judged(log: Log, cuts: Any = (), model: Model = MODEL, kind: Kind = "stuck", **changes: Any) -> list[Alert]:
     detector = Detector(model, settings_of(**{"budget_period_us": 1e15, "silence_intervals": 0.0} | changes))
-    return [alert for alert in alerts_of(run(detector, log, cuts)) if alert.kind == "frozen"]
+    return [alert for alert in alerts_of(run(detector, log, cuts)) if alert.kind == kind]
 
 
+@of_each_kind
 @pytest.mark.parametrize("cuts", [(), range(1, READINGS, 7), range(1, READINGS)])
-def test_a_channel_that_freezes_is_an_alert_until_it_moves(cuts: Any) -> None:
-    """Found as soon as the run is longer than RUN_READINGS_MIN, since this channel never held a value for two readings."""
-    log = story(frozen_at(AT, 100))
-    opened, closed = judged(log, cuts)
-    assert (opened.status, opened.kind, opened.reason, opened.severity) == ("opened", "frozen", "frozen", "warning")
-    assert (closed.status, closed.kind, closed.reason, closed.severity) == ("closed", "frozen", "moved", "warning")
+def test_a_channel_that_stops_is_an_alert_until_it_lives_again(cuts: Any, kind: Kind) -> None:
+    """Found as soon as the run is longer than RUN_INTERVALS_MIN, since this channel never held a value, or was away, for two readings."""
+    log = story(STOPS[kind](AT, 100))
+    opened, closed = judged(log, cuts, kind=kind)
+    ends = {"stuck": "unstuck", "missing": "resumed"}[kind]
+    assert (opened.status, opened.kind, opened.reason, opened.severity) == ("opened", kind, kind, "warning")
+    assert (closed.status, closed.kind, closed.reason, closed.severity) == ("closed", kind, ends, "warning")
     assert opened.event_time_us == opened.opened_at_us == closed.opened_at_us == START_US + (AT + MIN + 1) * SECOND_US
     assert closed.event_time_us == START_US + (AT + 101) * SECOND_US
-    assert opened.id == closed.id == alert_id("frozen", "pump", P0, AT + MIN + 1, 0, opened.opened_at_us)
+    assert opened.id == closed.id == alert_id(kind, "pump", P0, AT + MIN + 1, 0, opened.opened_at_us)
     assert np.isnan([opened.score, opened.tail_probability, closed.score, closed.tail_probability]).all()
     for alert in (opened, closed):
         (channel,) = alert.channels
         assert (channel.name, channel.share) == ("channel0", 1.0)
-        assert channel.observed == log.value[alert.offset, 0]
+        assert np.array_equal(channel.observed, log.value[alert.offset, 0], equal_nan=True)
         assert channel.low < channel.expected < channel.high
+    assert np.isnan(opened.channels[0].observed) == (kind == "missing")
 
 
-def test_several_channels_are_one_alert_that_names_them() -> None:
-    value = frozen_at(AT, 100, (0, 1))
-    opened, closed = judged(story(value))
+@of_each_kind
+def test_several_channels_are_one_alert_that_names_them(kind: Kind) -> None:
+    value = STOPS[kind](AT, 100, (0, 1))
+    opened, closed = judged(story(value), kind=kind)
     assert [(channel.name, channel.share) for channel in opened.channels] == [("channel0", 0.5), ("channel1", 0.5)]
     assert [channel.name for channel in closed.channels] == ["channel0", "channel1"]
-    value[AT + 60 : AT + 101, 0] = normal_values(41, 1, 1)[:, 0]  # one of them moves: the other is still frozen
-    opened, closed = judged(story(value))
+    value[AT + 60 : AT + 101, 0] = normal_values(41, 1, 1)[:, 0]  # one of them is back: the other is not
+    opened, closed = judged(story(value), kind=kind)
     assert closed.event_time_us == START_US + (AT + 101) * SECOND_US
     assert [channel.name for channel in closed.channels] == ["channel1"]
 
 
-def test_a_channel_that_freezes_while_the_alert_is_open_keeps_it_open() -> None:
-    value = frozen_at(AT + 40, 100, (1,), value=frozen_at(AT, 80))
-    opened, closed = judged(story(value))
+@of_each_kind
+def test_a_channel_that_stops_while_the_alert_is_open_keeps_it_open(kind: Kind) -> None:
+    value = STOPS[kind](AT + 40, 100, (1,), value=STOPS[kind](AT, 80))
+    opened, closed = judged(story(value), kind=kind)
     assert [channel.name for channel in opened.channels] == ["channel0"]
     assert closed.event_time_us == START_US + (AT + 141) * SECOND_US
 
 
+def test_a_stuck_channel_that_goes_away_is_both() -> None:
+    """It was stuck at 300 and is missing from 340 to 400; back at 401 with the same value, it is still stuck; it moves at 431."""
+    value = gone_at(AT + 39, 61, value=stuck_at(AT, 130))
+    detector = Detector(MODEL, settings_of(budget_period_us=1e15, silence_intervals=0.0))
+    alerts = [alert for alert in alerts_of(run(detector, story(value))) if alert.kind != "score"]
+    seconds = [(alert.event_time_us - START_US) // SECOND_US for alert in alerts]
+    assert [alert.reason for alert in alerts] == ["stuck", "missing", "resumed", "unstuck"]
+    assert seconds == [AT + MIN + 1, AT + 39 + MIN + 1, AT + 101, AT + 131]
+
+
 def test_it_is_found_in_every_stream_and_beside_a_score_alert() -> None:
     """The score may alert as well: the two know nothing of each other."""
-    a, b = story(frozen_at(AT, 100), stream="a"), story(normal_values(READINGS, 2, 5), np.arange(READINGS) + 0.3, stream="b")
+    a, b = story(stuck_at(AT, 100), stream="a"), story(normal_values(READINGS, 2, 5), np.arange(READINGS) + 0.3, stream="b")
     order = np.argsort(np.concatenate((a.event_time_us, b.event_time_us)), kind="stable")
     both = Log(
         tuple((a.stream + b.stream)[k] for k in order),
@@ -119,18 +136,18 @@ def test_it_is_found_in_every_stream_and_beside_a_score_alert() -> None:
         np.arange(2 * READINGS),
         np.zeros(2 * READINGS, np.int32),
     )
-    assert [(alert.stream, alert.reason) for alert in judged(both)] == [("a", "frozen"), ("a", "moved")]
+    assert [(alert.stream, alert.reason) for alert in judged(both)] == [("a", "stuck"), ("a", "unstuck")]
     detector = Detector(MODEL, settings_of(budget_period_us=100 * SECOND_US))
     alerts = alerts_of(run(detector, both.take(range(2 * (AT + 60)))))
-    assert {alert.kind for alert in alerts if alert.stream == "a" and alert.status == "opened"} == {"score", "frozen"}
+    assert {alert.kind for alert in alerts if alert.stream == "a" and alert.status == "opened"} == {"score", "stuck"}
     assert detector.alerts_open == sum({"opened": 1, "closed": -1}.get(alert.status, 0) for alert in alerts) >= 1
 
 
 def test_ties_that_are_kept_count_as_readings_and_take_no_time() -> None:
     """Two readings per time, and the channel moves between them, not from one time to the next: a move is a move. A burst that repeats
     one value is no run, however many readings it has: it took no time."""
-    moves = np.repeat(frozen_at(AT, 100), 2, axis=0)[1:]
-    assert [alert.reason for alert in judged(story(moves, np.arange(len(moves)) // 2), keeps_ties=True)] == ["frozen", "moved"]
+    moves = np.repeat(stuck_at(AT, 100), 2, axis=0)[1:]
+    assert [alert.reason for alert in judged(story(moves, np.arange(len(moves)) // 2), keeps_ties=True)] == ["stuck", "unstuck"]
     burst = np.insert(normal_values(READINGS, 2, 4), [AT] * 200, normal_values(READINGS, 2, 4)[AT - 1], axis=0)
     times = np.insert(np.arange(READINGS), [AT] * 200, AT - 1)
     assert judged(story(burst, times), keeps_ties=True) == []
@@ -164,9 +181,43 @@ def moves(kind: str, readings: int = 20_000, seed: int = 0) -> F4:
     ["constant", "switch", "set point", "set point, trimmed at first", "counter", "coarse", "dead band", "off at nights",
      "off at the weekend", "at its stop"],
 )  # fmt: skip
-def test_what_does_not_move_or_is_at_rest_is_never_frozen(kind: str) -> None:
+def test_what_does_not_move_or_is_at_rest_is_never_stuck(kind: str) -> None:
     """Although training never saw a run longer than one reading, the hardest case."""
     assert not rule(moves(kind))[0].any()
+
+
+def comes(kind: str, readings: int = 20_000, seed: int = 0) -> F4:
+    """One channel that is not always there."""
+    rng, t = np.random.default_rng(seed), np.arange(readings)
+    is_there = {
+        "never": np.zeros(readings, bool),
+        "hardly ever": t % 5_000 == 0,
+        "now and then": rng.random(readings) < 1 / 12,
+        "in every twelfth reading": t % 12 == 0,
+        "every other": rng.random(readings) < 0.5,
+        "with gaps": np.repeat(rng.random(readings // 20 + 1) < 0.8, 20)[:readings],
+        "only at first": t < 130,
+    }[kind]
+    return np.where(is_there, rng.standard_normal(readings), np.nan)[:, None].astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "kind", ["never", "hardly ever", "now and then", "in every twelfth reading", "every other", "with gaps", "only at first"]
+)
+def test_what_comes_now_and_then_is_never_missing(kind: str) -> None:
+    assert not rule(comes(kind), kind="missing")[0].any()
+
+
+@pytest.mark.parametrize("kind", ["in every fourth reading", "every other", "with gaps"])
+def test_what_comes_often_is_missed_after_several_of_its_longest_gaps(kind: str) -> None:
+    """Or the test above would prove little."""
+    value = comes(kind) if kind != "in every fourth reading" else np.where(np.arange(20_000) % 4 == 0, 1.0, np.nan)[:, None]
+    value = value.astype(np.float32)
+    value[19_000:] = np.nan
+    gaps = np.diff(np.flatnonzero(~np.isnan(value[:, 0]))).max()
+    (opened, *_) = np.flatnonzero(rule(value, kind="missing")[0])
+    last = np.flatnonzero(~np.isnan(value[:, 0]))[-1]
+    assert max(4 * gaps, MIN) < opened - last <= 5 * gaps + 1
 
 
 def test_the_same_stories_would_be_found_where_the_channel_moves_and_stops_amid_its_range() -> None:
@@ -177,31 +228,29 @@ def test_the_same_stories_would_be_found_where_the_channel_moves_and_stops_amid_
     assert np.flatnonzero(event)[0] == 9_000 + MIN + 1
 
 
-def test_a_run_in_the_warm_up_is_not_judged() -> None:
-    """45 readings of warm-up: a channel that moves at every reading is known after 135 moves."""
-    assert not judged(story(frozen_at(60, 200)))
-    assert not judged(story(frozen_at(134, 200)))
-    assert judged(story(frozen_at(137, 200)))
+@of_each_kind
+def test_a_run_in_the_warm_up_is_not_judged(kind: Kind) -> None:
+    """45 readings of warm-up: a channel that lives at every reading is known after 135 of them."""
+    assert not judged(story(STOPS[kind](60, 200)), kind=kind)
+    assert not judged(story(STOPS[kind](133, 200)), kind=kind)
+    assert judged(story(STOPS[kind](137, 200)), kind=kind)
 
 
-def test_a_run_that_is_longer_than_ever_but_plausible_is_none() -> None:
-    """It has held a value for 12 seconds before: nearly 60 are plausible, and after 59 a longer time is."""
-    before = frozen_at(150, 11)
-    assert not judged(story(frozen_at(AT, 58, value=before)))
-    opened, _ = judged(story(frozen_at(AT, 90, value=before)))
+@of_each_kind
+def test_a_run_that_is_longer_than_ever_but_plausible_is_none(kind: Kind) -> None:
+    """It has shown no sign of life for 12 seconds before: nearly 60 are plausible, and after 59 a longer time is."""
+    stops = STOPS[kind]
+    before = stops(150, 11)
+    assert not judged(story(stops(AT, 58, value=before)), kind=kind)
+    opened, _ = judged(story(stops(AT, 90, value=before)), kind=kind)
     assert opened.event_time_us == START_US + (AT + 60) * SECOND_US
-    again = frozen_at(450, 110, value=frozen_at(AT, 58, value=before))
-    assert not judged(story(again))
+    again = stops(450, 110, value=stops(AT, 58, value=before))
+    assert not judged(story(again), kind=kind)
 
 
-def test_training_counts_too() -> None:
-    assert not judged(story(frozen_at(AT, 150)), model=lively(same_max=30))
-    opened, _ = judged(story(frozen_at(AT, 160)), model=lively(same_max=30))
-    assert opened.event_time_us == START_US + (AT + 151) * SECOND_US
-
-
-def test_0_turns_it_off() -> None:
-    assert not judged(story(frozen_at(AT, 200)), frozen_factor=0.0)
+@of_each_kind
+def test_0_turns_it_off(kind: Kind) -> None:
+    assert not judged(story(STOPS[kind](AT, 200)), kind=kind, stuck_run_factor=0.0)
 
 
 # -- time -------------------------------------------------------------------------------------------------------------------------
@@ -215,12 +264,26 @@ def test_faster_sampling_alone_does_not_freeze_a_channel() -> None:
     assert not judged(story(np.concatenate((value[:200], fast)), times))
 
 
-def test_a_gap_is_no_run() -> None:
-    """A channel that has held a value for 12 seconds may do so for 60: the hour between two of its readings counts as one."""
-    value, times = frozen_at(AT, 40, value=frozen_at(150, 11)), np.arange(READINGS)
+@of_each_kind
+def test_a_gap_is_no_run(kind: Kind) -> None:
+    """A channel that has stopped for 12 seconds may do so for 60: the hour between two of its stream's readings counts as one."""
+    value, times = STOPS[kind](AT, 40, value=STOPS[kind](150, 11)), np.arange(READINGS)
     times[AT + 10 :] += 3_600
-    assert not judged(story(value, times), idle_max_us=10**15)
-    assert judged(story(frozen_at(AT, 70, value=value), times), idle_max_us=10**15)
+    assert not judged(story(value, times), kind=kind, idle_max_us=10**15)
+    assert judged(story(STOPS[kind](AT, 70, value=value), times), kind=kind, idle_max_us=10**15)
+
+
+def test_narrow_readings_that_are_not_whole_are_no_news_of_a_channel() -> None:
+    """Each message carries one channel: one alone is no reading in which the other is missing, and a second's two are one reading. A channel
+    that no longer comes is missed when a later time shows so."""
+    value = gone_at(AT, 100)
+    rows = [(t, k) for t in range(READINGS) for k in (0, 1) if not np.isnan(value[t, k])]
+    whole = log_of([("pump", t, np.where(np.arange(2) == k, value[t], np.nan).tolist()) for t, k in rows], 2)
+    log = replace(whole, channel=np.array([k for _, k in rows], np.int32))
+    opened, closed = judged(log, kind="missing")
+    assert [channel.name for channel in opened.channels] == ["channel0"]
+    assert opened.event_time_us == START_US + (AT + MIN + 1) * SECOND_US
+    assert closed.event_time_us == START_US + (AT + 101) * SECOND_US
 
 
 def test_slower_sampling_alone_does_not_freeze_a_channel() -> None:
@@ -232,7 +295,7 @@ def test_slower_sampling_alone_does_not_freeze_a_channel() -> None:
 
 
 def test_missing_values_neither_continue_nor_end_a_run() -> None:
-    value = frozen_at(AT, 100)
+    value = stuck_at(AT, 100)
     value[AT + 5 : AT + 45, 0] = np.nan
     opened, closed = judged(story(value))
     assert opened.event_time_us == START_US + (AT + 40 + MIN + 1) * SECOND_US
@@ -244,7 +307,7 @@ def test_missing_values_neither_continue_nor_end_a_run() -> None:
 
 
 def test_the_time_for_which_a_value_is_missing_does_not_count() -> None:
-    value = frozen_at(AT, 90, value=frozen_at(150, 11))
+    value = stuck_at(AT, 90, value=stuck_at(150, 11))
     value[AT + 5 : AT + 45, 0] = np.nan
     assert not judged(story(value))
 
@@ -252,21 +315,21 @@ def test_the_time_for_which_a_value_is_missing_does_not_count() -> None:
 # -- learning ---------------------------------------------------------------------------------------------------------------------
 
 
-def rule(value: F4, teaches: Any = True) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
+def rule(value: F4, teaches: Any = True, kind: Kind = "stuck") -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
     """The rule alone, one stream, a reading per second: events, and what is remembered after each reading."""
     d = value.shape[1]
-    states = arrays_of(frozen.columns(d) | {"same": Column("i4", (d,))})
-    stillness = Stillness(factor=5.0, warmup_readings=45, accept_after_us=0.0, same_max=np.ones(d, np.float32))
+    states = arrays_of(stopped.columns(d))
+    limits = Limits(factor=5.0, warmup_readings=45, accept_after_us=0.0)
     events, memories, last = np.zeros(len(value), np.uint8), [], np.full(d, np.nan, np.float32)
     row, second = np.zeros(1, np.int32), np.full(1, SECOND_US)
     teaches = np.broadcast_to(teaches, len(value))
     for t, v in enumerate(value):
         is_there = ~np.isnan(v)
-        states["same"][0, is_there] = np.where(v == last, states["same"][0] + 1, 0)[is_there]
+        moved = is_there & (v != last)
         last[is_there] = v[is_there]
         steps = second if t else second * 0
-        event, _ = frozen.judge(
-            row, v[None], second * t, steps, second.astype(float), teaches[t : t + 1], stillness, states
+        event, _ = stopped.judge(
+            kind, row, v[None], moved[None], second * t, steps, second.astype(float), teaches[t : t + 1], limits, states
         )  # fmt: skip
         events[t] = event[0]
         if len(value) <= 2_000:
@@ -274,7 +337,7 @@ def rule(value: F4, teaches: Any = True) -> tuple[NDArray[np.uint8], list[dict[s
     return events, memories
 
 
-LEARNED = ("held_max_us", "mobility", "lowest", "highest")
+LEARNED = ("stuck_longest_us", "stuck_liveness", "lowest", "highest")
 
 
 def learned(memory: dict[str, Any]) -> list[bytes]:
@@ -283,21 +346,21 @@ def learned(memory: dict[str, Any]) -> list[bytes]:
 
 def test_a_run_teaches_when_it_has_ended_and_not_before() -> None:
     """What is known while a run is judged is what was known when it began."""
-    value = frozen_at(AT, 15)[:, :1]
+    value = stuck_at(AT, 15)[:, :1]
     _, memories = rule(value)
     during = {tuple(learned(memory)) for memory in memories[AT : AT + 16]}
     assert len(during) == 1
-    assert memories[AT + 15]["held_max_us"][0] < 1.001 * SECOND_US
-    assert memories[AT + 16]["held_max_us"][0] == 16 * SECOND_US
+    assert memories[AT + 15]["stuck_longest_us"][0] < 1.001 * SECOND_US
+    assert memories[AT + 16]["stuck_longest_us"][0] == 16 * SECOND_US
 
 
 def test_an_open_alert_teaches_nothing() -> None:
-    """Neither the frozen channel nor the one beside it; nor do the readings of a score alert."""
-    value = frozen_at(AT, 100)
+    """Neither the stuck channel nor the one beside it; nor do the readings of a score alert."""
+    value = stuck_at(AT, 100)
     value[AT + 50, 1] *= 50
     event, memories = rule(value)
     opened, moved = np.flatnonzero(event)
-    assert event[[opened, moved]].tolist() == [FrozenEvent.OPENED, FrozenEvent.MOVED]
+    assert event[[opened, moved]].tolist() == [StoppedEvent.OPENED, StoppedEvent.RESUMED]
     assert len({tuple(learned(memory)) for memory in memories[opened : moved + 1]}) == 1
     assert learned(memories[moved + 1]) != learned(memories[moved])
     teaches = np.ones(READINGS, np.bool_)
@@ -324,31 +387,34 @@ def test_a_score_alert_keeps_the_history_of_runs_as_it_was() -> None:
     assert state_of(detector, "pump")["highest"][0] < np.abs(value[AT : AT + 30, 0]).max()
 
 
-def test_what_froze_often_enough_is_normal() -> None:
+@of_each_kind
+def test_what_stopped_often_enough_is_normal(kind: Kind) -> None:
     """Three alerts; then runs of that length are known, those of five times the length are not."""
     value = normal_values(2_000, 2, 4)
     for start in range(300, 1_200, 150):
-        value = frozen_at(start, 60, value=value)
-    value = frozen_at(1_500, 320, value=value)
-    alerts = judged(story(value))
-    assert [alert.reason for alert in alerts] == ["frozen", "moved"] * 4
+        value = STOPS[kind](start, 60, value=value)
+    value = STOPS[kind](1_500, 320, value=value)
+    alerts = judged(story(value), kind=kind)
+    assert [alert.status for alert in alerts] == ["opened", "closed"] * 4
     starts = [(alert.opened_at_us - START_US) / SECOND_US for alert in alerts[::2]]
     assert starts == [300 + MIN + 1, 450 + MIN + 1, 600 + MIN + 1, pytest.approx(1_500 + 305, abs=5)]
 
 
-def test_what_was_accepted_is_normal_and_opens_no_second_alert() -> None:
-    value = frozen_at(900, 100, value=frozen_at(AT, 500, readings=1_100))
-    opened, closed = judged(story(value), accept_after_us=50 * SECOND_US)
-    assert (opened.reason, closed.reason) == ("frozen", "reset")
+@of_each_kind
+def test_what_was_accepted_is_normal_and_opens_no_second_alert(kind: Kind) -> None:
+    value = STOPS[kind](900, 100, value=STOPS[kind](AT, 500, readings=1_100))
+    opened, closed = judged(story(value), kind=kind, accept_after_us=50 * SECOND_US)
+    assert (opened.reason, closed.reason) == (kind, "reset")
     assert closed.event_time_us - opened.event_time_us == 50 * SECOND_US
     assert [channel.name for channel in closed.channels] == ["channel0"]
 
 
-def test_without_a_time_an_alert_is_accepted_after_many_usual_intervals() -> None:
-    readings = AT + frozen.ACCEPT_INTERVALS + 100
-    opened, closed = judged(story(frozen_at(AT, readings, readings=readings)))
+@of_each_kind
+def test_without_a_time_an_alert_is_accepted_after_many_usual_intervals(kind: Kind) -> None:
+    readings = AT + stopped.ACCEPT_INTERVALS + 100
+    opened, closed = judged(story(STOPS[kind](AT, readings, readings=readings)), kind=kind)
     assert closed.reason == "reset"
-    assert closed.event_time_us - opened.event_time_us == frozen.ACCEPT_INTERVALS * SECOND_US
+    assert closed.event_time_us - opened.event_time_us == stopped.ACCEPT_INTERVALS * SECOND_US
 
 
 def test_what_is_normal_fades() -> None:
@@ -358,8 +424,8 @@ def test_what_is_normal_fades() -> None:
     value[300:320] = 0.1
     short, long = value[: 300 + 21 + 500].copy(), value.copy()
     short[-80:], long[-80:] = 0.1, 0.1
-    assert not (rule(short)[0] == FrozenEvent.OPENED).any()
-    assert (rule(long)[0] == FrozenEvent.OPENED).any()
+    assert not (rule(short)[0] == StoppedEvent.OPENED).any()
+    assert (rule(long)[0] == StoppedEvent.OPENED).any()
 
 
 # -- whatever comes -----------------------------------------------------------------------------------------------------------------
@@ -409,29 +475,32 @@ def test_no_cut_and_no_future_changes_it(pieces: Any, cuts: list[int], seed: int
 
 def test_these_stories_are_not_empty() -> None:
     """Or the test above would prove little."""
-    value, times = composed([("keeps", 0, 35), ("moves", 0, 20), ("keeps", 1, 70), ("pause", 0, 70)], 1)
-    alerts, _ = told(value, times, ())
-    for reason in ("frozen", "moved", "reset"):
-        assert any(f"kind='frozen', reason='{reason}'" in alert for alert in alerts)
+    pieces = [("keeps", 0, 35), ("moves", 0, 20), ("keeps", 1, 70), ("gone", 0, 30), ("moves", 0, 5), ("gone", 1, 70), ("pause", 0, 70)]
+    alerts, _ = told(*composed(pieces, 1), ())
+    for kind, reasons in (("stuck", ("stuck", "unstuck", "reset")), ("missing", ("missing", "resumed", "reset"))):
+        for reason in reasons:
+            assert any(f"kind='{kind}', reason='{reason}'" in alert for alert in alerts), (kind, reason)
 
 
 @pytest.mark.parametrize("cuts", [(), (AT + 40,), (AT + 60, AT + 130), range(1, 900)])
+@of_each_kind
 @pytest.mark.parametrize("is_back", [False, True])
-def test_a_stream_that_goes_away_frozen_closes_its_alert_when_it_is_forgotten(is_back: bool, cuts: Any) -> None:
+def test_a_stream_that_goes_away_stopped_closes_its_alert_when_it_is_forgotten(is_back: bool, cuts: Any, kind: Kind) -> None:
     """Last heard at 340 s; forgotten 120 s later, by b's reading at 460.5 s, also if it comes back in the same batch."""
-    a = frozen_at(AT, 100)[: AT + 41]
+    a = STOPS[kind](AT, 100)[: AT + 41]
     readings = [("a", t, a[t]) for t in range(len(a))] + [("b", t + 0.5, a[t % 200]) for t in range(500)]
     readings += [("a", t, a[AT]) for t in range(480, 540)] if is_back else []
     log = log_of(sorted(readings, key=lambda reading: (reading[1], reading[0])), 2)
-    opened, closed = judged(log, cuts)
-    assert (opened.stream, opened.reason, closed.reason, opened.id) == ("a", "frozen", "evicted", closed.id)
+    opened, closed = judged(log, cuts, kind=kind)
+    assert (opened.stream, opened.reason, closed.reason, opened.id) == ("a", kind, "evicted", closed.id)
     assert closed.event_time_us == START_US + 460_500_000
     assert closed.channels == ()
 
 
-def test_an_open_alert_outlives_the_worker() -> None:
+@of_each_kind
+def test_an_open_alert_outlives_the_worker(kind: Kind) -> None:
     """Saved with its alert open, and restored: what follows is what would have been."""
-    log = story(frozen_at(AT, 100))
+    log = story(STOPS[kind](AT, 100))
     at = AT + 60
     limits = settings_of(budget_period_us=1e15)
     whole, before, after = (Detector(MODEL, limits) for _ in range(3))
@@ -442,8 +511,8 @@ def test_an_open_alert_outlives_the_worker() -> None:
     state = {key_of(b"pump"): row, codec.layout_key: codec.layout, b"checkpoint": checkpoint}
     StateManager(after, 10.0).restore({P0: PartitionPosition(at)}, [(P0, state)], 0.0)
     assert after.alerts_open == 1
-    (closed,) = (alert for alert in alerts_of(run(after, log.take(range(at, len(log))))) if alert.kind == "frozen")
-    _, expected = (alert for alert in alerts_of(run(whole, log)) if alert.kind == "frozen")
+    (closed,) = (alert for alert in alerts_of(run(after, log.take(range(at, len(log))))) if alert.kind == kind)
+    _, expected = (alert for alert in alerts_of(run(whole, log)) if alert.kind == kind)
     assert (closed.id, closed.reason, closed.event_time_us, closed.channels) == (
         expected.id,
         expected.reason,
@@ -453,15 +522,5 @@ def test_an_open_alert_outlives_the_worker() -> None:
     assert memory_of(after) == memory_of(whole)
 
 
-def test_a_memory_without_these_columns_has_to_learn_them_first() -> None:
-    """As an older version saved it: much is known of the stream, nothing of its runs."""
-    log = story(frozen_at(AT, 200))
-    detector = Detector(MODEL, settings_of())
-    run(detector, log.take(range(AT - 50)))
-    for name, column in frozen.columns(2).items():
-        detector.states[name][0] = column.fill
-    assert not [alert for alert in alerts_of(run(detector, log.take(range(AT - 50, len(log))))) if alert.kind == "frozen"]
-
-
 def test_a_stream_costs_few_bytes() -> None:
-    assert sum(array[0].nbytes for array in arrays_of(frozen.columns(4)).values()) <= 110
+    assert sum(array[0].nbytes for array in arrays_of(stopped.columns(4)).values()) <= 190
