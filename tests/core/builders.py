@@ -205,12 +205,17 @@ def fields_of(layout: Layout, record: bytes) -> dict[str, Any]:
 
 
 class Records:
-    """Records without a store: `heads` HEAD[rows] and `floats` f4[rows, F], of the same memory."""
+    """Records without a store, f4[rows, F]."""
 
     def __init__(self, parts: Sequence[Part] = (), starts: dict[str, float] | None = None, rows: int = 1) -> None:
         self.layout = layout_of(parts, starts or {})
         self.floats = np.tile(self.layout.new, (rows, 1))
-        self.heads = self.floats.view(np.uint8)[:, : HEAD.itemsize].view(HEAD)[:, 0]
+
+    @property
+    def heads(self) -> NDArray[Any]:
+        """A view of their heads, HEAD[rows]."""
+        heads: NDArray[Any] = self.floats.view(np.uint8)[:, : HEAD.itemsize].view(HEAD)[:, 0]
+        return heads
 
     def part(self, name: str, row: int = 0) -> F4:
         """A view of a part of a row, in its shape."""
