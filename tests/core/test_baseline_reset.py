@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.core.acceptance import Acceptance
-from detector.core.alerting import Alert
-from detector.core.detect import Detector
+from detector.core.alerts import Alert
+from detector.core.detector import Detector
 from detector.core.model import Model
-from tests.core.builders import P0, SECOND_US, Log, log_of, memory_of, model_of, normal_values, settings_of, universal_model_of
+from tests.core.builders import P0, SECOND_US, Log, log_of, records_of, model_of, normal_values, settings_of, universal_model_of
 
 FLEET, UNIVERSAL = model_of(2), universal_model_of(2)
-SETTINGS = settings_of(budget_period_us=3_600 * SECOND_US, warmup_readings=100, accept_after_us=10**12, idle_max_us=10**12)
+SETTINGS = settings_of(budget_period_us=3_600 * SECOND_US, warmup_readings=100, reset_baseline_after_us=10**12, idle_ttl_us=10**12)
 FAULT, ACCEPTED_AT, END = 600, 800, 1_300
 
 
@@ -85,7 +85,7 @@ def test_channels_that_stopped_are_accepted(kind: str) -> None:
 def test_where_there_is_nothing_to_accept_nothing_changes(nothing: Acceptance) -> None:
     log = readings(shifted())
     (with_it, its), (without, theirs) = played(FLEET, log, nothing), played(FLEET, log)
-    assert memory_of(with_it) == memory_of(without)
+    assert records_of(with_it) == records_of(without)
     assert repr(its) == repr(theirs)
 
 
@@ -93,10 +93,10 @@ def test_one_that_is_in_the_row_already_is_not_accepted_again() -> None:
     log = readings(shifted())
     detector, _ = played(FLEET, log)
     detector.states.stands_for[:] = ACCEPTED_AT + 1
-    before = memory_of(detector)
-    verdicts = detector.detect(log.take([]).batch(detector), [accepted(0, offset=ACCEPTED_AT)])
-    assert not verdicts.alerts
-    assert memory_of(detector) == before
+    before = records_of(detector)
+    result = detector.detect(log.take([]).batch(detector), [accepted(0, offset=ACCEPTED_AT)])
+    assert not result.alerts
+    assert records_of(detector) == before
 
 
 @settings(max_examples=6, deadline=None)
@@ -108,8 +108,8 @@ def test_cuts_change_no_bit(places: list[int], cuts: list[int], model: Model) ->
     detector, found = Detector(model, SETTINGS), []
     for start, end in itertools.pairwise([0, *sorted(cuts), len(log)]):
         own = [accepted(place - start, offset=place) for place in places if start <= place < end or place == end == len(log)]
-        verdicts = detector.detect(log.take(range(start, end)).batch(detector), own)
-        found += [replace(alert, position=start + alert.position) for alert in verdicts.alerts]
+        result = detector.detect(log.take(range(start, end)).batch(detector), own)
+        found += [replace(alert, position=start + alert.position) for alert in result.alerts]
         places = [place for place in places if place >= end and not place == end == len(log)]
     assert repr(found) == repr(expected)
-    assert memory_of(detector) == memory_of(whole)
+    assert records_of(detector) == records_of(whole)

@@ -12,28 +12,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.core.detect import Detector
+from detector.core.detector import Detector
 from detector.core.event_time import Time
 from detector.core.model import Model
 from detector.core.predictor import STEP_ROWS_MAX, STEP_ROWS_MULTIPLE
 from detector.core.readings import Disposition, Partition
-from tests.core.builders import Log, log_of, memory_of, model_of, normal_values, predictor_of, run, settings_of, universal_model_of
+from tests.core.builders import Log, log_of, records_of, model_of, normal_values, predictor_of, run, settings_of, universal_model_of
 from tests.core.plant import eventful_log, interleaved, narrow
 
 MODEL = model_of(channels=2, hidden=32)
 UNIVERSAL = universal_model_of(channels=2, hidden=32)
 SINGLE = model_of(channels=1, hidden=32)
-SETTINGS = settings_of(accept_after_us=45_000_000)
+SETTINGS = settings_of(reset_baseline_after_us=45_000_000)
 SEEDS = (*range(5), 16, 24, 28)
 KEEPING = replace(SETTINGS, keeps_ties=True)
-TIGHT = replace(SETTINGS, streams_max=3, idle_max_us=10**12)  # at the limit, it would matter when a forgotten stream's row is free
+TIGHT = replace(SETTINGS, max_per_partition=3, idle_ttl_us=10**12)  # at the limit, it would matter when a forgotten stream's row is free
 
 
 @dataclass
 class Told:
     """All that a run tells about one partition, bit for bit, in log order; nothing of where the batches were cut."""
 
-    verdicts: list[tuple[Any, ...]] = field(default_factory=list)
+    result: list[tuple[Any, ...]] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
 
 
@@ -45,18 +45,18 @@ def told(detectors: Sequence[Detector], worker_of: Sequence[int], log: Log, cuts
     for start, end in itertools.pairwise(bounds):
         for worker, detector in enumerate(detectors):
             part = log.take(start + np.flatnonzero(worker_of_reading[start:end] == worker))
-            verdicts = detector.detect(part.batch(detector))
+            result = detector.detect(part.batch(detector))
             for position, number in enumerate(part.partition.tolist()):
-                found[part.partitions[number]].verdicts.append(
+                found[part.partitions[number]].result.append(
                     (
-                        verdicts.disposition[position],
-                        verdicts.score[position].tobytes(),
-                        verdicts.tail_probability[position].tobytes(),
-                        verdicts.expected[position].tobytes(),
-                        verdicts.alert.get(position),
+                        result.disposition[position],
+                        result.score[position].tobytes(),
+                        result.tail_probability[position].tobytes(),
+                        result.expected[position].tobytes(),
+                        result.alert.get(position),
                     )
                 )
-            for alert in verdicts.alerts:
+            for alert in result.alerts:
                 assert part.partitions[part.partition[alert.position]] == alert.partition
                 assert part.offset[alert.position] == alert.offset
                 found[alert.partition].alerts.append(repr(replace(alert, position=0)))  # repr: NaN equals NaN, and floats are exact
@@ -79,14 +79,14 @@ def check_same_bits(model: Model, log: Log, limits: Any, seed: int) -> None:
     cuts = rng.integers(0, len(log), size=int(rng.choice([1, 7, 60, 300])))
     found = told(detectors, worker_of, mixed, cuts.tolist())
     for partition in log.partitions:
-        assert found[partition].verdicts == expected[partition].verdicts
+        assert found[partition].result == expected[partition].result
         assert found[partition].alerts == expected[partition].alerts
     memories: dict[Any, Any] = {}
     for worker, detector in enumerate(detectors):
-        memories |= memory_of(detector)
+        memories |= records_of(detector)
         own = [partition for k, partition in enumerate(log.partitions) if worker_of[k] == worker]
         assert clocks(detector, own) == clocks(whole, own)
-    assert memories == memory_of(whole)
+    assert memories == records_of(whole)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -131,7 +131,7 @@ def test_one_reading_per_batch_changes_no_bit(model: Model) -> None:
     log = eventful_log(11, partitions=2)
     whole, one_by_one = Detector(model, SETTINGS), Detector(model, SETTINGS)
     assert told([whole], [0, 0], log, []) == told([one_by_one], [0, 0], log, range(1, len(log)))
-    assert memory_of(whole) == memory_of(one_by_one)
+    assert records_of(whole) == records_of(one_by_one)
 
 
 def test_everything_happens_in_these_logs() -> None:
@@ -141,11 +141,11 @@ def test_everything_happens_in_these_logs() -> None:
     for seed in SEEDS:
         log = eventful_log(seed)
         assert (np.diff(log.offset[log.partition == 0]) == 0).any()
-        for verdicts in run(Detector(MODEL, SETTINGS), log):
-            reasons |= {(alert.kind, alert.reason) for alert in verdicts.alerts}
-            dispositions |= set(verdicts.disposition.tolist())
-    for verdicts in run(Detector(MODEL, SETTINGS), narrow(eventful_log(0))) + run(Detector(MODEL, TIGHT), eventful_log(0)):
-        dispositions |= set(verdicts.disposition.tolist())
+        for result in run(Detector(MODEL, SETTINGS), log):
+            reasons |= {(alert.kind, alert.reason) for alert in result.alerts}
+            dispositions |= set(result.disposition.tolist())
+    for result in run(Detector(MODEL, SETTINGS), narrow(eventful_log(0))) + run(Detector(MODEL, TIGHT), eventful_log(0)):
+        dispositions |= set(result.disposition.tolist())
     assert reasons == {
         *(("score", reason) for reason in ("evidence", "escalated", "cleared", "reset", "evicted")),
         *(("timeout", reason) for reason in ("timeout", "resumed", "evicted")),
@@ -182,12 +182,12 @@ def test_any_story_can_be_cut_anywhere(prelude: int, moves: list[Any], cuts: lis
     quick = settings_of(warmup_readings=10, budget_period_us=50_000_000, keeps_ties=keeps_ties)
     whole, cut = Detector(SINGLE, quick), Detector(SINGLE, quick)
     assert told([whole], [0, 0], log, []) == told([cut], [0, 0], log, [c for c in cuts if c < len(log)])
-    assert memory_of(whole) == memory_of(cut)
+    assert records_of(whole) == records_of(cut)
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("model", [MODEL, UNIVERSAL], ids=["fleet", "universal"])
-def test_the_verdicts_of_a_prefix_are_the_prefix_of_the_verdicts(model: Model, seed: int) -> None:
+def test_the_result_of_a_prefix_are_the_prefix_of_the_result(model: Model, seed: int) -> None:
     """Also when what follows is absurd."""
     log = interleaved(eventful_log(seed), np.random.default_rng(seed))
     end = int(np.random.default_rng(seed).integers(len(log) // 2, len(log)))
@@ -245,13 +245,13 @@ def test_the_bits_of_a_stream_do_not_depend_on_how_many_others_there_are(model_o
     readings = [(f"s{k}", float(t), values[k] + t) for t in range(3) for k in range(many)]
     log = log_of(readings, channels)
     whole = Detector(model, settings_of())
-    verdicts = run(whole, log, [many, 2 * many])
+    result = run(whole, log, [many, 2 * many])
     for width in (1, 2, 3, 7, 31, 32, 33, 64, 500, STEP_ROWS_MAX - 1, STEP_ROWS_MAX, STEP_ROWS_MAX + 1):
         few = Detector(model, settings_of())
         start = many - width
         for t in range(3):
             part = few.detect(log.take(range(t * many + start, (t + 1) * many)).batch(few))
-            assert part.score.tobytes() == verdicts[t].score[start:].tobytes()
-            assert part.expected.tobytes() == verdicts[t].expected[start:].tobytes()
-        memory = memory_of(whole)
-        assert all(memory[key] == columns for key, columns in memory_of(few).items())
+            assert part.score.tobytes() == result[t].score[start:].tobytes()
+            assert part.expected.tobytes() == result[t].expected[start:].tobytes()
+        memory = records_of(whole)
+        assert all(memory[key] == columns for key, columns in records_of(few).items())

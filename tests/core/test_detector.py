@@ -12,18 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.core.detect import Detector
+from detector.core.detector import Detector
 from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.readings import Disposition, Partition
 from detector.core.scaling import Scaling
 from detector.core.states import arrays_of
 from detector.core.threshold import EXCESS_KNOWN_MIN, TAIL
-from detector.core.verdicts import Verdicts
+from detector.core.batch_result import BatchResult
 from tests.core.builders import (
     P0,
     SECOND_US,
     log_of,
-    memory_of,
+    records_of,
     model_of,
     normal_values,
     predictor_of,
@@ -46,31 +46,31 @@ def one_stream(readings: int, seed: int = 5) -> Any:
 
 
 def test_an_empty_batch() -> None:
-    verdicts = Detector(MODEL).detect(one_stream(3).take([]).batch(Detector(MODEL)))
-    assert len(verdicts) == 0
-    assert verdicts.expected.shape == (0, 2)
-    assert verdicts.alerts == ()
+    result = Detector(MODEL).detect(one_stream(3).take([]).batch(Detector(MODEL)))
+    assert len(result) == 0
+    assert result.expected.shape == (0, 2)
+    assert result.alerts == ()
 
 
-@given(seed=st.integers(0, 10**6), is_narrow=st.booleans(), streams_max=st.sampled_from([1, 3, 100]), batches=st.integers(1, 5))
+@given(seed=st.integers(0, 10**6), is_narrow=st.booleans(), max_per_partition=st.sampled_from([1, 3, 100]), batches=st.integers(1, 5))
 @settings(max_examples=10, deadline=None)
-def test_every_reading_gets_exactly_one_disposition(seed: int, is_narrow: bool, streams_max: int, batches: int) -> None:
+def test_every_reading_gets_exactly_one_disposition(seed: int, is_narrow: bool, max_per_partition: int, batches: int) -> None:
     """Only a judged reading has a score, a probability, an expectation."""
     log = eventful_log(seed, partitions=2)
     log = narrow(log, seed) if is_narrow else log
-    detector = Detector(MODEL, settings_of(streams_max=streams_max))
+    detector = Detector(MODEL, settings_of(max_per_partition=max_per_partition))
     cuts = np.random.default_rng(seed).integers(0, len(log), batches)
     count: Counter[int] = Counter()
-    for verdicts in run(detector, log, cuts.tolist()):
-        count.update(verdicts.disposition.tolist())
-        judged = np.isin(verdicts.disposition, JUDGED)
-        assert (np.isfinite(verdicts.score) == judged).all()
-        assert (np.isfinite(verdicts.tail_probability) == judged).all()
-        assert (np.isfinite(verdicts.expected).all(axis=1) == judged).all()
-        assert np.isnan(verdicts.expected[~judged]).all()
-        assert (verdicts.score[judged] >= 0).all()
-        assert ((verdicts.tail_probability[judged] > 0) & (verdicts.tail_probability[judged] <= 1)).all()
-        assert set(verdicts.alert) <= set(np.flatnonzero(verdicts.disposition == SCORED).tolist())
+    for result in run(detector, log, cuts.tolist()):
+        count.update(result.disposition.tolist())
+        judged = np.isin(result.disposition, JUDGED)
+        assert (np.isfinite(result.score) == judged).all()
+        assert (np.isfinite(result.tail_probability) == judged).all()
+        assert (np.isfinite(result.expected).all(axis=1) == judged).all()
+        assert np.isnan(result.expected[~judged]).all()
+        assert (result.score[judged] >= 0).all()
+        assert ((result.tail_probability[judged] > 0) & (result.tail_probability[judged] <= 1)).all()
+        assert set(result.alert) <= set(np.flatnonzero(result.disposition == SCORED).tolist())
     assert sum(count.values()) == len(log)
     assert set(count) <= set(Disposition)
     assert (count[PARTIAL] > 0) == is_narrow
@@ -78,20 +78,20 @@ def test_every_reading_gets_exactly_one_disposition(seed: int, is_narrow: bool, 
 
 def test_readings_of_streams_beyond_the_limit_are_invalid_and_leave_no_name() -> None:
     log = log_of([(name, t, (1.0, 2.0)) for t in range(3) for name in ("a", "b", "c", "d")], 2)
-    detector = Detector(MODEL, settings_of(streams_max=2))
-    for verdicts in run(detector, log, range(1, 12)):
-        assert len(verdicts) == 1
+    detector = Detector(MODEL, settings_of(max_per_partition=2))
+    for result in run(detector, log, range(1, 12)):
+        assert len(result) == 1
     assert set(detector.names) == {b"a", b"b"}
     assert detector.streams == 2
     assert detector.names.ids_end <= 3
-    dispositions = np.concatenate([verdicts.disposition for verdicts in run(Detector(MODEL, settings_of(streams_max=2)), log)])
+    dispositions = np.concatenate([result.disposition for result in run(Detector(MODEL, settings_of(max_per_partition=2)), log)])
     assert dispositions.tolist() == [WARMUP, WARMUP, INVALID, INVALID] * 3
 
 
 def test_a_name_refused_in_one_partition_may_live_in_another() -> None:
     log = log_of([("a", 0, (1.0, 2.0)), ("b", 0, (1.0, 2.0)), ("b", 1, (1.0, 2.0)), ("b", 2, (3.0, 2.0))], 2)
     log = replace(log, partition=np.array([0, 0, 1, 1], np.int32), partitions=(P0, P1))
-    detector = Detector(MODEL, settings_of(streams_max=1))
+    detector = Detector(MODEL, settings_of(max_per_partition=1))
     assert run(detector, log)[0].disposition.tolist() == [WARMUP, INVALID, WARMUP, WARMUP]
     assert set(rows_of(detector)) == {(P0, "a"), (P1, "b")}
     assert set(detector.names) == {b"a", b"b"}
@@ -101,7 +101,7 @@ def test_the_verdict_is_that_of_predictor_score_and_alarm_one_after_the_other() 
     """One stream, by hand: expected from the memory before the reading, residual, score."""
     log = one_stream(80)
     log.value[30:33, 1] = np.nan
-    (verdicts,) = run(Detector(MODEL, settings_of()), log)
+    (result,) = run(Detector(MODEL, settings_of()), log)
     scaling = MODEL.scaling
     assert isinstance(scaling, Scaling)
     x = scaling.scaled(log.value)
@@ -111,8 +111,8 @@ def test_the_verdict_is_that_of_predictor_score_and_alarm_one_after_the_other() 
         expected = MODEL.predictor.step(x[t].repeat(32).reshape(2, 32).T.copy(), **memory)[:1]
         alone = MODEL.scorer.judged(np.zeros(1, np.int32), log.value[t : t + 1], x[t : t + 1], x[t : t + 1] - expected, states)[0]
         score, _ = MODEL.scorer.lingering(np.zeros(1, np.int32), alone, alone, states)
-        assert verdicts.expected[t].tobytes() == scaling.unscaled(expected)[0].tobytes()
-        assert verdicts.score[t] == score[0]
+        assert result.expected[t].tobytes() == scaling.unscaled(expected)[0].tobytes()
+        assert result.score[t] == score[0]
 
 
 def test_calibration_is_judged_with_before_it_learns() -> None:
@@ -124,14 +124,14 @@ def test_calibration_is_judged_with_before_it_learns() -> None:
     before = {"q_fast": fresh.quantile, "q_slow": fresh.quantile, "excess": fresh.excess}
     events = 0
     for t in range(400):
-        verdicts = detector.detect(log.take([t]).batch(detector))
-        score, quantile = float(verdicts.alone[0]), max(before["q_fast"], before["q_slow"])
+        result = detector.detect(log.take([t]).batch(detector))
+        score, quantile = float(result.alone[0]), max(before["q_fast"], before["q_slow"])
         expected = (
             TAIL * np.exp(-(score - quantile) / max(before["excess"], EXCESS_KNOWN_MIN)) if score > quantile else TAIL ** (score / quantile)
         )
-        assert verdicts.tail_probability[0] == pytest.approx(expected, rel=1e-9)
+        assert result.tail_probability[0] == pytest.approx(expected, rel=1e-9)
         before = state_of(detector, "a")
-        events += len(verdicts.alerts)
+        events += len(result.alerts)
     assert events >= 2
 
 
@@ -145,10 +145,10 @@ def test_nothing_is_learned_while_an_alert_is_open() -> None:
     before: dict[str, Any] = {}
     open_readings = 0
     for t in range(400):
-        verdicts = detector.detect(log.take([t]).batch(detector))
+        result = detector.detect(log.take([t]).batch(detector))
         after = {name: state_of(detector, "a")[name].item() for name in LEARNED}
-        reasons = [alert.reason for alert in verdicts.alerts]
-        if 0 in verdicts.alert:
+        reasons = [alert.reason for alert in result.alerts]
+        if 0 in result.alert:
             assert after == before or reasons == ["evidence"]  # then some of it was taken back, and the account charged
             open_readings += 1
         elif reasons == ["cleared"]:
@@ -164,10 +164,10 @@ def test_the_warm_up_never_alerts(warmup: int) -> None:
     log = one_stream(160)
     log.value[::7] *= 100
     log.value[20:] *= 50
-    (verdicts,) = run(Detector(MODEL, settings_of(warmup_readings=warmup)), log)
-    assert verdicts.disposition.tolist() == [WARMUP] * warmup + [SCORED] * (160 - warmup)
-    assert all(alert.position >= warmup for alert in verdicts.alerts)
-    assert verdicts.alerts or warmup == 120
+    (result,) = run(Detector(MODEL, settings_of(warmup_readings=warmup)), log)
+    assert result.disposition.tolist() == [WARMUP] * warmup + [SCORED] * (160 - warmup)
+    assert all(alert.position >= warmup for alert in result.alerts)
+    assert result.alerts or warmup == 120
 
 
 def test_a_missing_value_is_neither_zero_nor_seen() -> None:
@@ -189,7 +189,7 @@ def test_late_readings_and_duplicates_leave_no_trace() -> None:
     (expected,), (found,) = run(plain, log), run(other, log.take(disturbed))
     assert found.disposition[[60, 61, 122]].tolist() == [DUPLICATE, LATE, DUPLICATE]
     assert np.delete(found.score, [60, 61, 122]).tobytes() == expected.score.tobytes()
-    assert memory_of(plain) == memory_of(other)
+    assert records_of(plain) == records_of(other)
 
 
 def test_the_budget_counts_readings_also_where_several_share_a_time() -> None:
@@ -200,9 +200,9 @@ def test_the_budget_counts_readings_also_where_several_share_a_time() -> None:
 
     def thresholds(log: Any, budget_s: int) -> Any:
         detector = Detector(MODEL, settings_of(keeps_ties=True, budget_period_us=budget_s * SECOND_US))
-        (verdicts,) = run(detector, log)
-        assert not verdicts.alerts
-        return verdicts.threshold[60:]
+        (result,) = run(detector, log)
+        assert not result.alerts
+        return result.threshold[60:]
 
     np.testing.assert_allclose(thresholds(together, 100_000), thresholds(apart, 100_000), rtol=1e-3)
     assert (thresholds(apart, 100_000) > 1.05 * thresholds(apart, 10_000)).all()  # as it would be if the budget counted times
@@ -227,8 +227,8 @@ def test_a_forgotten_partition_begins_anew_and_the_others_do_not_notice() -> Non
     assert found.score[~is_forgotten].tobytes() == expected.score[~is_forgotten].tobytes()
     assert found.score[is_forgotten].tobytes() == alone.score[is_forgotten].tobytes()
     assert found.disposition[is_forgotten].tobytes() == alone.disposition[is_forgotten].tobytes()
-    memory = memory_of(new)
-    assert all(columns == memory[key] for key, columns in memory_of(forgetting).items() if key[0] == partition)
+    memory = records_of(new)
+    assert all(columns == memory[key] for key, columns in records_of(forgetting).items() if key[0] == partition)
 
 
 def test_a_forgotten_partition_can_be_judged_again_from_its_start() -> None:
@@ -236,12 +236,12 @@ def test_a_forgotten_partition_can_be_judged_again_from_its_start() -> None:
     log = eventful_log(4, partitions=1)
     detector = Detector(MODEL, settings_of())
     first = run(detector, log, [len(log) // 2])
-    memory = memory_of(detector)
+    memory = records_of(detector)
     detector.forget(log.partitions)
     again = run(detector, log, [len(log) // 2])
-    assert repr([verdicts.alerts for verdicts in again]) == repr([verdicts.alerts for verdicts in first])
-    assert any(alert.kind == "timeout" for verdicts in first for alert in verdicts.alerts)
-    assert memory_of(detector) == memory
+    assert repr([result.alerts for result in again]) == repr([result.alerts for result in first])
+    assert any(alert.kind == "timeout" for result in first for alert in result.alerts)
+    assert records_of(detector) == memory
 
 
 def test_recycled_rows_and_ids_carry_nothing_over() -> None:
@@ -258,7 +258,7 @@ def test_recycled_rows_and_ids_carry_nothing_over() -> None:
     assert len(detector.states["h"]) == 1_024
     (found,), (expected,) = run(detector, other), run(empty, other)
     assert found.score.tobytes() == expected.score.tobytes()
-    assert memory_of(detector) == memory_of(empty)
+    assert records_of(detector) == records_of(empty)
 
 
 def test_alerts_open_counts_both_kinds() -> None:
@@ -304,8 +304,8 @@ def test_torch_runs_on_one_thread() -> None:
     assert torch.get_num_threads() == 1
 
 
-def changed_streams(detector: Detector, verdicts: Verdicts) -> set[str]:
-    rows = verdicts.changed[detector.states.slots_of(verdicts.changed) >= 0]
+def changed_streams(detector: Detector, result: BatchResult) -> set[str]:
+    rows = result.changed[detector.states.slots_of(result.changed) >= 0]
     return {detector.states.stream(row) for row in rows.tolist()}
 
 
@@ -320,12 +320,12 @@ def test_every_memory_that_changed_is_named_and_every_stream_that_was_freed(seed
     before: dict[Any, Any] = {}
     forgotten = 0
     for start in range(0, len(log), 40):
-        verdicts = detector.detect(log.take(range(start, min(start + 40, len(log)))).batch(detector))
-        after = memory_of(detector)
+        result = detector.detect(log.take(range(start, min(start + 40, len(log)))).batch(detector))
+        after = records_of(detector)
         rows = {key: row for key, row in rows_of(detector).items() if before.get(key) != after[key]}
-        assert set(rows.values()) <= set(verdicts.changed.tolist()), start
+        assert set(rows.values()) <= set(result.changed.tolist()), start
         slots = {int(detector.states.slots_for((partition,))[0]): partition for partition in log.partitions}
-        freed = {(slots[each.slot], each.name.decode()) for each in verdicts.forgotten}
+        freed = {(slots[each.slot], each.name.decode()) for each in result.forgotten}
         assert before.keys() - after.keys() <= freed
         assert not freed & after.keys()
         forgotten += len(freed)
@@ -337,10 +337,10 @@ def test_a_forgotten_stream_says_since_when_its_row_was_not_saved() -> None:
     detector = Detector(MODEL, settings_of())
     detector.detect(log_of([("a", 0, 1), ("b", 0, 1)], 2).batch(detector))
     detector.states.changed_in[rows_of(detector)[P0, "a"]] = 17
-    verdicts = detector.detect(log_of([("b", 200, 1)], 2).batch(detector))
-    (gone,) = verdicts.forgotten
+    result = detector.detect(log_of([("b", 200, 1)], 2).batch(detector))
+    (gone,) = result.forgotten
     assert (gone.name, gone.changed_in) == (b"a", 17)
-    assert changed_streams(detector, verdicts) == {"b"}
+    assert changed_streams(detector, result) == {"b"}
 
 
 def test_readings_before_the_offset_that_a_row_stands_for_only_move_the_time() -> None:
@@ -362,11 +362,11 @@ def test_readings_before_the_offset_that_a_row_stands_for_only_move_the_time() -
     assert not len(again.changed)
     assert restored.clocks[slot] == whole.clocks[0] != time
     assert state_of(restored, "a").keys() == saved.keys()
-    assert memory_of(restored) == memory_of(whole)
+    assert records_of(restored) == records_of(whole)
     expected, found = (one.detect(log.take(range(80, 120)).batch(one)) for one in (whole, restored))
     assert found.score.tobytes() == expected.score.tobytes()
     assert found.disposition.tobytes() == expected.disposition.tobytes()
-    assert memory_of(restored) == memory_of(whole)
+    assert records_of(restored) == records_of(whole)
 
 
 def test_a_part_is_not_held_by_a_row_that_has_it_already() -> None:
@@ -376,16 +376,16 @@ def test_a_part_is_not_held_by_a_row_that_has_it_already() -> None:
     slot = int(restored.states.slots_for((P0,))[0])
     saved = state_of(whole, "a")
     restored.states.load(slot, [b"a"], {name: value[None] for name, value in saved.items()}, np.array([log.offset[-1] + 1]))
-    verdicts = restored.detect(log.batch(restored))
-    assert set(verdicts.disposition.tolist()) == {DUPLICATE}
-    assert memory_of(restored) == memory_of(whole)
+    result = restored.detect(log.batch(restored))
+    assert set(result.disposition.tolist()) == {DUPLICATE}
+    assert records_of(restored) == records_of(whole)
 
 
 @pytest.mark.parametrize("kind", ["timeout", "evicted"])
 def test_an_absence_is_shown_by_the_message_that_moved_the_time_whatever_became_of_it(kind: str) -> None:
     """The message's own time, also where it completes an earlier reading of narrow ones, or is in its row already (as in a replay):
     otherwise a restored memory would tell of the absence with another time."""
-    quick = settings_of(warmup_readings=3, silence_intervals=3.0 if kind == "timeout" else 0.0, idle_max_us=12 * SECOND_US)
+    quick = settings_of(warmup_readings=3, timeout_intervals=3.0 if kind == "timeout" else 0.0, idle_ttl_us=12 * SECOND_US)
     story = [(name, t, t + 1) for t in range(30) for name in ("a", "b") if name == "b" or t < 12]
     log = log_of(story, 2)
     log = replace(log, channel=np.zeros(len(log), np.int32))  # only ever half of a reading

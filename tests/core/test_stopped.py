@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from detector.codec.state_serde import Checkpoint, RowCodec, encode_checkpoint, key_of
 from detector.core import stopped
-from detector.core.alerting import Alert, alert_id
-from detector.core.detect import Detector
+from detector.core.alerts import Alert, alert_id
+from detector.core.detector import Detector
 from detector.core.model import Model
 from detector.core.states import arrays_of
 from detector.core.stopped import Kind, Limits, StoppedEvent
@@ -27,7 +27,7 @@ from tests.core.builders import (
     Log,
     alerts_of,
     log_of,
-    memory_of,
+    records_of,
     model_of,
     normal_values,
     run,
@@ -69,7 +69,7 @@ of_each_kind = pytest.mark.parametrize("kind", STOPS)
 
 
 def judged(log: Log, cuts: Any = (), model: Model = MODEL, kind: Kind = "stuck", **changes: Any) -> list[Alert]:
-    detector = Detector(model, settings_of(**{"budget_period_us": 1e15, "silence_intervals": 0.0} | changes))
+    detector = Detector(model, settings_of(**{"budget_period_us": 1e15, "timeout_intervals": 0.0} | changes))
     return [alert for alert in alerts_of(run(detector, log, cuts)) if alert.kind == kind]
 
 
@@ -117,7 +117,7 @@ def test_a_channel_that_stops_while_the_alert_is_open_keeps_it_open(kind: Kind) 
 def test_a_stuck_channel_that_goes_away_is_both() -> None:
     """It was stuck at 300 and is missing from 340 to 400; back at 401 with the same value, it is still stuck; it moves at 431."""
     value = gone_at(AT + 39, 61, value=stuck_at(AT, 130))
-    detector = Detector(MODEL, settings_of(budget_period_us=1e15, silence_intervals=0.0))
+    detector = Detector(MODEL, settings_of(budget_period_us=1e15, timeout_intervals=0.0))
     alerts = [alert for alert in alerts_of(run(detector, story(value))) if alert.kind != "score"]
     seconds = [(alert.event_time_us - START_US) // SECOND_US for alert in alerts]
     assert [alert.reason for alert in alerts] == ["stuck", "missing", "resumed", "unstuck"]
@@ -269,8 +269,8 @@ def test_a_gap_is_no_run(kind: Kind) -> None:
     """A channel that has stopped for 12 seconds may do so for 60: the hour between two of its stream's readings counts as one."""
     value, times = STOPS[kind](AT, 40, value=STOPS[kind](150, 11)), np.arange(READINGS)
     times[AT + 10 :] += 3_600
-    assert not judged(story(value, times), kind=kind, idle_max_us=10**15)
-    assert judged(story(STOPS[kind](AT, 70, value=value), times), kind=kind, idle_max_us=10**15)
+    assert not judged(story(value, times), kind=kind, idle_ttl_us=10**15)
+    assert judged(story(STOPS[kind](AT, 70, value=value), times), kind=kind, idle_ttl_us=10**15)
 
 
 def test_narrow_readings_that_are_not_whole_are_no_news_of_a_channel() -> None:
@@ -291,7 +291,7 @@ def test_slower_sampling_alone_does_not_freeze_a_channel() -> None:
     value = normal_values(READINGS, 2, 4)
     value[1::4], value[2::8] = value[0::4], value[0::8]
     times = np.concatenate((np.arange(AT), AT + 60 * np.arange(READINGS - AT)))
-    assert not judged(story(value, times), idle_max_us=10**15)
+    assert not judged(story(value, times), idle_ttl_us=10**15)
 
 
 def test_missing_values_neither_continue_nor_end_a_run() -> None:
@@ -319,7 +319,7 @@ def rule(value: F4, teaches: Any = True, kind: Kind = "stuck") -> tuple[NDArray[
     """The rule alone, one stream, a reading per second: events, and what is remembered after each reading."""
     d = value.shape[1]
     states = arrays_of(stopped.columns(d))
-    limits = Limits(factor=5.0, warmup_readings=45, accept_after_us=0.0)
+    limits = Limits(factor=5.0, warmup_readings=45, reset_baseline_after_us=0.0)
     events, memories, last = np.zeros(len(value), np.uint8), [], np.full(d, np.nan, np.float32)
     row, second = np.zeros(1, np.int32), np.full(1, SECOND_US)
     teaches = np.broadcast_to(teaches, len(value))
@@ -377,8 +377,8 @@ def test_a_score_alert_keeps_the_history_of_runs_as_it_was() -> None:
     known: list[bytes] = []
     for t in range(READINGS):
         was_open = detector.alerts_open == 1
-        (verdicts,) = run(detector, log.take([t]))
-        assert {alert.kind for alert in verdicts.alerts} <= {"score"}
+        (result,) = run(detector, log.take([t]))
+        assert {alert.kind for alert in result.alerts} <= {"score"}
         if was_open or detector.alerts_open:
             assert learned(state_of(detector, "pump")) == known
             while_open.add(t)
@@ -403,7 +403,7 @@ def test_what_stopped_often_enough_is_normal(kind: Kind) -> None:
 @of_each_kind
 def test_what_was_accepted_is_normal_and_opens_no_second_alert(kind: Kind) -> None:
     value = STOPS[kind](900, 100, value=STOPS[kind](AT, 500, readings=1_100))
-    opened, closed = judged(story(value), kind=kind, accept_after_us=50 * SECOND_US)
+    opened, closed = judged(story(value), kind=kind, reset_baseline_after_us=50 * SECOND_US)
     assert (opened.reason, closed.reason) == (kind, "reset")
     assert closed.event_time_us - opened.event_time_us == 50 * SECOND_US
     assert [channel.name for channel in closed.channels] == ["channel0"]
@@ -438,9 +438,9 @@ PIECES = st.lists(
 
 
 def told(value: F4, times: Any, cuts: Any) -> tuple[list[str], Any]:
-    detector = Detector(MODEL, settings_of(warmup_readings=20, accept_after_us=30 * SECOND_US, idle_max_us=90 * SECOND_US))
-    verdicts = run(detector, story(value, times), cuts)
-    return [repr(replace(alert, position=0)) for alert in alerts_of(verdicts)], memory_of(detector)
+    detector = Detector(MODEL, settings_of(warmup_readings=20, reset_baseline_after_us=30 * SECOND_US, idle_ttl_us=90 * SECOND_US))
+    result = run(detector, story(value, times), cuts)
+    return [repr(replace(alert, position=0)) for alert in alerts_of(result)], records_of(detector)
 
 
 def composed(pieces: Any, seed: int) -> tuple[F4, NDArray[np.float64]]:
@@ -519,7 +519,7 @@ def test_an_open_alert_outlives_the_worker(kind: Kind) -> None:
         expected.event_time_us,
         expected.channels,
     )
-    assert memory_of(after) == memory_of(whole)
+    assert records_of(after) == records_of(whole)
 
 
 def test_a_stream_costs_few_bytes() -> None:
