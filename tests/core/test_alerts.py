@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.core.alerts import CRITICAL_BELOW, alert_id
+from detector.core.alerts import alert_id
 from detector.core.detector import Detector
 from detector.core.readings import Partition
-from detector.core.scaling import Scaling
+from detector.core.scaler import Scaling
+from detector.core.walk import CRITICAL_BELOW
 from detector.core.batch_result import BatchResult
 from tests.core.builders import P0, SECOND_US, Log, alerts_of, log_of, model_of, normal_values, run, settings_of
 
@@ -90,7 +91,7 @@ def test_its_channels_say_what_was_seen_and_what_was_expected_worst_first() -> N
         assert channel.low < channel.expected < channel.high
 
 
-def test_the_verdict_on_its_reading_says_the_same() -> None:
+def test_what_is_told_of_its_reading_says_the_same() -> None:
     result = judged(story(6.0))
     opened = next(alert for alert in result.alerts if alert.status == "opened")
     assert result.score[opened.position] > result.threshold[opened.position]
@@ -104,7 +105,7 @@ def test_the_band_holds_nearly_all_normal_readings() -> None:
     values = normal_values(1_000, 3, 3)
     result = judged(log_of([("a", t, value) for t, value in enumerate(values)], 3))
     assert isinstance(MODEL.scaling, Scaling)
-    width = MODEL.scorer.error_scale * MODEL.scaling.scale
+    width = MODEL.score.error_scale * MODEL.scaling.scale
     inside = np.abs(values - result.expected)[50:] <= width
     assert (inside.mean(axis=0) > 0.97).all()
 
@@ -112,7 +113,7 @@ def test_the_band_holds_nearly_all_normal_readings() -> None:
 def test_severity_follows_from_the_opening_score() -> None:
     """A fault within the range that training saw, and one far beyond."""
     within = story(4)
-    within.value[:, FAULTY] = np.minimum(within.value[:, FAULTY], MODEL.scorer.high[FAULTY])
+    within.value[:, FAULTY] = np.minimum(within.value[:, FAULTY], MODEL.score.high[FAULTY])
     mild, absurd = judged(within).alerts, judged(story(200), budget_period_us=SECOND_US).alerts
     assert {alert.severity for alert in mild} == {"warning"}
     assert mild[0].tail_probability > CRITICAL_BELOW
