@@ -8,66 +8,87 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from detector.core.alerting import Alert
-from detector.core.detect import Detector, Settings
-from detector.core.fitting import fit_scorer
-from detector.core.model import Model, Universal
-from detector.core.predictor import HORIZONS, LAGS, ONE_AHEAD, Kind, Predictor
+from detector.core.alarm import Prior
+from detector.core.alerts import Alert
+from detector.core.batch_result import BatchResult
+from detector.core.calibration import OwnUnits, calibrate
+from detector.core.detector import Detector
+from detector.core.forecast import HORIZONS, LAGS, ONE_AHEAD, Kind, Network
+from detector.core.model import Model, UniversalModel
+from detector.core.playback import play
 from detector.core.readings import Partition, ReadingBatch
-from detector.core.scaling import Scaling
-from detector.core.threshold import Prior
-from detector.core.verdicts import Verdicts
+from detector.core.record import HEAD, Layout, Part, layout_of
+from detector.core.rules import Settings
+from detector.core.scaler import Scaling
+from detector.core.sequences import scored
 
+F4 = NDArray[np.float32]
 P0 = Partition("readings", 0)
 SECOND_US = 1_000_000
 START_US = 1_790_000_000 * SECOND_US
 
 
-def normal_values(readings: int, channels: int, seed: int = 0) -> NDArray[np.float32]:
+def normal_values(readings: int, channels: int, seed: int = 0) -> F4:
     """Correlated channels of a healthy machine, f4[T, D] in engineering units: smooth, noisy, of unlike sizes."""
     rng = np.random.default_rng(seed)
     mixing = np.random.default_rng(channels).standard_normal((2, channels))
     waves = np.stack([np.sin(np.arange(readings) * rate + rng.uniform(0, 6)) for rate in (0.1, 0.23)], axis=1)
     units = np.array((1.0, 10.0, 100.0))[np.arange(channels) % 3]
-    value: NDArray[np.float32] = ((waves @ mixing + 0.3 * rng.standard_normal((readings, channels)) + 5) * units).astype(np.float32)
+    value: F4 = ((waves @ mixing + 0.3 * rng.standard_normal((readings, channels)) + 5) * units).astype(np.float32)
     return value
 
 
-def predictor_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = "prediction", seed: int = 0) -> Predictor:
-    """Random weights, the head's included: what it expects depends on all of its memory."""
-    torch.manual_seed(seed)
-    horizons, lags = (HORIZONS, LAGS) if kind == "prediction" else (ONE_AHEAD, ())
-    predictor = Predictor(channels, hidden, layers, kind, horizons=horizons, lags=lags)
-    with torch.no_grad():
-        for weight in predictor.head.parameters():
-            weight.add_(0.1 * torch.randn_like(weight))
-    return predictor.eval()
+def network_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = "prediction", seed: int = 0) -> Network:
+    """Random weights, the head's included: what it forecasts depends on all of its memory. A prediction's head is persistence, and noise."""
+    rng = np.random.default_rng(seed)
+    weights, bound = {}, hidden**-0.5
+    for layer in range(layers):
+        for name, shape in (("weight_ih", (4 * hidden, hidden if layer else channels)), ("weight_hh", (4 * hidden, hidden))):
+            weights[f"{name}_l{layer}"] = rng.uniform(-bound, bound, shape).astype(np.float32)
+        for name in ("bias_ih", "bias_hh"):
+            weights[f"{name}_l{layer}"] = rng.uniform(-bound, bound, 4 * hidden).astype(np.float32)
+    is_prediction = kind == "prediction"
+    horizons, lags = (HORIZONS, LAGS) if is_prediction else (ONE_AHEAD, ())
+    outputs, features = len(horizons) * channels, 2 * hidden + (1 + len(lags)) * channels if is_prediction else hidden
+    head, bias = (0.1 * rng.standard_normal(shape, np.float32) for shape in ((outputs, features), outputs))
+    if is_prediction:
+        head[:, hidden : hidden + channels] += np.tile(np.eye(channels, dtype=np.float32), (len(horizons), 1))
+    of_horizons = rng.uniform(0.5, 1.5, (len(horizons), channels)).astype(np.float32)
+    return Network(kind, channels, hidden, layers, horizons, lags, weights, head, bias, of_horizons / of_horizons.sum(axis=0))
+
+
+def unfitted_model_of(network: Network) -> Model:
+    """A model of this network: engineering units are scaled ones, and the score was measured on nothing in particular."""
+    d, values = network.channels, [normal_values(100, network.channels)]
+    scaling, names = Scaling(np.zeros(d, np.float32), np.ones(d, np.float32)), tuple(f"channel{k}" for k in range(d))
+    return Model("small", "0" * 64, names, network, scaling, calibrate(values, values, values, [0]), Prior(1.0, 1.0))
 
 
 def model_of(channels: int = 2, hidden: int = 32, layers: int = 1, kind: Kind = "prediction", seed: int = 0) -> Model:
     """A model with random weights whose scaling, score and prior are measured on normal values."""
-    predictor = predictor_of(channels, hidden, layers, kind, seed)
     values = [normal_values(400, channels, seed=k) for k in range(3)]
     scaling = Scaling.fit(np.concatenate(values))
     xs = [scaling.scaled(value) for value in values]
-    with torch.inference_mode():
-        expected = predictor.unroll(torch.from_numpy(np.stack(xs)))[0].numpy()
-    es = [x - expected[k] for k, x in enumerate(xs)]
-    scorer = fit_scorer(values, xs, es, [0] * len(es))
-    scores = [scorer.of_one_stream(value, x, e)[0][50:] for value, x, e in zip(values, xs, es, strict=True)]
-    names = tuple(f"channel{k}" for k in range(channels))
-    return Model("small", "0" * 64, names, predictor, scaling, scorer, Prior.fit(np.concatenate(scores)))
+    model = replace(unfitted_model_of(network_of(channels, hidden, layers, kind, seed)), scaling=scaling)
+    es = list(play(model, np.stack(values)).residual)
+    score = calibrate(values, xs, es, [0] * len(es))
+    scores = [scored(score, value, x, e)[0][50:] for value, x, e in zip(values, xs, es, strict=True)]
+    return replace(model, score=score, prior=Prior.fit(np.concatenate(scores)))
 
 
-def universal_of(hidden: int = 32, seed: int = 0) -> Universal:
+def universal_of(hidden: int = 32, seed: int = 0) -> UniversalModel:
     """A universal model with a random memory, whose score and prior are measured on one channel of normal values."""
-    model = model_of(1, hidden, seed=seed)
-    unknown = np.full(1, np.inf, np.float32)
-    scorer = replace(model.scorer, low=unknown, high=-unknown, count=np.zeros(1, np.float32))
-    return Universal("small", "0" * 32, predictor_of(4, hidden, seed=seed), scorer, model.prior)
+    values = [normal_values(400, 1, seed=k) for k in range(3)]
+    starts = [0] * len(values)
+    model = UniversalModel("small", "0" * 32, network_of(4, hidden, seed=seed), calibrate(values, values, values, starts), Prior(0, 1))
+    played = play(model.model("", ("channel0",)), np.stack(values))
+    xs, es = list(played.x), list(played.residual)
+    own = [OwnUnits(bands, weight) for bands, weight in zip(played.band_size, played.weight, strict=True)]
+    score = calibrate(values, xs, es, starts, own)
+    scores = [scored(score, v, x, e, o.bands, o.weight)[0][50:] for v, x, e, o in zip(values, xs, es, own, strict=True)]
+    return replace(model, score=score, prior=Prior.fit(np.concatenate(scores)))
 
 
 def universal_model_of(channels: int = 2, hidden: int = 32, seed: int = 0) -> Model:
@@ -85,7 +106,7 @@ class Log:
 
     stream: tuple[str, ...]
     event_time_us: NDArray[np.int64]
-    value: NDArray[np.float32]
+    value: F4
     partition: NDArray[np.int32]
     offset: NDArray[np.int64]
     item: NDArray[np.int32]
@@ -146,36 +167,55 @@ def joined(logs: Sequence[Log]) -> Log:
     )
 
 
-def run(detector: Detector, log: Log, cuts: Iterable[int] = ()) -> list[Verdicts]:
+def run(detector: Detector, log: Log, cuts: Iterable[int] = ()) -> list[BatchResult]:
     """Judge a log, cut into batches before the positions in `cuts`."""
     bounds = [0, *sorted(cut for cut in cuts if cut < len(log)), len(log)]
     return [detector.detect(log.take(range(a, b)).batch(detector)) for a, b in itertools.pairwise(bounds)]
 
 
-def alerts_of(verdicts: Iterable[Verdicts]) -> list[Alert]:
+def alerts_of(results: Iterable[BatchResult]) -> list[Alert]:
     """All alerts, in order."""
-    return [alert for one in verdicts for alert in one.alerts]
+    return [alert for one in results for alert in one.alerts]
 
 
 def rows_of(detector: Detector) -> dict[tuple[Partition, str], int]:
     """The row of every stream in memory."""
-    states, found = detector.states, {}
-    for partition in list(states._slot_of):
-        for row in states.rows_in(int(states.slots_for((partition,))[0])).tolist():
-            found[partition, states.stream(row)] = row
-    return found
+    store, rows = detector.store, np.flatnonzero(detector.store.slot_of_row >= 0)
+    return {(store.partition(row), store.stream(row)): row for row in rows.tolist()}
 
 
-def memory_of(detector: Detector) -> dict[tuple[Partition, str], dict[str, bytes]]:
-    """Every column of every stream, bit for bit."""
-    states = detector.states
-    return {key: {name: states[name][row].tobytes() for name in states.columns} for key, row in rows_of(detector).items()}
+def records_of(detector: Detector) -> dict[tuple[Partition, str], bytes]:
+    """The record of every stream, bit for bit."""
+    return {key: detector.store.records[row].tobytes() for key, row in rows_of(detector).items()}
 
 
 def state_of(detector: Detector, stream: str, partition: Partition = P0) -> dict[str, Any]:
-    """What is remembered of one stream now; copies."""
-    row = rows_of(detector)[partition, stream]
-    return {name: detector.states[name][row].copy() for name in detector.states.columns}
+    """What is remembered of one stream now: the fields of its head, and the parts of its floats in their shapes; copies."""
+    store = detector.store
+    return fields_of(store.layout, store.records[rows_of(detector)[partition, stream]].tobytes())
+
+
+def fields_of(layout: Layout, record: bytes) -> dict[str, Any]:
+    """What a record says, by name."""
+    found: dict[str, Any] = {}
+    for name, kind, shape, first in layout.fields:
+        value = np.frombuffer(record, kind, int(np.prod(shape, dtype=int)), first).reshape(shape)
+        found[name.removeprefix("head.")] = value if shape else value.item()
+    return found
+
+
+class Records:
+    """Records without a store: `heads` HEAD[rows] and `floats` f4[rows, F], of the same memory."""
+
+    def __init__(self, parts: Sequence[Part] = (), starts: dict[str, float] | None = None, rows: int = 1) -> None:
+        self.layout = layout_of(parts, starts or {})
+        self.floats = np.tile(self.layout.new, (rows, 1))
+        self.heads = self.floats.view(np.uint8)[:, : HEAD.itemsize].view(HEAD)[:, 0]
+
+    def part(self, name: str, row: int = 0) -> F4:
+        """A view of a part of a row, in its shape."""
+        start, shape = int(self.layout.offsets[name][0]), self.layout.shapes[name]
+        return self.floats[row, start : start + int(np.prod(shape))].reshape(shape)
 
 
 def settings_of(**changes: Any) -> Settings:
@@ -183,7 +223,7 @@ def settings_of(**changes: Any) -> Settings:
     quick: dict[str, Any] = {
         "budget_period_us": 200 * SECOND_US,
         "warmup_readings": 45,
-        "silence_intervals": 8.0,
-        "idle_max_us": 120 * SECOND_US,
+        "timeout_intervals": 8.0,
+        "idle_ttl_us": 120 * SECOND_US,
     }
     return Settings(**(quick | changes))
