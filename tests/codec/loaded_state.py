@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from detector.codec.state_loader import LoadedState, StateLoader
 from detector.core.readings import Partition, StreamNames
 from detector.core.record import Layout
 from detector.core.state_store import StateStore
+from tests.core.builders import fields_of
 
 
 class ReadBack:
@@ -38,3 +41,9 @@ class ReadBack:
 def read_back(state: Mapping[bytes, bytes | None], layout: Layout) -> ReadBack:
     """In one piece."""
     return ReadBack([state], layout)
+
+
+def differing(layout: Layout, one: bytes, other: bytes) -> list[str]:
+    """Names of the fields in which two records differ."""
+    fields, others = fields_of(layout, one), fields_of(layout, other)
+    return [name for name, value in fields.items() if np.asarray(value).tobytes() != np.asarray(others[name]).tobytes()]
