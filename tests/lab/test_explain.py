@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from detector.core.detect import Detector, Settings
 
 from detector.adapters.bundle import load_bundle
 from detector.cli import main
-from detector.core.detect import Detector, Settings
 from detector.lab.explain import NAMES, explain
 from detector.lab.plant import Plant
 from detector.lab.simulate import simulate

@@ -7,11 +7,11 @@ import time
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-
 from detector.core.detect import Detector
 from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.scaling import Scaling
+from numpy.typing import NDArray
+
 from detector.errors import ConfigError, DataError
 from detector.lab.forecast_baselines import LinearForecast, mean_error, persistence
 from detector.lab.offline_inference import residuals

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from detector.core.detect import Detector, Settings
+from detector.core.predictor import Predictor
 
 from detector.adapters.bundle import load_bundle, read_bundle
-from detector.core.detect import Detector, Settings
 from detector.core.model import Universal
-from detector.core.predictor import Predictor
 from detector.lab import universal
 from detector.lab.plant import Plant
 from detector.lab.simulate import by_machine

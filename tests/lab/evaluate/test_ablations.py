@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
-from numpy.typing import NDArray
-
 from detector.core.fitting import fit_scorer
 from detector.core.scaling import Scaling
 from detector.core.scoring import TERMS
 from detector.core.terms import WEIGHTS
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+
 from detector.lab.evaluate.ablations import ABLATIONS, Twin, fused, linear, random_memory, the_mean
 from detector.lab.evaluate.detectors import SeriesDetector
 
