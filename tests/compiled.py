@@ -5,7 +5,7 @@ python -m tests.compiled
 
 from __future__ import annotations
 
-from detector.core.detect import Detector
+from detector.core.detector import Detector
 from tests.core.builders import log_of, model_of, normal_values, run, settings_of, universal_model_of
 
 

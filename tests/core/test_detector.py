@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.core import detector as module
-from detector.core.alarm import EXCESS_KNOWN_MIN, TAIL
+from detector.core.alarm import EXCESS_MIN, TAIL
 from detector.core.batch_result import BatchResult
 from detector.core.detector import Detector
 from detector.core.model import Model
 from detector.core.playback import play
 from detector.core.readings import NOT_JUDGED, Disposition, Partition
+from detector.core.record import READINGS_MODULUS
 from detector.core.sequences import scored
 from tests.core.builders import (
     P0,
@@ -26,6 +27,7 @@ from tests.core.builders import (
     model_of,
     normal_values,
     records_of,
+    result_at,
     rows_of,
     run,
     settings_of,
@@ -121,21 +123,19 @@ def test_calibration_is_judged_with_before_it_learns() -> None:
     log.value[150:170] *= 4
     detector = Detector(MODEL, settings_of())
     fresh = MODEL.prior
-    before = {"q_fast": fresh.quantile, "q_slow": fresh.quantile, "excess": fresh.excess}
+    before = {"quantile": fresh.quantile, "excess": max(fresh.excess, EXCESS_MIN)}
     events = 0
     for t in range(400):
         result = detector.detect(log.take([t]).batch(detector))
-        score, quantile = float(result.instantaneous[0]), max(before["q_fast"], before["q_slow"])
-        expected = (
-            TAIL * np.exp(-(score - quantile) / max(before["excess"], EXCESS_KNOWN_MIN)) if score > quantile else TAIL ** (score / quantile)
-        )
+        score, quantile = float(result.instantaneous[0]), before["quantile"]
+        expected = TAIL * np.exp(-(score - quantile) / before["excess"]) if score > quantile else TAIL ** (score / quantile)
         assert result.tail_probability[0] == pytest.approx(expected, rel=1e-9)
         before = state_of(detector, "a")
         events += len(result.alerts)
     assert events >= 2
 
 
-LEARNED = ("q_fast", "q_slow", "excess", "mean", "variance", "slow_penalty")
+LEARNED = ("quantile", "excess", "mean", "variance", "slow_penalty")
 
 
 def test_nothing_is_learned_while_an_alert_is_open() -> None:
@@ -403,3 +403,17 @@ def test_a_reading_that_is_dropped_shows(monkeypatch: pytest.MonkeyPatch) -> Non
     assert result.disposition.tolist() == [WARMUP] * 19 + [NOT_JUDGED]
     assert np.isnan(result.score[-1])
     assert int(np.isin(result.disposition, list(Disposition)).sum()) == len(log) - 1
+
+
+@pytest.mark.parametrize("model", [MODEL, universal_model_of(2)], ids=["fleet", "universal"])
+def test_the_number_of_readings_goes_around_and_nobody_notices(model: Model) -> None:
+    """A stream's rings go on where they were: a multiple of their lengths before the end of the numbers, and at the beginning."""
+    log = one_stream(200)
+    log.value[::9, 1] = np.nan
+    young, old = Detector(model, settings_of()), Detector(model, settings_of())
+    for detector in (young, old):
+        run(detector, log.take(range(60)))
+    old.store.heads["readings"] += READINGS_MODULUS - 2 * 80
+    (expected,), (found,) = (run(detector, log.take(range(60, 200))) for detector in (young, old))
+    assert [result_at(found, k) for k in range(140)] == [result_at(expected, k) for k in range(140)]
+    assert state_of(old, "a")["readings"] == READINGS_MODULUS // 2 + 200 - 160
