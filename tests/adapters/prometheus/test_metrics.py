@@ -200,7 +200,7 @@ def test_stats_are_read_at_each_scrape(scene: Scene) -> None:
     assert scene.value("detector_worker_state", state="backing_off") == 1
 
 
-def test_what_it_takes_to_keep_memories(scene: Scene) -> None:
+def test_what_it_takes_to_keep_state(scene: Scene) -> None:
     stats = scene.stats
     stats.messages_replayed, stats.messages_missed, stats.restored_s = 1, {"retention": 2}, 0.7
     stats.log_changes, stats.topics_missing = {"recreated": 3}, ("a", "b")
