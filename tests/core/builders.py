@@ -178,6 +178,12 @@ def alerts_of(results: Iterable[BatchResult]) -> list[Alert]:
     return [alert for one in results for alert in one.alerts]
 
 
+def result_at(result: BatchResult, position: int) -> tuple[Any, ...]:
+    """All that a batch says of one reading, bit for bit."""
+    columns = ("disposition", "score", "instantaneous", "threshold", "tail_probability", "expected", "reach")
+    return (*(getattr(result, name)[position].tobytes() for name in columns), result.alert.get(position))
+
+
 def rows_of(detector: Detector) -> dict[tuple[Partition, str], int]:
     """The row of every stream in memory."""
     store, rows = detector.store, np.flatnonzero(detector.store.slot_of_row >= 0)
