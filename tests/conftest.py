@@ -147,14 +147,14 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, plant_recording: Path
     """A bundle for the plant's channels whose network was never trained; its score and calibration are measured."""
     import numpy as np
     import torch
-
-    from detector.adapters.bundle import Bundle, save_bundle
-    from detector.adapters.recordings.reader import read_recording
     from detector.core.fitting import fit_scorer
-    from detector.core.model import Model
     from detector.core.predictor import HORIZONS, LAGS, Predictor
     from detector.core.scaling import Scaling
     from detector.core.threshold import Prior
+
+    from detector.adapters.bundle import Bundle, save_bundle
+    from detector.adapters.recordings.reader import read_recording
+    from detector.core.model import Model
 
     recording = read_recording(plant_recording)
     values = recording.value[:3_000].astype(np.float32)

@@ -21,8 +21,8 @@ from detector.adapters.recordings.file_log import FileLog
 from detector.cli import main
 from detector.codec.readings import JsonReadings
 from detector.core.detector import Detector
-from detector.core.rules import Settings
 from detector.core.readings import Disposition
+from detector.core.rules import Settings
 
 COMMANDS = ["run", "train", "check", "alerts", "replay", "simulate", "schema", "topics create", "topics check"]
 NOBODY = "127.0.0.1:1"  # a port on which nobody listens

@@ -25,7 +25,7 @@ Columns = Annotated[
 
 def replay(
     recording: Annotated[Path, typer.Argument(help="Recorded readings: .parquet, .csv, .tsv or .jsonl.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Parquet file of result: one row per reading, in the recording's order.")],
+    out: Annotated[Path, typer.Option(help="Parquet file of verdicts: one row per reading, in the recording's order.")],
     model: ModelName = None,
     alerts: Annotated[Path | None, typer.Option(help="File of alerts, one JSON object per line.")] = None,
     dead_letters: Annotated[Path | None, typer.Option(help="File of what could not be read, one JSON object per line.")] = None,
@@ -36,7 +36,7 @@ def replay(
 ) -> None:
     """Judge recorded readings as the service would, and write every verdict to a file.
 
-    Example: [bold]detector replay week.parquet --model models/mine --out result.parquet --alerts alerts.jsonl[/bold]
+    Example: [bold]detector replay week.parquet --model models/mine --out verdicts.parquet --alerts alerts.jsonl[/bold]
     """
     from detector.adapters.bundle import for_channels, read_bundle
     from detector.adapters.recordings.file_log import FileLog, is_table

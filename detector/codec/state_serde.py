@@ -157,15 +157,18 @@ class SavedLayout:
         return SavedLayout(saved["record_bytes"], {name: (dtype, tuple(shape), at) for name, dtype, shape, at in saved["fields"]})
 
     def records(self, values: Sequence[bytes], layout: Layout) -> NDArray[np.uint8]:
-        """Saved rows, all of this layout, as records of today's: u1[R, row_bytes]. Fields that either lacks, or that have another type or
-        shape, are as in a new stream."""
+        """Saved rows, all of this layout, as records of today's: u1[R, row_bytes].
+
+        A field that was not saved, or with another type or shape, is as in a new stream.
+        """
         packed = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1)[:, HEADER.itemsize :]
         todays = {name: (dtype, shape, at) for name, dtype, shape, at in layout.fields}
         if self.record_bytes == layout.row_bytes and self.fields == todays:
             return packed
         records = np.tile(layout.new.view(np.uint8), (len(values), 1))
         for name, (dtype, shape, at) in todays.items():
-            if self.fields.get(name, ("", (), 0))[:2] == (dtype, shape):
-                start, size = self.fields[name][2], np.dtype(dtype).itemsize * math.prod(shape)
+            saved = self.fields.get(name)
+            if saved is not None and saved[:2] == (dtype, shape):
+                start, size = saved[2], np.dtype(dtype).itemsize * math.prod(shape)
                 records[:, at : at + size] = packed[:, start : start + size]
         return records

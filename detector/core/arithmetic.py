@@ -51,7 +51,7 @@ def _panel_of(rows: int) -> Any:
         """a, panel, bias, out: addresses of 32-bit floats; strides in floats."""
         signature = types.void(types.uintp, types.intp, types.uintp, types.intp, types.uintp, types.uintp, types.intp)
 
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             number, scalar = ir.IntType(64), ir.FloatType()
             vector = ir.VectorType(scalar, LANES)
             of_floats = scalar.as_pointer()
@@ -59,7 +59,7 @@ def _panel_of(rows: int) -> Any:
             a, panel, bias, out = (builder.inttoptr(address, of_floats) for address in (a, panel, bias, out))
             fma = _fma(builder)
 
-            def at(base, offset):  # type: ignore[no-untyped-def]
+            def at(base: Any, offset: Any) -> Any:
                 return builder.bitcast(builder.gep(base, [offset]), vector.as_pointer())
 
             start = builder.load(at(bias, number(0)), align=4)
@@ -95,7 +95,7 @@ def _decay_and_add(typing_context, sums, kept, factor, values):  # type: ignore[
     """sums[:LANES] = kept * sums + factor * values; sums, values: addresses of 32-bit floats."""
     signature = types.void(types.uintp, types.float32, types.float32, types.uintp)
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, kept, factor, values = arguments
         vector = ir.VectorType(ir.FloatType(), LANES)
         sums, values = (builder.inttoptr(address, vector.as_pointer()) for address in (sums, values))
@@ -107,13 +107,13 @@ def _decay_and_add(typing_context, sums, kept, factor, values):  # type: ignore[
     return signature, generate
 
 
-def _fma(builder):  # type: ignore[no-untyped-def]
+def _fma(builder: Any) -> Any:
     """LLVM's fused multiply-add of a register."""
     name, vector = f"llvm.fma.v{LANES}f32", ir.VectorType(ir.FloatType(), LANES)
     return builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
 
 
-def _in_all_lanes(builder, scalar):  # type: ignore[no-untyped-def]
+def _in_all_lanes(builder: Any, scalar: Any) -> Any:
     """A register of which every lane is the same."""
     undefined = ir.Constant(ir.VectorType(ir.FloatType(), LANES), ir.Undefined)
     first_lane = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)

@@ -59,7 +59,7 @@ def calibrate(
     errors = np.concatenate([e[start:] for e, start in zip(es, starts, strict=True)])
     fast = np.concatenate([fast_band(e)[start:] for e, start in zip(es, starts, strict=True)])
     readings = sum(map(len, values))
-    weight = weight_of(sum(map(moves_of, values)), readings) if own is None else np.ones(d, np.float32)
+    weight = weight_of(np.sum([moves_of(value) for value in values], axis=0), readings) if own is None else np.ones(d, np.float32)
     band_scale, error_fast = scale_of(bands) / np.tile(np.sqrt(weight), BANDS), scale_of(fast)
     bands, fast = bands / band_scale, fast / error_fast
     band_white, error_white = whitening_of(bands, SHRINK_BANDS), whitening_of(fast, SHRINK_ERRORS)

@@ -56,6 +56,8 @@ RANGE_MARGIN, RANGE_READINGS = 0.007, 500.0
 """Unit of what is beyond a channel's range, as a share of it, of one channel and many readings; twice that after so many readings."""
 FLAT = 1e-5
 """A channel whose range is smaller than this part of its values has none: any departure from it would be out of range."""
+MARGINS_MAX = 1e15
+"""Farther out of range is all the same to a channel's share: squares stay finite in 32 bits."""
 MEASURED = 3
 """What a reading measures beside its whitened signals: mean of the three largest residuals, mean residual, out of range."""
 PER_CHANNEL = ("weight", "band_scale", "error_scale", "error_fast", "low", "high")
@@ -296,7 +298,7 @@ def share_out(s, m, r, weights, room, doubles, shares):  # type: ignore[no-untyp
             for j in range(BANDS):
                 band = room[m.bands + (r * BANDS + j) * d + k]
                 share += band * band / f4(BANDS)
-            share += (weight[k] * e / weights[m.error_scale + k]) ** 2 + f4((doubles[m.outside + r * d + k] / margin) ** 2)
+            share += (weight[k] * e / weights[m.error_scale + k]) ** 2 + f4(min(doubles[m.outside + r * d + k] / margin, MARGINS_MAX) ** 2)
         shares[k] = share
         total += share
     for k in range(d):

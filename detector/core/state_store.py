@@ -143,12 +143,12 @@ class StateStore:
 
     def _grow(self, rows: int) -> None:
         self.records.resize((rows, self.layout.row_bytes), refcheck=False)
-        for array in (self.stands_for, self.changed_in):
-            array.resize(rows, refcheck=False)
-        for array in (self.slot_of_row, self._id_of_row):
-            before = len(array)
-            array.resize(rows, refcheck=False)
-            array[before:] = FREE
+        self.stands_for.resize(rows, refcheck=False)
+        self.changed_in.resize(rows, refcheck=False)
+        for free in (self.slot_of_row, self._id_of_row):
+            before = len(free)
+            free.resize(rows, refcheck=False)
+            free[before:] = FREE
 
     def _make_room_for_ids(self) -> None:
         before = len(self._row_of_id)

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detector.core.fitting import fit_scorer
+from detector.core.predictor import HORIZONS, LAGS, Predictor
+from detector.core.scaling import Scaling
+from detector.core.states import arrays_of
+from detector.core.threshold import Prior
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from detector.adapters import bundle as bundles
 from detector.adapters.bundle import VERSION, Bundle, load_bundle, read_bundle, save_bundle
 from detector.core.detector import Detector
-from detector.core.fitting import fit_scorer
 from detector.core.model import Model
-from detector.core.predictor import HORIZONS, LAGS, Predictor
-from detector.core.scaling import Scaling
-from detector.core.states import arrays_of
-from detector.core.threshold import Prior
 from detector.errors import BundleError, ConfigError
 from tests.core.builders import universal_of
 

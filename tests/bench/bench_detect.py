@@ -11,16 +11,16 @@ import time
 
 import numpy as np
 import torch
+from detector.core.fitting import fit_scorer
+from detector.core.predictor import HORIZONS, LAGS, Predictor
+from detector.core.scaling import Scaling
+from detector.core.threshold import Prior
 
 from detector.adapters.bundle import load_bundle
 from detector.core.detector import Detector
-from detector.core.rules import Settings
-from detector.core.fitting import fit_scorer
 from detector.core.model import Model
-from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.readings import Disposition, Partition, ReadingBatch
-from detector.core.scaling import Scaling
-from detector.core.threshold import Prior
+from detector.core.rules import Settings
 
 BATCH, RUNS, WARM_UP = 10_000, 15, 5
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from detector.adapters.bundle import load_bundle
 from detector.core.detector import Detector
-from detector.core.rules import Settings
 from detector.core.model import Model
 from detector.core.readings import Partition, ReadingBatch
+from detector.core.rules import Settings
 from detector.lab.plant import CHANNELS, Plant
 from detector.lab.simulate import by_machine
 

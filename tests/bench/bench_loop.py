@@ -30,8 +30,8 @@ from detector.adapters.prometheus.metrics import Telemetry
 from detector.cli import wiring
 from detector.codec.readings import Decoded
 from detector.config import load_config
-from detector.core.detector import Detector
 from detector.core.batch_result import BatchResult
+from detector.core.detector import Detector
 from detector.lab.plant import Plant
 from detector.lab.simulate import encode, simulate
 from detector.ports import Observer, WorkerStats

@@ -9,7 +9,7 @@ ids unseen        whether a topic is another one by now is not looked at
 silent reset      librdkafka goes on at the first message that is left, by itself
 
 Those that tear a commit apart die between its halves, as soon as the rest of it would matter: it holds an alert, and for "state first"
-the memory of the alert's stream is in the half that was written.
+the state of the alert's stream is in the half that was written.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def _row_offsets(shift: int) -> Callable[[], None]:
     def patch() -> None:
         encode = RowCodec.encode
 
-        def shifted(codec: RowCodec, states: Any, rows: Any, incarnation: bytes, offset: int) -> list[bytes]:
-            return encode(codec, states, rows, incarnation, offset + shift)
+        def shifted(codec: RowCodec, store: Any, rows: Any, incarnation: bytes, offset: int) -> list[bytes]:
+            return encode(codec, store, rows, incarnation, offset + shift)
 
         RowCodec.encode = shifted  # type: ignore[assignment, method-assign]
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from confluent_kafka import Message as KafkaMessage
 
 from tests.broker.changes import topic_id
-from tests.chaos.memories import Memories
 from tests.chaos.oracle import Difference, Ledger, Undisturbed, alert_name, dead_letter_name
+from tests.chaos.saved_state import SavedState
 from tests.chaos.site import GROUP, Site
 from tests.chaos.source import PARTITIONS, TOPIC, Sent
 from tests.chaos.witness import Reader, Trouble, Writer
@@ -47,7 +47,7 @@ class Comparison:
         self._undisturbed = Undisturbed(site.model, site.config)
         self._alerts, self._dead_letters = Ledger("alert", alert_name), Ledger("dead letter", dead_letter_name)
         self._ledgers = {site.config.alerts_topic: self._alerts, site.config.dead_letters_topic: self._dead_letters}
-        self._memories = Memories(self._undisturbed)
+        self._saved_state = SavedState(self._undisturbed)
 
     def open(self) -> None:
         """The site runs."""
@@ -94,7 +94,7 @@ class Comparison:
         late_s = time.monotonic() + LATE_S_MAX
         while True:
             for message in self._outputs.read(deadline):
-                self._ledgers.get(message.topic() or "", self._memories).find(message, self.difference)
+                self._ledgers.get(message.topic() or "", self._saved_state).find(message, self.difference)
             if all(ledger.is_complete for ledger in self._ledgers.values()) or time.monotonic() > late_s:
                 break
             time.sleep(0.05)
@@ -105,12 +105,12 @@ class Comparison:
         return Counts(len(messages), len(alerts), len(dead_letters))
 
     def rest(self) -> Counts:
-        """Compare, and wait until all memories are saved as well.
+        """Compare, and wait until all state is saved as well.
 
         raises Trouble  they are not
         """
         counts, deadline = self.compare(), time.monotonic() + REST_S_MAX
-        while not self.difference and (wrong := self._memories.unsaved(self.ends, self._topic_id)):
+        while not self.difference and (wrong := self._saved_state.unsaved(self.ends, self._topic_id)):
             if time.monotonic() > deadline:
                 raise Trouble(f"not saved: {wrong}")
             time.sleep(0.1)
@@ -149,7 +149,7 @@ class Comparison:
         self._topic_id = topic_id(self._servers, TOPIC)
         self._writer = Writer(self._servers)
         if with_state:
-            self._memories.begin_anew()
+            self._saved_state.begin_anew()
             self._outputs.begin_anew(
                 {(topic, number): 0 for topic in self.site.config.state_topics.values() for number in range(PARTITIONS)}
             )
@@ -157,7 +157,7 @@ class Comparison:
     def finish(self) -> None:
         """All workers have left in order; what they leave behind is compared."""
         self.compare()
-        self._memories.settle(self.difference)
+        self._saved_state.settle(self.difference)
 
     def _is_committed(self) -> bool:
         self.site.supervise()

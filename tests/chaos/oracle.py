@@ -24,7 +24,7 @@ from detector.core.model import Model
 from detector.core.readings import Disposition, Partition
 from detector.service.batch_statistics import rejects_over_stream_limit
 from tests.chaos.source import PARTITIONS, TOPIC
-from tests.core.builders import memory_of
+from tests.core.builders import records_of
 
 NOTHING: Mapping[int, range] = MappingProxyType({})
 Written: TypeAlias = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]
@@ -43,7 +43,7 @@ class Undisturbed:
         self.detector = Detector(model, wiring.settings(config))
         self.ends = [0] * PARTITIONS
         self.history: dict[tuple[int, bytes], list[tuple[int, int]]] = {}
-        """Per partition and stream: offset and event time of each reading that became part of its memory."""
+        """Per partition and stream: offset and event time of each reading that became part of its state."""
         self._decoder = JsonReadings(wiring.reading_format(config.input, model.channels), self.detector.names)
         self._encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}")
 
@@ -60,13 +60,13 @@ class Undisturbed:
         messages = to_messages(batch, (TOPIC,), with_log_time=True)
         decoded = self._decoder.decode(messages)
         names = [self.detector.names.name(stream) for stream in decoded.batch.stream_id.tolist()]
-        verdicts = self.detector.detect(decoded.batch)
-        for at in np.flatnonzero(np.isin(verdicts.disposition, (Disposition.SCORED, Disposition.WARMUP))).tolist():
+        result = self.detector.detect(decoded.batch)
+        for at in np.flatnonzero(np.isin(result.disposition, (Disposition.SCORED, Disposition.WARMUP))).tolist():
             number = messages.partitions[decoded.batch.partition[at]].number
             event = int(decoded.batch.offset[at]), int(decoded.batch.event_time_us[at])
             self.history.setdefault((number, names[at].encode()), []).append(event)
-        rejects = sorted((*decoded.rejects, *rejects_over_stream_limit(decoded, verdicts)), key=lambda reject: reject.position)
-        return [self._encoder.message(alert) for alert in verdicts.alerts], dead_letters(messages, rejects)
+        rejects = sorted((*decoded.rejects, *rejects_over_stream_limit(decoded, result)), key=lambda reject: reject.position)
+        return [self._encoder.message(alert) for alert in result.alerts], dead_letters(messages, rejects)
 
     def begin_anew(self, offsets: Mapping[int, int]) -> None:
         """These partitions, by number, go on at these offsets, and nothing is remembered of them."""
@@ -75,9 +75,9 @@ class Undisturbed:
             self.ends[number] = offset
         self.history = {place: events for place, events in self.history.items() if place[0] not in offsets}
 
-    def memories(self) -> dict[tuple[int, bytes], dict[str, bytes]]:
-        """Every column of every stream, bit for bit, by partition and stream."""
-        return {(partition.number, stream.encode()): memory for (partition, stream), memory in memory_of(self.detector).items()}
+    def records(self) -> dict[tuple[int, bytes], bytes]:
+        """The record of every stream, bit for bit, by partition and stream."""
+        return {(partition.number, stream.encode()): record for (partition, stream), record in records_of(self.detector).items()}
 
 
 @dataclass(slots=True)

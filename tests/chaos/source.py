@@ -23,7 +23,7 @@ START_US = 1_750_000_000_000_000
 TICK_US = 1_000_000
 IDLE_TICKS = 40  # what stays away for so long is forgotten
 SHARED = "shared"
-"""This name is used in every partition: the memories must stay apart."""
+"""This name is used in every partition: the streams' state must stay apart."""
 
 BAD = (
     None,

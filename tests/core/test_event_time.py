@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,76 +11,101 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.core.event_time import COLUMNS, NEVER, Clocks, Order, Passing, Patience, Time, put_in_order
-from detector.core.readings import Disposition
-from detector.core.states import arrays_of
+from detector.core import event_time
+from detector.core.alarm import Prior
+from detector.core.compiled import entry
+from detector.core.event_time import Clocks, Time
+from detector.core.readings import NOT_JUDGED, Disposition
+from detector.core.record import NEVER
+from detector.core.rules import Settings, rules_of
+from tests.core.builders import Records
 
-OK, LATE, DUPLICATE = 0, int(Disposition.LATE), int(Disposition.DUPLICATE)
+PRIOR = Prior(1.0, 1.0)
+OK, LATE, DUPLICATE = NOT_JUDGED, int(Disposition.LATE), int(Disposition.DUPLICATE)
+SEEN = np.dtype(
+    [
+        *((name, "i8") for name in ("watermark_us", "clock_us", "disposition", "step_us", "is_first")),
+        *((name, "f8") for name in ("interval_us", "per_reading_us", "due_us", "evicted_us")),
+    ]
+)
+"""Of a reading: where its partition stands; what became of it, and of its stream; and when that was to time out before it."""
 
 
-@dataclass
-class Ordered:
-    """The readings of a log in order, with the time of their partitions after each."""
+@entry
+def put_in_order(heads, times, rows, slots, event_times_us, rules, seen):  # type: ignore[no-untyped-def]
+    for i in range(rows.shape[0]):
+        s, one = heads[rows[i]], seen[i]
+        event_time.move_clock(times, slots[i], event_times_us[i])
+        one.watermark_us, one.clock_us = times[0, slots[i]], times[1, slots[i]]
+        is_new, heard_at_us = s.event_time_us == NEVER, s.heard_at_us
+        one.due_us = event_time.timeout_at(s, rules[0])
+        one.disposition, is_evicted, one.step_us = event_time.put_in_order(s, event_times_us[i], one.watermark_us, one.clock_us, rules[0])
+        one.is_first = is_new or is_evicted
+        one.interval_us, one.per_reading_us = s.interval_us, s.interval_us / s.per_time
+        one.evicted_us = heard_at_us + rules[0].idle_ttl_us if is_evicted else np.inf
 
-    order: Order
-    watermark_us: NDArray[np.int64]
-    clock_us: NDArray[np.int64]
 
-    def columns(self) -> list[list[float]]:
-        return [getattr(self.order, each.name).tolist() for each in fields(Order)] + [self.watermark_us.tolist(), self.clock_us.tolist()]
+@entry
+def move_clock(times, slots, event_times_us, found):  # type: ignore[no-untyped-def]
+    for i in range(slots.shape[0]):
+        event_time.move_clock(times, slots[i], event_times_us[i])
+        found[i] = times[:, slots[i]]
+
+
+def moved(clocks: Clocks, slots: NDArray[np.int64], event_times_us: NDArray[np.int64]) -> list[list[int]]:
+    """Where a reading's partition stands after it: one of `Time` each."""
+    found = np.zeros((len(slots), 3), np.int64)
+    move_clock(clocks.times, slots, event_times_us, found)
+    moments: list[list[int]] = found.tolist()
+    return moments
 
 
 def ordered(
-    readings: list[tuple[int, int, int]], idle_max_us: int = 10**9, cuts: tuple[int, ...] = (), keeps_ties: bool = False
-) -> tuple[Ordered, Clocks]:
-    """(row, slot, event time) one after the other, possibly cut; and the clocks at the end. Missed after 3 intervals."""
-    states, clocks, patience = arrays_of(COLUMNS, 8), Clocks(), Patience(3.0, 2, idle_max_us)
+    readings: list[tuple[int, int, int]], idle_ttl_us: int = 10**9, cuts: tuple[int, ...] = (), keeps_ties: bool = False
+) -> tuple[Any, Clocks]:
+    """(row, slot, event time) one after the other, possibly cut: SEEN[N], and the clocks at the end. A stream times out after 3 intervals."""
+    records, clocks = Records(rows=8), Clocks()
     clocks.grow(4)
-    columns = np.array(readings, np.int64).reshape(-1, 3)
-    bounds = [0, *cuts, len(readings)]
-    parts = []
-    for k in range(len(bounds) - 1):
-        part = columns[bounds[k] : bounds[k + 1]]
-        times = clocks.advance(part[:, 1].astype(np.int32), part[:, 2].copy())
-        order = put_in_order(part[:, 0].astype(np.int32), part[:, 2], *times, patience, states, keeps_ties=keeps_ties)
-        parts.append((order, *times))
-    order = Order(*(np.concatenate([getattr(part, each.name) for part, _, _ in parts]) for each in fields(Order)))
-    return Ordered(order, *(np.concatenate([part[k] for part in parts]) for k in (1, 2))), clocks
+    rules = rules_of(Settings(warmup_readings=2, timeout_intervals=3.0, idle_ttl_us=idle_ttl_us, keeps_ties=keeps_ties), PRIOR)
+    columns, seen, bounds = np.array(readings, np.int64).reshape(-1, 3).T, np.zeros(len(readings), SEEN), [0, *cuts, len(readings)]
+    for start, end in itertools.pairwise(bounds):
+        put_in_order(records.heads, clocks.times, *(np.ascontiguousarray(column[start:end]) for column in columns), rules, seen[start:end])
+    return seen.view(np.recarray), clocks
 
 
 def test_late_and_duplicate_are_measured_by_the_streams_own_newest_reading() -> None:
     seen, _ = ordered([(0, 0, 100), (1, 0, 50), (0, 0, 100), (0, 0, 99), (1, 0, 51), (0, 0, 101)])
-    assert seen.order.disposition.tolist() == [OK, OK, DUPLICATE, LATE, OK, OK]
-    assert seen.order.is_first.tolist() == [True, True, False, False, False, False]
-    assert seen.order.interval_us.tolist() == [0, 0, 0, 0, 1, 1]
+    assert seen.disposition.tolist() == [OK, OK, DUPLICATE, LATE, OK, OK]
+    assert seen.is_first.astype(bool).tolist() == [True, True, False, False, False, False]
+    assert seen.interval_us.tolist() == [0, 0, 0, 0, 1, 1]
 
 
 def test_ties_that_are_kept_are_judged_in_log_order_and_take_no_time() -> None:
     readings = [(0, 0, 100), (0, 0, 100), (0, 0, 99), (1, 0, 90), (0, 0, 100), (0, 0, 103), (1, 0, 90), (0, 0, 103), (0, 0, 100)]
     seen, _ = ordered(readings, keeps_ties=True)
-    assert seen.order.disposition.tolist() == [OK, OK, LATE, OK, OK, OK, OK, OK, LATE]
-    assert seen.order.is_first.tolist() == [True, False, False, True, False, False, False, False, False]
-    assert seen.order.step_us.tolist() == [0, 0, 0, 0, 0, 3, 0, 0, 0]
+    assert seen.disposition.tolist() == [OK, OK, LATE, OK, OK, OK, OK, OK, LATE]
+    assert seen.is_first.astype(bool).tolist() == [True, False, False, True, False, False, False, False, False]
+    assert seen.step_us.tolist() == [0, 0, 0, 0, 0, 3, 0, 0, 0]
 
 
 def test_bursts_of_one_time_leave_the_usual_interval_as_it_is() -> None:
-    """A stream that is heard every 100 ms, a thousand readings at once, is not missed after three times 0.1 ms; its budget counts readings.
+    """A stream that is heard every 100 ms, a thousand readings at once, does not time out after three times 0.1 ms; its budget counts readings.
     A thousand readings of the first time tell nothing of how often it is heard."""
     burst, every_us = 1_000, 100_000
     readings = [(0, 0, every_us * k) for k in range(60) for _ in range(burst)]
     seen, _ = ordered(readings, keeps_ties=True)
-    assert not seen.order.disposition.any()
-    assert set(seen.order.interval_us[burst:].tolist()) == {every_us}
-    assert set(seen.order.per_reading_us[burst:].tolist()) == {every_us / burst}
-    assert not seen.order.interval_us[:burst].any()
-    assert np.isinf(seen.order.missed_us[: burst + 1]).all()
-    assert (seen.order.missed_us[2 * burst :] >= seen.clock_us[2 * burst :] + 2 * every_us).all()
+    assert not seen.disposition.any()
+    assert set(seen.interval_us[burst:].tolist()) == {every_us}
+    assert set(seen.per_reading_us[burst:].tolist()) == {every_us / burst}
+    assert not seen.interval_us[:burst].any()
+    assert np.isinf(seen.due_us[: burst + 1]).all()
+    assert (seen.due_us[2 * burst :] >= seen.clock_us[2 * burst :] + 2 * every_us).all()
 
     single, _ = ordered(
         [*((0, 0, every_us * k) for k in range(60)), *((0, 0, every_us * 59),) * 10_000, (0, 0, every_us * 60)], keeps_ties=True
     )
-    assert single.order.interval_us[-1] == every_us
-    assert single.order.per_reading_us[-1] == pytest.approx(every_us / 1.45)  # one burst counts as ten times what is usual at most
+    assert single.interval_us[-1] == every_us
+    assert single.per_reading_us[-1] == pytest.approx(every_us / 1.45)  # one burst counts as ten times what is usual at most
 
 
 def test_the_watermark_is_the_partitions_latest_time_and_never_falls() -> None:
@@ -90,16 +116,16 @@ def test_the_watermark_is_the_partitions_latest_time_and_never_falls() -> None:
 
 def test_a_stream_unheard_for_long_is_new_when_it_comes_back() -> None:
     """By the watermark: other streams, or its own reading, may have moved it."""
-    seen, _ = ordered([(0, 0, 0), (1, 0, 0), (0, 0, 100), (1, 0, 101), (0, 0, 250), (1, 0, 5)], idle_max_us=100)
-    assert seen.order.is_first.tolist() == [True, True, False, True, True, True]
-    assert seen.order.disposition.tolist() == [OK] * 6
-    assert seen.order.expired_us.tolist() == [np.inf, np.inf, np.inf, 100, 200, 201]
+    seen, _ = ordered([(0, 0, 0), (1, 0, 0), (0, 0, 100), (1, 0, 101), (0, 0, 250), (1, 0, 5)], idle_ttl_us=100)
+    assert seen.is_first.astype(bool).tolist() == [True, True, False, True, True, True]
+    assert seen.disposition.tolist() == [OK] * 6
+    assert seen.evicted_us.tolist() == [np.inf, np.inf, np.inf, 100, 200, 201]
 
 
 def test_late_readings_do_not_count_as_heard() -> None:
-    seen, _ = ordered([(0, 0, 50), (1, 0, 100), (0, 0, 40), (1, 0, 160), (0, 0, 161)], idle_max_us=100)
-    assert seen.order.disposition.tolist() == [OK, OK, LATE, OK, OK]
-    assert seen.order.is_first.tolist() == [True, True, False, False, True]
+    seen, _ = ordered([(0, 0, 50), (1, 0, 100), (0, 0, 40), (1, 0, 160), (0, 0, 161)], idle_ttl_us=100)
+    assert seen.disposition.tolist() == [OK, OK, LATE, OK, OK]
+    assert seen.is_first.astype(bool).tolist() == [True, True, False, False, True]
 
 
 @given(
@@ -110,35 +136,35 @@ def test_late_readings_do_not_count_as_heard() -> None:
 )
 @settings(max_examples=200, deadline=None)
 def test_time_moves_forward_for_every_stream(
-    readings: list[tuple[int, int]], idle_max_us: int, cuts: tuple[int, int], keeps_ties: bool
+    readings: list[tuple[int, int]], idle_ttl_us: int, cuts: tuple[int, int], keeps_ties: bool
 ) -> None:
     log = [(row, row % 2, time) for row, time in readings]
-    seen, ends = ordered(log, idle_max_us, keeps_ties=keeps_ties)
+    seen, ends = ordered(log, idle_ttl_us, keeps_ties=keeps_ties)
     newest: dict[int, int] = {}
     heard_at: dict[int, int] = {}
     for k, (row, slot, time) in enumerate(log):
         assert seen.watermark_us[k] == max(t for _, s, t in log[: k + 1] if s == slot)
-        if seen.order.is_first[k]:
-            assert row not in newest or seen.watermark_us[k] > seen.order.expired_us[k] == heard_at[row] + idle_max_us
+        if seen.is_first[k]:
+            assert row not in newest or seen.watermark_us[k] > seen.evicted_us[k] == heard_at[row] + idle_ttl_us
         else:
             expected = LATE if time < newest[row] else DUPLICATE if time == newest[row] and not keeps_ties else OK
-            assert seen.order.disposition[k] == expected
-        if seen.order.disposition[k] == OK:
+            assert seen.disposition[k] == expected
+        if seen.disposition[k] == OK:
             newest[row] = time
             heard_at[row] = int(seen.watermark_us[k])
-    in_parts, clocks = ordered(log, idle_max_us, tuple(sorted(min(cut, len(log)) for cut in cuts)), keeps_ties)
-    assert in_parts.columns() == seen.columns()
+    in_parts, clocks = ordered(log, idle_ttl_us, tuple(sorted(min(cut, len(log)) for cut in cuts)), keeps_ties)
+    assert in_parts.tobytes() == seen.tobytes()
     assert [clocks[slot] for slot in range(2)] == [ends[slot] for slot in range(2)]
 
 
 def test_the_usual_interval_is_learned_and_hardly_moved_by_one_gap() -> None:
     regular = [(0, 0, 2_000 * k) for k in range(50)]
     gap = 98_000 + 10**9
-    seen, _ = ordered([*regular, (0, 0, gap), *((0, 0, gap + 3_000 * k) for k in range(1, 300))], idle_max_us=10**12)
-    assert seen.order.interval_us[0] == 0
-    assert seen.order.interval_us[1:50].tolist() == [2_000] * 49
-    assert seen.order.interval_us[50] == 2_000 * 1.45
-    assert seen.order.interval_us[-1] == pytest.approx(3_000, rel=1e-3)
+    seen, _ = ordered([*regular, (0, 0, gap), *((0, 0, gap + 3_000 * k) for k in range(1, 300))], idle_ttl_us=10**12)
+    assert seen.interval_us[0] == 0
+    assert seen.interval_us[1:50].tolist() == [2_000] * 49
+    assert seen.interval_us[50] == 2_000 * 1.45
+    assert seen.interval_us[-1] == pytest.approx(3_000, rel=1e-3)
 
 
 def test_a_pause_of_the_whole_partition_does_not_pass_on_its_clock() -> None:
@@ -148,14 +174,14 @@ def test_a_pause_of_the_whole_partition_does_not_pass_on_its_clock() -> None:
     before, after = seen.clock_us[len(readings) - 1], seen.clock_us[len(readings)]
     assert 16_000 < after - before <= 18_000  # twice the usual longest gap
     assert clocks[0].clock_us == seen.clock_us[-1] < clocks[0].watermark_us - 900_000
-    assert (seen.clock_us <= seen.order.missed_us).all()
+    assert (seen.clock_us <= seen.due_us).all()
 
 
 def test_the_clock_follows_bursts_and_learns_a_slower_pace() -> None:
     """Three readings at once, then a long gap: the gap is usual. A pace ten times slower is usual after a few readings."""
     bursts = [(row, 0, 60_000_000 * k + 1_000 * row) for k in range(100) for row in range(3)]
     slower = [(0, 0, 60_000_000 * 99 + 600_000_000 * k) for k in range(1, 20)]
-    seen, _ = ordered([*bursts, *slower], idle_max_us=10**12)
+    seen, _ = ordered([*bursts, *slower], idle_ttl_us=10**12)
     at, end = 3 * 50, 3 * 99
     assert seen.clock_us[end] - seen.clock_us[at] == seen.watermark_us[end] - seen.watermark_us[at]
     assert seen.clock_us[-1] - seen.clock_us[-10] == seen.watermark_us[-1] - seen.watermark_us[-10]
@@ -165,17 +191,14 @@ def test_the_clock_depends_on_event_times_alone() -> None:
     """So a restored partition can be given its time, and its rows one by one."""
     rng = np.random.default_rng(0)
     times = np.cumsum(rng.exponential(10_000, 300)).astype(np.int64) - rng.integers(0, 30_000, 300)
-    whole, resumed = Clocks(), Clocks()
-    slots = np.zeros(300, np.int32)
-    for clocks in (whole, resumed):
+    slots = np.zeros(300, np.int64)
+    whole, resumed, before = Clocks(), Clocks(), Clocks()
+    for clocks in (whole, resumed, before):
         clocks.grow(1)
-    expected = whole.advance(slots, times)
-    before = Clocks()
-    before.grow(1)
-    before.advance(slots[:130], times[:130])
+    expected = moved(whole, slots, times)
+    moved(before, slots[:130], times[:130])
     resumed[0] = before[0]
-    again = resumed.advance(slots[130:], times[130:])
-    assert [part.tolist() for part in again] == [part[130:].tolist() for part in expected]
+    assert moved(resumed, slots[130:], times[130:]) == expected[130:]
     assert resumed[0] == whole[0] != Time()
 
 
@@ -185,7 +208,5 @@ def test_a_deadline_is_as_many_intervals_after_the_stream_was_heard() -> None:
     readings = [(row, 0, 10 * ms * k + ms * row) for k in range(5) for row in range(2)] + [(0, 0, 10 * ms * k) for k in range(5, 12)]
     readings.append((1, 0, 115 * ms))
     seen, _ = ordered(readings)
-    assert seen.order.missed_us[-1] == seen.clock_us[9] + 30 * ms
-    passing = Passing(np.zeros(len(readings), np.int32), seen.watermark_us, seen.clock_us)
-    assert readings[passing.clock(0, float(seen.order.missed_us[-1]))] == (0, 0, 80 * ms)
-    assert passing.watermark(0, 115.0 * ms) == passing.beyond == len(readings)
+    assert seen.due_us[-1] == seen.clock_us[9] + 30 * ms
+    assert readings[int(np.argmax(seen.clock_us > seen.due_us[-1]))] == (0, 0, 80 * ms)

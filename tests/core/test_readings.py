@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.core.detect import Detector
+from detector.core.detector import Detector
 from detector.core.readings import Disposition, StreamNames
 from tests.core.builders import log_of, model_of, settings_of
 

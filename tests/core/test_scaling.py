@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from detector.core.scaling import SCALED_MAX, Scaling
 
 

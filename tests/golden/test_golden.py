@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from detector.core.states import Column
 
 from detector.codec.state_serde import VERSION
 from detector.core.detector import Detector
 from detector.core.event_time import NEVER, Time
 from detector.core.readings import Partition
-from detector.core.states import Column
 from detector.ports import PartitionPosition
 from detector.service.state_manager import StateManager
 from tests.codec.loaded_state import read_back

@@ -11,16 +11,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.codec.messages import Message, Messages
 from detector.codec.readings import Decoded, Reject
 from detector.config import Service
-from detector.core.baseline_reset import BaselineReset
 from detector.core.alerts import Alert
-from detector.core.event_time import NEVER, Clocks
-from detector.core.readings import NOT_JUDGED, Disposition, Partition, ReadingBatch, StreamNames
-from detector.core.states import Column, StreamStates
+from detector.core.baseline_reset import BaselineReset
 from detector.core.batch_result import BatchResult
+from detector.core.event_time import Clocks, Time, move_clock
+from detector.core.readings import NOT_JUDGED, Disposition, Partition, ReadingBatch, StreamNames
+from detector.core.record import layout_of
+from detector.core.state_store import StateStore
 from detector.ports import CommitBatch, Observer, PartitionPosition, PollResult, RevokeCallback, WorkerState, WorkerStats, ignore_revoke
 from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
@@ -41,15 +43,19 @@ class Judge:
         self.room = room
         self.names = StreamNames()
         self.model = SimpleNamespace(fingerprint=FINGERPRINT)
-        self.columns = {"event_time_us": Column("i8", fill=NEVER), "part_time_us": Column("i8", fill=NEVER), "trace": Column("u8")}
-        self.states = StreamStates(self.columns, self.names, 1_000_000)
+        self.store = StateStore(layout_of([], {}), self.names, 1_000_000)
         self.clocks = Clocks()
         self.judged: list[tuple[Partition, int]] = []  # every reading that was shown, repeatedly
         self.loses_a_reading = False
 
     @property
     def streams(self) -> int:
-        return len(self.states)
+        return len(self.store)
+
+    @property
+    def traces(self) -> NDArray[np.uint64]:
+        """u8[rows] of the streams. They stand in the place of the number of readings."""
+        return self.store.heads["readings"].view(np.uint64)
 
     @property
     def alerts_open(self) -> int:
@@ -57,26 +63,27 @@ class Judge:
 
     def still_open(self) -> list[Alert]:
         """As if every stream had an alert open; its offset is the trace."""
-        state = self.state(tuple(self.states._slot_of))
+        state = self.state(tuple({self.store.partition(row) for row in np.flatnonzero(self.store.slot_of_row >= 0).tolist()}))
         return [
             Alert("", "opened", "score", "evidence", "warning", name, 0, 0, 1, 0, (), at, trace, 0) for (at, name), trace in state.items()
         ]
 
-    def detect(self, batch: ReadingBatch, acceptances: Sequence[BaselineReset] = ()) -> BatchResult:
+    def detect(self, batch: ReadingBatch, resets: Sequence[BaselineReset] = ()) -> BatchResult:
         n = len(batch)
-        rows = self.states.rows_for(batch)
-        slots = self.states.slots_for(batch.partitions)[batch.partition]
-        self.clocks.grow(self.states.slots)
-        self.clocks.advance(slots, batch.event_time_us)
-        is_new = batch.offset >= self.states.stands_for[rows]
+        rows = self.store.rows_for(batch)
+        slots = self.store.slots_for(batch.partitions)[batch.partition]
+        self.clocks.grow(self.store.slots)
+        for slot, event_time_us in zip(slots.tolist(), batch.event_time_us.tolist(), strict=True):
+            move_clock.py_func(self.clocks.times, slot, event_time_us)
+        is_new = batch.offset >= self.store.stands_for[rows]
         disposition = np.where(is_new, np.uint8(Disposition.SCORED), np.uint8(Disposition.DUPLICATE))
         disposition[self.room :] = Disposition.INVALID
         alerts = []
         for at, row in enumerate(rows.tolist()):
             self.judged.append((batch.partitions[batch.partition[at]], int(batch.offset[at])))
             if disposition[at] == Disposition.SCORED:
-                self.states["trace"][row] = self.states["trace"][row] * np.uint64(31) + np.uint64(batch.offset[at] + 1)
-                self.states["event_time_us"][row] = batch.event_time_us[at]
+                self.traces[row] = self.traces[row] * np.uint64(31) + np.uint64(batch.offset[at] + 1)
+                self.store.heads["event_time_us"][row] = batch.event_time_us[at]
                 if batch.value[at, 0] > 0:
                     alerts.append(self._alert(batch, at))
         if self.loses_a_reading:
@@ -91,16 +98,16 @@ class Judge:
         return Alert("id", "opened", "score", "evidence", "warning", "s", 0, 0, 1.0, 0.1, (), partition, offset, at)
 
     def forget(self, partitions: Sequence[Partition]) -> None:
-        for slot in self.states.forget_partitions(partitions).tolist():
-            self.clocks.grow(self.states.slots)
-            self.clocks[slot] = type(self.clocks[slot])()
+        for slot in self.store.free_partitions(partitions).tolist():
+            self.clocks.grow(self.store.slots)
+            self.clocks[slot] = Time()
 
     def state(self, partitions: Sequence[Partition] = (P0, P1)) -> dict[tuple[Partition, str], int]:
         """The trace of every stream in the state."""
         found = {}
         for partition in partitions:
-            for row in self.states.rows_in(int(self.states.slots_for((partition,))[0])).tolist():
-                found[partition, self.states.stream(row)] = int(self.states["trace"][row])
+            for row in self.store.rows_in(int(self.store.slots_for((partition,))[0])).tolist():
+                found[partition, self.store.stream(row)] = int(self.traces[row])
         return found
 
 
@@ -272,9 +279,9 @@ class Seen(Observer):
     def forget(self, partitions: Sequence[Partition]) -> None:
         self.heard.append(tuple(partitions))
 
-    def observe(self, decoded: Decoded, verdicts: BatchResult, seconds: Mapping[str, float]) -> None:
+    def observe(self, decoded: Decoded, result: BatchResult, seconds: Mapping[str, float]) -> None:
         assert all(spent >= 0 for spent in seconds.values())
-        self.batches.append((len(verdicts), set(seconds)))
+        self.batches.append((len(result), set(seconds)))
         self.seconds.append(seconds)
         batch = decoded.batch
         offsets = [(batch.partitions[p], int(offset)) for p, offset in zip(batch.partition, batch.offset, strict=True)]
@@ -343,5 +350,5 @@ def undisturbed(stored: Mapping[Partition, Sequence[str]]) -> tuple[dict[tuple[P
     """The state of a judge that saw all of it once, and the alerts, sorted."""
     judge = Judge()
     places = [(partition, offset) for partition, values in stored.items() for offset in range(len(values))]
-    verdicts = judge.detect(Decoder(judge.names).decode(messages_of(stored, places)).batch)
-    return judge.state(tuple(stored)), sorted(f"{alert.partition.number}:{alert.offset}" for alert in verdicts.alerts)
+    result = judge.detect(Decoder(judge.names).decode(messages_of(stored, places)).batch)
+    return judge.state(tuple(stored)), sorted(f"{alert.partition.number}:{alert.offset}" for alert in result.alerts)

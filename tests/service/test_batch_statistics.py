@@ -12,11 +12,11 @@ import pytest
 
 from detector.codec.messages import Messages
 from detector.codec.readings import Decoded
-from detector.core import detect
+from detector.core import detector as core
+from detector.core.batch_result import BatchResult
 from detector.core.detector import Detector
 from detector.core.readings import Disposition, Partition, ReadingBatch
-from detector.core.steps import plan_steps
-from detector.core.batch_result import BatchResult
+from detector.core.walk import Values, judge_batch
 from detector.ports import WorkerStats
 from detector.service.batch_statistics import BatchStatistics
 from tests.core.builders import log_of, model_of, settings_of
@@ -88,7 +88,11 @@ def test_a_few_are_usual_however_the_batches_are_cut(scene: Scene) -> None:
 
 
 def test_a_reading_that_the_detector_skips_is_found(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """The last step of each batch is not judged."""
+    """The compiled pass ends before the last two readings of each batch."""
+
+    def too_short(store: Any, readings: Any, values: Values, *rest: Any) -> Any:
+        return judge_batch(store, readings[:-2], Values(*(each[:-2] for each in values)), *rest)
+
     detector, stats = Detector(model_of(2), settings_of()), WorkerStats()
     statistics = BatchStatistics(stats)
     log = log_of([(stream, float(t), 0.0) for t in range(5) for stream in ("a", "b")], 2)
@@ -99,6 +103,6 @@ def test_a_reading_that_the_detector_skips_is_found(monkeypatch: pytest.MonkeyPa
         return stats.unaccounted
 
     assert add(range(4)) == 0
-    monkeypatch.setattr(detect, "plan_steps", lambda rows: plan_steps(rows)[:-1])
+    monkeypatch.setattr(core, "judge_batch", too_short)
     assert add(range(4, 10)) == 2
     assert "readings without a disposition" in caplog.text

@@ -11,15 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.codec.state_serde import CHECKPOINT, RowCodec, decode_checkpoint
-from detector.core.event_time import NEVER, Time
-from detector.core.readings import Partition
 from detector.core.batch_result import EvictedStream
+from detector.core.event_time import Time
+from detector.core.readings import Partition
+from detector.core.record import NEVER
 from detector.service.dirty_tracker import DirtyTracker
 from tests.codec.loaded_state import read_back
+from tests.core.builders import fields_of
 from tests.service.builders import Judge
 
 PARTITIONS = (Partition("sensors", 0), Partition("sensors", 1))
 INCARNATION = b"incarn 1"
+LAYOUT = Judge().store.layout
+NEW = LAYOUT.new.view(np.uint8)
 
 
 @dataclass
@@ -30,9 +34,9 @@ class Site:
 
     def __post_init__(self) -> None:
         judge = self.judge
-        judge.states.slots_for(PARTITIONS)
+        judge.store.slots_for(PARTITIONS)
         judge.clocks.grow(2)
-        self.codec = RowCodec(judge.states.columns)
+        self.codec = RowCodec(judge.store.layout)
         self.numbers = itertools.count(1)
         self.trackers = [self.tracker(slot) for slot in range(2)]
         self.state: list[dict[bytes, bytes]] = [{}, {}]
@@ -44,21 +48,21 @@ class Site:
 
     def batch(self, touched: str = "", freed: str = "", slot: int = 0) -> None:
         """Each letter a stream; its trace is the offset after it was touched."""
-        states, tracker = self.judge.states, self.trackers[slot]
+        store, tracker = self.judge.store, self.trackers[slot]
         before = self.judge.clocks[slot]
         self.now_s += 1
         self.judge.clocks[slot] = Time(tracker.next_offset, tracker.next_offset, 1)
         for name in touched:
-            if states.row(slot, name.encode()) is None:
-                states.load(slot, [name.encode()], {}, np.zeros(1, np.int64))
-            row = states.row(slot, name.encode())
-            states["trace"][row] = states["event_time_us"][row] = tracker.next_offset + 1
-        changed = np.array([states.row(slot, name.encode()) for name in touched], np.int64)
-        gone = [states.row(slot, name.encode()) for name in freed]
-        evicted = [EvictedStream(slot, states.stream(row).encode(), int(states.changed_in[row])) for row in gone]
-        states.forget(np.array(gone, np.int64))
-        left = np.unique(changed[states.slots_of(changed) >= 0])
-        tracker.mark_dirty(self.judge, left[states.changed_in[left] == 0], evicted, before, self.now_s)
+            if store.row(slot, name.encode()) is None:
+                store.load(slot, [name.encode()], NEW, np.zeros(1, np.int64))
+            row = store.row(slot, name.encode())
+            self.judge.traces[row] = store.heads["event_time_us"][row] = tracker.next_offset + 1
+        changed = np.array([store.row(slot, name.encode()) for name in touched], np.int64)
+        gone = [store.row(slot, name.encode()) for name in freed]
+        evicted = [EvictedStream(slot, store.stream(row).encode(), int(store.changed_in[row])) for row in gone]
+        store.free(np.array(gone, np.int64))
+        left = np.unique(changed[store.slots_of(changed) >= 0])
+        tracker.mark_dirty(self.judge, left[store.changed_in[left] == 0], evicted, before, self.now_s)
         tracker.next_offset += 1
         self.story[slot].append((touched, freed))
 
@@ -135,10 +139,10 @@ def test_a_stream_that_is_gone_is_deleted_once_nothing_before_is_judged_again() 
     site.batch("d")
     assert site.save(2) == ["-a", "c"]
     assert site.checkpoint_offset() == 2
-    assert read_back(site.state[0], site.judge.columns).loaded.evicted == {b"a": 3}
+    assert read_back(site.state[0], LAYOUT).loaded.evicted == {b"a": 3}
     assert site.save(9) == ["d", "xa"]
     assert site.trackers[0].unsaved == 0
-    assert read_back(site.state[0], site.judge.columns).rows.keys() == {b"b", b"c", b"d"}
+    assert read_back(site.state[0], LAYOUT).records.keys() == {b"b", b"c", b"d"}
 
 
 def test_where_nothing_else_is_unsaved_it_is_deleted_at_once() -> None:
@@ -176,17 +180,17 @@ def test_a_tombstone_cannot_delete_a_stream_that_came_back() -> None:
 
 def test_a_stream_known_to_be_gone_is_deleted_with_its_row_unless_it_was_heard_again() -> None:
     site = Site()
-    site.judge.states.load(0, [b"a", b"b", b"p"], {}, np.full(3, 5))
-    row = site.judge.states.row(0, b"p")
-    site.judge.states["part_time_us"][row] = 7
+    site.judge.store.load(0, [b"a", b"b", b"p"], NEW, np.full(3, 5))
+    row = site.judge.store.row(0, b"p")
+    site.judge.store.heads["partial_time_us"][row] = 7
     for name in (b"a", b"b", b"p"):
         site.trackers[0].schedule_tombstones([name], 2)
     site.batch("b")
     assert site.save(9) == ["b"]
     site.batch("c")
     assert site.save(9) == ["c", "xa"]
-    assert site.judge.states.row(0, b"a") is None
-    assert site.judge.states.row(0, b"p") == row
+    assert site.judge.store.row(0, b"a") is None
+    assert site.judge.store.row(0, b"p") == row
     assert site.trackers[0].unsaved == 0
 
 
@@ -199,10 +203,10 @@ def test_tombstones_come_at_a_pace_as_well() -> None:
 def test_a_freed_row_that_another_stream_uses_is_that_streams() -> None:
     site = Site()
     site.batch("a")
-    row = site.judge.states.row(0, b"a")
+    row = site.judge.store.row(0, b"a")
     site.batch("", freed="a")
     site.batch("z")
-    assert site.judge.states.row(0, b"z") == row
+    assert site.judge.store.row(0, b"z") == row
     assert site.save(2) == ["-a"]
     assert site.save(9) == ["z", "xa"]
     assert site.trackers[0].unsaved == 0
@@ -211,10 +215,10 @@ def test_a_freed_row_that_another_stream_uses_is_that_streams() -> None:
 def test_a_freed_row_that_another_partition_uses_is_that_partitions() -> None:
     site = Site()
     site.batch("a")
-    row = site.judge.states.row(0, b"a")
+    row = site.judge.store.row(0, b"a")
     site.batch("b", freed="a")
     site.batch("z", slot=1)
-    assert site.judge.states.row(1, b"z") == row
+    assert site.judge.store.row(1, b"z") == row
     assert site.save(9) == ["xa", "b"]
     assert site.trackers[1].unsaved == 1
     assert site.save(9, slot=1) == ["z"]
@@ -259,9 +263,9 @@ def test_when_a_checkpoint_is_owed() -> None:
 
 def restored(site: Site, slot: int) -> dict[str, int]:
     """What a worker would have that took over now: the rows, and of all later batches what is not in them already."""
-    back = read_back(site.state[slot], site.judge.columns)
+    back = read_back(site.state[slot], LAYOUT)
     saved = back.loaded
-    found = {name.decode(): int(back.states["trace"][row]) for name, row in back.rows.items()}
+    found = {name.decode(): fields_of(LAYOUT, record)["readings"] for name, record in back.records.items()}
     stands_for = {name.decode(): offset for name, offset in (saved.evicted | back.offset).items()}
     start = 0 if saved.checkpoint is None else saved.checkpoint.offset
     for offset, (touched, freed) in list(enumerate(site.story[slot]))[start:]:
@@ -288,7 +292,7 @@ def test_whatever_comes_and_goes_rows_and_checkpoint_say_what_there_is(moves: li
         tracker = site.trackers[slot]
         if kind == "batch":
             touched = "".join(sorted(a))
-            freed = "".join(name for name in sorted(b) if site.judge.states.row(slot, name.encode()) is not None or name in a)
+            freed = "".join(name for name in sorted(b) if site.judge.store.row(slot, name.encode()) is not None or name in a)
             site.batch(touched, freed, slot)
         elif kind == "save":
             site.save(a, slot)
@@ -309,6 +313,6 @@ def test_whatever_comes_and_goes_rows_and_checkpoint_say_what_there_is(moves: li
 
 
 def expected_state(site: Site, slot: int) -> dict[str, int]:
-    states = site.judge.states
-    rows = states.rows_in(slot).tolist()
-    return {states.stream(row): int(states["trace"][row]) for row in rows if states["event_time_us"][row] != NEVER}
+    store, traces = site.judge.store, site.judge.traces
+    rows = store.rows_in(slot).tolist()
+    return {store.stream(row): int(traces[row]) for row in rows if store.heads["event_time_us"][row] != NEVER}

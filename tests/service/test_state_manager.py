@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from detector.codec.messages import Messages
 from detector.codec.state_serde import CHECKPOINT, HEADER, LAYOUT, decode_checkpoint, key_of
 from detector.core.detector import Detector
-from detector.core.event_time import NEVER
 from detector.core.model import Model
 from detector.core.readings import Partition
+from detector.core.record import NEVER
 from detector.errors import LogUnavailable, StateCorrupted
 from detector.ports import PartitionPosition
 from detector.service.state_manager import ROWS_MAX, StateManager
-from tests.core.builders import Log, log_of, memory_of, model_of, settings_of
+from tests.core.builders import Log, log_of, model_of, records_of, rows_of, settings_of
 from tests.core.plant import eventful_log, narrow
 
 MODEL = model_of(2)
-SETTINGS = settings_of(accept_after_us=45_000_000)
+SETTINGS = settings_of(reset_baseline_after_us=45_000_000)
 P0 = Partition("readings", 0)
 INTERVAL_S = 10.0
 
@@ -65,8 +65,8 @@ class Keeper:
         self.now_s += pause_s
         messages = messages_of(log)
         before = self.state_manager.partition_times(messages)
-        verdicts = self.detector.detect(log.batch(self.detector))
-        self.state_manager.mark_dirty(messages, verdicts, before, self.now_s)
+        result = self.detector.detect(log.batch(self.detector))
+        self.state_manager.mark_dirty(messages, result, before, self.now_s)
 
     def write(self, slices: dict[Partition, dict[bytes, bytes | None]]) -> int:
         """Make it true; how many records."""
@@ -94,15 +94,12 @@ class Keeper:
 
     def rows(self) -> dict[Any, Any]:
         """Without rows that were loaded only to say that there is no such stream."""
-        never = np.int64(NEVER).tobytes()
-        return {
-            key: columns
-            for key, columns in memory_of(self.detector).items()
-            if columns["event_time_us"] != never or columns["part_time_us"] != never
-        }
+        heads, rows = self.detector.store.heads, rows_of(self.detector)
+        is_there = (heads["event_time_us"] != NEVER) | (heads["partial_time_us"] != NEVER)
+        return {key: record for key, record in records_of(self.detector).items() if is_there[rows[key]]}
 
     def clock(self, partition: Partition = P0) -> Any:
-        return self.detector.clocks[int(self.detector.states.slots_for((partition,))[0])]
+        return self.detector.clocks[int(self.detector.store.slots_for((partition,))[0])]
 
 
 def restored(keeper: Keeper, offset: int, **named: Any) -> tuple[dict[Partition, PartitionPosition], dict[Partition, dict[bytes, bytes]]]:
@@ -185,11 +182,11 @@ def check_restores(log: Log, seed: int) -> tuple[int, int]:
                 keeper.feed(part)
                 replayed += len(part)
             assert keeper.state_manager.is_live
-            assert keeper.rows() == memory_of(whole)
+            assert keeper.rows() == records_of(whole)
             assert [keeper.clock(each) for each in log.partitions] == [
-                whole.clocks[slot] for slot in whole.states.slots_for(log.partitions).tolist() if slot < whole.states.slots
+                whole.clocks[slot] for slot in whole.store.slots_for(log.partitions).tolist() if slot < whole.store.slots
             ]
-    assert keeper.rows() == memory_of(whole)
+    assert keeper.rows() == records_of(whole)
     keeper.save_all(log.partitions)
     check_all_is_saved(keeper, {each: offsets[k][-1] + 1 for k, each in enumerate(log.partitions)})
     return crashes, replayed
@@ -205,7 +202,7 @@ def check_all_is_saved(keeper: Keeper, ends: dict[Partition, int]) -> None:
     again = Keeper()
     assert again.begin({each: PartitionPosition(end) for each, end in ends.items()}, keeper.state) == ends
     assert again.state_manager.is_live
-    assert again.rows() == keeper.rows() == memory_of(again.detector)
+    assert again.rows() == keeper.rows() == records_of(again.detector)
     assert [again.clock(each) for each in ends] == [keeper.clock(each) for each in ends]
 
 
@@ -506,30 +503,30 @@ def test_a_partition_that_left_takes_its_books_along_and_can_come_back() -> None
 
 
 def relaid(state: dict[bytes, bytes], without: str) -> dict[bytes, bytes]:
-    """The same rows as a version without one column would have written them, and with one that is unknown today."""
+    """The same rows as a version without one field would have written them, and with one that is unknown today."""
     (key,) = (key for key in state if key.startswith(LAYOUT))
-    described = json.loads(state[key])
-    new = [entry for entry in described if entry[0] != without] + [["of_old", "<f4", [3]]]
-    layout = json.dumps(new).encode()
-    sizes = [np.dtype(dtype).itemsize * int(np.prod(shape)) for _, dtype, shape in described]
+    end, fields, taken = 12, [["of_old", "<f4", [3], 0]], []
+    for name, dtype, shape, at in json.loads(state[key])["fields"]:
+        if name != without:
+            size = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=int))
+            fields.append([name, dtype, shape, end])
+            taken.append(slice(HEADER.itemsize + at, HEADER.itemsize + at + size))
+            end += size
+    layout = json.dumps({"record_bytes": end, "fields": fields}).encode()
     found = {LAYOUT + b"%08x" % zlib.crc32(layout): layout, CHECKPOINT: state[CHECKPOINT]}
     for name, value in state.items():
         if name.startswith(b"stream/"):
             header = np.frombuffer(value[: HEADER.itemsize], HEADER).copy()
             header["layout"] = zlib.crc32(layout)
-            at, body = HEADER.itemsize, b""
-            for (column, _, _), size in zip(described, sizes, strict=True):
-                body += value[at : at + size] if column != without else b""
-                at += size
-            found[name] = header.tobytes() + body + bytes(12)
+            found[name] = header.tobytes() + bytes(12) + b"".join(value[part] for part in taken)
     return found
 
 
-def test_rows_with_a_column_more_and_one_fewer_are_read_and_written_anew() -> None:
+def test_rows_with_a_field_more_and_one_fewer_are_read_and_written_anew() -> None:
     saved = begun(crowd(5))
     saved.save_all()
     keeper = Keeper()
-    state = relaid(saved.state[P0], "is_critical")
+    state = relaid(saved.state[P0], "head.is_critical")
     assert keeper.begin({P0: PartitionPosition(5)}, {P0: state}) == {P0: 5}
     assert keeper.rows() == saved.rows()  # it was as a new stream has it
     keeper.feed(crowd(2, 1, 5))

@@ -3,7 +3,7 @@
 With k the committed offset, p <= e how far workers have read and where the log ends:
 
     kind        what is done                                    what must hold of the partition
-    overtaken   the log drops up to f, k < f <= e               what was told before stays; if no memory lacked what was dropped,
+    overtaken   the log drops up to f, k < f <= e               what was told before stays; if no worker's state lacked what was dropped,
                                                                 all else is as if the log had never held it
     recreated   another log in its place, of any length         after what was told before, what a new group makes of the new log
     gone        no log for a while, then another one            likewise; meanwhile the other partitions are judged
@@ -21,12 +21,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from detector.codec.messages import Message
-from detector.core.rules import Settings
 from detector.core.readings import Partition
+from detector.core.rules import Settings
 from tests.simulation.brief import LOGS, MODEL, PARTITIONS, brief
 from tests.simulation.losses import only, without
 from tests.simulation.messages import FORMATS, Sent
-from tests.simulation.oracle import Differs, happened, memories, of_memories, of_messages, unwell
+from tests.simulation.oracle import Differs, happened, of_messages, of_state, state_of, unwell
 from tests.simulation.schedule import INTERVALS_S, Schedule, faults_of, mishaps_of
 from tests.simulation.service import Plant
 
@@ -116,7 +116,7 @@ def _change(plant: Plant, schedule: Schedule, others: Sequence[Sent], rng: rando
 
 
 def _read_to(plant: Plant, change: Change) -> tuple[int, bool]:
-    """Up to where workers had read what retention then took; and whether that was in their memories, too."""
+    """Up to where workers had read what retention then took; and whether that was in their state, too."""
     missed = happened(plant)["missed"] - change.missed
     if not missed:
         return change.at, change.is_calm
@@ -158,10 +158,10 @@ def _differences(plant: Plant, expected: Plant, rightly: Plant, change: Change) 
     ):
         yield from _of_changed(what, found.pop(number, []), old.pop(number, []), new.pop(number, []), told, change, is_exact)
         yield from of_messages(what, found, old)
-    ours, theirs = memories(plant), memories(expected)
-    yield from of_memories(without(ours, change.partition), without(theirs, change.partition))
+    ours, theirs = state_of(plant), state_of(expected)
+    yield from of_state(without(ours, change.partition), without(theirs, change.partition))
     if is_exact:
-        yield from of_memories(only(ours, change.partition), only(memories(rightly), change.partition))
+        yield from of_state(only(ours, change.partition), only(state_of(rightly), change.partition))
 
 
 def _of_changed(

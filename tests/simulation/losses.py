@@ -5,9 +5,9 @@ With k the committed offset, m the offset of the saved checkpoint, n the one tha
     kind      what is done                          what must hold of the partition
     hole      the log drops up to f, m < f <= k     every dead letter once; alerts before k as they were; f - m messages missed
     beyond    the log drops up to f, k < f <= e     likewise, but nothing is told of [k, f)
-    back      k becomes r, n <= r < k               of [r, k) the same is told again; memories exact
-    earlier   k becomes r, a <= r < n               after what was told before k, what a new group makes of [r, e); memories likewise
-    forward   k becomes r, k < r <= e               nothing is told of [k, r); memories exact
+    back      k becomes r, n <= r < k               of [r, k) the same is told again; state exact
+    earlier   k becomes r, a <= r < n               after what was told before k, what a new group makes of [r, e); state likewise
+    forward   k becomes r, k < r <= e               nothing is told of [k, r); state exact
     deleted   there is no k any more, n < e         as `back`, with r = n
 
 In all: nothing is raised, offsets come to the ends, conservation holds, the other partitions are exact, and nothing else is missed.
@@ -26,7 +26,7 @@ from detector.core.readings import Partition
 from tests.doubles.memory_faults import NO_FAULTS
 from tests.simulation.brief import LOGS, MODEL, PARTITIONS, brief
 from tests.simulation.messages import FORMATS
-from tests.simulation.oracle import Differs, happened, memories, of_memories, of_messages, unwell
+from tests.simulation.oracle import Differs, happened, of_messages, of_state, state_of, unwell
 from tests.simulation.outcomes import offset_of
 from tests.simulation.schedule import INTERVALS_S, Schedule, faults_of, mishaps_of
 from tests.simulation.service import Plant
@@ -128,20 +128,20 @@ def differences(plant: Plant, expected: Plant, anew: Plant, loss: Loss) -> Itera
     found, right = plant.dead_letters(), expected.dead_letters()
     yield from _of_dead_letters(found.pop(number, []), right.pop(number, []), loss)
     yield from of_messages("dead letters", found, right)
-    remembered, rightly = memories(plant), memories(expected)
+    remembered, rightly = state_of(plant), state_of(expected)
     if loss.kind == "earlier":
-        rightly = without(rightly, loss.partition) | only(memories(anew), loss.partition)
+        rightly = without(rightly, loss.partition) | only(state_of(anew), loss.partition)
     elif loss.kind in ("hole", "beyond"):
         remembered, rightly = without(remembered, loss.partition), without(rightly, loss.partition)
-    yield from of_memories(remembered, rightly)
+    yield from of_state(remembered, rightly)
 
 
-def only(memories: dict[Any, Any], partition: Partition) -> dict[Any, Any]:
-    return {key: memory for key, memory in memories.items() if partition in (key, key[0])}
+def only(state: dict[Any, Any], partition: Partition) -> dict[Any, Any]:
+    return {key: each for key, each in state.items() if partition in (key, key[0])}
 
 
-def without(memories: dict[Any, Any], partition: Partition) -> dict[Any, Any]:
-    return {key: memory for key, memory in memories.items() if partition not in (key, key[0])}
+def without(state: dict[Any, Any], partition: Partition) -> dict[Any, Any]:
+    return {key: each for key, each in state.items() if partition not in (key, key[0])}
 
 
 def _of_alerts(found: list[Message], right: list[Message], anew: list[Message], loss: Loss) -> Iterator[str]:

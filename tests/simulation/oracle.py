@@ -9,11 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 from detector.codec.messages import Message
-from tests.core.builders import memory_of
+from tests.codec.loaded_state import differing
+from tests.core.builders import records_of
 from tests.simulation.brief import LOGS, MODEL, PARTITIONS, brief
 from tests.simulation.messages import FORMATS
 from tests.simulation.schedule import INTERVALS_S, Schedule, faults_of, mishaps_of
 from tests.simulation.service import Plant
+
+LAYOUT = MODEL.layout()
 
 
 class Differs(AssertionError):
@@ -48,7 +51,7 @@ def differences(plant: Plant, expected: Plant) -> Iterator[str]:
     yield from of_messages("alerts", plant.alerts(), expected.alerts())
     yield from of_messages("dead letters", plant.dead_letters(), expected.dead_letters())
     yield from unwell(plant)
-    yield from of_memories(memories(plant), memories(expected))
+    yield from of_state(state_of(plant), state_of(expected))
 
 
 def unwell(plant: Plant) -> Iterator[str]:
@@ -72,31 +75,33 @@ def of_messages(what: str, found: Mapping[int, Sequence[Message]], wanted: Mappi
             yield f"{what} of partition {number}: {len(ours)} for {len(theirs)}; number {at} is the first that differs"
 
 
-def of_memories(found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> Iterator[str]:
-    """Where memories differ."""
+def of_state(found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> Iterator[str]:
+    """Where state differs."""
     for key in sorted({*found, *wanted}, key=str):
         ours, theirs = found.get(key), wanted.get(key)
         if ours is None or theirs is None:
-            yield f"the memory of {key} is {'missing' if ours is None else 'too much'}"
+            yield f"the state of {key} is {'missing' if ours is None else 'too much'}"
         elif ours != theirs:
-            yield f"the memory of {key} differs in {[name for name in theirs if ours[name] != theirs[name]]}"
+            yield f"the state of {key} differs: " + (
+                str(differing(LAYOUT, ours, theirs)) if isinstance(ours, bytes) else f"{ours}, {theirs}"
+            )
 
 
-def memories(plant: Plant) -> dict[Any, Any]:
-    """Per stream every column, per partition its time: of the workers that own them.
+def state_of(plant: Plant) -> dict[Any, Any]:
+    """Per stream its record, per partition its time: of the workers that own them.
 
     raises Differs  a worker remembers what it does not own
     """
     found: dict[Any, Any] = {}
     for member in plant.members:
-        states, owned = member.detector.states, plant.broker.owned(member.log.log)
-        memory = memory_of(member.detector)
-        if strangers := {partition for partition, _ in memory} - {*owned}:
+        store, owned = member.detector.store, plant.broker.owned(member.log.log)
+        records = records_of(member.detector)
+        if strangers := {partition for partition, _ in records} - {*owned}:
             raise Differs(f"a worker remembers streams of {strangers}, which it does not own")
-        found |= memory
-        slots = states.slots_for(tuple(owned)).tolist()
-        member.detector.clocks.grow(states.slots)
-        found |= {partition: member.detector.clocks[slot]._asdict() for partition, slot in zip(owned, slots, strict=True)}
+        found |= records
+        slots = store.slots_for(tuple(owned)).tolist()
+        member.detector.clocks.grow(store.slots)
+        found |= {partition: member.detector.clocks[slot] for partition, slot in zip(owned, slots, strict=True)}
     return found
 
 

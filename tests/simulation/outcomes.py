@@ -11,8 +11,8 @@ from typing import Any
 
 from detector.codec.messages import Message
 from detector.codec.readings import Decoded
-from detector.core.readings import Disposition, Partition
 from detector.core.batch_result import BatchResult
+from detector.core.readings import Disposition, Partition
 from detector.ports import Observer
 
 REASON = "__connect.errors."
@@ -25,20 +25,20 @@ class Outcomes(Observer):
     rows: dict[Partition, list[tuple[Any, ...]]] = field(default_factory=dict)
     dispositions: Counter[Disposition] = field(default_factory=Counter)
 
-    def observe(self, decoded: Decoded, verdicts: BatchResult, seconds: Mapping[str, float]) -> None:
+    def observe(self, decoded: Decoded, result: BatchResult, seconds: Mapping[str, float]) -> None:
         batch = decoded.batch
-        self.dispositions.update(map(Disposition, verdicts.disposition.tolist()))
+        self.dispositions.update(map(Disposition, result.disposition.tolist()))
         self.dispositions[Disposition.INVALID] += sum(reject.readings for reject in decoded.rejects)
         for at in range(len(batch)):
             self.rows.setdefault(batch.partitions[batch.partition[at]], []).append(
                 (
                     int(batch.offset[at]),
                     int(batch.item[at]),
-                    int(verdicts.disposition[at]),
-                    verdicts.score[at].tobytes(),
-                    verdicts.tail_probability[at].tobytes(),
-                    verdicts.expected[at].tobytes(),
-                    verdicts.alert.get(at),
+                    int(result.disposition[at]),
+                    result.score[at].tobytes(),
+                    result.tail_probability[at].tobytes(),
+                    result.expected[at].tobytes(),
+                    result.alert.get(at),
                 )
             )
 

@@ -15,9 +15,9 @@ from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.codec.state_serde import CHECKPOINT, INCARNATION_BYTES, Checkpoint, decode_checkpoint
 from detector.config import Service
 from detector.core.detector import Detector
-from detector.core.rules import Settings
 from detector.core.model import Model
 from detector.core.readings import Partition
+from detector.core.rules import Settings
 from detector.errors import Fenced
 from detector.service.state_manager import StateManager
 from detector.service.worker import Worker
@@ -201,7 +201,7 @@ class Plant:
             and all(member.is_idle for member in self.members)
         )
 
-    def verdicts(self) -> dict[Partition, list[tuple[Any, ...]]]:
+    def results(self) -> dict[Partition, list[tuple[Any, ...]]]:
         """Per partition; each partition must have been judged by one worker alone."""
         found: dict[Partition, list[tuple[Any, ...]]] = {}
         for member in self.members:

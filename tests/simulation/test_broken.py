@@ -48,7 +48,7 @@ def test_a_commit_in_two_halves_is_found(half: Literal["state", "rest"]) -> None
 def test_a_row_that_stands_for_another_offset_is_found(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
     encode = RowCodec.encode
     monkeypatch.setattr(
-        RowCodec, "encode", lambda self, states, rows, incarnation, offset: encode(self, states, rows, incarnation, offset + error)
+        RowCodec, "encode", lambda self, store, rows, incarnation, offset: encode(self, store, rows, incarnation, offset + error)
     )
     assert found_after() <= SEEDS_MAX
 
@@ -71,12 +71,12 @@ def test_a_checkpoint_that_is_too_high_is_found(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_tombstone_that_is_written_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream is deleted as soon as it is forgotten, though messages of its absence are still to be judged again."""
+    """A stream is deleted as soon as it is evicted, though messages of its absence are still to be judged again."""
 
     def hasty(self: DirtyTracker, detector: Detector, codec: RowCodec, rows_max: int) -> dict[bytes, bytes | None]:
         early: dict[bytes, bytes | None] = {}
         for generation in self._generations.values():
-            for name in [name for name in generation.evicted if detector.states.row(self.slot, name) is None]:
+            for name in [name for name in generation.evicted if detector.store.row(self.slot, name) is None]:
                 generation.evicted.remove(name)
                 self.unsaved -= 1
                 early[key_of(name)] = None

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from detector.core.readings import Disposition
-from tests.core.builders import memory_of, model_of, settings_of
+from tests.core.builders import model_of, records_of, settings_of
 from tests.core.plant import eventful_log
 from tests.doubles.memory_faults import Faults
 from tests.simulation.messages import FORMATS, SHAPES, Sent, written
 from tests.simulation.service import Plant, undisturbed
 
 MODEL = model_of(channels=2, hidden=32)
-SETTINGS = settings_of(accept_after_us=45_000_000)
+SETTINGS = settings_of(reset_baseline_after_us=45_000_000)
 PARTITIONS = 3
 
 
@@ -43,12 +43,12 @@ def test_cuts_workers_and_a_log_that_stumbles_change_nothing(seed: int) -> None:
 
     assert plant.alerts() == expected.alerts()
     assert plant.dead_letters() == expected.dead_letters()
-    assert plant.verdicts() == expected.verdicts()
-    memories: dict[Any, Any] = {}
+    assert plant.results() == expected.results()
+    records: dict[Any, bytes] = {}
     for member in plant.members:
         assert member.is_conserved
-        memories |= memory_of(member.detector)
-    assert memories == memory_of(expected.members[0].detector)
+        records |= records_of(member.detector)
+    assert records == records_of(expected.members[0].detector)
     assert sum(member.worker.stats.messages for member in plant.members) == len(sent)
     assert sum(member.worker.stats.readings for member in plant.members) == expected.members[0].worker.stats.readings
 

@@ -21,9 +21,9 @@ from tests.simulation.messages import Sent
 from tests.simulation.service import Plant, undisturbed
 
 MODEL = model_of(channels=2, hidden=32)
-SETTINGS = settings_of(warmup_readings=35, accept_after_us=20 * SECOND_US)
+SETTINGS = settings_of(warmup_readings=35, reset_baseline_after_us=20 * SECOND_US)
 # A mutated event time may be a good one, far away: it must not make other streams silent or forgotten, as it should otherwise.
-TIMELESS = settings_of(warmup_readings=35, accept_after_us=20 * SECOND_US, silence_intervals=0.0, idle_max_us=10**17)
+TIMELESS = settings_of(warmup_readings=35, reset_baseline_after_us=20 * SECOND_US, timeout_intervals=0.0, idle_ttl_us=10**17)
 MESSAGE_BYTES_MAX = 50_000
 BY_FIELD = ReadingFormat(MODEL.channels, stream=("s",), event_time="t", message_bytes_max=MESSAGE_BYTES_MAX)
 BY_KEY = ReadingFormat(MODEL.channels, event_time="t", message_bytes_max=MESSAGE_BYTES_MAX)
@@ -122,7 +122,7 @@ def told(plant: Plant, sent: Sequence[Sent]) -> list[Any]:
     """BatchResult and alerts of the good messages, bit for bit, but for offsets and the ids that follow from them."""
     ours = {id(message) for message in good()}
     found: list[Any] = []
-    for partition, rows in sorted(plant.verdicts().items()):
+    for partition, rows in sorted(plant.results().items()):
         offsets = {offset for offset, message in enumerate(of_partition(sent, partition.number)) if id(message) in ours}
         found += [(partition, *row[1:-1], row[-1] is None) for row in rows if row[0] in offsets]
         for message in plant.alerts().get(partition.number, ()):

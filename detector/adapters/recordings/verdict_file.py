@@ -1,4 +1,4 @@
-"""The result of a replay as a Parquet file: one row per reading, in the recording's order."""
+"""The verdicts of a replay as a Parquet file: one row per reading, in the recording's order."""
 
 from __future__ import annotations
 

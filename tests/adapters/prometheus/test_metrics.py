@@ -19,8 +19,8 @@ from detector.adapters.prometheus.collectors import ERRORS, ServiceInfo
 from detector.adapters.prometheus.metrics import Telemetry
 from detector.codec.readings import Decoded, Reject
 from detector.core.alerts import Alert
-from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.batch_result import BatchResult
+from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
 from detector.errors import ConfigError
 from detector.ports import LATENCY, AlertmanagerStats, WorkerState, WorkerStats
 

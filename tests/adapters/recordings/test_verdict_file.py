@@ -10,8 +10,8 @@ import pytest
 
 from detector.adapters.recordings.verdict_file import SCHEMA, VerdictFile
 from detector.codec.readings import Decoded, Reject
-from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
 from detector.core.batch_result import BatchResult
+from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
 from detector.errors import DataError
 
 NAN = float("nan")

@@ -1,4 +1,4 @@
-"""Score -> tail probability, and the alarm: evidence against an account."""
+"""Score -> tail probability, and the alarm: a CUSUM against its limit."""
 
 from __future__ import annotations
 
@@ -12,28 +12,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.core.states import arrays_of
-from detector.core.threshold import (
-    ACCEPT_READINGS,
+from detector.core import alarm
+from detector.core.alarm import (
+    CLEAR_AFTER,
     COLD_READINGS,
     EXCESS_KNOWN_MIN,
-    PRICE,
-    PRICE_ACCEPTED,
-    PRICE_RECENT,
-    QUIET_READINGS,
-    SETTLING_READINGS,
+    PENALTY_FAST,
+    PENALTY_RESET,
+    PENALTY_SLOW,
+    RESET_AFTER,
+    SETTLING,
     TAIL,
     Event,
     Prior,
-    accept,
-    judge,
 )
-from tests.core.builders import SECOND_US
+from detector.core.compiled import entry
+from detector.core.rules import Settings, rules_of
+from tests.core.builders import SECOND_US, Records
 
 F8 = NDArray[np.float64]
 EXPONENTIAL = Prior(float(np.log(20)), 1.0)
 WARMUP = 100
-LEARNED = ("q_fast", "q_slow", "excess", "mean", "variance", "account")
+LEARNED = ("q_fast", "q_slow", "excess", "mean", "variance", "slow_penalty")
+
+
+@entry
+def judge(heads, score, event_time_us, rules, p, event, threshold):  # type: ignore[no-untyped-def]
+    for t in range(score.shape[0]):
+        p[t], event[t], threshold[t] = alarm.judge(heads[0], score[t], event_time_us[t], 1e6, rules[0])
+
+
+@entry
+def reset_baseline(heads):  # type: ignore[no-untyped-def]
+    alarm.reset_baseline(heads[0])
 
 
 class Stream:
@@ -42,23 +53,23 @@ class Stream:
     def __init__(
         self, prior: Prior = EXPONENTIAL, readings: float = 10_000, warmup: int = WARMUP, reset_baseline_after_s: float = 0
     ) -> None:
-        self.columns = arrays_of(prior.columns())
-        self._prior, self._readings, self._warmup, self._accept_after_s = prior, readings, warmup, reset_baseline_after_s
-        self._seconds = 0
+        self.record = Records(starts=prior.starts)
+        settings = Settings(readings * SECOND_US, warmup, reset_baseline_after_s * SECOND_US or None)
+        self._rules = rules_of(settings, prior)
+        self.seconds = 0
         self.threshold: NDArray[np.float32]  # of the latest call
 
     def judge(self, scores: Any) -> tuple[F8, list[int]]:
-        """Tail probabilities and events; the rows of one call are judged one after the other."""
+        """Tail probabilities and events of readings one after the other."""
         score = np.asarray(scores, np.float32)
-        time_us = (self._seconds + np.arange(len(score), dtype=np.int64)) * SECOND_US
-        interval_us = np.full(len(score), 1e6)
-        self._seconds += len(score)
-        limits = (self._readings * SECOND_US, self._warmup, self._accept_after_s * SECOND_US, self._prior)
-        p, event, self.threshold = judge(np.zeros(len(score), np.int32), score, time_us, interval_us, self.columns, *limits)
+        time_us = (self.seconds + np.arange(len(score), dtype=np.int64)) * SECOND_US
+        self.seconds += len(score)
+        p, event, self.threshold = (np.empty(len(score), dtype) for dtype in (np.float64, np.int64, np.float32))
+        judge(self.record.heads, score, time_us, self._rules, p, event, self.threshold)
         return p, event.tolist()
 
     def __getitem__(self, name: str) -> float:
-        return float(self.columns[name][0])
+        return float(self.record.heads[name][0])
 
     def learned(self) -> dict[str, float]:
         return {name: self[name] for name in LEARNED}
@@ -129,7 +140,7 @@ def test_false_alerts_stay_within_the_budget_while_nothing_changes(draw: Callabl
 @pytest.mark.parametrize("budget", [1_000, 10_000])
 @pytest.mark.parametrize("kind", ["walk", "switching", "growing", "storms"])
 def test_whatever_the_series_does_alerts_are_bounded(kind: str, budget: int) -> None:
-    """The account makes each alert dearer: T / N + 55 while it is below its ceiling, and the series drifts as it likes."""
+    """The penalty makes each alert dearer: T / N + 55 while it is below its maximum, and the series drifts as it likes."""
     rng, n = np.random.default_rng(0), 100_000
     noise = rng.exponential(1, n)
     series = {
@@ -165,29 +176,29 @@ def test_one_absurd_reading_in_the_warm_up_does_not_make_a_stream_deaf() -> None
 
 def test_calm_readings_close_it() -> None:
     stream = Stream().settled().opened()
-    _, event = stream.judge(np.full(QUIET_READINGS, 0.5))
-    assert event == [*[Event.NONE] * (QUIET_READINGS - 1), Event.QUIET]
-    assert (stream["is_open"], stream["evidence"]) == (0, 0)
+    _, event = stream.judge(np.full(CLEAR_AFTER, 0.5))
+    assert event == [*[Event.NONE] * (CLEAR_AFTER - 1), Event.CLEARED]
+    assert (stream["score_open"], stream["cusum"]) == (0, 0)
 
 
 def test_one_strange_reading_among_them_begins_the_count_again() -> None:
     stream = Stream().settled().opened()
-    calm = np.full(QUIET_READINGS - 1, 0.5)
+    calm = np.full(CLEAR_AFTER - 1, 0.5)
     assert not any(stream.judge([*calm, 50, *calm])[1])
-    assert stream.judge([0.5])[1] == [Event.QUIET]
+    assert stream.judge([0.5])[1] == [Event.CLEARED]
 
 
-@pytest.mark.parametrize(("reset_baseline_after_s", "readings"), [(0, ACCEPT_READINGS), (300, 300)])
-def test_a_level_that_lasts_is_accepted_and_then_normal(reset_baseline_after_s: float, readings: int) -> None:
+@pytest.mark.parametrize(("reset_baseline_after_s", "readings"), [(0, RESET_AFTER), (300, 300)])
+def test_a_level_that_lasts_becomes_the_baseline(reset_baseline_after_s: float, readings: int) -> None:
     stream = Stream(reset_baseline_after_s=reset_baseline_after_s).settled()
     level = 8 + normal(6_000, seed=1) / 2
     event: list[int] = []
-    while Event.ACCEPTED not in event:
+    while Event.RESET not in event:
         event += stream.judge(level[len(event) : len(event) + 1])[1]
     assert stream["q_fast"] == stream["q_slow"] == pytest.approx(np.quantile(level, 0.95), abs=2)
     event += stream.judge(level[len(event) :])[1]
     opened = event.index(Event.OPENED)
-    assert event.index(Event.ACCEPTED) == opened + readings
+    assert event.index(Event.RESET) == opened + readings
     assert event.count(Event.OPENED) == 1
     p, _ = stream.judge(8 + normal(2_000, seed=2) / 2)
     assert 0.02 < np.mean(p < 0.05) < 0.1
@@ -198,12 +209,12 @@ def test_every_alert_makes_the_next_one_dearer_and_calm_pays_it_back() -> None:
     needed = []
     for _ in range(40):
         needed.append(readings_to_open(stream))
-        stream.judge(np.full(QUIET_READINGS, 0.1))
+        stream.judge(np.full(CLEAR_AFTER, 0.1))
     assert needed == sorted(needed)
     assert needed[-1] > 1.5 * needed[1]
-    before = stream["account"]
+    before = stream["slow_penalty"]
     stream.judge(np.full(1_000, 0.1))  # N readings
-    assert stream["account"] == pytest.approx(before - PRICE)
+    assert stream["slow_penalty"] == pytest.approx(before - PENALTY_SLOW)
 
 
 def test_most_of_what_an_alert_costs_is_soon_forgotten() -> None:
@@ -211,8 +222,8 @@ def test_most_of_what_an_alert_costs_is_soon_forgotten() -> None:
     stream = Stream(readings=60_000).settled(200)
     stream.judge(np.full(100, 0.1))
     first = readings_to_open(stream)
-    stream.judge(np.full(QUIET_READINGS, 0.1))
-    assert stream["recent"] == pytest.approx(PRICE_RECENT, rel=0.1)
+    stream.judge(np.full(CLEAR_AFTER, 0.1))
+    assert stream["fast_penalty"] == pytest.approx(PENALTY_FAST, rel=0.1)
     soon, later = deepcopy(stream), deepcopy(stream)
     later.judge(np.full(10_000, 0.1))
     assert readings_to_open(soon) > 1.5 * first
@@ -222,64 +233,61 @@ def test_most_of_what_an_alert_costs_is_soon_forgotten() -> None:
 def test_an_alert_whose_level_turned_out_to_be_normal_costs_more() -> None:
     """By its age, and by hand."""
     stream = Stream(reset_baseline_after_s=300).settled().opened()
-    before, by_hand = stream["account"], deepcopy(stream)
+    before, by_hand = stream["slow_penalty"], deepcopy(stream)
     events = stream.judge(np.full(700, 50.0))[1]
-    assert Event.ACCEPTED in events
-    assert stream["account"] == pytest.approx(before + events.count(Event.WORSE) * PRICE + PRICE_ACCEPTED, abs=0.01)
-    accept(0, by_hand.columns)
-    assert (by_hand["is_open"], by_hand["evidence"]) == (0, 0)
-    assert by_hand["account"] == pytest.approx(before + PRICE_ACCEPTED)
+    assert Event.RESET in events
+    assert stream["slow_penalty"] == pytest.approx(before + events.count(Event.ESCALATED) * PENALTY_SLOW + PENALTY_RESET, abs=0.01)
+    reset_baseline(by_hand.record.heads)
+    assert (by_hand["score_open"], by_hand["cusum"]) == (0, 0)
+    assert by_hand["slow_penalty"] == pytest.approx(before + PENALTY_RESET)
 
 
-def test_the_account_has_a_floor_and_a_ceiling() -> None:
+def test_the_slow_penalty_has_a_minimum_and_a_maximum() -> None:
     stream = Stream(readings=100, reset_baseline_after_s=10)
     stream.judge(np.full(3_000, 0.1))
-    assert stream["account"] == -0.9
+    assert stream["slow_penalty"] == -0.9
     for _ in range(40):
         stream.opened().judge(np.full(10, 1_000.0))
-    assert stream["account"] <= 10.0
-    assert stream["account"] > 5
+    assert stream["slow_penalty"] <= 10.0
+    assert stream["slow_penalty"] > 5
 
 
 def test_nothing_is_learned_from_an_open_alert_nor_from_the_reading_that_opens_it() -> None:
     stream = Stream().settled()
     stream.judge(np.zeros(20))
-    assert stream["evidence"] == 0
+    assert stream["cusum"] == 0
     before = stream.learned()
     readings_to_open(stream)
-    assert stream["account"] >= before["account"] + PRICE - 0.001
-    before["account"] = stream["account"]
-    assert stream.learned() == before  # what the fault taught while the evidence gathered is taken back
-    worse = stream.judge(np.random.default_rng(0).uniform(0, 100, 500))[1].count(Event.WORSE)
-    assert stream["is_open"]
-    before["account"] += worse * PRICE
+    assert stream["slow_penalty"] >= before["slow_penalty"] + PENALTY_SLOW - 0.001
+    before["slow_penalty"] = stream["slow_penalty"]
+    assert stream.learned() == before  # what the fault taught while the CUSUM rose is taken back
+    escalated = stream.judge(np.random.default_rng(0).uniform(0, 100, 500))[1].count(Event.ESCALATED)
+    assert stream["score_open"]
+    before["slow_penalty"] += escalated * PENALTY_SLOW
     assert stream.learned() == pytest.approx(before)
-    stream.judge(np.full(QUIET_READINGS, 0.1))
-    assert not stream["is_open"]
+    stream.judge(np.full(CLEAR_AFTER, 0.1))
+    assert not stream["score_open"]
     assert stream.learned() == pytest.approx(before)
 
 
 @given(st.integers(0, 300), st.floats(0, 200, width=32), st.floats(0, 200, width=32))
 @settings(max_examples=60, deadline=None)
 def test_a_reading_is_judged_before_it_is_learned_from(readings: int, one: float, other: float) -> None:
-    """The columns before decide p; two unlike readings meet the same columns."""
+    """The record before decides p; two unlike readings meet the same record."""
     stream = Stream().settled(readings) if readings else Stream()
-    columns = {name: column.copy() for name, column in stream.columns.items()}
     quantile, excess = max(stream["q_fast"], stream["q_slow"]), max(stream["excess"], EXCESS_KNOWN_MIN)
     for score in (one, other):
-        stream.columns = {name: column.copy() for name, column in columns.items()}
-        p, _ = stream.judge([score])
-        stream._seconds -= 1
+        p, _ = deepcopy(stream).judge([score])
         expected = TAIL * np.exp(-(score - quantile) / excess) if score > quantile else TAIL ** (score / quantile)
         assert p[0] == pytest.approx(max(expected, 1e-300), rel=1e-9)
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 50, 500])
-def test_the_warm_up_never_alerts_and_leaves_no_evidence(warmup: int) -> None:
+def test_the_warm_up_never_alerts_and_leaves_no_cusum(warmup: int) -> None:
     stream = Stream(warmup=warmup)
     _, event = stream.judge(np.full(warmup, 1e6))
     assert not any(event)
-    assert stream["evidence"] == 0
+    assert stream["cusum"] == 0
     assert stream["seen"] == warmup
 
 
@@ -294,26 +302,9 @@ def test_the_warm_up_moves_the_calibration_to_the_streams_own_level() -> None:
     assert not any(event)
 
 
-def test_a_rarer_budget_asks_for_more_evidence() -> None:
+def test_a_rarer_budget_needs_a_larger_cusum() -> None:
     needed = [readings_to_open(Stream(readings=n).settled(200)) for n in (1_000, 10_000, 1_000_000)]
     assert needed == sorted(set(needed))
-
-
-def test_streams_of_one_step_are_judged_apart() -> None:
-    alone = [Stream() for _ in range(5)]
-    together = arrays_of(EXPONENTIAL.columns(), 5)
-    rng = np.random.default_rng(0)
-    for t in range(300):
-        scores = rng.exponential(1 if t < 250 else 30, 5).astype(np.float32)
-        rows = rng.permutation(5).astype(np.int32)
-        time_us, interval_us = np.full(5, t * SECOND_US, np.int64), np.full(5, 1e6)
-        p, event, _ = judge(rows, scores[rows], time_us, interval_us, together, 1e4 * SECOND_US, WARMUP, 0.0, EXPONENTIAL)
-        for k, row in enumerate(rows.tolist()):
-            p_alone, event_alone = alone[row].judge(scores[row : row + 1])
-            assert (p[k], event[k]) == (p_alone[0], event_alone[0])
-    for name, column in together.items():
-        assert column.tolist() == [stream.columns[name][0] for stream in alone]
-    assert together["is_open"].any()
 
 
 def test_the_prior_is_the_quantile_and_the_mean_excess_over_it() -> None:
@@ -329,7 +320,7 @@ def test_the_state_stays_finite_whatever_the_scores(scores: list[float]) -> None
     stream = Stream(warmup=40)
     p, _ = stream.judge([*normal(20), *scores, *normal(20)])
     assert ((p > 0) & (p <= 1)).all()
-    assert all(np.isfinite(column).all() for column in stream.columns.values())
+    assert all(np.isfinite(stream[name]) for name in stream.record.heads.dtype.names or ())
     assert stream["excess"] >= 0
 
 
@@ -339,20 +330,20 @@ def test_an_alert_opens_exactly_where_the_score_is_beyond_the_threshold(draw: Ca
     noise = draw(rng, 30_000)
     scores = (noise + rng.choice([0, 2, 30], len(noise), p=[0.995, 0.004, 0.001]) * (1 + noise)).astype(np.float32)
     scores[5_000:5_400] *= 4
-    stream, is_open, opened, worse = Stream(Prior.fit(noise), 1_000), False, 0, 0
+    stream, is_open, opened, escalated = Stream(Prior.fit(noise), 1_000), False, 0, 0
     for score in scores:
         _, (event,) = stream.judge([score])
         beyond = float(score) - float(stream.threshold[0])
-        if abs(beyond) > 1e-4 * max(float(score), 1):  # the threshold is rounded, the evidence is not
-            assert (event in (Event.OPENED, Event.WORSE)) <= (beyond > 0)
+        if abs(beyond) > 1e-4 * max(float(score), 1):  # the threshold is rounded, the CUSUM is not
+            assert (event in (Event.OPENED, Event.ESCALATED)) <= (beyond > 0)
             assert is_open or (event == Event.OPENED) == (beyond > 0)
-        opened, worse = opened + (event == Event.OPENED), worse + (event == Event.WORSE)
-        is_open = event in (Event.OPENED, Event.WORSE) or (is_open and event == Event.NONE)
+        opened, escalated = opened + (event == Event.OPENED), escalated + (event == Event.ESCALATED)
+        is_open = event in (Event.OPENED, Event.ESCALATED) or (is_open and event == Event.NONE)
     assert opened > 5
-    assert worse > 0
+    assert escalated > 0
 
 
-def test_the_threshold_comes_down_while_evidence_gathers() -> None:
+def test_the_threshold_comes_down_while_the_cusum_rises() -> None:
     stream = Stream().settled()
     strange, thresholds = stream.strange(), list[float]()
     while stream.judge([strange])[1] != [Event.OPENED]:
@@ -367,6 +358,6 @@ def test_no_threshold_where_no_score_could_alert() -> None:
     assert np.isnan(stream.threshold).all()
     stream.judge(normal(1))
     assert np.isfinite(stream.threshold).all()
-    stream.opened().judge(normal(SETTLING_READINGS + 1) + stream.strange())
+    stream.opened().judge(normal(SETTLING + 1) + stream.strange())
     assert np.isnan(stream.threshold[:-1]).all()
     assert np.isfinite(stream.threshold[-1])

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-
 from detector.core.detect import Detector
 from detector.core.running import CLIP, COLD_READINGS, COUNT_ACCEPTED, LIMIT_MIN, STATE, WIDTH_MIN, RunningScaling
 from detector.core.scaling import SCALED_MAX, Scaling
 from detector.core.scoring import CALIBRATED, TERMS, Usual
 from detector.core.states import Column, arrays_of
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from tests.core.builders import log_of, normal_values, run, settings_of, state_of, universal_model_of
 
 F4 = NDArray[np.float32]

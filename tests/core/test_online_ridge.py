@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-
 from detector.core.readout import EARLY_READINGS, KEPT, LEARNED_MAX, RENEWED_EARLY, RENEWED_READINGS, RIDGE, RunningReadout
 from detector.core.running import COUNT_ACCEPTED
 from detector.core.scaling import SCALED_MAX
 from detector.core.states import Column, arrays_of
+from hypothesis import example, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 F4 = NDArray[np.float32]
 ROW = np.zeros(1, np.int32)

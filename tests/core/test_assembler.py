@@ -1,4 +1,4 @@
-"""Narrow readings joined to whole ones."""
+"""Long-format readings assembled to whole ones."""
 
 from __future__ import annotations
 
@@ -6,46 +6,60 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from detector.core.event_time import COLUMNS, Clocks, Patience, put_in_order
-from detector.core.parts import columns, join
-from detector.core.readings import Disposition
-from detector.core.states import arrays_of
+from detector.core import assembler, event_time
+from detector.core.alarm import Prior
+from detector.core.compiled import entry
+from detector.core.event_time import Clocks
+from detector.core.readings import NOT_JUDGED, Disposition
+from detector.core.record import Part
+from detector.core.rules import Settings, rules_of
+from tests.core.builders import Records
 
-WHOLE, LATE, DUPLICATE, PARTIAL = 0, int(Disposition.LATE), int(Disposition.DUPLICATE), int(Disposition.PARTIAL)
+WHOLE, LATE, DUPLICATE, PARTIAL = NOT_JUDGED, int(Disposition.LATE), int(Disposition.DUPLICATE), int(Disposition.PARTIAL)
 D = 3
-Part = tuple[int, int, int, float]
+Value = tuple[int, int, int, float]
 """(row, event time, channel, value)"""
 
 
-def fed(parts: list[Part], cuts: tuple[int, ...] = (), channels: int = D, keeps_ties: bool = False) -> list[tuple[int, int, list[float]]]:
+@entry
+def assemble(heads, floats, at, rows, channels, times_us, values, keeps_ties, dispositions):  # type: ignore[no-untyped-def]
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        dispositions[i], times_us[i] = assembler.assemble(heads[row], floats[row], at[0], channels[i], times_us[i], values[i], keeps_ties)
+
+
+@entry
+def put_in_order(heads, times, rows, times_us, rules, dispositions):  # type: ignore[no-untyped-def]
+    for i in range(rows.shape[0]):
+        event_time.move_clock(times, 0, times_us[i])
+        found = event_time.put_in_order(heads[rows[i]], times_us[i], times[0, 0], times[1, 0], rules[0])
+        dispositions[i] = found[0]
+
+
+def fed(story: list[Value], channels: int = D, keeps_ties: bool = False) -> list[tuple[int, int, list[float]]]:
     """Per value: disposition; and event time and values of the reading that it made whole."""
-    states, told = arrays_of(columns(channels), 4), []
-    bounds = [0, *cuts, len(parts)]
-    for start, end in zip(bounds, bounds[1:], strict=False):  # noqa: RUF007  # one name less to read
-        some = parts[start:end]
-        value = np.full((len(some), channels), np.nan, np.float32)
-        for position, (_, _, channel, number) in enumerate(some):
-            value[position, channel] = number
-        disposition, time_us, whole = join(
-            np.array([part[0] for part in some], np.int32),
-            np.array([part[1] for part in some], np.int64),
-            np.array([part[2] for part in some], np.int32),
-            value,
-            states,
-            keeps_ties=keeps_ties,
-        )
-        told += [(int(d), int(t), w) for d, t, w in zip(disposition, time_us, whole.tolist(), strict=True)]
-    return told
+    parts: list[Part] = [("partial", (channels,), np.nan), ("has_partial", (channels,), 0)]
+    records, values, dispositions = (
+        Records(parts, rows=2),
+        np.full((len(story), channels), np.nan, np.float32),
+        np.zeros(len(story), np.uint8),
+    )
+    for i, (_, _, channel, number) in enumerate(story):
+        values[i, channel] = number
+    rows, times_us, of_channels = (np.array([one[k] for one in story], np.int64) for k in range(3))
+    assemble(records.heads, records.floats, records.layout.offsets, rows, of_channels, times_us, values, keeps_ties, dispositions)
+    return list(zip(dispositions.tolist(), times_us.tolist(), values.tolist(), strict=True))
 
 
 def placed_in_time(readings: list[tuple[int, int]], keeps_ties: bool) -> list[int]:
     """What becomes of whole readings, (row, event time), where event time decides next."""
-    clocks = Clocks()
+    clocks, dispositions = Clocks(), np.zeros(len(readings), np.uint8)
     clocks.grow(1)
-    rows, times = (np.array([reading[k] for reading in readings], dtype) for k, dtype in enumerate((np.int32, np.int64)))
-    watermark_us, clock_us = clocks.advance(np.zeros(len(rows), np.int32), times)
-    order = put_in_order(rows, times, watermark_us, clock_us, Patience(0.0, 0, 10**9), arrays_of(COLUMNS, 4), keeps_ties=keeps_ties)
-    return [int(disposition) for disposition in order.disposition]
+    rows, times_us = (np.array([reading[k] for reading in readings], np.int64) for k in range(2))
+    rules = rules_of(Settings(timeout_intervals=0.0, idle_ttl_us=10**9, keeps_ties=keeps_ties), Prior(1.0, 1.0))
+    put_in_order(Records(rows=2).heads, clocks.times, rows, times_us, rules, dispositions)
+    found: list[int] = dispositions.tolist()
+    return found
 
 
 def wholes(told: list[tuple[int, int, list[float]]]) -> str:
@@ -110,15 +124,12 @@ def test_a_value_that_is_missing_is_a_value_that_came() -> None:
 
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(0, D - 1)), max_size=40),
-    st.tuples(st.integers(0, 40), st.integers(0, 40)),
     st.booleans(),
 )
-@example([(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 0, 0), (0, 1, 0)], (0, 0), False)  # the first value comes again after its reading was whole
+@example([(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 0, 0), (0, 1, 0)], False)  # the first value comes again after its reading was whole
 @settings(max_examples=200, deadline=None)
-def test_each_value_stands_in_one_reading_at_most_wherever_the_batch_is_cut(
-    story: list[tuple[int, int, int]], cuts: tuple[int, int], keeps_ties: bool
-) -> None:
-    parts: list[Part] = [(row, time, channel, float(number)) for number, (row, time, channel) in enumerate(story)]
+def test_each_value_stands_in_one_reading_at_most(story: list[tuple[int, int, int]], keeps_ties: bool) -> None:
+    parts: list[Value] = [(row, time, channel, float(number)) for number, (row, time, channel) in enumerate(story)]
     told = fed(parts, keeps_ties=keeps_ties)
     used: list[float] = []
     last_time: dict[int, int] = {}
@@ -140,4 +151,3 @@ def test_each_value_stands_in_one_reading_at_most_wherever_the_batch_is_cut(
                 assert origin[:3] == (row, time, channel)
                 assert told[int(value)][0] not in (LATE, DUPLICATE)
     assert len(used) == len(set(used))
-    assert repr(fed(parts, tuple(sorted(min(cut, len(parts)) for cut in cuts)), keeps_ties=keeps_ties)) == repr(told)

@@ -1,4 +1,4 @@
-"""What the workers saved, beside what an undisturbed run remembers."""
+"""What the workers saved, beside the state of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import numpy as np
 from confluent_kafka import Message as KafkaMessage
 
 from detector.codec.state_serde import CHECKPOINT, HEADER, STREAM, decode_checkpoint
+from detector.core.record import HEAD
 from tests.chaos.oracle import Difference, Undisturbed
 from tests.chaos.source import PARTITIONS
-from tests.codec.loaded_state import read_back
+from tests.codec.loaded_state import differing, read_back
 
 
-class Memories:
-    """Every row that was ever saved must stand for its offset; the last ones must be the memories of the undisturbed run."""
+class SavedState:
+    """Every row that was ever saved must stand for its offset; the last ones must be those of the undisturbed run."""
 
     def __init__(self, undisturbed: Undisturbed) -> None:
         self._undisturbed = undisturbed
         self._state: list[dict[bytes, bytes]] = [{} for _ in range(PARTITIONS)]
-        columns = list(undisturbed.detector.states.columns.items())
-        before = columns[: [name for name, _ in columns].index("event_time_us")]
-        self._newest_at = HEADER.itemsize + sum(column.array(1).nbytes for _, column in before)
+        self._layout = undisturbed.detector.store.layout
 
     def find(self, message: KafkaMessage, into: Difference) -> None:
         """A message that lies on the state topic: the newest reading in a row must be the stream's last one before the row's offset."""
@@ -41,13 +40,13 @@ class Memories:
         history = self._undisturbed.history.get((number, stream), [])
         before = bisect_left(history, (offset, -1))
         expected_us = history[before - 1][1] if before else None
-        found_us = int.from_bytes(value[self._newest_at : self._newest_at + 8], "little", signed=True)
+        found_us = int(np.frombuffer(value, HEAD, 1, HEADER.itemsize)["event_time_us"][0])
         if found_us != expected_us:
             into.differing += 1
             into.say(f"row of {number} {stream.decode()} stands for {offset}: newest reading {found_us}, expected {expected_us}")
 
     def unsaved(self, ends: Sequence[int], log_id: str) -> str:
-        """What of the memories at these offsets of this log is not saved yet; empty if all is."""
+        """What of the state at these offsets of this log is not saved yet; empty if all is."""
         for number, end in enumerate(ends):
             value = self._state[number].get(CHECKPOINT)
             checkpoint = decode_checkpoint(value) if value else None
@@ -61,22 +60,23 @@ class Memories:
             state.clear()
 
     def settle(self, into: Difference) -> None:
-        """All workers have left, and nothing is to be judged again: every memory must be saved."""
-        expected = self._undisturbed.memories()
-        found: dict[tuple[int, bytes], dict[str, bytes]] = {}
+        """All workers have left, and nothing is to be judged again: every row must be saved."""
+        expected = self._undisturbed.records()
+        found: dict[tuple[int, bytes], bytes] = {}
         for number, state in enumerate(self._state):
-            back = read_back(state, self._undisturbed.detector.states.columns)
+            back = read_back(state, self._layout)
             saved = back.loaded
             end = self._undisturbed.ends[number]
             if saved.checkpoint is None or (saved.checkpoint.offset, saved.checkpoint.next_offset) != (end, end):
                 into.differing += 1
                 into.say(f"checkpoint of {number}: expected offset {end}, found {saved.checkpoint}")
-            found |= {(number, stream): back.columns(stream) for stream in back.rows}
+            found |= {(number, stream): record for stream, record in back.records.items()}
         into.lost += len(expected.keys() - found.keys())
         into.differing += len(found.keys() - expected.keys())
         for number, stream in sorted(expected.keys() ^ found.keys()):
-            into.say(f"memory of {number} {stream.decode()}: {'lost' if (number, stream) in expected else 'not expected'}")
+            into.say(f"state of {number} {stream.decode()}: {'lost' if (number, stream) in expected else 'not expected'}")
         for place in sorted(expected.keys() & found.keys()):
-            if names := [name for name in expected[place] if expected[place][name] != found[place].get(name)]:
+            if expected[place] != found[place]:
                 into.differing += 1
-                into.say(f"memory of {place[0]} {place[1].decode()} differs in {', '.join(names)}")
+                names = differing(self._layout, expected[place], found[place])
+                into.say(f"state of {place[0]} {place[1].decode()} differs in {', '.join(names)}")

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.core.alerting import CRITICAL_BELOW, alert_id
-from detector.core.detect import Detector
+from detector.core.alerts import alert_id
+from detector.core.batch_result import BatchResult
+from detector.core.detector import Detector
 from detector.core.readings import Partition
-from detector.core.scaling import Scaling
-from detector.core.verdicts import Verdicts
+from detector.core.scaler import Scaling
+from detector.core.walk import CRITICAL_BELOW
 from tests.core.builders import P0, SECOND_US, Log, alerts_of, log_of, model_of, normal_values, run, settings_of
 
 MODEL = model_of(3)
@@ -29,8 +30,8 @@ def story(size: float, fault: range = range(150, 190), readings: int = 400) -> L
     return log_of(rows, 3)
 
 
-def judged(log: Log, **changes: Any) -> Verdicts:
-    limits: Any = {"silence_intervals": 0.0, "budget_period_us": 10_000 * SECOND_US} | changes
+def judged(log: Log, **changes: Any) -> BatchResult:
+    limits: Any = {"timeout_intervals": 0.0, "budget_period_us": 10_000 * SECOND_US} | changes
     return run(Detector(MODEL, settings_of(**limits)), log)[0]
 
 
@@ -61,24 +62,24 @@ def test_ids_differ_by_all_that_they_depend_on() -> None:
 
 def test_an_episode_is_opened_and_closed_under_one_id() -> None:
     log = story(12)
-    verdicts = judged(log)
-    opened, closed = verdicts.alerts
+    result = judged(log)
+    opened, closed = result.alerts
     assert (opened.status, opened.reason, closed.status, closed.reason) == ("opened", "evidence", "closed", "cleared")
     assert opened.id == closed.id == alert_id("score", "pump", P0, opened.offset, 0, opened.opened_at_us)
     assert opened.stream == closed.stream == "pump"
     assert opened.kind == closed.kind == "score"
     assert opened.opened_at_us == closed.opened_at_us == opened.event_time_us == log.event_time_us[opened.position]
     assert closed.event_time_us == log.event_time_us[closed.position]
-    assert opened.score == verdicts.score[opened.position]
-    assert opened.tail_probability == verdicts.tail_probability[opened.position]
+    assert opened.score == result.score[opened.position]
+    assert opened.tail_probability == result.tail_probability[opened.position]
     open_at = [k for k, name in enumerate(log.stream) if name == "pump" and opened.position <= k < closed.position]
-    assert verdicts.alert == dict.fromkeys(open_at, opened.id)
+    assert result.alert == dict.fromkeys(open_at, opened.id)
 
 
 def test_its_channels_say_what_was_seen_and_what_was_expected_worst_first() -> None:
     log = story(12)
-    verdicts = judged(log)
-    opened = verdicts.alerts[0]
+    result = judged(log)
+    opened = result.alerts[0]
     assert opened.channels[0].name == f"channel{FAULTY}"
     assert sorted(channel.name for channel in opened.channels) == list(MODEL.channels)
     assert sum(channel.share for channel in opened.channels) == pytest.approx(1, abs=1e-5)
@@ -86,33 +87,33 @@ def test_its_channels_say_what_was_seen_and_what_was_expected_worst_first() -> N
     for channel in opened.channels:
         k = MODEL.channels.index(channel.name)
         assert channel.observed == log.value[opened.position, k]
-        assert channel.expected == verdicts.expected[opened.position, k]
+        assert channel.expected == result.expected[opened.position, k]
         assert channel.low < channel.expected < channel.high
 
 
-def test_the_verdict_on_its_reading_says_the_same() -> None:
-    verdicts = judged(story(6.0))
-    opened = next(alert for alert in verdicts.alerts if alert.status == "opened")
-    assert verdicts.score[opened.position] > verdicts.threshold[opened.position]
-    assert not (verdicts.score[: opened.position] > verdicts.threshold[: opened.position]).any()
-    low = verdicts.expected[opened.position] - verdicts.reach[opened.position]
+def test_what_is_told_of_its_reading_says_the_same() -> None:
+    result = judged(story(6.0))
+    opened = next(alert for alert in result.alerts if alert.status == "opened")
+    assert result.score[opened.position] > result.threshold[opened.position]
+    assert not (result.score[: opened.position] > result.threshold[: opened.position]).any()
+    low = result.expected[opened.position] - result.reach[opened.position]
     assert sorted(channel.low for channel in opened.channels) == pytest.approx(sorted(low.tolist()))
 
 
 def test_the_band_holds_nearly_all_normal_readings() -> None:
     """low and high are where 99 % of the residuals of training would leave a reading."""
     values = normal_values(1_000, 3, 3)
-    verdicts = judged(log_of([("a", t, value) for t, value in enumerate(values)], 3))
+    result = judged(log_of([("a", t, value) for t, value in enumerate(values)], 3))
     assert isinstance(MODEL.scaling, Scaling)
-    width = MODEL.scorer.error_scale * MODEL.scaling.scale
-    inside = np.abs(values - verdicts.expected)[50:] <= width
+    width = MODEL.score.error_scale * MODEL.scaling.scale
+    inside = np.abs(values - result.expected)[50:] <= width
     assert (inside.mean(axis=0) > 0.97).all()
 
 
 def test_severity_follows_from_the_opening_score() -> None:
     """A fault within the range that training saw, and one far beyond."""
     within = story(4)
-    within.value[:, FAULTY] = np.minimum(within.value[:, FAULTY], MODEL.scorer.high[FAULTY])
+    within.value[:, FAULTY] = np.minimum(within.value[:, FAULTY], MODEL.score.high[FAULTY])
     mild, absurd = judged(within).alerts, judged(story(200), budget_period_us=SECOND_US).alerts
     assert {alert.severity for alert in mild} == {"warning"}
     assert mild[0].tail_probability > CRITICAL_BELOW
