@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 
 from detector.adapters.bundle import read_bundle
 from detector.cli import main
+from detector.errors import ConfigError
+from detector.lab import gradient
 from detector.lab import train as lab_train
 from detector.lab.progress import Progress, Reporter
 from detector.lab.sequences import split
@@ -52,10 +55,9 @@ def interrupted(*_: Any) -> None:
 def spoiled(fit: Callable[..., Any]) -> Callable[..., Any]:
     """A fit whose head is wrong."""
 
-    def fit_and_spoil(predictor: Any, *rest: Any) -> Any:
-        epochs = fit(predictor, *rest)
-        predictor.head.bias.data += 0.5
-        return epochs
+    def fit_and_spoil(*arguments: Any) -> Any:
+        network, epochs = fit(*arguments)
+        return replace(network, head_bias=network.head_bias + np.float32(0.5)), epochs
 
     return fit_and_spoil
 
@@ -70,7 +72,7 @@ def test_the_trained_model_takes_the_first_one_s_place_if_it_is_better(
     assert not is_quick(tmp_path / "mine")
     assert trained(recording, tmp_path / "quick", "--quick") == 0
     assert is_quick(tmp_path / "quick")
-    monkeypatch.setattr(lab_train, "fit_memory", spoiled(lab_train.fit_memory))
+    monkeypatch.setattr(gradient, "fit_memory", spoiled(gradient.fit_memory))
     assert trained(recording, tmp_path / "worse") == 0
     assert f"{tmp_path / 'worse'} holds the first model" in capsys.readouterr().out.replace("\n", "")
     assert read_bundle(tmp_path / "worse").model.fingerprint == read_bundle(tmp_path / "quick").model.fingerprint
@@ -79,7 +81,7 @@ def test_the_trained_model_takes_the_first_one_s_place_if_it_is_better(
 def test_who_stops_it_has_a_model(
     recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lab_train, "fit_memory", interrupted)
+    monkeypatch.setattr(gradient, "fit_memory", interrupted)
     out = tmp_path / "mine"
     assert trained(recording, out) == 130
     assert f"stopped: {out} holds the first model" in capsys.readouterr().err
@@ -95,6 +97,20 @@ def test_it_speaks_before_it_imports() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[0] == "reading absent.parquet ..."
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_without_torch_it_says_what_to_install_before_it_reads(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab_train, "find_spec", lambda name: None)
+    assert trained(recording, tmp_path / "mine") == 2
+    told = capsys.readouterr()
+    assert "pip install 'detector[train]'" in told.err
+    assert "--quick" in told.err
+    assert not told.out
+    with pytest.raises(ConfigError, match="needs torch"):
+        lab_train.train(chaos(8, 400), ("a", "b"), lab_train.Options("reconstruction", 8))
+    assert trained(recording, tmp_path / "mine", "--quick") == 0
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from detector.core.detect import Detector, Settings
+from numpy.typing import NDArray
 
 from detector.adapters.bundle import load_bundle
 from detector.cli import main
+from detector.core.detector import Detector
+from detector.core.rules import Settings
 from detector.lab.explain import NAMES, explain
 from detector.lab.plant import Plant
 from detector.lab.simulate import simulate
-from tests.core.builders import log_of
+from tests.core.builders import log_of, model_of, state_of
 
+F4 = NDArray[np.float32]
 N = 300
 
 
 @pytest.fixture(scope="module")
-def value() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def value() -> F4:
     plant = Plant(seed=3, machines=1)
     chunk = next(simulate(plant, end_us=plant.start_us + N * plant.interval_us, chunk_readings_max=N))
     found = chunk.value.astype(np.float32)
@@ -28,28 +31,29 @@ def value() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     return found
 
 
-def test_the_gates_lead_to_what_the_detector_expected(value: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
-    model = load_bundle("plant")
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_gates_lead_to_what_the_detector_expected(value: F4, layers: int) -> None:
+    model = load_bundle("plant") if layers == 1 else model_of(value.shape[1], 8, layers)
     found = explain(model, value)
-    detector = Detector(model)
+    detector = Detector(model, Settings(warmup_readings=N))
     batch = log_of([("m", t, values) for t, values in enumerate(value)], value.shape[1]).batch(detector)
-    assert np.allclose(found["expected"], detector.detect(batch).expected, rtol=1e-4, atol=1e-3)
-    assert np.allclose(found["cell"][-1], detector.states["c"][0], atol=1e-4)
+    assert np.allclose(found["expected"], detector.detect(batch).expected, rtol=1e-5, atol=1e-4)
+    for name in ("cell", "hidden"):
+        assert np.allclose(found[name][-1], state_of(detector, "m")[name], atol=1e-5)
     for name in NAMES:
-        assert found[name].shape == (len(value), 1, model.predictor.hidden)
+        assert found[name].shape == (len(value), layers, model.network.hidden)
     for name in ("input", "forget", "output"):
         assert found[name].min() >= 0
         assert found[name].max() <= 1
 
 
-def test_a_stream_that_learns_to_read_its_memory(value: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+def test_a_stream_that_learns_to_read_its_memory(value: F4) -> None:
     model = load_bundle("universal", [f"c{k}" for k in range(value.shape[1])])
     found = explain(model, value)
-    detector = Detector(model, Settings(warmup_readings=N))  # no alert, no evidence: it learns from every reading
+    detector = Detector(model, Settings(warmup_readings=N))  # no alert, no CUSUM: it learns from every reading
     batch = log_of([("m", t, values) for t, values in enumerate(value)], value.shape[1]).batch(detector)
-    assert np.allclose(found["expected"], detector.detect(batch).expected, rtol=1e-3, atol=1e-2)
-    assert all(found[name].shape == (len(value), 1, model.predictor.hidden) for name in NAMES)
-    assert np.allclose(found["cell"][-1].ravel(), detector.states["c"][0].ravel(), atol=1e-3)
+    assert np.allclose(found["expected"], detector.detect(batch).expected, rtol=1e-5, atol=1e-4)
+    assert np.allclose(found["cell"][-1], state_of(detector, "m")["cell"], atol=1e-5)
 
 
 def test_the_command_writes_rows_and_a_picture(plant_recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,7 +64,7 @@ def test_the_command_writes_rows_and_a_picture(plant_recording: Path, tmp_path: 
     )
     table = pq.read_table(out)
     assert table.column_names == ["event_time_us", "expected", "scaled", "scaled_expected", *NAMES]
-    assert len(table["forget"][0]) == load_bundle("plant").predictor.hidden
+    assert len(table["forget"][0]) == load_bundle("plant").network.hidden
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert main(["explain", str(plant_recording), "--model", "plant", "--name", "nobody", "--out", str(out)]) == 1
     assert "has no stream 'nobody'" in capsys.readouterr().err

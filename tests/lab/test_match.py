@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from detector.core.alerting import Kind
 
+from detector.core.alerts import Kind
 from detector.lab.faults import USUAL_KINDS, Fault, FaultKind
 from detector.lab.match import Opening, match
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from detector.core.detect import Detector
-from detector.core.predictor import HORIZONS, LAGS, Predictor
-from detector.core.scaling import Scaling
 from numpy.typing import NDArray
 
+from detector.core.detector import Detector
+from detector.core.forecast import HORIZONS
+from detector.core.scaler import Scaling
 from detector.errors import ConfigError, DataError
 from detector.lab.forecast_baselines import LinearForecast, mean_error, persistence
-from detector.lab.offline_inference import residuals
+from detector.lab.offline_inference import played_parts, residuals
 from detector.lab.plant import CHANNELS, Plant
 from detector.lab.plotting import training_png
 from detector.lab.progress import Epoch, Reporter
 from detector.lab.projection import horizons_of
-from detector.lab.reservoir import fit_head, memories, randomise
-from detector.lab.ridge import Moments, readout
+from detector.lab.reservoir import MEMORY_READINGS_MAX, draw, fit_head, moments_of_changes, random_memory
+from detector.lab.ridge import readout
 from detector.lab.sequences import Recorded, filled, sequences_of, split, windows
 from detector.lab.simulate import by_machine
 from detector.lab.train import Options, Trained, train
@@ -101,14 +101,20 @@ def test_the_service_computes_the_residuals_that_calibrated_it(trained: Trained)
     expected = detector.detect(batch).expected
     scaling = model.scaling
     assert isinstance(scaling, Scaling)
-    e = residuals(model.predictor, [scaling.scaled(recorded)])[0]
+    e = residuals(model.network, [scaling.scaled(recorded)])[0]
     assert np.allclose(scaling.scaled(recorded) - scaling.scaled(expected), e, atol=1e-4)
+
+
+def weights_of(result: Trained) -> dict[str, NDArray[np.float32]]:
+    """What was drawn or learned."""
+    network = result.model.network
+    return {**network.weights, "head": network.head, "horizon_weights": network.horizon_weights}
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
     options = Options(hidden=8, epochs_max=2, window_readings=32, device="cpu")
-    first, second = (train(waves(8, 200), ("a", "b"), options).model.predictor.state_dict() for _ in range(2))
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    first, second = (weights_of(train(waves(8, 200), ("a", "b"), options)) for _ in range(2))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.usefixtures("trained")  # by then the score is compiled
@@ -125,14 +131,23 @@ def test_a_quick_fit_beats_both_baselines_and_takes_seconds() -> None:
 
 
 def test_a_quick_fit_depends_on_the_seed_alone() -> None:
-    def weights(seed: int) -> dict[str, torch.Tensor]:
-        predictor = train(waves(8, 200), ("a", "b"), Options(hidden=8, seed=seed, is_quick=True)).model.predictor
-        assert isinstance(predictor, Predictor)
-        return predictor.state_dict()
+    first, again, other = (weights_of(train(waves(8, 200), ("a", "b"), Options(hidden=8, seed=seed, is_quick=True))) for seed in (1, 1, 2))
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["weight_hh_l0"], other["weight_hh_l0"])
 
-    first, again, other = weights(1), weights(1), weights(2)
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["lstm.weight_hh_l0"], other["lstm.weight_hh_l0"])
+
+def test_a_memory_that_is_drawn_has_orthogonal_blocks_and_all_time_constants() -> None:
+    weights = draw(3, 64, 2, np.random.default_rng(1))
+    assert [weights[f"weight_ih_l{layer}"].shape for layer in (0, 1)] == [(256, 3), (256, 64)]
+    for layer in (0, 1):
+        for block in np.split(weights[f"weight_hh_l{layer}"], 4):
+            assert np.allclose(block @ block.T, np.eye(64), atol=1e-5)
+        _, forget, *others = np.split(weights[f"bias_ih_l{layer}"], 4)
+        constants = np.sort(np.exp(forget))
+        assert constants[0] < 2
+        assert constants[-1] > MEMORY_READINGS_MAX / 2
+        assert 10 < np.median(constants) < 20, "log-uniform"
+        assert not np.any(others)
 
 
 def test_a_quick_fit_bears_missing_values_and_stacked_cells() -> None:
@@ -145,55 +160,53 @@ def test_a_quick_fit_bears_missing_values_and_stacked_cells() -> None:
         train(recorded, ("a", "b"), Options(kind="reconstruction", is_quick=True))
 
 
-def test_sums_over_chunks_give_the_readout_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory is carried from chunk to chunk, and no row is lost between them."""
-    value = waves(1, 500)[0].value
-    x = Scaling.fit(value).scaled(value)
-    torch.manual_seed(1)
-    predictor = Predictor(2, 8, lags=LAGS)
-    width = predictor.head.in_features
-    whole = next(memories(predictor, x))
-    monkeypatch.setattr("detector.lab.reservoir.CHUNK_READINGS", 64)
-    chunks, sums = list(memories(predictor, x)), Moments(width, 2)
-    assert np.allclose(np.concatenate(chunks), whole, atol=1e-6)
-    for start, chunk in zip(range(0, 500, 64), chunks, strict=True):
-        sums.add(chunk, np.roll(x, -1, axis=0)[start : start + 64])
-    weight = readout(sums, sums)
-    at_once = Moments(width, 2).add(whole, np.roll(x, -1, axis=0))
-    assert np.allclose(weight, readout(at_once, at_once), atol=1e-5)
-    errors = np.roll(x, -1, axis=0) - whole @ weight[:-1] - weight[-1]
-    assert np.allclose(sums.error(weight), (errors**2).mean(axis=0), rtol=1e-4)
+def test_sums_over_chunks_and_sequences_give_the_readout_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """State is carried from chunk to chunk, no row is lost between them, and sequences of unlike lengths keep to themselves."""
+    recorded = [wave.value[:readings] for wave, readings in zip(waves(6, 500), (500, 90, 333, 260, 64, 12), strict=True)]
+    xs = [Scaling.fit(value).scaled(value) for value in recorded]
+    network = random_memory(2, 8, 1, seed=1)
+    at_once = moments_of_changes(network, xs, (1, 5))
+    whole = [next(played_parts(network, [x], with_features=True))[2] for x in xs]
+    monkeypatch.setattr("detector.lab.offline_inference.CHUNK_READINGS", 64)
+    in_chunks = moments_of_changes(network, xs, (1, 5))
+    for k, start, part in played_parts(network, xs, with_features=True):
+        assert part.features.tobytes() == whole[k].features[start : start + len(part.features)].tobytes()
+    assert in_chunks.count == at_once.count == sum(len(x) - 5 - (50 if len(x) > 100 else 0) for x in xs)
+    assert np.allclose(in_chunks.gram, at_once.gram)
+    assert np.allclose(in_chunks.cross, at_once.cross)
+    weight, errors = readout(at_once, at_once), []
+    for x, part in zip(xs, whole, strict=True):
+        now = np.arange(50 if len(x) > 100 else 0, len(x) - 5)
+        changes = np.concatenate((x[now + 1] - x[now], x[now + 5] - x[now]), axis=1)
+        errors.append(changes - part.features[now] @ weight[:-1] - weight[-1])
+    assert np.allclose(at_once.error(weight), (np.concatenate(errors) ** 2).mean(axis=0), rtol=1e-4)
 
 
-def test_each_horizon_has_a_readout_of_its_own() -> None:
-    """A noiseless wave is known ten readings ahead as well as one; and their mean, by shares, is what is expected."""
+def test_each_horizon_has_a_head_of_its_own() -> None:
+    """A noiseless wave is known ten readings ahead as well as one; and their weighted mean is the forecast."""
     x = np.stack([np.sin(0.3 * np.arange(900) + phase) for phase in (0.0, 1.0)], axis=1).astype(np.float32)
-    torch.manual_seed(1)
-    predictor = Predictor(2, 32, horizons=HORIZONS, lags=LAGS)
-    randomise(predictor.lstm)
-    fit_head(predictor, [x[:700]], [x[700:]])
-    with torch.inference_mode():
-        said = predictor.head(torch.from_numpy(next(memories(predictor, x)))).reshape(len(x), len(HORIZONS), 2).numpy()
+    network, losses = fit_head(random_memory(2, 32, 1, seed=1), [x[:700]], [x[700:]])
+    assert max(losses) < 0.05
+    _, _, part = next(played_parts(network, [x], with_features=True))
+    at_horizons = (part.features @ network.head.T + network.head_bias).reshape(len(x), len(HORIZONS), 2)
     for k, horizon in enumerate(HORIZONS):
-        assert np.abs(said[250:-horizon, k] - x[250 + horizon :]).mean() < 0.02
-    (e,) = residuals(predictor, [x])
-    share = predictor.share.numpy()
-    assert np.allclose(share.sum(axis=0), 1)
-    ahead = [share[k] * said[250 - horizon : -horizon, k] for k, horizon in enumerate(HORIZONS)]
-    assert np.allclose(x[250:] - e[250:], np.sum(ahead, axis=0), atol=1e-5)
+        assert np.abs(at_horizons[250:-horizon, k] - x[250 + horizon :]).mean() < 0.02
+    weights = network.horizon_weights
+    assert np.allclose(weights.sum(axis=0), 1)
+    ahead = [weights[k] * at_horizons[250 - horizon : -horizon, k] for k, horizon in enumerate(HORIZONS)]
+    assert np.allclose(part.expected[250:], np.sum(ahead, axis=0), atol=1e-5)
+    (e,) = residuals(network, [x])
+    assert np.array_equal(e, x - part.expected)
 
 
-def test_a_horizon_that_knows_little_says_little() -> None:
+def test_a_horizon_that_knows_little_weighs_little() -> None:
     """A walk: nobody knows it ten readings ahead. What repeats itself is known at all horizons, but for the noise."""
     rng = np.random.default_rng(1)
     walk = np.cumsum(rng.standard_normal(4_000)) / 20
     wave = np.sin(0.3 * np.arange(4_000)) + 0.2 * rng.standard_normal(4_000)
     x = np.stack((walk, wave), axis=1).astype(np.float32)
-    torch.manual_seed(1)
-    predictor = Predictor(2, 32, horizons=HORIZONS, lags=LAGS)
-    randomise(predictor.lstm)
-    fit_head(predictor, [x[:3_000]], [x[3_000:]])
-    of_walk, of_wave = predictor.share.numpy().T
+    network, _ = fit_head(random_memory(2, 32, 1, seed=1), [x[:3_000]], [x[3_000:]])
+    of_walk, of_wave = network.horizon_weights.T
     assert of_walk[0] > 0.7 > 0.2 > of_walk[-1]
     assert (np.abs(of_wave - 1 / 3) < 0.1).all()
 
@@ -207,11 +220,11 @@ def test_what_a_window_is_too_short_for_is_not_learned_in_it(window: int, horizo
 
 @pytest.mark.parametrize(
     ("options", "recorded"),
-    [(Options(kind="reconstruction", noise=0.3), waves(8, 400)), (Options(layers=2, dropout=0.1), chaos(8, 400))],
+    [(Options(kind="reconstruction", noise=0.3), waves(8, 400)), (Options(layers=2, dropout=0.1, seed=3), chaos(8, 400))],
     ids=["reconstruction", "stacked"],
 )
 def test_other_kinds_learn_too(options: Options, recorded: list[Recorded]) -> None:
-    few = Options(options.kind, 16, options.layers, options.dropout, 64, epochs_max=12, noise=options.noise)
+    few = replace(options, hidden=16, window_readings=64, epochs_max=12)
     result = train(recorded, ("a", "b"), few)
     losses = [epoch.held_out_loss for epoch in result.epochs]
     assert min(losses) < 0.85 * losses[0]

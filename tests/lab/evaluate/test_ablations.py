@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from detector.core.fitting import fit_scorer
-from detector.core.scaling import Scaling
-from detector.core.scoring import TERMS
-from detector.core.terms import WEIGHTS
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from detector.lab.evaluate.ablations import ABLATIONS, Twin, fused, linear, random_memory, the_mean
+from detector.core.alarm import Prior
+from detector.core.calibration import calibrate
+from detector.core.scaler import Scaling
+from detector.core.score import TERM_NAMES
+from detector.core.sequences import scored
+from detector.lab.evaluate.ablations import ABLATIONS, fused, linear, random_memory, the_mean, with_terms
+from detector.lab.evaluate.alarms import settings_of
 from detector.lab.evaluate.detectors import SeriesDetector
 
 F4 = NDArray[np.float32]
@@ -66,31 +68,42 @@ def test_forecasters_beat_the_mean_at_all_their_horizons(forecaster: object) -> 
     assert_allclose(expect(x)[0], expect(x + 1)[0], atol=1e-6)  # nothing was seen yet
 
 
-def test_what_is_open_holds_the_level_as_it_would_reading_by_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks give what single readings give, with alerts that open and close among them."""
+def test_what_is_open_holds_the_level() -> None:
+    """While an alert is open, a fault does not become normal; until then the alarm changes nothing."""
     values = machine(4_000)
     values[2_000:2_300, 0] += 3
-    values[2_800:2_900, 1] += 5
-    twin = Twin.fit(values[:1_200], the_mean, 1)
-    in_blocks = twin.judged(values)[0]
-    monkeypatch.setattr("detector.lab.evaluate.ablations.BLOCK_READINGS", 1)
-    assert_array_equal(twin.judged(values)[0], in_blocks)
-    x = twin.scaling.scaled(values)
-    unwatched = twin.scorer.of_one_stream(values, x, x)[1]
-    assert_array_equal(unwatched[:2_000], in_blocks[:2_000])
-    assert np.median(in_blocks[2_200:2_300, 0] - unwatched[2_200:2_300, 0]) > 0.01
+    scaling = Scaling.fit(values[:1_200])
+    x = scaling.scaled(values)
+    score = calibrate([values[:1_200]], [x[:1_200]], [x[:1_200]], [0])
+    prior = Prior.fit(scored(score, values[:1_200], x[:1_200], x[:1_200])[0])
+    unwatched = scored(score, values, x, x)[1]
+    watched = scored(score, values, x, x, watched=(settings_of(10_000), prior))[1]
+    assert_array_equal(unwatched[:2_000], watched[:2_000])
+    assert np.median(watched[2_200:2_300, 0] - unwatched[2_200:2_300, 0]) > 0.01
+
+
+@pytest.mark.parametrize("left_out", TERM_NAMES)
+def test_a_term_that_is_left_out_is_0_and_the_others_stay(left_out: str) -> None:
+    values = machine(1_500)
+    values[1_000:1_100] += 2
+    scaling = Scaling.fit(values[:900])
+    x = scaling.scaled(values)
+    score = calibrate([values[:900]], [x[:900]], [x[:900]], [0])
+    others = [term for term in TERM_NAMES if term != left_out]
+    whole, without = (scored(each, values, x, x)[1] for each in (score, with_terms(score, others)))
+    kept = np.isin(TERM_NAMES, others)
+    assert_array_equal(whole[:, kept], without[:, kept])
+    assert (whole[:, ~kept].max(), without[:, ~kept].max()) > (0.1, 0)
+    assert not without[:, ~kept].any()
 
 
 def test_terms_add_up_to_the_score_that_ships() -> None:
-    values = machine(1_000)
-    scaling = Scaling.fit(values)
-    x = scaling.scaled(values)
-    scorer = fit_scorer([values], [x], [x], [0])
-    score, terms = scorer.of_one_stream(values, x, x)
-    squares = WEIGHTS * terms.astype(np.float64) ** 2
-    assert_allclose(np.sqrt(squares.sum(axis=1)), score, rtol=1e-5)
-    assert terms.shape == (1_000, len(TERMS))
-    judged = fused("bands", "", the_mean, ("bands",)).fit(values, 1)(values)
-    alone = fused("slow", "", the_mean, ("slow",)).fit(values, 1)(values)
-    both = fused("both", "", the_mean, ("bands", "slow")).fit(values, 1)(values)
-    assert_allclose(both.deciding**2, judged.deciding**2 + alone.deciding**2, rtol=1e-3, atol=1e-5)
+    bands, slow, both = (
+        fused("", "", the_mean, terms, has_peak=False).fit(machine(1_000), 1)(machine(1_200))
+        for terms in (["bands"], ["slow"], ["bands", "slow"])
+    )
+    assert_allclose(both.deciding**2, bands.deciding**2 + slow.deciding**2, rtol=1e-4, atol=1e-6)
+    assert_array_equal(both.score, both.deciding)
+    with_peak = fused("", "", the_mean, ["bands", "slow"]).fit(machine(1_000), 1)(machine(1_200))
+    assert (with_peak.score >= with_peak.deciding).all()
+    assert with_peak.score.sum() > with_peak.deciding.sum()

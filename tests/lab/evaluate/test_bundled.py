@@ -23,22 +23,6 @@ def test_a_universal_bundle_scores_series_of_any_width_without_a_look_ahead(chan
     assert whole.expected.shape == values.shape
 
 
-@pytest.mark.parametrize(("name", "channels"), [("universal", 2), ("plant", 4)])
-def test_side_by_side_every_series_is_scored_as_if_it_were_alone(name: str, channels: int) -> None:
-    detector = bundled(name, read_bundle(name).model)
-    values = [normal_values(readings, channels) for readings in (400, 150, 1_000)]
-    values[2][500:] += 5.0
-    assert detector.together is not None
-    known = [100, 120, 300]
-    for value, n, found in zip(values, known, detector.together(values, known), strict=True):
-        alone = detector.fit(value[:n], 1)(value)
-        assert found.score.tobytes() == alone.score.tobytes()
-        assert found.deciding.tobytes() == alone.deciding.tobytes()
-        assert found.expected is not None
-        assert alone.expected is not None
-        assert found.expected.tobytes() == alone.expected.tobytes()
-
-
 def test_the_training_part_is_normal_whatever_happens_in_it() -> None:
     """A level that begins in it is learned, and later is nothing strange; where it is not known to be normal it opens an alert, which
     nothing is learned from."""
