@@ -19,7 +19,7 @@ from detector.core.rules import Settings
 from docs import configuration
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_configuration_to_start_from_loads() -> None:
