@@ -18,7 +18,7 @@ from docs import configuration
 from tests.core.builders import network_of, unfitted_model_of
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_configuration_to_start_from_loads() -> None:
