@@ -37,7 +37,7 @@ SHORT = bytes(HEADER.itemsize)  # stands for a header that is not there: its ver
 class Saved:
     """What a state partition held, beside the rows that are in the arena now.
 
-    checkpoint     None: nothing was ever saved
+    checkpoint None: nothing was ever saved
     gone       streams that are known not to be there any more, and the offset from which on that is so; the arena has empty rows of them
     stale      streams whose rows are of other incarnations
     layouts    ids of the layouts that are written down

@@ -4,7 +4,7 @@ A partition's state topic holds, by key:
 
     stream/NAME   the row of a stream: a header, then its columns, little-endian, in the order of the layout
     layout/ID     what the columns of rows with this layout id are: JSON, [[name, dtype, shape], ...]
-    checkpoint        where the partition stands: JSON, `Checkpoint`
+    checkpoint    where the partition stands: JSON, `Checkpoint`
 
 A row's header says which layout it has, which incarnation it belongs to, and which input offset it stands for: all of the stream's readings
 before that offset are in it, none after. A row without columns says that there is no such stream at that offset.
@@ -48,7 +48,7 @@ HEADER = np.dtype(
 class Checkpoint:
     """Where a partition's saved memory stands.
 
-    incarnation           of the rows that count
+    incarnation   of the rows that count
     fingerprint   of the bundle that made them
     offset        input offset from which readings must be judged again: the effect of all before it is in the rows
     time          the partition's time at that offset

@@ -24,7 +24,7 @@ class Beginning(NamedTuple):
 def beginning(at: PartitionPosition, checkpoint: Checkpoint | None, fingerprint: str, *, read_of: str, keeps_state: bool) -> Beginning:
     """Where a partition goes on.
 
-    checkpoint       of its saved state; None: there is none
+    checkpoint   of its saved state; None: there is none
     fingerprint  of the model
     read_of      id of the log that this process read before, if it did
     """

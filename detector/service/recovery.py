@@ -45,8 +45,8 @@ SLICE_BYTES_MAX = 128 * 2**20
 class Recovery:
     """Keeps the books of all partitions of a worker.
 
-    interval_s   every change is saved after one to two of these; 0: nothing is saved, every start is cold
-    draw_incarnation     a new incarnation's name, 8 bytes
+    interval_s        every change is saved after one to two of these; 0: nothing is saved, every start is cold
+    draw_incarnation  a new incarnation's name, 8 bytes
     """
 
     def __init__(
