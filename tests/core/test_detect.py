@@ -17,7 +17,7 @@ from detector.core.predictor import HORIZONS, LAGS, Predictor
 from detector.core.readings import Disposition, Partition
 from detector.core.scaling import Scaling
 from detector.core.states import arrays_of
-from detector.core.threshold import EXCESS_KNOWN_MIN, TAIL
+from detector.core.threshold import TAIL, UNIT_MIN
 from detector.core.verdicts import Verdicts
 from tests.core.builders import (
     P0,
@@ -121,21 +121,19 @@ def test_calibration_is_judged_with_before_it_learns() -> None:
     log.value[150:170] *= 4
     detector = Detector(MODEL, settings_of())
     fresh = MODEL.prior
-    before = {"q_fast": fresh.quantile, "q_slow": fresh.quantile, "excess": fresh.excess}
+    before = {"quantile": fresh.quantile, "unit": max(fresh.excess, UNIT_MIN)}
     events = 0
     for t in range(400):
         verdicts = detector.detect(log.take([t]).batch(detector))
-        score, quantile = float(verdicts.alone[0]), max(before["q_fast"], before["q_slow"])
-        expected = (
-            TAIL * np.exp(-(score - quantile) / max(before["excess"], EXCESS_KNOWN_MIN)) if score > quantile else TAIL ** (score / quantile)
-        )
+        score, quantile = float(verdicts.alone[0]), before["quantile"]
+        expected = TAIL * np.exp(-(score - quantile) / before["unit"]) if score > quantile else TAIL ** (score / quantile)
         assert verdicts.tail_probability[0] == pytest.approx(expected, rel=1e-9)
         before = state_of(detector, "a")
         events += len(verdicts.alerts)
     assert events >= 2
 
 
-LEARNED = ("q_fast", "q_slow", "excess", "mean", "variance", "account")
+LEARNED = ("quantile", "unit", "mean", "variance", "account")
 
 
 def test_nothing_is_learned_while_an_alert_is_open() -> None:
