@@ -156,5 +156,5 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
 
 def test_every_detector_has_a_name_of_its_own_and_says_what_it_does() -> None:
     assert all(name == detector.name and detector.about for name, detector in DETECTORS.items())
-    assert len(DETECTORS) == 27
+    assert len(DETECTORS) == 24
     assert {each.name.partition("-")[0] for each in duty_series(1, per_kind=1)} >= {"swapped", "stuck", "lag"}
