@@ -290,15 +290,18 @@ def test_replay_writes_one_row_per_reading(plant_recording: Path, small_bundle: 
 
 
 def test_replay_without_a_model_judges_all_numeric_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("simulate --out plant.parquet --machines 2 --hours 6 --faults 1 --kinds spike --seed 5".split()) == 0
-    assert main("replay plant.parquet --out v.parquet --alerts alerts.jsonl".split()) == 0
+    assert (
+        main(["simulate", "--out", "plant.parquet", "--machines", "2", "--hours", "6", "--faults", "1", "--kinds", "spike", "--seed", "5"])
+        == 0
+    )
+    assert main(["replay", "plant.parquet", "--out", "v.parquet", "--alerts", "alerts.jsonl"]) == 0
     assert "readings of 2 streams" in capsys.readouterr().out
     assert set(pq.read_table("v.parquet")["disposition"].to_pylist()) == {"WARMUP", "SCORED"}
     alerts = [json.loads(line) for line in Path("alerts.jsonl").read_text().splitlines()]
     assert {alert["model"]["name"] for alert in alerts} == {"universal"}
     named = {channel["name"] for alert in alerts if alert["kind"] == "score" for channel in alert["channels"]}
     assert named == {"temperature", "pressure", "vibration", "current"}
-    assert main("replay plant.parquet --out w.parquet --channels current,rpm".split()) == 1
+    assert main(["replay", "plant.parquet", "--out", "w.parquet", "--channels", "current,rpm"]) == 1
     assert "has no column 'rpm'" in capsys.readouterr().err
 
 
