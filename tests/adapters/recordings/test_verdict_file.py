@@ -32,9 +32,7 @@ def batch(message: list[int], rejects: tuple[Reject, ...]) -> tuple[Decoded, Bat
     disposition[-1:] = Disposition.LATE
     score = np.arange(n, dtype=np.float32) + np.float32(0.1)
     score[-1:] = NAN
-    result = BatchResult(
-        disposition, score, score.astype(np.float64) / 10, np.zeros((n, 1), np.float32), {1: "an-id"} if n > 1 else {}, ()
-    )
+    result = BatchResult(disposition, score, score.astype(np.float64) / 10, np.zeros((n, 1), np.float32), {1: "an-id"} if n > 1 else {}, ())
     return Decoded(readings, np.array(message, np.int64), rejects), result
 
 
