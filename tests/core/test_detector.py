@@ -157,6 +157,19 @@ def test_nothing_is_learned_while_an_alert_is_open() -> None:
     assert open_readings > 40
 
 
+def test_a_batch_may_lie_in_memory_as_it_likes_and_is_left_as_it_was() -> None:
+    """Read-only, as from a file, or column by column; long-format readings are assembled elsewhere."""
+    log = one_stream(60)
+    expected = run(Detector(MODEL, settings_of()), log)[0]
+    for value in (np.asfortranarray(log.value), np.frombuffer(log.value.tobytes(), np.float32).reshape(60, 2)):
+        found = run(Detector(MODEL, settings_of()), replace(log, value=value))[0]
+        assert [result_at(found, k) for k in range(60)] == [result_at(expected, k) for k in range(60)]
+    long = narrow(log)
+    before = long.value.tobytes()
+    run(Detector(MODEL, settings_of()), long)
+    assert long.value.tobytes() == before
+
+
 @pytest.mark.parametrize("warmup", [0, 30, 120])
 def test_the_warm_up_never_alerts(warmup: int) -> None:
     log = one_stream(160)
