@@ -419,15 +419,15 @@ def test_a_reading_that_is_dropped_shows(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("model", [MODEL, UNIVERSAL], ids=["fleet", "universal"])
 def test_the_number_of_readings_goes_around_and_nobody_notices(model: Model) -> None:
     """A stream's rings go on where they were: a multiple of their lengths before the end of the numbers, and at the beginning."""
-    log = one_stream(200)
+    log, shift = one_stream(440), READINGS_MODULUS - 360  # 360 readings: a multiple of the length of every ring
     log.value[::9, 1] = np.nan
     young, old = Detector(model, settings_of()), Detector(model, settings_of())
     for detector in (young, old):
         run(detector, log.take(range(60)))
-    old.store.heads["readings"] += READINGS_MODULUS - 2 * 80
-    (expected,), (found,) = (run(detector, log.take(range(60, 200))) for detector in (young, old))
-    assert [result_at(found, k) for k in range(140)] == [result_at(expected, k) for k in range(140)]
-    assert state_of(old, "a")["readings"] == READINGS_MODULUS // 2 + 200 - 160
+    old.store.heads["readings"] += shift
+    (expected,), (found,) = (run(detector, log.take(range(60, 440))) for detector in (young, old))
+    assert [result_at(found, k) for k in range(380)] == [result_at(expected, k) for k in range(380)]
+    assert state_of(old, "a")["readings"] == READINGS_MODULUS // 2 + 440 - 360
 
 
 ABSURD = st.one_of(st.floats(-(2.0**100), 2.0**100, width=32), st.sampled_from([0.0, 1e-30, -1e30, 1e30, 3.0, float("nan")]))

@@ -156,6 +156,7 @@ def test_it_is_solved_for_now_and_then_however_long_a_stream_lives() -> None:
 
 
 def test_nothing_is_learned_from_what_must_not_teach() -> None:
+    """Once the readings before, which are taken in a few at a time, are in the sums."""
     stream, (x, h) = shown(200), played(300)
     learned = stream.learned()
     for each in zip(9 * x[200:], h[200:], strict=True):
