@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from detector.core.alerts import alert_id
+from detector.core.batch_result import BatchResult
 from detector.core.detector import Detector
 from detector.core.readings import Partition
 from detector.core.scaler import Scaling
 from detector.core.walk import CRITICAL_BELOW
-from detector.core.batch_result import BatchResult
 from tests.core.builders import P0, SECOND_US, Log, alerts_of, log_of, model_of, normal_values, run, settings_of
 
 MODEL = model_of(3)

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.core.baseline_reset import BaselineReset
 from detector.core.alerts import Alert
+from detector.core.baseline_reset import BaselineReset
 from detector.core.detector import Detector
 from detector.core.model import Model
-from tests.core.builders import P0, SECOND_US, Log, log_of, records_of, model_of, normal_values, settings_of, universal_model_of
+from tests.core.builders import P0, SECOND_US, Log, log_of, model_of, normal_values, records_of, settings_of, universal_model_of
 
 FLEET, UNIVERSAL = model_of(2), universal_model_of(2)
 SETTINGS = settings_of(budget_period_us=3_600 * SECOND_US, warmup_readings=100, reset_baseline_after_us=10**12, idle_ttl_us=10**12)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from detector.core.cell import Gates, cells_of, gates, gates_joined, gates_of
 from torch import Tensor, nn
 from torch.testing import assert_close
-
-from detector.core.cell import Gates, cells_of, gates, gates_joined, gates_of
 
 
 def lstm_of(channels: int = 3, hidden: int = 8, layers: int = 1, seed: int = 0) -> nn.LSTM:

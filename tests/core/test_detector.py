@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.core import detector as module
+from detector.core import walk
 from detector.core.alarm import EXCESS_MIN, TAIL
 from detector.core.batch_result import BatchResult
 from detector.core.detector import Detector
@@ -402,7 +403,7 @@ def test_the_decaying_peak_ranks_and_does_not_decide() -> None:
 
 def test_a_reading_that_is_dropped_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass that skips one leaves it without a disposition: the service's count of dispositions then falls short of its readings."""
-    judge_batch = module.judge_batch
+    judge_batch = walk.judge_batch
 
     def skip_the_last(store: Any, readings: Any, values: Any, *others: Any) -> Any:
         return judge_batch(store, readings[:-1], type(values)(*(each[:-1] for each in values)), *others)

@@ -201,7 +201,7 @@ def test_a_missing_value_counts_as_the_last_one_and_its_error_not_at_all() -> No
 
 
 @example([0.0, 0.0, 0.0, 0.0, 4.0, -20.0, 3.0, -20.0, 0.0], 0)  # all horizons say 20, and a mean rounds
-@given(st.lists(st.floats(-SCALED_MAX, SCALED_MAX, width=32), min_size=1, max_size=60), st.integers(0, 9))
+@given(st.lists(st.floats(-float(SCALED_MAX), float(SCALED_MAX), width=32), min_size=1, max_size=60), st.integers(0, 9))
 @settings(max_examples=100, deadline=None)
 def test_it_stays_finite_and_within_bounds_whatever_comes(values: list[float], seed: int) -> None:
     stream, rng = Stream(), np.random.default_rng(seed)

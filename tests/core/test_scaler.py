@@ -13,7 +13,7 @@ from detector.core.compiled import entry
 from detector.core.compiled_model import Described, compile_model, of_rows
 from detector.core.detector import Detector
 from detector.core.forecast import SCALED_MAX
-from detector.core.scaler import CLIP, COLD_READINGS, COUNT, LIMIT_MIN, RESET_READINGS, TERMS, DEVIATION, WIDTH_MIN, Scaling, weight_of
+from detector.core.scaler import CLIP, COLD_READINGS, COUNT, DEVIATION, LIMIT_MIN, RESET_READINGS, TERMS, WIDTH_MIN, Scaling, weight_of
 from tests.core.builders import SECOND_US, Records, log_of, normal_values, run, settings_of, state_of, universal_model_of
 
 F4 = NDArray[np.float32]
