@@ -175,4 +175,5 @@ def _columns_of(batch: ReadingBatch, rows: NDArray[np.int32], slots: NDArray[np.
     for name in ("score", "instantaneous", "threshold", "tail_probability"):
         readings[name] = np.nan
     value = batch.value if batch.channel is None else batch.value.copy()
-    return readings, Values(np.ascontiguousarray(value), result.expected, result.reach)
+    # One type for compiled code, whoever made the batch: columns that were read from a file may not be written to.
+    return readings, Values(np.require(value, np.float32, ["C", "W"]), result.expected, result.reach)

@@ -52,7 +52,7 @@ class Stream:
         score = np.asarray(scores, np.float32)
         time_us = (self.seconds + np.arange(len(score), dtype=np.int64)) * SECOND_US
         self.seconds += len(score)
-        p, event, self.threshold = (np.empty(len(score), dtype) for dtype in (np.float64, np.int64, np.float32))
+        p, event, self.threshold = np.empty(len(score)), np.empty(len(score), np.int64), np.empty(len(score), np.float32)
         judge(self.record.heads, score, time_us, self.per_reading_us, self._rules, p, event, self.threshold)
         return p, event.tolist()
 

@@ -28,8 +28,8 @@ def multiply_triangular(block, start, stride, weights, bias_at, outputs, inputs,
 
 
 @entry
-def add(sums, at, kept, factor, values, first):  # type: ignore[no-untyped-def]
-    decay_and_add(sums, at, kept, factor, values, first)
+def add(sums, at, kept, count, room, factors, factor_stride, values, value_stride):  # type: ignore[no-untyped-def]
+    decay_and_add(sums, at, kept, count, room, factors, factor_stride, values, value_stride)
 
 
 @entry
@@ -92,12 +92,18 @@ def test_a_panel_holds_the_weights_of_so_many_outputs_padded_with_zeros() -> Non
     assert padded(weight[0]).tolist() == [*range(20), *[0] * 12]
 
 
-def test_sums_are_somewhat_forgotten_and_added_to() -> None:
-    sums, values = drawn(0, 40, 40)
-    expected = sums.astype(float)
-    expected[5 : 5 + LANES] = 0.9 * expected[5 : 5 + LANES] + 3.0 * values[7 : 7 + LANES]
-    add(sums, 5, np.float32(0.9), np.float32(3.0), values, 7)
-    np.testing.assert_allclose(sums, expected, rtol=1e-6, atol=1e-6)
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_sums_are_somewhat_forgotten_and_added_to_so_often(count: int) -> None:
+    """At once, the bits are those of one after the other."""
+    sums, room = drawn(count, 40, 8 * 25)
+    at_once, one_by_one, exact = sums.copy(), sums.copy(), sums[5 : 5 + LANES].astype(float)
+    add(at_once, 5, np.float32(0.9), count, room, 3, 25, 7, 25)
+    for k in range(count):
+        add(one_by_one, 5, np.float32(0.9), 1, room, 3 + 25 * k, 25, 7 + 25 * k, 25)
+        exact = 0.9 * exact + float(room[3 + 25 * k]) * room[7 + 25 * k :][:LANES]
+    assert at_once.tobytes() == one_by_one.tobytes()
+    np.testing.assert_allclose(at_once[5 : 5 + LANES], exact, rtol=1e-5, atol=1e-6)
+    assert np.delete(at_once, np.arange(5, 5 + LANES)).tobytes() == np.delete(sums, np.arange(5, 5 + LANES)).tobytes()
 
 
 def test_the_elementary_functions_are_those_of_numpy() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.core import detector as module
+from detector.core import walk
 from detector.core.alarm import EXCESS_MIN, TAIL
 from detector.core.batch_result import BatchResult
 from detector.core.detector import Detector
@@ -155,6 +156,19 @@ def test_nothing_is_learned_while_an_alert_is_open() -> None:
             assert after != before
         before = after
     assert open_readings > 40
+
+
+def test_a_batch_may_lie_in_memory_as_it_likes_and_is_left_as_it_was() -> None:
+    """Read-only, as from a file, or column by column; long-format readings are assembled elsewhere."""
+    log = one_stream(60)
+    expected = run(Detector(MODEL, settings_of()), log)[0]
+    for value in (np.asfortranarray(log.value), np.frombuffer(log.value.tobytes(), np.float32).reshape(60, 2)):
+        found = run(Detector(MODEL, settings_of()), replace(log, value=value))[0]
+        assert [result_at(found, k) for k in range(60)] == [result_at(expected, k) for k in range(60)]
+    long = narrow(log)
+    before = long.value.tobytes()
+    run(Detector(MODEL, settings_of()), long)
+    assert long.value.tobytes() == before
 
 
 @pytest.mark.parametrize("warmup", [0, 30, 120])
@@ -389,7 +403,7 @@ def test_the_decaying_peak_ranks_and_does_not_decide() -> None:
 
 def test_a_reading_that_is_dropped_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass that skips one leaves it without a disposition: the service's count of dispositions then falls short of its readings."""
-    judge_batch = module.judge_batch
+    judge_batch = walk.judge_batch
 
     def skip_the_last(store: Any, readings: Any, values: Any, *others: Any) -> Any:
         return judge_batch(store, readings[:-1], type(values)(*(each[:-1] for each in values)), *others)
@@ -406,15 +420,15 @@ def test_a_reading_that_is_dropped_shows(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("model", [MODEL, UNIVERSAL], ids=["fleet", "universal"])
 def test_the_number_of_readings_goes_around_and_nobody_notices(model: Model) -> None:
     """A stream's rings go on where they were: a multiple of their lengths before the end of the numbers, and at the beginning."""
-    log = one_stream(200)
+    log, shift = one_stream(440), READINGS_MODULUS - 360  # 360 readings: a multiple of the length of every ring
     log.value[::9, 1] = np.nan
     young, old = Detector(model, settings_of()), Detector(model, settings_of())
     for detector in (young, old):
         run(detector, log.take(range(60)))
-    old.store.heads["readings"] += READINGS_MODULUS - 2 * 80
-    (expected,), (found,) = (run(detector, log.take(range(60, 200))) for detector in (young, old))
-    assert [result_at(found, k) for k in range(140)] == [result_at(expected, k) for k in range(140)]
-    assert state_of(old, "a")["readings"] == READINGS_MODULUS // 2 + 200 - 160
+    old.store.heads["readings"] += shift
+    (expected,), (found,) = (run(detector, log.take(range(60, 440))) for detector in (young, old))
+    assert [result_at(found, k) for k in range(380)] == [result_at(expected, k) for k in range(380)]
+    assert state_of(old, "a")["readings"] == READINGS_MODULUS // 2 + 440 - 360
 
 
 ABSURD = st.one_of(st.floats(-(2.0**100), 2.0**100, width=32), st.sampled_from([0.0, 1e-30, -1e30, 1e30, 3.0, float("nan")]))

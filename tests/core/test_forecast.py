@@ -38,9 +38,9 @@ def with_horizons(network: Network, horizons: tuple[int, ...], seed: int = 0) ->
 
 def told_by(network: Network, features: F4) -> NDArray[np.float64]:
     """What the head makes of an empty memory and of each reading's features, [T + 1, K, D]."""
-    seen = np.concatenate((np.zeros_like(features[:1]), features)).astype(float)
-    told: NDArray[np.float64] = (seen @ network.head.T + network.head_bias).reshape(len(seen), len(network.horizons), network.channels)
-    return told
+    seen = np.concatenate((np.zeros_like(features[:1]), features)).astype(np.float64)
+    told: NDArray[np.float64] = seen @ network.head.T.astype(np.float64) + network.head_bias
+    return told.reshape(len(seen), len(network.horizons), network.channels)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])

@@ -156,6 +156,7 @@ def test_it_is_solved_for_now_and_then_however_long_a_stream_lives() -> None:
 
 
 def test_nothing_is_learned_from_what_must_not_teach() -> None:
+    """Once the readings before, which are taken in a few at a time, are in the sums."""
     stream, (x, h) = shown(200), played(300)
     learned = stream.learned()
     for each in zip(9 * x[200:], h[200:], strict=True):
@@ -200,7 +201,7 @@ def test_a_missing_value_counts_as_the_last_one_and_its_error_not_at_all() -> No
 
 
 @example([0.0, 0.0, 0.0, 0.0, 4.0, -20.0, 3.0, -20.0, 0.0], 0)  # all horizons say 20, and a mean rounds
-@given(st.lists(st.floats(-SCALED_MAX, SCALED_MAX, width=32), min_size=1, max_size=60), st.integers(0, 9))
+@given(st.lists(st.floats(-float(SCALED_MAX), float(SCALED_MAX), width=32), min_size=1, max_size=60), st.integers(0, 9))
 @settings(max_examples=100, deadline=None)
 def test_it_stays_finite_and_within_bounds_whatever_comes(values: list[float], seed: int) -> None:
     stream, rng = Stream(), np.random.default_rng(seed)

@@ -22,7 +22,8 @@ BANDS, FAST, WHITENED, SLOW, RANGE = range(len(TERM_NAMES))
 def shares_at(scaling: Scaling, score: Score, value: F4) -> F4:
     """Of the last reading."""
     x = scaling.scaled(value)
-    return Followed(score).see(value, x, persistence(x))[1][-1]
+    shares: F4 = Followed(score).see(value, x, persistence(x))[1][-1]
+    return shares
 
 
 def reference(score: Score, value: F4, x: F4, e: F4) -> NDArray[np.float64]:
@@ -271,7 +272,8 @@ def test_the_tiled_score_of_equal_channels_is_that_of_one(channels: int) -> None
     x = scaling.scaled(value)
     wide = score.tiled(channels)
     one = scored(score, value, x, persistence(x))[1]
-    many = scored(wide, *(np.repeat(array, channels, axis=1) for array in (value, x, persistence(x))))[1]
+    values, xs, es = (np.repeat(array, channels, axis=1) for array in (value, x, persistence(x)))
+    many = scored(wide, values, xs, es)[1]
     assert wide.channels == channels
     assert many[:, :RANGE] == pytest.approx(one[:, :RANGE], rel=1e-4, abs=1e-5)
     assert np.expm1(many[:, RANGE]) == pytest.approx(np.expm1(one[:, RANGE]) / np.sqrt(channels), rel=1e-3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ def steps_of(rows: list[int], judged: list[bool] | None = None) -> list[list[int
     readings["disposition"][~np.array(judged if judged else [True] * len(rows), np.bool_)] = Disposition.LATE
     positions, starts = split(readings, occurrences)
     assert not occurrences.any()
-    return [positions[a:b].tolist() for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [positions[a:b].tolist() for a, b in itertools.pairwise(starts.tolist())]
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.sampled_from([True, True, False])), max_size=60))
