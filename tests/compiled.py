@@ -5,16 +5,18 @@ python -m tests.compiled
 
 from __future__ import annotations
 
+from detector.core.baseline_reset import BaselineReset
 from detector.core.detector import Detector
-from tests.core.builders import log_of, model_of, normal_values, run, settings_of, universal_model_of
+from tests.core.builders import P0, log_of, model_of, normal_values, settings_of, universal_model_of
 
 
 def main() -> None:
-    """Judge a few readings with a model of each kind; its machine code is kept for all that follow."""
+    """Judge a few readings with a model of each kind, and reset a baseline; `detector.core.compiled` says where the machine code is kept."""
     values = normal_values(60, 2)
     log = log_of([("stream", t, value) for t, value in enumerate(values)], 2)
     for model in (model_of(2), universal_model_of(2)):
-        run(Detector(model, settings_of()), log)
+        detector = Detector(model, settings_of())
+        detector.detect(log.batch(detector), [BaselineReset(b"stream", P0, len(log), len(log))])
 
 
 if __name__ == "__main__":

@@ -54,8 +54,8 @@ class Judge:
 
     @property
     def traces(self) -> NDArray[np.uint64]:
-        """u8[rows] of the streams. They stand in the place of the number of readings."""
-        return self.store.heads["readings"].view(np.uint64)
+        """u8[rows] of the streams. They stand in the place of the time of an alert's level."""
+        return self.store.heads["level_since_us"].view(np.uint64)
 
     @property
     def alerts_open(self) -> int:
