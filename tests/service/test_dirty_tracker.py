@@ -265,7 +265,7 @@ def restored(site: Site, slot: int) -> dict[str, int]:
     """What a worker would have that took over now: the rows, and of all later batches what is not in them already."""
     back = read_back(site.state[slot], LAYOUT)
     saved = back.loaded
-    found = {name.decode(): fields_of(LAYOUT, record)["readings"] for name, record in back.records.items()}
+    found = {name.decode(): fields_of(LAYOUT, record)["level_since_us"] for name, record in back.records.items()}
     stands_for = {name.decode(): offset for name, offset in (saved.evicted | back.offset).items()}
     start = 0 if saved.checkpoint is None else saved.checkpoint.offset
     for offset, (touched, freed) in list(enumerate(site.story[slot]))[start:]:
