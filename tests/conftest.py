@@ -146,24 +146,22 @@ def plant_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_bundle(tmp_path_factory: pytest.TempPathFactory, plant_recording: Path) -> Path:
     """A bundle for the plant's channels whose network was never trained; its score and calibration are measured."""
     import numpy as np
-    import torch
-    from detector.core.fitting import fit_scorer
-    from detector.core.predictor import HORIZONS, LAGS, Predictor
-    from detector.core.scaling import Scaling
-    from detector.core.threshold import Prior
 
     from detector.adapters.bundle import Bundle, save_bundle
     from detector.adapters.recordings.reader import read_recording
+    from detector.core.alarm import Prior
+    from detector.core.calibration import calibrate
     from detector.core.model import Model
+    from detector.core.scaler import Scaling
+    from tests.core.builders import network_of
 
     recording = read_recording(plant_recording)
     values = recording.value[:3_000].astype(np.float32)
-    torch.manual_seed(0)
     scaling = Scaling.fit(values)
     x = scaling.scaled(values)
-    predictor, scorer = Predictor(len(recording.channels), 8, horizons=HORIZONS, lags=LAGS), fit_scorer([values], [x], [x], [0])
+    network, score = network_of(len(recording.channels), hidden=8), calibrate([values], [x], [x], [0])
     folder = tmp_path_factory.mktemp("models") / "small"
-    save_bundle(folder, Bundle(Model("", "", recording.channels, predictor, scaling, scorer, Prior(3.0, 0.5))))
+    save_bundle(folder, Bundle(Model("", "", recording.channels, network, scaling, score, Prior(3.0, 0.5))))
     return folder
 
 

@@ -39,9 +39,12 @@ IMPURE = {
 ONLY_IN = {"confluent_kafka": ("adapters/kafka/*.py",), "prometheus_client": ("adapters/prometheus/*.py",)}
 
 
+BY_GRADIENT = ("lab/gradient.py", "lab/network.py", "lab/projection.py")
+"""The modules that need torch. Others import them inside of functions (tests/test_without_torch.py)."""
 COMPARED = ("lab/evaluate/*.py", "cli/evaluate.py")
 """Who may load the evaluation: `run`, `replay` and `train` do not wait for it."""
 ONLY_WHERE_ASKED_FOR = {
+    "torch": BY_GRADIENT,
     "matplotlib": ("lab/plotting.py", "lab/evaluate/plot.py"),
     **dict.fromkeys(("sklearn", "statsmodels", "threadpoolctl"), ("lab/evaluate/*.py",)),
     **dict.fromkeys(("scipy", "pandas"), ()),
