@@ -10,7 +10,7 @@ from tests.core.builders import log_of, model_of, normal_values, run, settings_o
 
 
 def main() -> None:
-    """Judge a few readings with a model of each kind; numba keeps what it compiled for that beside the sources."""
+    """Judge a few readings with a model of each kind; its machine code is kept for all that follow."""
     values = normal_values(60, 2)
     log = log_of([("stream", t, value) for t, value in enumerate(values)], 2)
     for model in (model_of(2), universal_model_of(2)):

@@ -1,6 +1,6 @@
 """`detector` in processes of their own that begin with its imports done: forked from a server that has imported them once.
 
-To import torch takes longer than all else that most of these processes do. That one started by hand does the same is for
+Imports take longer than all else that most of these processes do. That one started by hand does the same is for
 `tests/deploy/test_package.py` and `test_pod.py`.
 """
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import detector.cli
+from detector.adapters.bundle import load_bundle
 from detector.adapters.recordings.file_log import FileLog
 from detector.cli import main
 from detector.codec.readings import JsonReadings
@@ -296,8 +297,8 @@ def test_replay_without_a_model_judges_all_numeric_columns(plant_recording: Path
     assert set(pq.read_table("v.parquet")["disposition"].to_pylist()) == {"WARMUP", "SCORED"}
     alerts = [json.loads(line) for line in Path("alerts.jsonl").read_text().splitlines()]
     assert {alert["model"]["name"] for alert in alerts} == {"universal"}
-    named = {channel["name"] for alert in alerts if alert["kind"] == "score" for channel in alert["channels"]}
-    assert named == {"temperature", "pressure", "vibration", "current"}
+    model = load_bundle("universal", ("temperature", "pressure", "vibration", "current"))
+    assert {alert["model"]["fingerprint"] for alert in alerts} == {model.fingerprint}  # which covers the channels' names
     assert main(f"replay {plant_recording} --out w.parquet --channels current,rpm".split()) == 1
     assert "has no column 'rpm'" in capsys.readouterr().err
 
@@ -330,18 +331,16 @@ def test_check_says_what_event_time_is(small_bundle: Path, capsys: pytest.Captur
 
 
 def test_replay_gives_what_the_core_gives(plant_recording: Path, small_bundle: Path) -> None:
-    from detector.adapters.bundle import load_bundle
-
     assert main(f"replay {plant_recording} --model {small_bundle} --out v.parquet".split()) == 0
     log, core = FileLog(plant_recording), Detector(load_bundle(small_bundle), Settings())
     decoder = JsonReadings(log.format, core.names)
     log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).assigned).items()})
-    verdicts = core.detect(decoder.decode(log.poll(1_000_000, 0).messages).batch)
+    result = core.detect(decoder.decode(log.poll(1_000_000, 0).messages).batch)
     rows = pq.read_table("v.parquet")
-    assert np.array_equal(rows["score"].to_numpy(), verdicts.score, equal_nan=True)
-    assert np.array_equal(rows["tail_probability"].to_numpy(), verdicts.tail_probability, equal_nan=True)
-    assert rows["disposition"].to_pylist() == [Disposition(d).name for d in verdicts.disposition]
-    assert rows["alert"].to_pylist() == [verdicts.alert.get(position) for position in range(len(verdicts))]
+    assert np.array_equal(rows["score"].to_numpy(), result.score, equal_nan=True)
+    assert np.array_equal(rows["tail_probability"].to_numpy(), result.tail_probability, equal_nan=True)
+    assert rows["disposition"].to_pylist() == [Disposition(d).name for d in result.disposition]
+    assert rows["alert"].to_pylist() == [result.alert.get(position) for position in range(len(result))]
 
 
 def test_replay_of_json_lines_with_bad_ones(small_bundle: Path, tmp_path: Path) -> None:

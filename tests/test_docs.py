@@ -14,12 +14,11 @@ from detector.cli import app
 from detector.codec.state_serde import RowCodec
 from detector.config import Config, load_config
 from detector.config.secrets import SECRET_NAME
-from detector.core.detector import Detector
-from detector.core.rules import Settings
 from docs import configuration
+from tests.core.builders import network_of, unfitted_model_of
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_configuration_to_start_from_loads() -> None:
@@ -70,16 +69,14 @@ def test_every_variable_of_the_environment_that_is_told_sets_its_field() -> None
 
 def test_the_bytes_per_stream_of_the_sizing_page() -> None:
     sizing = (ROOT / "docs" / "sizing.md").read_text(encoding="utf-8")
-    assert "| 321 + 8 H L + 145 D |" in sizing
-    assert "| 4,145 + 1,125 D |" in sizing
-    for model, channels, stated in (
-        ("plant", 4, 321 + 8 * 64 + 145 * 4),
-        ("universal", 1, 4_145 + 1_125),
-        ("universal", 16, 4_145 + 1_125 * 16),
-    ):
-        named = [f"c{i}" for i in range(channels)]
-        detector = Detector(load_bundle(model, named), Settings(budget_period_us=1e12))
-        assert RowCodec(detector.states.columns).row_bytes == stated
+    assert "| 320 + 8 H L + 168 D |" in sizing
+    assert "H = 64, L = 1, D = 4: 1,504;" in sizing
+    for channels, hidden, layers in ((4, 64, 1), (1, 8, 2), (64, 64, 1)):
+        model = unfitted_model_of(network_of(channels, hidden, layers))
+        assert RowCodec(model.layout()).row_bytes == 320 + 8 * hidden * layers + 168 * channels
+    for channels in (1, 4, 16, 38):
+        model = load_bundle("universal", [f"c{k}" for k in range(channels)])
+        assert f"D = {channels}: {RowCodec(model.layout()).row_bytes:,}" in sizing
 
 
 def test_every_line_of_warning_is_explained() -> None:

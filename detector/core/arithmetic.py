@@ -91,17 +91,32 @@ def _panel_of(rows: int) -> Any:
 
 
 @intrinsic
-def _decay_and_add(typing_context, sums, kept, factor, values):  # type: ignore[no-untyped-def]
-    """sums[:LANES] = kept * sums + factor * values; sums, values: addresses of 32-bit floats."""
-    signature = types.void(types.uintp, types.float32, types.float32, types.uintp)
+def _decay_and_add(typing_context, sums, kept, count, factors, factor_stride, values, value_stride):  # type: ignore[no-untyped-def]
+    """sums[:LANES] = kept * sums + factors[i] * values[i, :], for i = 0 .. count - 1. Addresses of 32-bit floats; strides in floats."""
+    signature = types.void(types.uintp, types.float32, types.intp, types.uintp, types.intp, types.uintp, types.intp)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        sums, kept, factor, values = arguments
-        vector = ir.VectorType(ir.FloatType(), LANES)
-        sums, values = (builder.inttoptr(address, vector.as_pointer()) for address in (sums, values))
-        kept, factor = (_in_all_lanes(builder, scalar) for scalar in (kept, factor))
-        remembered = builder.fmul(kept, builder.load(sums, align=4))
-        builder.store(builder.call(_fma(builder), [factor, builder.load(values, align=4), remembered]), sums, align=4)
+        number, scalar = ir.IntType(64), ir.FloatType()
+        vector = ir.VectorType(scalar, LANES)
+        sums, kept, count, factors, factor_stride, values, value_stride = arguments
+        sums = builder.inttoptr(sums, vector.as_pointer())
+        factors, values = (builder.inttoptr(address, scalar.as_pointer()) for address in (factors, values))
+        kept, start, fma = _in_all_lanes(builder, kept), builder.load(sums, align=4), _fma(builder)
+        before, loop, after = builder.block, builder.append_basic_block("readings"), builder.append_basic_block("stored")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        i, total = builder.phi(number), builder.phi(vector)
+        factor = _in_all_lanes(builder, builder.load(builder.gep(factors, [builder.mul(i, factor_stride)])))
+        value = builder.bitcast(builder.gep(values, [builder.mul(i, value_stride)]), vector.as_pointer())
+        added = builder.call(fma, [factor, builder.load(value, align=4), builder.fmul(kept, total)])
+        following = builder.add(i, number(1))
+        i.add_incoming(number(0), before)
+        i.add_incoming(following, loop)
+        total.add_incoming(start, before)
+        total.add_incoming(added, loop)
+        builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
+        builder.position_at_end(after)
+        builder.store(added, sums, align=4)
         return context.get_dummy_value()
 
     return signature, generate
@@ -157,9 +172,10 @@ def one_panel(a, weights, panel, inputs, bias, rows, out, first):  # type: ignor
 
 
 @compiled
-def decay_and_add(sums, at, kept, factor, values, first):  # type: ignore[no-untyped-def]
-    """LANES sums from `at` on, each somewhat forgotten (`kept`), and `factor` times the values from `first` on added."""
-    _decay_and_add(_address(sums, at), kept, factor, _address(values, first))
+def decay_and_add(sums, at, kept, count, room, factors, factor_stride, values, value_stride):  # type: ignore[no-untyped-def]
+    """LANES sums from `at` on, somewhat forgotten (`kept`) and a factor times LANES values added, `count` >= 1 times. factors, values: where
+    the first ones are in the room."""
+    _decay_and_add(_address(sums, at), kept, count, _address(room, factors), factor_stride, _address(room, values), value_stride)
 
 
 @inlined

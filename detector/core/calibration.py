@@ -23,10 +23,10 @@ SETTLED_READINGS = 50
 """Of each stream, from here on all readings calibrate the terms, those that weights saw as well: a 99 % quantile needs many."""
 PEAK_SHARE, PEAK_KEPT = 0.5, np.float32(np.exp(-1 / 400))
 """Share of the decaying peak in the square of the score, where a reading tells one value; and what is left of it after one more reading.
-Measured in docs/evaluation.md."""
+Measured in docs/research.md."""
 LEVEL_RATE = 1e-3
 """What a fleet's level follows with. Ten times as fast, a fault is learned before an alert on it opens; a tenth, drifts leave it behind.
-Measured in docs/evaluation.md."""
+Measured in docs/research.md."""
 SHRINK_BANDS, SHRINK_ERRORS = 0.05, 0.1
 SCALE_FLOOR = 0.01
 """Least divisor of a channel, scaled units."""

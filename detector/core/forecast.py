@@ -8,7 +8,7 @@ Two kinds of network share all code but the order of two steps:
 A prediction looks several horizons ahead at once. The forecast of a reading is the mean of all that was forecast for it, one, five and ten
 readings before it, weighted per channel by the horizons' weights (measured in training: one over the squared error of each horizon). What
 is forecast for later readings waits in the record, weighted and summed (`pending`). One reading ahead alone, a memory is soon back on the
-track of whatever happens, and a fault of time shows for a moment only. Measured in docs/evaluation.md.
+track of whatever happens, and a fault of time shows for a moment only. Measured in docs/research.md.
 
 The head of a fleet's prediction reads these features:
 
@@ -41,7 +41,7 @@ F4 = NDArray[np.float32]
 Kind = Literal["prediction", "reconstruction"]
 
 HORIZONS = (1, 5, 10)
-"""Readings ahead that a prediction looks. Measured in docs/evaluation.md: farther ones, or more of them, add nothing."""
+"""Readings ahead that a prediction looks. Measured in docs/research.md: farther ones, or more of them, add nothing."""
 ONE_AHEAD = (1,)
 LAGS = (1, 2, 4, 8)
 """Readings before the last one that the head sees. All from 1 to 8 are no better, and up to 16 or 32 it fits what does not last."""

@@ -23,15 +23,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.core.arithmetic import LANES, copy, decay_and_add, one_panel
+from detector.core.arithmetic import LANES, copy, decay_and_add, product
 from detector.core.compiled import compiled, inlined
-from detector.core.compiled_model import Described, of_rows
+from detector.core.compiled_model import ROWS, Described, of_rows
 from detector.core.forecast import HORIZONS, SCALED_MAX
 from detector.core.record import Part, further, part, place_in_ring
 from detector.core.scaler import FORGETTING, RESET_READINGS
 
 f4 = np.float32
 AHEAD = HORIZONS
+PENDING = 8
+"""Readings that are learned from together: the sums are the largest part of a record, and reading them takes as long as all else."""
+PAST = AHEAD[-1] + PENDING
+"""Last readings that are kept, so that those that are pending can be learned from."""
 
 RIDGE = 2.0
 """As many readings in which a unit stood at 1 speak for a change of nothing. From 1 to 10 all is much the same."""
@@ -64,7 +68,7 @@ def parts(channels: int, hidden: int) -> list[Part]:
     own        [(K + 1) D + 1] sums of x times the same, and of 1
     weight     [P, H, LANES] panels of K D outputs;  constant  [P LANES]
     """
-    past, own = HORIZONS[-1], (len(HORIZONS) + 1) * channels
+    own = (len(HORIZONS) + 1) * channels
     outputs = own - channels
     return [
         ("gram", (sum(padded(j + 1) for j in range(hidden)),), 0),
@@ -75,44 +79,42 @@ def parts(channels: int, hidden: int) -> list[Part]:
         ("constant", (padded(outputs),), 0),
         ("value_weight", (outputs,), 0),
         ("error", (outputs,), 0),
-        ("past_hidden", (past, hidden), 0),
-        ("past_fed", (past, channels), 0),
+        ("past_hidden", (PAST, hidden), 0),
+        ("past_fed", (PAST, channels), 0),
     ]
 
 
 def describe(channels: int, hidden: int) -> Described:
-    """Room for solving: what was forecast at each horizon, of one horizon, h, targets, the factor of G, and what is solved for."""
+    """Room: what was forecast at each horizon; h of several readings, and what is read from each; targets; the factor of G, and what is
+    solved for."""
     features, own = hidden + 1, (len(HORIZONS) + 1) * channels
-    room = {"ridge_at_horizons": of_rows(own - channels), "ridge_of_one": np.zeros(padded(own)), "ridge_h": np.zeros(padded(hidden))}
-    return Described({}, {}, room | {"target": np.zeros(padded(own))}, {"lower": np.zeros(features**2), "solved": np.zeros(features * own)})
+    room = {"ridge_at_horizons": of_rows(own - channels), "ridge_of_all": of_rows(padded(own)), "one": np.ones(1)}
+    room |= {"ridge_h": np.zeros(PENDING * padded(hidden)), "target": np.zeros(PENDING * padded(own))}
+    return Described({}, {}, room, {"lower": np.zeros(features**2), "solved": np.zeros(features * own)})
 
 
 @compiled
 def forecast_of(s, f, at, m, r, room):  # type: ignore[no-untyped-def]
     """The forecast of the next reading, row r of the block, in place: it stays as given as long as nothing was forecast; and what was
     forecast at each horizon, for `learn`."""
-    d, hidden, past = m.channels, m.hidden, AHEAD[-1]
-    now, outputs, expected = place_in_ring(s.readings, past), len(AHEAD) * d, part(room, m.expected + r * d, d)
+    d, hidden, width = m.channels, m.hidden, padded(m.hidden)
+    now, outputs, expected = place_in_ring(s.readings, PAST), len(AHEAD) * d, part(room, m.expected + r * d, d)
     at_horizons = part(room, m.ridge_at_horizons + r * outputs, outputs)
     for q in range(len(AHEAD)):
-        first, last = q * d, (q + 1) * d
-        if s.readings < AHEAD[q]:
-            for k in range(first, last):
-                at_horizons[k] = np.nan
-            continue
-        slot = further(now, -AHEAD[q], past)
-        of_one = (room, m.ridge_of_one, 0)
-        for panel in range(first // LANES, (last - 1) // LANES + 1):
-            weight, constant = at.weight + panel * hidden * LANES, at.constant + panel * LANES
-            one_panel((f, at.past_hidden + slot * hidden, hidden), f, weight, hidden, constant, 1, of_one, panel * LANES)
-        for k in range(first, last):
-            x = f[at.past_fed + slot * d + k - first]
-            at_horizons[k] = room[m.ridge_of_one + k] + x + f[at.value_weight + k] * x
+        then = at.past_hidden + further(now, -AHEAD[q], PAST) * hidden
+        copy(part(f, then, hidden), part(room, m.ridge_h + q * width, hidden))
+    of_all = padded(outputs)
+    product((room, m.ridge_h, width), f, at.weight, of_all, hidden, at.constant, ROWS, (room, m.ridge_of_all, of_all))
+    for q in range(len(AHEAD)):
+        then = at.past_fed + further(now, -AHEAD[q], PAST) * d
+        for k in range(q * d, (q + 1) * d):
+            x = f[then + k - q * d]
+            forecast = room[m.ridge_of_all + q * of_all + k] + x + f[at.value_weight + k] * x
+            at_horizons[k] = f4(np.nan) if s.readings < AHEAD[q] else min(max(forecast, -SCALED_MAX), SCALED_MAX)
     for k in range(d):
         total, precision = f4(0), f4(0)
         for q in range(k, outputs, d):
             if not np.isnan(at_horizons[q]):
-                at_horizons[q] = min(max(at_horizons[q], -SCALED_MAX), SCALED_MAX)
                 own = f4(1) / max(f[at.error + q], ERROR_MIN)
                 total += own * at_horizons[q]
                 precision += own
@@ -126,26 +128,24 @@ def learn(s, f, at, m, r, may_learn, room, doubles):  # type: ignore[no-untyped-
 
     may_learn    not from an alert, nor while the CUSUM is above 0: of those only the memory is kept
     """
-    d, hidden, past = m.channels, m.hidden, AHEAD[-1]
-    oldest, outputs = place_in_ring(s.readings, past), len(AHEAD) * d
-    if s.readings >= past and may_learn:
+    d, hidden, outputs = m.channels, m.hidden, len(AHEAD) * m.channels
+    now = place_in_ring(s.readings, PAST)
+    copy(part(f, at.cell - hidden, hidden), part(f, at.past_hidden + now * hidden, hidden))
+    copy(part(f, at.fed, d), part(f, at.past_fed + now * d, d))
+    learns = may_learn and s.readings >= AHEAD[-1]
+    s.ridge_pending = 2 * s.ridge_pending + (1 if learns else 0)
+    solves = False
+    if learns:
         s.ridge_readings += 1 if s.ridge_readings < LEARNED_MAX else 1 - SOLVE_EVERY
         at_horizons = part(room, m.ridge_at_horizons + r * outputs, outputs)
         _measure_errors(s.ridge_readings, part(room, m.x + r * d, d), at_horizons, part(f, at.error, outputs))
-        then, targets = part(f, at.past_fed + oldest * d, d), part(room, m.target, outputs + d)
-        for q in range(len(AHEAD)):
-            since = at.fed if AHEAD[q] == past else at.past_fed + further(oldest, AHEAD[q], past) * d
-            for k in range(d):
-                targets[q * d + k] = f[since + k] - then[k]
-        copy(then, targets[outputs:])
-        copy(part(f, at.past_hidden + oldest * hidden, hidden), part(room, m.ridge_h, hidden))
-        _add(f, at, hidden, d, outputs + d, room, m.ridge_h, m.target)
-        if s.ridge_readings % (SOLVE_EVERY_EARLY if s.ridge_readings <= EARLY_READINGS else SOLVE_EVERY) == 0:
-            features = hidden + 1
-            lower = part(doubles, m.lower, features * features).reshape((features, features))
-            _solve(f, at, d, lower, part(doubles, m.solved, features * (outputs + d)).reshape((features, outputs + d)))
-    copy(part(f, at.cell - hidden, hidden), part(f, at.past_hidden + oldest * hidden, hidden))
-    copy(part(f, at.fed, d), part(f, at.past_fed + oldest * d, d))
+        solves = s.ridge_readings % (SOLVE_EVERY_EARLY if s.ridge_readings <= EARLY_READINGS else SOLVE_EVERY) == 0
+    if solves or place_in_ring(s.readings, PENDING) == PENDING - 1:
+        _add_pending(s, f, at, m, now, room)
+    if solves:
+        features, own = hidden + 1, outputs + d
+        lower = part(doubles, m.lower, features * features).reshape((features, features))
+        _solve(f, at, d, lower, part(doubles, m.solved, features * own).reshape((features, own)))
 
 
 @compiled
@@ -159,24 +159,49 @@ def _measure_errors(learned, x, at_horizons, error):  # type: ignore[no-untyped-
 
 
 @compiled
-def _add(f, at, hidden, d, own, room, h, targets):  # type: ignore[no-untyped-def]
-    """Take one reading into the sums. h, targets: where they begin in the room, padded with zeros to a multiple of LANES; own: (K + 1) D"""
-    gram, cross = at.gram, at.cross
+def _add_pending(s, f, at, m, now, room):  # type: ignore[no-untyped-def]
+    """Take the pending readings into the sums, in their order, so that the sums are read and written once for all of them.
+
+    now   place of the newest one in the ring
+    """
+    d, hidden, outputs, count = m.channels, m.hidden, len(AHEAD) * m.channels, 0
+    own, width = outputs + d, padded(hidden)
+    for age in range(PENDING - 1, -1, -1):
+        if (s.ridge_pending >> age) & 1 == 0:
+            continue
+        newest = further(now, -age, PAST)
+        then = further(newest, -AHEAD[-1], PAST)
+        copy(part(f, at.past_hidden + then * hidden, hidden), part(room, m.ridge_h + count * width, hidden))
+        targets, x = m.target + count * padded(own), at.past_fed + then * d
+        for q in range(len(AHEAD)):
+            since = at.past_fed + further(then, AHEAD[q], PAST) * d
+            for k in range(d):
+                room[targets + q * d + k] = f[since + k] - f[x + k]
+        copy(part(f, x, d), part(room, targets + outputs, d))
+        for q in range(own):
+            f[at.own + q] = KEPT * f[at.own + q] + f[x + q % d] * room[targets + q]
+        f[at.own + own] = KEPT * f[at.own + own] + f4(1)
+        count += 1
+    s.ridge_pending = 0
+    if count > 0:
+        _add(f, at, hidden, own, room, count, m.ridge_h, m.target, m.one)
+
+
+@compiled
+def _add(f, at, hidden, own, room, count, h, targets, one):  # type: ignore[no-untyped-def]
+    """Take `count` readings into the sums. h, targets: where theirs begin in the room, padded with zeros to a multiple of LANES; one: of 1"""
+    gram, cross, h_row, target_row = at.gram, at.cross, padded(hidden), padded(own)
     for j in range(hidden):
-        u = room[h + j]
         for first in range(0, j + 1, LANES):
-            decay_and_add(f, gram, KEPT, u, room, h + first)
+            decay_and_add(f, gram, KEPT, count, room, h + j, h_row, h + first, h_row)
             gram += LANES
         for first in range(0, own, LANES):
-            decay_and_add(f, cross, KEPT, u, room, targets + first)
+            decay_and_add(f, cross, KEPT, count, room, h + j, h_row, targets + first, target_row)
             cross += LANES
     for first in range(0, hidden, LANES):
-        decay_and_add(f, at.total + first, KEPT, f4(1), room, h + first)
+        decay_and_add(f, at.total + first, KEPT, count, room, one, 0, h + first, h_row)
     for first in range(0, own, LANES):
-        decay_and_add(f, cross + first, KEPT, f4(1), room, targets + first)
-    for q in range(own):
-        f[at.own + q] = KEPT * f[at.own + q] + room[targets + own - d + q % d] * room[targets + q]
-    f[at.own + own] = KEPT * f[at.own + own] + f4(1)
+        decay_and_add(f, cross + first, KEPT, count, room, one, 0, targets + first, target_row)
 
 
 @compiled

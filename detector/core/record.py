@@ -45,7 +45,8 @@ HEAD = np.dtype(
         ("at_newest", "<i4"),  # readings that have the newest event time, so far
         ("partial_time_us", "<i8"),  # of the reading that is not whole yet
         ("readings", "<u4"),  # judged, modulo READINGS_MODULUS; where the rings of forecasts, lags and ridge stand
-        ("ridge_readings", "<i4"),  # learned from
+        ("ridge_readings", "<i4"),  # learned from, or pending
+        ("ridge_pending", "<u4"),  # the last readings, newest in the lowest bit: 1, to be learned from
         ("scale_readings", "<i4"),  # from which the terms' own quantiles were learned
         ("range_readings", "<i4"),  # that the range is of
         ("fast", "<f4"),  # EWMA of the largest residuals

@@ -6,7 +6,7 @@ it for itself, channel by channel, while it is judged (`OnlineScaler`). Cumulati
     rate      = max(1 / n, FORGETTING)                     n: values learned so far, this one included
     d         = v - location, within +-CLIP scale          so that one absurd value teaches little
     location += rate d
-    variance  = (1 - rate) (variance + rate d^2)           scale: its root
+    scale     = root of (1 - rate) (scale^2 + rate d^2)
     square   += rate (min(|s|, CLIP size)^2 - square)      size: its root; s: the residual, and each band of the scaled readings
 
     middle   += step sgn(v - middle)                       of each term v of the score that is calibrated, in units of its width in training:
@@ -76,8 +76,8 @@ TINY = float(np.finfo(np.float32).tiny)
 BANDS, TERMS = 4, 4
 """Of a channel; and of the score, those that are counted from a middle."""
 SCALE_PARTS = 7 + BANDS
-"""count, moves, location (2), variance (2), residual, bands (4): of each channel."""
-COUNT, MOVES, LOCATION, VARIANCE, RESIDUAL, BAND = 0, 1, 2, 4, 6, 7
+"""count, moves, location (2), deviation (2), residual, bands (4): of each channel."""
+COUNT, MOVES, LOCATION, DEVIATION, RESIDUAL, BAND = 0, 1, 2, 4, 6, 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,8 @@ def describe(scaling: Scaling | None, weight: F4) -> Described:
 
 
 def online_parts(channels: int) -> list[Part]:
-    """What is remembered of a stream that measures itself. Locations and variances in 48 bits: at 1e9 a 32-bit mean could not move by less
-    than 64."""
+    """What is remembered of a stream that measures itself. Locations and deviations in 48 bits: at 1e9 a 32-bit mean could not move by less
+    than 64. Deviations and not variances: the square of 1e20 is no 32-bit float."""
     return [("scale", (SCALE_PARTS, channels), 0), ("term_middle", (TERMS,), 0), ("term_high", (TERMS,), 1)]
 
 
@@ -161,7 +161,7 @@ def measure_units(f, at, m, r, room, doubles):  # type: ignore[no-untyped-def]
         count, moves = f[at.scale + COUNT * d + k], f[at.scale + MOVES * d + k]
         known = moves / (moves + MOVES_PRIOR)
         location = wide(f, at.scale + LOCATION * d + k, d)
-        deviation = np.sqrt(wide(f, at.scale + VARIANCE * d + k, d))
+        deviation = wide(f, at.scale + DEVIATION * d + k, d)
         weight = min(max(MOVES_IN_FULL * moves / max(count, f4(1)), WEIGHT_MIN), f4(1))
         doubles[m.location + r * d + k] = location
         doubles[m.scale + r * d + k] = max(deviation, max(RESOLUTION * abs(location), TINY))
@@ -206,12 +206,12 @@ def learn_units(s, f, at, m, r, room):  # type: ignore[no-untyped-def]
         count = min(f[place + COUNT * d] + f4(1), f4(COUNT_MAX))
         f[place + COUNT * d] = count
         rate = max(1.0 / count, FORGETTING)
-        location, variance = wide(f, place + LOCATION * d, d), wide(f, place + VARIANCE * d, d)
-        deviation, away = np.sqrt(variance), np.float64(value[k]) - location
+        location, deviation = wide(f, place + LOCATION * d, d), wide(f, place + DEVIATION * d, d)
+        away = np.float64(value[k]) - location
         if deviation > RESOLUTION * abs(location):
             away = min(max(away, -CLIP * deviation), CLIP * deviation)
         keep_wide(f, place + LOCATION * d, d, location + rate * away)
-        keep_wide(f, place + VARIANCE * d, d, (1.0 - rate) * (variance + rate * away * away))
+        keep_wide(f, place + DEVIATION * d, d, np.sqrt((1.0 - rate) * (deviation * deviation + rate * away * away)))
         slow = f4(rate)
         square = f[place + RESIDUAL * d]
         f[place + RESIDUAL * d] = square + slow * (_clipped_square(off[k], square) - square)

@@ -54,8 +54,8 @@ def found(model: Model, values: F4, start: int, fault: str) -> tuple[int, int]:
     for t, value in enumerate(played):
         time_us = np.full(MACHINES, 1_790_000_000_000_000 + t * 10_000_000)
         offset, zero = t * MACHINES + machine, np.zeros(MACHINES, np.int32)
-        verdicts = detector.detect(ReadingBatch(ids, time_us, value, zero, offset, zero, (Partition("bench", 0),)))
-        (late if t >= start else early).update(alert.stream for alert in verdicts.alerts if alert.status == "opened")
+        result = detector.detect(ReadingBatch(ids, time_us, value, zero, offset, zero, (Partition("bench", 0),)))
+        (late if t >= start else early).update(alert.stream for alert in result.alerts if alert.status == "opened")
     return len(late - early), len(early)
 
 

@@ -62,18 +62,18 @@ class Measured(NamedTuple):
     cpu_s: float
 
 
-class Rooms(Observer):
-    """Adds up the seconds spent in each room."""
+class Stages(Observer):
+    """Adds up the seconds spent in each stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = {}
         self.readings: list[int] = []
 
-    def observe(self, decoded: Decoded, verdicts: BatchResult, seconds: Mapping[str, float]) -> None:
+    def observe(self, decoded: Decoded, result: BatchResult, seconds: Mapping[str, float]) -> None:
         """Take a batch."""
-        self.readings.append(len(verdicts))
-        for room, spent in seconds.items():
-            self.seconds.setdefault(room, []).append(spent)
+        self.readings.append(len(result))
+        for stage, spent in seconds.items():
+            self.seconds.setdefault(stage, []).append(spent)
 
 
 def fill(properties: Mapping[str, str], messages: int, streams: int) -> float:
@@ -117,14 +117,14 @@ def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> M
         [TOPIC], group, config.alerts_topic, config.dead_letters_topic, properties,
         delivery=way.delivery, state_topics=config.state_topics, with_log_time=True,
     )  # fmt: skip
-    stats, rooms = WorkerStats(), Rooms()
+    stats, stages = WorkerStats(), Stages()
     telemetry = Telemetry(wiring.service_info(config, model, "bench"), stats, detector.names)
     written = wiring.reading_format(config.input, model.channels)
-    worker = wiring.worker(log, written, detector, config, [telemetry, rooms], stats, flush_interval_s=way.interval_s)
+    worker = wiring.worker(log, written, detector, config, [telemetry, stages], stats, flush_interval_s=way.interval_s)
     while stats.messages < messages // 5:  # compile, join, warm up
         worker.step()
-    rooms.seconds.clear()
-    rooms.readings.clear()
+    stages.seconds.clear()
+    stages.readings.clear()
     begun, bytes_begun, commits_begun = stats.messages, stats.state_bytes, stats.commits
     wall, cpu = time.perf_counter(), time.process_time()
     while stats.messages < messages:
@@ -136,8 +136,8 @@ def run(properties: Mapping[str, str], messages: int, way: Way, group: str) -> M
         f"  {detector.streams} streams, {stats.alerts_opened} alerts, {stats.commits - commits_begun} commits in {wall:.1f} s, "
         f"{(stats.state_bytes - bytes_begun) / judged:.1f} bytes of state per reading"
     )
-    for room, spent in rooms.seconds.items():
-        print(f"  {room:<8}{sum(spent) / judged * 1e6:6.2f} us per reading, {np.median(spent) * 1e3:6.1f} ms per batch (median)")
+    for stage, spent in stages.seconds.items():
+        print(f"  {stage:<8}{sum(spent) / judged * 1e6:6.2f} us per reading, {np.median(spent) * 1e3:6.1f} ms per batch (median)")
     worker.close()
     return Measured(judged, wall, cpu)
 

@@ -3,7 +3,7 @@ memory: `python tests/bench/bench_restart.py memory [STREAMS]`.
 
 In order: stopped by SIGTERM and started again. Killed (SIGKILL) at RATE readings per second, each stream in turn: restarted as a static
 member, as a dynamic one; and taken over by another worker that was there already. Live again: every partition is judged up to what was
-written a second ago. Broker, writer and service share the machine's cores; starting Python and torch is part of the time.
+written a second ago. Broker, writer and service share the machine's cores; starting Python is part of the time.
 
 Memory: the universal model with 4 channels, the largest rows that are usual. What running takes, at most and in the end; after an orderly restart
 what restoring takes at most, and what /-/healthy and /-/ready said meanwhile, asked several times per second.

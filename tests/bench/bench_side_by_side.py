@@ -3,9 +3,9 @@
 Consumers read the same topic of a real Kafka, one after the other, each in a process that has one core for all of its threads; the broker
 has another. 4 channels, JSON of some 110 bytes, 5,000 streams, the LSTM of the bundle `plant` (H = 64), alerts produced:
 
-    detector           the service: exactly once, memories saved every 10 s, the real score (`bench_loop.py`)
+    detector           the service: exactly once, state saved every 10 s, the real score (`bench_loop.py`)
     Quix Streams       state in its own store: as JSON, its default, and once more as bytes; score by prediction error (`peers.py`)
-    tutorial loop      poll, pydantic, an LSTMCell of one row, memories in a dictionary; score by prediction error (`peers.py`)
+    tutorial loop      poll, pydantic, an LSTMCell of one row, state in a dictionary; score by prediction error (`peers.py`)
 
 The service reads the whole topic, and is measured over its last four fifths; the others begin with the same messages, and are measured for
 20 s. Quix Streams needs an older confluent-kafka than the service, so it lives in a folder of its own, which only its process sees.
@@ -24,17 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from confluent_kafka import Consumer, TopicPartition
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `deploy` and `tests` are no installed packages
 
-from detector.adapters.kafka_topics import Topic, create_topics
-
 from deploy.kafka.local_kafka import LocalKafka
+from detector.adapters.bundle import load_bundle
+from detector.adapters.kafka.topics import Topic, create_topics
+from detector.core.lstm import gates
 from detector.lab.plant import DAY_US, Plant
 from detector.lab.simulate import by_machine
 from tests.bench.bench_loop import PARTITIONS, TOPIC, Way, fill, run
@@ -53,23 +52,25 @@ THRESHOLD = 3.0
 
 def write_weights(folder: Path) -> None:
     """The bundle's LSTM and scaling, a linear head for the next reading, and a threshold: `weights.npz` for the peers."""
-    stored = load_file(ROOT / "models" / "plant" / "tensors.safetensors")
-    location, scale = stored["scaling.location"], stored["scaling.scale"]
-    cell = {name: stored[f"weight.lstm.{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-    lstm = torch.nn.LSTM(len(location), cell["weight_hh"].shape[1], batch_first=True)
-    lstm.load_state_dict({f"{name}_l0": weight for name, weight in cell.items()})
-    normal = torch.from_numpy(np.stack(by_machine(Plant(seed=2), DAY_US)))
-    x = (normal - location) / scale
-    with torch.inference_mode():
-        h, later = lstm(x)[0][:, 100:-1].flatten(0, 1).double(), x[:, 101:].flatten(0, 1).double()
-        seen = torch.cat((h, torch.ones_like(h[:, :1])), dim=1)
-        head = torch.linalg.solve(seen.T @ seen + torch.eye(seen.shape[1]), seen.T @ later)
-        error = (later - seen @ head).abs().mean(dim=1)
+    model = load_bundle("plant")
+    assert model.scaling is not None
+    cell = {name: model.network.weights[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    normal = np.stack(by_machine(Plant(seed=2), DAY_US), axis=1)
+    x = ((normal - model.scaling.location) / model.scaling.scale).astype(np.float32)  # [T, S, D]
+    h = c = np.zeros((x.shape[1], model.network.hidden), np.float32)
+    memory = []
+    for values in x[:-1]:
+        *_, c, h = gates(values, h, c, cell["weight_ih"], cell["weight_hh"], cell["bias_ih"] + cell["bias_hh"])
+        memory.append(h)
+    features, later = np.concatenate(memory[100:]).astype(np.float64), np.concatenate(x[101:]).astype(np.float64)
+    features = np.hstack((features, np.ones_like(features[:, :1])))
+    head = np.linalg.solve(features.T @ features + np.eye(features.shape[1]), features.T @ later)
+    error = np.abs(later - features @ head).mean(axis=1)
     arrays = {f"cell.{name}": weight for name, weight in cell.items()} | {
-        "head.weight": head[:-1].T.float(), "head.bias": head[-1].float(), "location": location, "scale": scale,
+        "head.weight": head[:-1].T, "head.bias": head[-1], "location": model.scaling.location, "scale": model.scaling.scale,
         "threshold": THRESHOLD * error.max(),
     }  # fmt: skip
-    np.savez(folder / "weights.npz", **{name: array.numpy() for name, array in arrays.items()})
+    np.savez(folder / "weights.npz", **{name: np.asarray(array, np.float32) for name, array in arrays.items()})
 
 
 def measured(command: list[str], extra: Path | None = None) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Model(torch.nn.Module):
 
 
 def quix(model: Model, folder: Path, servers: str, topic: str, alerts: str) -> None:
-    """Quix Streams, with memories in its store as JSON, which is the store's default."""
+    """Quix Streams, with h and c in its store as JSON, which is the store's default."""
 
     def load(state: Any) -> Tensor | None:
         kept = state.get("memory")
@@ -81,7 +81,7 @@ def quix(model: Model, folder: Path, servers: str, topic: str, alerts: str) -> N
 
 
 def quix_bytes(model: Model, folder: Path, servers: str, topic: str, alerts: str) -> None:
-    """Quix Streams, with memories in its store as bytes."""
+    """Quix Streams, with h and c in its store as bytes."""
 
     def load(state: Any) -> Tensor | None:
         kept = state.get_bytes("memory")
@@ -121,7 +121,7 @@ def _quix(
 
 
 def tutorial(model: Model, folder: Path, servers: str, topic: str, alerts: str) -> None:
-    """The loop of every tutorial: poll, validate, one LSTMCell, offsets committed by the client every 5 s, memories in a dictionary."""
+    """The loop of every tutorial: poll, validate, one LSTMCell, offsets committed by the client every 5 s, h and c in a dictionary."""
     from confluent_kafka import Consumer, Producer
     from pydantic import BaseModel
 
@@ -135,14 +135,14 @@ def tutorial(model: Model, folder: Path, servers: str, topic: str, alerts: str) 
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "tutorial", "auto.offset.reset": "earliest"})
     consumer.subscribe([topic])
     producer, meter = Producer({"bootstrap.servers": servers}), Meter()
-    memories: dict[bytes, Tensor] = {}
+    memory: dict[bytes, Tensor] = {}
     while not meter.is_over():
         message = consumer.poll(1.0)
         if message is None or message.error():
             raise SystemExit(f"the topic ended after {meter.readings} readings: bring more messages")
         stream, reading = message.key() or b"", Reading.model_validate_json(message.value() or b"")
         values = [reading.temperature, reading.pressure, reading.vibration, reading.current]
-        score, memories[stream] = model(values, memories.get(stream))
+        score, memory[stream] = model(values, memory.get(stream))
         if score > model.threshold:
             producer.produce(alerts, json.dumps({"time": reading.time, "score": score}), stream)
             producer.poll(0)

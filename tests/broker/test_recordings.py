@@ -124,7 +124,7 @@ def replayed(config: Path, folder: Path, recording: Path) -> Told:
 
 
 def per_stream(table: pa.Table) -> list[tuple[Any, ...]]:
-    """BatchResult stream by stream, each in its own order; numbers as their bits; alerts as their number in the stream."""
+    """Verdicts stream by stream, each in its own order; numbers as their bits; alerts as their number in the stream."""
     rows: dict[str, list[tuple[Any, ...]]] = {}
     named: dict[str, dict[str | None, int]] = {}
     score, tail = (table[name].to_numpy().view(f"i{size}").tolist() for name, size in (("score", 4), ("tail_probability", 8)))

@@ -79,7 +79,7 @@ def test_from_a_reading_on_kafka_to_an_alert_on_kafka(
     assert told, "the faults of the recording should open alerts"
     assert sorted(map(essence, told)) == sorted(map(essence, expected))
 
-    again = start(options)  # begins where the first one ended, with its memories
+    again = start(options)  # begins where the first one ended, with its state
     ready: list[int] = []
 
     def is_judging() -> bool:

@@ -1,6 +1,6 @@
 """The whole service, while topics change under it: retention, topics deleted and made anew, a log that lost its end.
 
-Every log gets lots of LOT messages: readings of one stream, of which the one at ASTRAY opens an alert in a memory that begins with the lot,
+Every log gets lots of LOT messages: readings of one stream, of which the one at ASTRAY opens an alert in state that begins with the lot,
 and some messages that cannot be read. So it can be told from alerts and dead letters that a new log was judged, whole and from its beginning.
 """
 

@@ -125,7 +125,7 @@ def test_an_input_that_grew_takes_its_state_topic_along(names: Names, capsys: py
     assert names.topics("check") == 0
 
 
-def test_a_state_topic_that_would_lose_memories_is_named(names: Names, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_state_topic_that_would_lose_state_is_named(names: Names, capsys: pytest.CaptureFixture[str]) -> None:
     names.make_input(2)
     create_topics(names.properties, [Topic(names.state, 3, {"cleanup.policy": "compact,delete"})])
     assert names.topics("create") == 0
@@ -137,7 +137,7 @@ def test_a_state_topic_that_would_lose_memories_is_named(names: Names, capsys: p
     assert f"--topic {names.state} --add-config cleanup.policy=compact" in told
 
 
-def test_memories_that_are_not_kept_need_no_topic(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_that_is_not_kept_needs_no_topic(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTOR_DELIVERY", "at_least_once")
     monkeypatch.setenv("DETECTOR_STATE__FLUSH_INTERVAL_S", "0")
     assert names.topics("create --with-input") == 0

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.core import detector as module
-from detector.core.alarm import EXCESS_KNOWN_MIN, TAIL
+from detector.core.alarm import EXCESS_MIN, TAIL
 from detector.core.batch_result import BatchResult
 from detector.core.detector import Detector
 from detector.core.model import Model
 from detector.core.playback import play
 from detector.core.readings import NOT_JUDGED, Disposition, Partition
+from detector.core.record import HEAD, READINGS_MODULUS
 from detector.core.sequences import scored
 from tests.core.builders import (
     P0,
@@ -26,6 +27,7 @@ from tests.core.builders import (
     model_of,
     normal_values,
     records_of,
+    result_at,
     rows_of,
     run,
     settings_of,
@@ -34,7 +36,7 @@ from tests.core.builders import (
 )
 from tests.core.plant import SHARED, eventful_log, narrow
 
-MODEL = model_of(2)
+MODEL, UNIVERSAL = model_of(2), universal_model_of(2)
 SCORED, WARMUP, LATE, DUPLICATE, INVALID, PARTIAL = Disposition
 JUDGED = (SCORED, WARMUP)
 P1 = Partition("readings", 1)
@@ -97,9 +99,7 @@ def test_a_name_refused_in_one_partition_may_live_in_another() -> None:
     assert set(detector.names) == {b"a", b"b"}
 
 
-@pytest.mark.parametrize(
-    "model", [MODEL, model_of(2, 16, 2, "reconstruction"), universal_model_of(2)], ids=["fleet", "reconstruction", "universal"]
-)
+@pytest.mark.parametrize("model", [MODEL, model_of(2, 16, 2, "reconstruction"), UNIVERSAL], ids=["fleet", "reconstruction", "universal"])
 def test_the_result_is_that_of_forecast_and_score_one_after_the_other(model: Model) -> None:
     """One stream, as `playback` and `sequences` have it: what is trained and calibrated with is what is judged with."""
     log = one_stream(80)
@@ -121,21 +121,19 @@ def test_calibration_is_judged_with_before_it_learns() -> None:
     log.value[150:170] *= 4
     detector = Detector(MODEL, settings_of())
     fresh = MODEL.prior
-    before = {"q_fast": fresh.quantile, "q_slow": fresh.quantile, "excess": fresh.excess}
+    before = {"quantile": fresh.quantile, "excess": max(fresh.excess, EXCESS_MIN)}
     events = 0
     for t in range(400):
         result = detector.detect(log.take([t]).batch(detector))
-        score, quantile = float(result.instantaneous[0]), max(before["q_fast"], before["q_slow"])
-        expected = (
-            TAIL * np.exp(-(score - quantile) / max(before["excess"], EXCESS_KNOWN_MIN)) if score > quantile else TAIL ** (score / quantile)
-        )
+        score, quantile = float(result.instantaneous[0]), before["quantile"]
+        expected = TAIL * np.exp(-(score - quantile) / before["excess"]) if score > quantile else TAIL ** (score / quantile)
         assert result.tail_probability[0] == pytest.approx(expected, rel=1e-9)
         before = state_of(detector, "a")
         events += len(result.alerts)
     assert events >= 2
 
 
-LEARNED = ("q_fast", "q_slow", "excess", "mean", "variance", "slow_penalty")
+LEARNED = ("quantile", "excess", "mean", "variance", "slow_penalty")
 
 
 def test_nothing_is_learned_while_an_alert_is_open() -> None:
@@ -403,3 +401,37 @@ def test_a_reading_that_is_dropped_shows(monkeypatch: pytest.MonkeyPatch) -> Non
     assert result.disposition.tolist() == [WARMUP] * 19 + [NOT_JUDGED]
     assert np.isnan(result.score[-1])
     assert int(np.isin(result.disposition, list(Disposition)).sum()) == len(log) - 1
+
+
+@pytest.mark.parametrize("model", [MODEL, UNIVERSAL], ids=["fleet", "universal"])
+def test_the_number_of_readings_goes_around_and_nobody_notices(model: Model) -> None:
+    """A stream's rings go on where they were: a multiple of their lengths before the end of the numbers, and at the beginning."""
+    log = one_stream(200)
+    log.value[::9, 1] = np.nan
+    young, old = Detector(model, settings_of()), Detector(model, settings_of())
+    for detector in (young, old):
+        run(detector, log.take(range(60)))
+    old.store.heads["readings"] += READINGS_MODULUS - 2 * 80
+    (expected,), (found,) = (run(detector, log.take(range(60, 200))) for detector in (young, old))
+    assert [result_at(found, k) for k in range(140)] == [result_at(expected, k) for k in range(140)]
+    assert state_of(old, "a")["readings"] == READINGS_MODULUS // 2 + 200 - 160
+
+
+ABSURD = st.one_of(st.floats(-(2.0**100), 2.0**100, width=32), st.sampled_from([0.0, 1e-30, -1e30, 1e30, 3.0, float("nan")]))
+
+
+@given(st.lists(st.tuples(ABSURD, ABSURD), min_size=1, max_size=40), st.sampled_from(["fleet", "universal"]), st.integers(0, 70))
+@settings(max_examples=60, deadline=None)
+def test_absurd_values_leave_a_stream_usable(absurd: list[tuple[float, float]], kind: str, at: int) -> None:
+    """Also one whose scales are its own: whatever came, all that is said of it and of the readings after it is a number."""
+    value = np.concatenate((one_stream(80).value[:at], np.array(absurd, np.float32), one_stream(80).value))
+    log = log_of([("a", t, reading) for t, reading in enumerate(value)], 2)
+    detector = Detector(MODEL if kind == "fleet" else UNIVERSAL, settings_of())
+    (result,) = run(detector, log)
+    for name in ("score", "instantaneous", "tail_probability", "expected", "reach"):
+        assert np.isfinite(getattr(result, name)).all(), name
+    assert (result.tail_probability > 0).all()
+    head = detector.store.heads[0]
+    assert all(np.isfinite(head[name]) for name in HEAD.names or ())
+    for alert in result.alerts:
+        assert sum(channel.share for channel in alert.channels) == pytest.approx(1, abs=1e-5)

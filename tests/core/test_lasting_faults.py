@@ -19,7 +19,7 @@ DAY = 24 * 3_600 // INTERVAL_S
 """Readings."""
 DAY_US = 24 * 3_600 * SECOND_US
 BUDGET = {"budget_period_us": 7 * DAY_US, "warmup_readings": 100, "idle_ttl_us": 90 * DAY_US}
-LEARNED = ("q_fast", "q_slow", "excess", "mean", "variance")
+LEARNED = ("quantile", "excess", "mean", "variance")
 
 
 def played(value: NDArray[np.float32], reset_after_days: float) -> tuple[Detector, list[Alert], NDArray[np.float32]]:

@@ -1,43 +1,79 @@
-"""What a stream learns to read from its memory."""
+"""The forecast that a stream learns from its memory."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-from detector.core.readout import EARLY_READINGS, KEPT, LEARNED_MAX, RENEWED_EARLY, RENEWED_READINGS, RIDGE, RunningReadout
-from detector.core.running import COUNT_ACCEPTED
-from detector.core.scaling import SCALED_MAX
-from detector.core.states import Column, arrays_of
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from detector.core import online_ridge
+from detector.core.arithmetic import LANES, copy
+from detector.core.compiled import entry
+from detector.core.compiled_model import Described, compile_model, of_rows
+from detector.core.forecast import HORIZONS, SCALED_MAX
+from detector.core.online_ridge import EARLY_READINGS, KEPT, LEARNED_MAX, RIDGE, SOLVE_EVERY, SOLVE_EVERY_EARLY
+from detector.core.record import part
+from detector.core.scaler import RESET_READINGS
+from tests.core.builders import Records
+
 F4 = NDArray[np.float32]
-ROW = np.zeros(1, np.int32)
-UNITS, CHANNELS = 6, 2
-LEARNED = ("readout_learned", "readout_gram", "readout_cross", "readout_own", "readout_weight", "readout_slope", "readout_error")
+UNITS, CHANNELS, LONGEST = 6, 2, HORIZONS[-1]
+LEARNED = ("gram", "total", "cross", "own", "weight", "constant", "value_weight", "error")
+
+
+@entry
+def see(heads, floats, at_of, model, room, x, h, may_learn, expected):  # type: ignore[no-untyped-def]
+    s, at, m, b = heads[0], at_of[0], model[0], room.floats
+    copy(part(floats, at.fed, x.shape[0]), part(b, m.expected, x.shape[0]))
+    online_ridge.forecast_of(s, floats, at, m, 0, b)
+    copy(part(b, m.expected, x.shape[0]), expected)
+    copy(x, part(b, m.x, x.shape[0]))
+    copy(h, part(floats, at.hidden, h.shape[0]))
+    for k in range(x.shape[0]):
+        if not np.isnan(x[k]):
+            floats[at.fed + k] = x[k]
+    online_ridge.learn(s, floats, at, m, 0, may_learn, b, room.doubles)
+    s.readings += 1
+
+
+@entry
+def reset(heads, floats, at_of):  # type: ignore[no-untyped-def]
+    online_ridge.reset_sums(heads[0], floats, at_of[0])
 
 
 class Stream:
     """One stream, whose memory the test says."""
 
-    def __init__(self, horizons: tuple[int, ...] = (1, 5)) -> None:
-        self.readout = RunningReadout(CHANNELS, UNITS, horizons)
-        others = {"h": Column("f4", (1, UNITS)), "last": Column("f4", (CHANNELS,))}
-        self.states: dict[str, Any] = arrays_of(self.readout.columns() | others)
+    def __init__(self) -> None:
+        memory = (1, UNITS)
+        self.record = Records([("hidden", memory, 0), ("cell", memory, 0), ("fed", (CHANNELS,), 0), *online_ridge.parts(CHANNELS, UNITS)])
+        room = {name: of_rows(CHANNELS) for name in ("expected", "x")}
+        sizes = Described({"channels": CHANNELS, "hidden": UNITS, "layers": 1}, {}, room, {})
+        (self._at, self._model, _, _), self._room = compile_model(self.record.layout, [sizes, online_ridge.describe(CHANNELS, UNITS)])
 
-    def see(self, x: F4, h: F4, *, teaches: bool = True) -> F4:
-        """Expect a reading, then learn from it, after which the memory is h."""
-        expected, said = self.readout.expected(ROW, self.states["last"].copy(), self.states)
-        self.states["h"][0, 0], self.states["last"][0] = h, np.where(np.isnan(x), self.states["last"][0], x)
-        self.readout.learn(ROW, x[np.newaxis], said, np.array([teaches]), self.states)
-        first: F4 = expected[0]
-        return first
+    def see(self, x: F4, h: F4, *, may_learn: bool = True) -> F4:
+        """Forecast a reading, then learn from it, after which the memory is h. Where it is missing, the last value is fed."""
+        expected = np.empty(CHANNELS, np.float32)
+        see(self.record.heads, self.record.floats[0], self._at, self._model, self._room, x, h, may_learn, expected)
+        return expected
+
+    def at_horizons(self) -> F4:
+        """What was forecast of the last reading at each horizon, [K, D]."""
+        start, outputs = int(self._model["ridge_at_horizons"][0]), len(HORIZONS) * CHANNELS
+        return self._room.floats[start : start + outputs].reshape(-1, CHANNELS).copy()
+
+    def reset(self) -> None:
+        reset(self.record.heads, self.record.floats[0], self._at)
+
+    @property
+    def readings(self) -> int:
+        """Learned from."""
+        return int(self.record.heads["ridge_readings"][0])
 
     def learned(self) -> list[bytes]:
-        return [self.states[name].tobytes() for name in LEARNED]
+        return [self.record.part(name).tobytes() for name in LEARNED]
 
 
 def played(readings: int, seed: int = 0) -> tuple[F4, F4]:
@@ -49,7 +85,15 @@ def played(readings: int, seed: int = 0) -> tuple[F4, F4]:
     return x, h
 
 
-def test_a_wave_is_expected_ever_better() -> None:
+def shown(readings: int, stream: Stream | None = None) -> Stream:
+    """A stream that has seen so many readings of the waves."""
+    stream = stream or Stream()
+    for each in zip(*played(readings), strict=True):
+        stream.see(*each)
+    return stream
+
+
+def test_a_wave_is_forecast_ever_better() -> None:
     stream, (x, h) = Stream(), played(1_200)
     off = np.abs(np.array([stream.see(*each) for each in zip(x, h, strict=True)]) - x)
     step = np.abs(np.diff(x, axis=0)).mean()
@@ -58,110 +102,116 @@ def test_a_wave_is_expected_ever_better() -> None:
     assert off[20:60].mean() > off[400:600].mean()
 
 
-def test_as_long_as_nothing_was_said_the_value_before_is_expected() -> None:
-    stream, (x, h) = Stream((1, 5)), played(3)
-    assert stream.see(x[0], h[0]) == pytest.approx([0, 0])
-    assert stream.see(x[1], h[1]) == pytest.approx(x[0])
+def test_as_long_as_nothing_was_learned_the_value_before_is_expected() -> None:
+    """At the first horizon at once, later the mean with those five and ten readings before."""
+    stream, (x, h) = Stream(), played(12)
+    found = [stream.see(*each) for each in zip(x, h, strict=True)]
+    assert found[0] == pytest.approx([0, 0])
+    assert found[1] == pytest.approx(x[0])
+    assert found[7] == pytest.approx((x[6] + x[2]) / 2)
+    assert found[10] == pytest.approx((x[9] + x[5] + x[0]) / 3, rel=1e-5)
 
 
 def test_it_is_the_ridge_regression_of_changes() -> None:
-    readings, horizons = EARLY_READINGS + 3 * RENEWED_READINGS, (1, 5)
-    stream, (x, h) = Stream(horizons), played(readings + 5)
-    for each in zip(x, h, strict=True):
-        stream.see(*each)
-    assert stream.states["readout_learned"][0] == readings
+    readings = EARLY_READINGS + 3 * SOLVE_EVERY
+    stream, (x, h) = shown(readings + LONGEST), played(readings + LONGEST)
+    assert stream.readings == readings
+    panels, constant = stream.record.part("weight"), stream.record.part("constant")
+    outputs = np.concatenate(panels, axis=1)
     for k in range(CHANNELS):
         u = np.concatenate((h, np.ones((len(h), 1)), x[:, k : k + 1]), axis=1)[:readings]
-        y = np.stack([x[ahead : readings + ahead, k] - x[:readings, k] for ahead in horizons], axis=1)
+        y = np.stack([x[ahead : readings + ahead, k] - x[:readings, k] for ahead in HORIZONS], axis=1)
         age = np.power(float(KEPT), np.arange(readings)[::-1])
         weight = np.linalg.solve((age * u.T) @ u + RIDGE * np.eye(UNITS + 2), (age * u.T) @ y)
-        assert stream.states["readout_weight"][0][:, k::CHANNELS] == pytest.approx(weight[:-1], abs=2e-4)
-        assert stream.states["readout_slope"][0][k::CHANNELS] == pytest.approx(weight[-1], abs=2e-4)
+        of_channel = slice(k, len(HORIZONS) * CHANNELS, CHANNELS)
+        assert outputs[:, of_channel] == pytest.approx(weight[:UNITS], abs=2e-4)
+        assert constant[of_channel] == pytest.approx(weight[UNITS], abs=2e-4)
+        assert stream.record.part("value_weight")[of_channel] == pytest.approx(weight[-1], abs=2e-4)
+    assert not outputs[:, len(HORIZONS) * CHANNELS :].any()
+    assert panels.shape[2] == LANES
 
 
 def test_it_is_solved_for_now_and_then() -> None:
-    stream, (x, h) = Stream((1,)), played(EARLY_READINGS + 2 * RENEWED_READINGS + 1)
-    renewed, before = [], stream.states["readout_weight"].copy()
+    stream, (x, h) = Stream(), played(EARLY_READINGS + 2 * SOLVE_EVERY + LONGEST)
+    solved, before = [], stream.record.part("weight").copy()
     for each in zip(x, h, strict=True):
         stream.see(*each)
-        if (before != stream.states["readout_weight"]).any():
-            renewed.append(int(stream.states["readout_learned"][0]))
-            before = stream.states["readout_weight"].copy()
-    assert renewed == [*range(RENEWED_EARLY, EARLY_READINGS + 1, RENEWED_EARLY), *range(EARLY_READINGS + 64, EARLY_READINGS + 129, 64)]
+        if (before != stream.record.part("weight")).any():
+            solved.append(stream.readings)
+            before = stream.record.part("weight").copy()
+    late = EARLY_READINGS + SOLVE_EVERY
+    assert solved == [*range(SOLVE_EVERY_EARLY, EARLY_READINGS + 1, SOLVE_EVERY_EARLY), *range(late, late + SOLVE_EVERY + 1, SOLVE_EVERY)]
 
 
 def test_it_is_solved_for_now_and_then_however_long_a_stream_lives() -> None:
-    stream, (x, h) = Stream((1,)), played(3 * RENEWED_READINGS + 1)
-    stream.see(x[0], h[0])
-    stream.states["readout_learned"][0] = LEARNED_MAX
-    before, renewed = stream.states["readout_weight"].copy(), 0
-    for each in zip(x[1:], h[1:], strict=True):
+    stream, (x, h) = shown(LONGEST), played(3 * SOLVE_EVERY + LONGEST)
+    stream.record.heads["ridge_readings"] = LEARNED_MAX
+    before, solved = stream.record.part("weight").copy(), 0
+    for each in zip(x[LONGEST:], h[LONGEST:], strict=True):
         stream.see(*each)
-        renewed += int((before != stream.states["readout_weight"]).any())
-        before = stream.states["readout_weight"].copy()
-    assert renewed == 3
-    assert stream.states["readout_learned"][0] == LEARNED_MAX
+        solved += int((before != stream.record.part("weight")).any())
+        before = stream.record.part("weight").copy()
+    assert solved == 3
+    assert stream.readings == LEARNED_MAX
 
 
-def test_nothing_is_learned_from_what_does_not_teach() -> None:
-    stream, (x, h) = Stream(), played(300)
-    for each in zip(x[:200], h[:200], strict=True):
-        stream.see(*each)
+def test_nothing_is_learned_from_what_must_not_teach() -> None:
+    stream, (x, h) = shown(200), played(300)
     learned = stream.learned()
     for each in zip(9 * x[200:], h[200:], strict=True):
-        stream.see(*each, teaches=False)
+        stream.see(*each, may_learn=False)
     assert stream.learned() == learned
+    assert stream.readings == 200 - LONGEST
 
 
-def test_after_an_accepted_alert_the_new_normal_is_learned_soon() -> None:
-    stream, (x, h) = Stream(), played(1_300)
-    for each in zip(x[:1_000], h[:1_000], strict=True):
-        stream.see(*each)
-    gram = stream.states["readout_gram"].copy()
-    stream.readout.accept(0, stream.states)
-    assert stream.states["readout_learned"][0] == COUNT_ACCEPTED
-    assert stream.states["readout_gram"] == pytest.approx(gram * COUNT_ACCEPTED / 995, rel=1e-5)
-    fewer = Stream()
-    for each in zip(x[:50], h[:50], strict=True):
-        fewer.see(*each)
-    gram = fewer.states["readout_gram"].copy()
-    fewer.readout.accept(0, fewer.states)
-    assert (fewer.states["readout_gram"] == gram).all()  # nothing to forget yet
+def test_after_a_reset_of_the_baseline_the_new_normal_is_learned_soon() -> None:
+    """What was learned counts as much as that of RESET_READINGS readings; there is nothing to forget where it was no more."""
+    stream = shown(1_000)
+    sums = {name: stream.record.part(name).copy() for name in ("gram", "total", "cross", "own")}
+    weight, readings = stream.record.part("weight").copy(), stream.readings
+    stream.reset()
+    assert stream.readings == RESET_READINGS
+    for name, before in sums.items():
+        assert stream.record.part(name) == pytest.approx(before * RESET_READINGS / readings, rel=1e-5)
+    assert (stream.record.part("weight") == weight).all()
+    fewer = shown(50)
+    learned = fewer.learned()
+    fewer.reset()
+    assert fewer.learned() == learned
 
 
 def test_a_horizon_that_errs_less_has_more_to_say() -> None:
-    stream, (x, h) = Stream((1, 5)), played(300)
-    for each in zip(x, h, strict=True):
-        stream.see(*each)
-    of_two = stream.readout.expected(ROW, x[-1:], stream.states)
-    near, far = of_two[1][0, :CHANNELS], of_two[1][0, CHANNELS:]
-    stream.states["readout_error"][0] = [0.01, 0.01, 1, 1]
-    assert stream.readout.expected(ROW, x[-1:], stream.states)[0][0] == pytest.approx((100 * near + far) / 101, rel=1e-5)
+    stream, (x, h) = shown(300), played(301)
+    stream.record.part("error")[:] = [0.01, 0.01, 1, 1, 4, 4]
+    expected = stream.see(x[300], h[300])
+    near, far, farthest = stream.at_horizons()
+    assert expected == pytest.approx((100 * near + far + farthest / 4) / 101.25, rel=1e-5)
 
 
 def test_a_missing_value_counts_as_the_last_one_and_its_error_not_at_all() -> None:
-    stream, (x, h) = Stream((1,)), played(200)
+    stream, (x, h) = Stream(), played(200)
     x[::3, 1] = np.nan
     for each in zip(x, h, strict=True):
         assert np.isfinite(stream.see(*each)).all()
-    error = stream.states["readout_error"].copy()
+    error = stream.record.part("error").copy()
     stream.see(np.full(CHANNELS, np.nan, np.float32), h[-1])
-    assert (stream.states["readout_error"] == error).all()
+    assert (stream.record.part("error") == error).all()
     assert np.isfinite(error).all()
 
 
-@example([0.0, 0.0, 0.0, 0.0, 4.0, -20.0, 3.0, -20.0, 0.0], 0)  # both horizons say 20, and their mean was 20.000002
+@example([0.0, 0.0, 0.0, 0.0, 4.0, -20.0, 3.0, -20.0, 0.0], 0)  # all horizons say 20, and a mean rounds
 @given(st.lists(st.floats(-SCALED_MAX, SCALED_MAX, width=32), min_size=1, max_size=60), st.integers(0, 9))
+@settings(max_examples=100, deadline=None)
 def test_it_stays_finite_and_within_bounds_whatever_comes(values: list[float], seed: int) -> None:
-    stream, rng = Stream((1, 3)), np.random.default_rng(seed)
+    stream, rng = Stream(), np.random.default_rng(seed)
     for value in values:
         expected = stream.see(np.array([value, -value], np.float32), rng.choice([-1, 0, 1], UNITS).astype(np.float32))
         assert np.abs(expected).max() <= SCALED_MAX
 
 
-def test_a_memory_that_tells_nothing_new_for_long_keeps_its_readout_sound() -> None:
+def test_a_memory_that_tells_nothing_new_for_long_keeps_its_forecast_sound() -> None:
     """The same over and over: G is of rank one, and only the ridge makes it solvable."""
-    stream = Stream((1,))
+    stream = Stream()
     for _ in range(5_000):
         expected = stream.see(np.ones(CHANNELS, np.float32), np.ones(UNITS, np.float32))
     assert expected == pytest.approx([1, 1], abs=1e-3)

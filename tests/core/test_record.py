@@ -8,7 +8,7 @@ import pytest
 from detector.core import record
 from detector.core.compiled import entry
 from detector.core.model import Model
-from detector.core.record import HEAD, NEVER, OFFSETS, layout_of
+from detector.core.record import HEAD, NEVER, OFFSETS, READINGS_MODULUS, layout_of
 from tests.core.builders import fields_of, model_of, universal_model_of
 
 MODELS = {
@@ -24,6 +24,14 @@ MODELS = {
 def keep_wide(floats, at, further, value):  # type: ignore[no-untyped-def]
     record.keep_wide(floats, at, further, value)
     return record.wide(floats, at, further)
+
+
+@entry
+def ring_of(first, count, length, places):  # type: ignore[no-untyped-def]
+    for k in range(count):
+        place = record.place_in_ring(first + k, length)
+        for by in range(-length, length + 1):
+            places[k, by + length] = record.further(place, by, length)
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
@@ -52,7 +60,7 @@ def test_a_record_can_be_read_by_its_fields_alone(model: Model) -> None:
     fields = fields_of(layout, layout.new.tobytes())
     assert fields.keys() == {*(HEAD.names or ()), *(name for name, shape in layout.shapes.items() if np.prod(shape))}
     assert (fields["event_time_us"], fields["partial_time_us"], fields["at_newest"], fields["p_min"]) == (NEVER, NEVER, 1, 1)
-    assert fields["q_fast"] == fields["q_slow_before"] == model.prior.quantile
+    assert fields["quantile"] == fields["quantile_before"] == model.prior.quantile
     assert fields["hidden"].shape == fields["cell"].shape == (model.network.layers, model.network.hidden)
     assert not fields["hidden"].any()
     assert np.isnan(fields["ewma"]).all()
@@ -78,3 +86,14 @@ def test_two_floats_hold_a_number_of_48_bits(value: float) -> None:
     floats = np.full(5, np.nan, np.float32)
     assert keep_wide(floats, 1, 2, value) == pytest.approx(value, rel=2.0**-47, abs=0)
     assert np.isnan(floats[[0, 2, 4]]).all()
+
+
+@pytest.mark.parametrize("length", [1, 2, 8, 10])
+def test_places_in_a_ring_follow_one_another_also_where_the_numbers_go_around(length: int) -> None:
+    for first in (0, READINGS_MODULUS // 2, READINGS_MODULUS - 30):
+        places = np.zeros((30, 2 * length + 1), np.int64)
+        ring_of(first, 30, length, places)
+        expected = (first + np.arange(30)[:, None] + np.arange(-length, length + 1)) % length
+        assert np.array_equal(places, expected)
+    assert READINGS_MODULUS // 2 % length == READINGS_MODULUS % length == 0
+    assert READINGS_MODULUS <= 2**32

@@ -1,58 +1,162 @@
-"""Location and scale that streams measure for themselves."""
+"""Location and scale: of all streams, measured in training, and those that streams measure for themselves."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-from detector.core.detect import Detector
-from detector.core.running import CLIP, COLD_READINGS, COUNT_ACCEPTED, LIMIT_MIN, STATE, WIDTH_MIN, RunningScaling
-from detector.core.scaling import SCALED_MAX, Scaling
-from detector.core.scoring import CALIBRATED, TERMS, Usual
-from detector.core.states import Column, arrays_of
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.core.builders import log_of, normal_values, run, settings_of, state_of, universal_model_of
+from detector.core import scaler
+from detector.core.compiled import entry
+from detector.core.compiled_model import Described, compile_model, of_rows
+from detector.core.detector import Detector
+from detector.core.forecast import SCALED_MAX
+from detector.core.scaler import CLIP, COLD_READINGS, COUNT, DEVIATION, LIMIT_MIN, RESET_READINGS, TERMS, WIDTH_MIN, Scaling, weight_of
+from tests.core.builders import SECOND_US, Records, log_of, normal_values, run, settings_of, state_of, universal_model_of
 
 F4 = NDArray[np.float32]
-ROW = np.zeros(1, np.int32)
-COUNTED = len(CALIBRATED)
-OTHERS = {"bands": Column("f4", (3, 1))}
+
+# -- of all streams -----------------------------------------------------------------------------------------------------------------
+
+
+def test_scaled_values_have_mean_0_and_deviation_1() -> None:
+    value = (np.random.default_rng(0).standard_normal((5_000, 3)) * (0.01, 1, 500) + (7, -3, 1e5)).astype(np.float32)
+    scaled = Scaling.fit(value).scaled(value)
+    assert scaled.dtype == np.float32
+    assert scaled.mean(axis=0) == pytest.approx(0, abs=1e-2)
+    assert scaled.std(axis=0) == pytest.approx(1, abs=1e-2)
+
+
+def test_unscaled_is_the_way_back() -> None:
+    value = (np.random.default_rng(0).standard_normal((100, 2)) * (0.1, 50) + (1, 900)).astype(np.float32)
+    scaling = Scaling.fit(value)
+    assert scaling.unscaled(scaling.scaled(value)) == pytest.approx(value, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("constant", [0.0, 5.0, -273.15, 1e6, 1e-12])
+def test_a_constant_channel_has_scale_1(constant: float) -> None:
+    value = np.full((1_000, 1), constant, np.float32)
+    scaling = Scaling.fit(value)
+    assert scaling.scale.tolist() == [1.0]
+    assert scaling.scaled(value) == pytest.approx(0)
+
+
+def test_a_small_scale_of_its_own_is_no_constant() -> None:
+    value = np.array([[1e-3], [-1e-3]] * 50, np.float32)
+    assert Scaling.fit(value).scale == pytest.approx(1e-3)
+
+
+def test_missing_values_are_skipped_and_stay_missing() -> None:
+    value = np.array([[1, np.nan], [3, np.nan], [np.nan, np.nan], [np.inf, np.nan]], np.float32)
+    scaling = Scaling.fit(value)
+    assert scaling.location.tolist() == [2.0, 0.0]
+    assert scaling.scale.tolist() == [1.0, 1.0]
+    assert np.isnan(scaling.scaled(value[:3])).tolist() == np.isnan(value[:3]).tolist()
+
+
+def test_without_any_reading_nothing_is_scaled() -> None:
+    scaling = Scaling.fit(np.empty((0, 2), np.float32))
+    assert (scaling.location.tolist(), scaling.scale.tolist()) == ([0, 0], [1, 1])
+
+
+def test_absurd_values_are_clipped() -> None:
+    scaling = Scaling(np.zeros(1, np.float32), np.full(1, 1e-3, np.float32))
+    top = float(np.finfo(np.float32).max)
+    with np.errstate(over="ignore"):
+        assert scaling.scaled(np.array([[1e9], [-1e9], [top], [-top]], np.float32)).ravel().tolist() == [
+            SCALED_MAX,
+            -SCALED_MAX,
+            SCALED_MAX,
+            -SCALED_MAX,
+        ]
+
+
+def test_what_is_scaled_is_left_as_it_was() -> None:
+    value = np.full((2, 1), 100, np.float32)
+    Scaling.fit(np.array([[0.0], [1.0]], np.float32)).scaled(value)
+    assert value.tolist() == [[100], [100]]
+
+
+# -- of one stream, its own -----------------------------------------------------------------------------------------------------------
+
+
+@entry
+def measure(floats, model, at, room):  # type: ignore[no-untyped-def]
+    scaler.measure_units(floats, at[0], model[0], 0, room.floats, room.doubles)
+
+
+@entry
+def scale(model, room):  # type: ignore[no-untyped-def]
+    scaler.scale(model[0], 0, room.floats, room.doubles)
+
+
+@entry
+def learn(heads, floats, model, at, room):  # type: ignore[no-untyped-def]
+    scaler.learn_units(heads[0], floats, at[0], model[0], 0, room.floats)
+
+
+@entry
+def reset(heads, floats, at):  # type: ignore[no-untyped-def]
+    scaler.reset_units(heads[0], floats, at[0], 1)
 
 
 class Stream:
-    """One stream of one channel."""
+    """One stream of one channel, whose bands and terms the test says."""
 
     def __init__(self) -> None:
-        self.scaling = RunningScaling(1)
-        self.states: dict[str, Any] = arrays_of(self.scaling.columns() | OTHERS)
+        self.record = Records([*scaler.online_parts(1), ("ewma", (3, 1), 0)])
+        room = {name: of_rows(1) for name in ("value", "x", "off", "moved")} | {"term": of_rows(TERMS + 1)}
+        sizes = Described({"channels": 1, "terms": TERMS + 1}, {}, room, {})
+        layout, own = self.record.layout, scaler.describe(None, np.ones(1, np.float32))
+        (self._at, self._model, _, _), self._room = compile_model(layout, [sizes, own])
         self._last = np.nan
 
-    @property
-    def units(self) -> Scaling:
-        return self.scaling.of(ROW, self.states)
+    def _of(self, name: str, count: int = 1) -> NDArray[np.floating]:
+        """A view of the block's first row."""
+        start, floats = int(self._model[name][0]), self._room.doubles if name in ("location", "scale") else self._room.floats
+        return floats[start : start + count]
 
-    def see(self, value: float, e: float = 0.0, *, teaches: bool = True) -> float:
-        """Scale a value, then learn from it."""
-        now = np.full((1, 1), value, np.float32)
-        moved, self._last = np.array([[value != self._last]]), value
-        x, terms = self.units.scaled(now), np.zeros((1, len(TERMS)), np.float32)
-        self.scaling.learn(ROW, now, moved, x, np.full((1, 1), e, np.float32), terms, np.array([teaches]), self.states)
-        return float(x[0, 0])
+    def unit(self, name: str) -> float:
+        """What the next reading will be measured by."""
+        measure(self.record.floats[0], self._model, self._at, self._room)
+        return float(self._of(name)[0])
 
-    def learned(self) -> list[bytes]:
-        return [self.states[name].tobytes() for name in STATE]
+    def terms(self) -> tuple[F4, F4]:
+        """Middle and width of the next reading's terms, f4[4], in units of those of training."""
+        measure(self.record.floats[0], self._model, self._at, self._room)
+        return self._of("own_middle", TERMS).copy(), self._of("own_width", TERMS).copy()
+
+    def see(self, value: float, e: float = 0.0, terms: F4 | None = None, *, may_learn: bool = True) -> float:
+        """Scale a value, then learn from it; e: its residual."""
+        measure(self.record.floats[0], self._model, self._at, self._room)
+        self._of("value")[:], self._of("off")[:], self._of("moved")[:] = value, e, value != self._last
+        self._of("term", TERMS)[:] = 0 if terms is None else terms
+        scale(self._model, self._room)
+        self._last = value
+        if may_learn:
+            learn(self.record.heads, self.record.floats[0], self._model, self._at, self._room)
+        return float(self._of("x")[0])
+
+    def reset(self) -> None:
+        reset(self.record.heads, self.record.floats[0], self._at)
+
+    def learned(self) -> bytes:
+        return bytes(self.record.floats.tobytes())
+
+
+def test_of_few_moves_in_many_readings_a_channel_tells_little() -> None:
+    assert weight_of(np.array([0, 10, 500, 999]), 1_000) == pytest.approx([0.001, 0.02, 1, 1])
+    assert weight_of(np.array([0]), 0) == pytest.approx([0.001])
 
 
 def test_it_finds_mean_and_deviation() -> None:
     stream, values = Stream(), 50 + 3 * np.random.default_rng(0).standard_normal(4_000)
     x = np.array([stream.see(value, e=0.2) for value in values])
-    assert stream.units.location.item() == pytest.approx(values.mean(), abs=1e-3)
-    assert stream.units.scale.item() == pytest.approx(values.std(), rel=1e-3)
-    assert np.asarray(stream.units.residual).item() == pytest.approx(0.2, rel=1e-3)
+    assert stream.unit("location") == pytest.approx(values.mean(), abs=1e-3)
+    assert stream.unit("scale") == pytest.approx(values.std(), rel=1e-3)
+    assert stream.unit("residual_size") == pytest.approx(0.2, rel=1e-3)
     assert x[500:].std() == pytest.approx(1, abs=0.05)
 
 
@@ -61,19 +165,17 @@ def test_a_value_is_scaled_by_those_before_it_only() -> None:
     for value in (1.0, 2.0, 4.0):
         assert one.see(value) == other.see(value)
     assert one.learned() == other.learned()
-    now = np.array([[1e6]], np.float32)
-    before = one.units.scaled(now)
-    one.see(1e6)
-    assert before == other.units.scaled(now)
+    assert one.see(1e6) == other.see(1e6, may_learn=False) == pytest.approx(3**0.5)  # within the root of three readings
+    assert one.learned() != other.learned()
 
 
-@given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False), min_size=1, max_size=40))
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=40))
 def test_it_stays_finite_and_within_the_limit_whatever_comes(values: list[float]) -> None:
     stream = Stream()
     for n, value in enumerate(values):
         assert abs(stream.see(value)) <= min(np.sqrt(n) * (1 + 1e-6), SCALED_MAX)
-    assert np.isfinite(stream.units.location).all()
-    assert (stream.units.scale > 0).all()
+    assert np.isfinite(stream.unit("location"))
+    assert stream.unit("scale") > 0
 
 
 @pytest.mark.parametrize("level", [0.0, 5.0, -273.15, 1e9, 1e-12])
@@ -90,8 +192,8 @@ def test_the_more_often_a_channel_has_moved_the_quieter_it_can_be_known_to_be() 
     for _ in range(40):
         for _ in range(99):
             stream.see(0.0)
-        limits.append(np.asarray(stream.units.limit).item())
-        sizes.append(np.asarray(stream.units.residual).item())
+        limits.append(stream.unit("limit"))
+        sizes.append(stream.unit("residual_size"))
         stream.see(1.0)
     assert limits[0] == LIMIT_MIN
     assert sizes[0] == 1
@@ -106,7 +208,7 @@ def test_a_huge_offset_with_small_noise() -> None:
     stream, values = Stream(), (1e9 + 1_000 * np.random.default_rng(1).standard_normal(3_000)).astype(np.float32)
     x = np.array([stream.see(float(value)) for value in values])
     assert x[500:].std() == pytest.approx(1, abs=0.06)
-    assert stream.units.location.item() == pytest.approx(values.astype(np.float64).mean(), abs=1)
+    assert stream.unit("location") == pytest.approx(values.astype(np.float64).mean(), abs=1)
 
 
 def test_a_quantised_channel_is_scaled_as_any() -> None:
@@ -119,19 +221,19 @@ def test_missing_values_teach_nothing_and_stay_missing() -> None:
     stream = Stream()
     stream.see(1.0)
     stream.see(2.0)
-    before = stream.learned()
+    before = stream.record.part("scale").tobytes()
     assert np.isnan(stream.see(float("nan")))
-    assert stream.learned() == before
+    assert stream.record.part("scale").tobytes() == before
 
 
 def test_one_absurd_value_teaches_little() -> None:
     stream = Stream()
     for value in np.random.default_rng(3).standard_normal(1_000):
         stream.see(value)
-    before = stream.units.scale.item()
+    before = stream.unit("scale")
     stream.see(1e20)
-    assert stream.units.scale.item() < before * (1 + CLIP**2 / 1_000)
-    assert abs(stream.units.location.item()) < 0.1
+    assert stream.unit("scale") < before * (1 + CLIP**2 / 1_000)
+    assert abs(stream.unit("location")) < 0.1
 
 
 def test_nothing_is_learned_from_what_does_not_teach() -> None:
@@ -139,40 +241,40 @@ def test_nothing_is_learned_from_what_does_not_teach() -> None:
     for value in np.random.default_rng(4).standard_normal(200):
         stream.see(value)
     before = stream.learned()
-    stream.see(3.0, teaches=False)
+    stream.see(3.0, may_learn=False)
     assert stream.learned() == before
 
 
-def test_an_accepted_level_is_learned_soon() -> None:
+def test_after_a_reset_of_the_baseline_the_new_normal_is_learned_soon() -> None:
     stream = Stream()
     for value in np.random.default_rng(5).standard_normal(5_000):
         stream.see(value)
-    stream.scaling.accept(0, stream.states)
-    assert stream.states["scale_count"].item() == COUNT_ACCEPTED
+    stream.reset()
+    assert stream.record.part("scale")[COUNT].item() == RESET_READINGS
     x = [stream.see(value) for value in 20 + np.random.default_rng(6).standard_normal(1_000)]
     assert abs(np.mean(x[-100:])) < 1
 
 
 def test_a_channel_weighs_by_how_often_it_changes() -> None:
-    """In full from every other reading on; an accepted level leaves that as it was."""
+    """In full from every other reading on; a reset of the baseline leaves that as it was."""
     sensor, command, switch = Stream(), Stream(), Stream()
-    assert np.asarray(sensor.units.usual.weight).item() == pytest.approx(0.001)  # nothing is known
+    assert sensor.unit("weight") == pytest.approx(0.001)  # nothing is known
     for t in range(4_000):
         sensor.see(float(t // 2))
         command.see(float(t // 100))
         switch.see(0.0)
 
     def weights() -> list[float]:
-        return [np.asarray(each.units.usual.weight).item() for each in (sensor, command, switch)]
+        return [each.unit("weight") for each in (sensor, command, switch)]
 
     assert weights() == pytest.approx([1, 0.02, 0.001], rel=0.03)
-    command.scaling.accept(0, command.states)
+    command.reset()
     assert weights() == pytest.approx([1, 0.02, 0.001], rel=0.03)
 
 
-def test_neither_an_alert_nor_evidence_for_one_teaches() -> None:
-    """Reading by reading: scale and readout learn where nothing happened, nothing is open, and nothing gathers; only there."""
-    detector, values = Detector(universal_model_of(2), settings_of()), normal_values(400, 2)
+def test_neither_an_alert_nor_a_cusum_above_0_teaches() -> None:
+    """Reading by reading: scale and ridge learn where nothing happened, nothing is open, and nothing gathers; only there."""
+    detector, values = Detector(universal_model_of(2), settings_of(budget_period_us=5_000 * SECOND_US)), normal_values(400, 2)
     values[200:260] += 2 * values.std(axis=0)
     log = log_of([("a", t, value) for t, value in enumerate(values)], 2)
     seen = set()
@@ -181,16 +283,19 @@ def test_neither_an_alert_nor_evidence_for_one_teaches() -> None:
         before = state_of(detector, "a")
         run(detector, log.take(range(t, t + 1)))
         after = state_of(detector, "a")
-        has_learned = {name: bool((after[name] != before[name]).any()) for name in ("scale_variance", "readout_learned")}
-        state = int(before["is_open"]), int(after["is_open"]), bool(after["evidence"] > 0)
+        has_learned = [
+            bool((after["scale"][DEVIATION] != before["scale"][DEVIATION]).any()),
+            after["ridge_readings"] != before["ridge_readings"],
+        ]
+        state = before["score_open"], after["score_open"], after["cusum"] > 0
         seen.add(state)
         if t > 100:
-            assert has_learned == dict.fromkeys(has_learned, state == (0, 0, False)), (t, state)
+            assert has_learned == [state == (0, 0, False)] * 2, (t, state)
     assert {(0, 0, False), (0, 0, True), (0, 1, True), (1, 1, False), (1, 0, False)} <= seen
 
 
-def test_an_alert_that_is_accepted_lets_the_new_normal_be_learned_soon() -> None:
-    detector, values = Detector(universal_model_of(2), settings_of(accept_after_us=10 * 1_000_000)), normal_values(500, 2)
+def test_an_alert_that_ends_by_its_age_lets_the_new_normal_be_learned_soon() -> None:
+    detector, values = Detector(universal_model_of(2), settings_of(reset_baseline_after_us=10 * 1_000_000)), normal_values(500, 2)
     values[400:] += 20 * values.std(axis=0)
     log = log_of([("a", t, value) for t, value in enumerate(values)], 2)
     run(detector, log.take(range(400)))
@@ -198,9 +303,9 @@ def test_an_alert_that_is_accepted_lets_the_new_normal_be_learned_soon() -> None
         if any(alert.reason == "reset" for alert in run(detector, log.take(range(t, t + 1)))[0].alerts):
             break
     state = state_of(detector, "a")
-    assert state["is_open"] == 0
-    assert (state["scale_count"] == COUNT_ACCEPTED).all()  # the reading that accepts does not teach yet
-    assert state["readout_learned"] == COUNT_ACCEPTED
+    assert state["score_open"] == 0
+    assert (state["scale"][COUNT] == RESET_READINGS).all()  # the reading that resets does not teach yet
+    assert state["ridge_readings"] == RESET_READINGS
 
 
 def test_the_detector_judges_first_and_learns_after() -> None:
@@ -214,52 +319,41 @@ def test_the_detector_judges_first_and_learns_after() -> None:
     before = state_of(detector, "a")
     run(detector, log.take(range(200, 220)))
     after = state_of(detector, "a")
-    assert after["is_open"] == 1
-    assert after["scale_count"].max() <= before["scale_count"].max() + 2  # evidence needs a reading or two
-    assert (after["scale_variance"] < 2 * before["scale_variance"]).all()
+    assert after["score_open"] == 1
+    assert after["scale"][COUNT].max() <= before["scale"][COUNT].max() + 2  # the CUSUM needs a reading or two
+    assert (after["scale"][DEVIATION] < 2 * before["scale"][DEVIATION]).all()
 
 
-class Terms:
-    """Terms of one stream, in units of what training measured, as the score shows them."""
-
-    def __init__(self) -> None:
-        self.scaling = RunningScaling(1)
-        self.states: dict[str, Any] = arrays_of(self.scaling.columns() | OTHERS)
-
-    def see(self, v: F4, *, teaches: bool = True) -> None:
-        usual, terms, one = self.usual, np.zeros((1, len(TERMS)), np.float32), np.ones((1, 1), np.float32)
-        terms[0, :COUNTED] = np.log1p(np.maximum((v - np.asarray(usual.middle)[0]) / np.asarray(usual.width)[0], 0))
-        self.scaling.learn(ROW, one, one == 1, one, one, terms, np.array([teaches]), self.states)
-
-    @property
-    def usual(self) -> Usual:
-        return self.scaling.of(ROW, self.states).usual
+def see_terms(stream: Stream, values: F4, may_learn: bool = True) -> None:
+    """Readings whose calibrated terms are so far from the middle of training, in units of its width, f4[T, 4]."""
+    for v in values:
+        middle, width = stream.terms()
+        stream.see(1.0, terms=np.log1p(np.maximum((v - middle) / width, 0)), may_learn=may_learn)
 
 
 def test_each_term_is_counted_from_the_streams_own_quantiles() -> None:
     """Where a term scatters twice as wide as in training, and around another value, its quantiles end there."""
-    stream, rng = Terms(), np.random.default_rng(0)
-    for v in (1.5 + 2 * rng.standard_normal((40_000, COUNTED))).astype(np.float32):
-        stream.see(v)
-    assert stream.states["scale_middle"][0] == pytest.approx(np.full(COUNTED, 1.5), abs=0.15)
-    assert stream.states["scale_high"][0] == pytest.approx(np.full(COUNTED, 1.5 + 2 * 2.326), rel=0.1)
-    before = stream.states["scale_high"].tobytes()
-    stream.see(np.full(COUNTED, 9, np.float32), teaches=False)
-    assert stream.states["scale_high"].tobytes() == before
+    stream, rng = Stream(), np.random.default_rng(0)
+    see_terms(stream, (1.5 + 2 * rng.standard_normal((40_000, TERMS))).astype(np.float32))
+    assert stream.record.part("term_middle") == pytest.approx(np.full(TERMS, 1.5), abs=0.15)
+    assert stream.record.part("term_high") == pytest.approx(np.full(TERMS, 1.5 + 2 * 2.326), rel=0.1)
+    before = stream.learned()
+    see_terms(stream, np.full((1, TERMS), 9, np.float32), may_learn=False)
+    assert stream.learned() == before
 
 
 def test_at_first_they_are_those_of_training() -> None:
-    stream, rng = Terms(), np.random.default_rng(0)
-    for v in rng.standard_normal((COLD_READINGS, COUNTED)).astype(np.float32):
-        stream.see(v)
-    assert (np.asarray(stream.usual.middle) == 0).all()
-    assert (np.asarray(stream.usual.width) == 1).all()
+    stream, rng = Stream(), np.random.default_rng(0)
+    see_terms(stream, rng.standard_normal((COLD_READINGS, TERMS)).astype(np.float32))
+    middle, width = stream.terms()
+    assert (middle == 0).all()
+    assert (width == 1).all()
 
 
 def test_a_calm_streams_terms_keep_a_width() -> None:
-    stream = Terms()
-    for _ in range(30_000):
-        stream.see(np.full(COUNTED, 0.2, np.float32))
-    assert stream.states["scale_middle"][0] == pytest.approx(np.full(COUNTED, 0.2), abs=0.01)
-    assert (np.asarray(stream.usual.width) >= WIDTH_MIN).all()
-    assert (np.asarray(stream.usual.width) < 0.7).all()  # from 1, and ever more slowly
+    stream = Stream()
+    see_terms(stream, np.full((30_000, TERMS), 0.2, np.float32))
+    middle, width = stream.terms()
+    assert middle == pytest.approx(np.full(TERMS, 0.2), abs=0.01)
+    assert (width >= WIDTH_MIN).all()
+    assert (width < 0.7).all()  # from 1, and ever more slowly

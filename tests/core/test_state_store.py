@@ -13,8 +13,8 @@ from detector.core.record import NEVER, layout_of
 from detector.core.state_store import FREE, ROWS_AT_FIRST, StateStore
 
 PARTITIONS = tuple(Partition("t", k) for k in range(3))
-LAYOUT = layout_of([("hidden", (2, 3), 0), ("level", (2,), np.array([1.0, np.nan], np.float32))], {"readings": -1})
-"""What a row holds is told by its field `readings`, -1 in a new one, and its hidden state."""
+LAYOUT = layout_of([("hidden", (2, 3), 0), ("level", (2,), np.array([1.0, np.nan], np.float32))], {"seen": -1})
+"""What a row holds is told by its field `seen`, -1 in a new one, and its hidden state."""
 
 
 def store_of(max_per_partition: int = 1_000_000) -> tuple[StateStore, StreamNames]:
@@ -47,7 +47,7 @@ def test_new_rows_are_filled_and_stay_with_their_streams() -> None:
     rows = store.rows_for(batch_of(names, [(0, "a"), (0, "b"), (0, "a")]))
     assert rows[0] == rows[2] != rows[1]
     assert store.records[rows].tobytes() == saved(3).tobytes()
-    assert store.heads["readings"][rows].tolist() == [-1, -1, -1]
+    assert store.heads["seen"][rows].tolist() == [-1, -1, -1]
     assert store.heads["event_time_us"][rows].tolist() == [NEVER] * 3
     assert store.rows_for(batch_of(names, [(0, "b"), (0, "a")])).tolist() == [rows[1], rows[0]]
     assert [store.stream(int(row)) for row in rows] == ["a", "b", "a"]
@@ -73,13 +73,13 @@ def test_it_grows_and_keeps_what_it_holds() -> None:
     many = 2 * ROWS_AT_FIRST + 1
     first = store.rows_for(batch_of(names, [(0, f"s{k}") for k in range(ROWS_AT_FIRST)]))
     assert len(store.records) == ROWS_AT_FIRST
-    store.heads["readings"][first] = np.arange(ROWS_AT_FIRST)
+    store.heads["seen"][first] = np.arange(ROWS_AT_FIRST)
     start = int(LAYOUT.offsets["hidden"][0])
     store.floats[first, start : start + 6] = np.arange(ROWS_AT_FIRST)[:, None]
     rows = store.rows_for(batch_of(names, [(0, f"s{k}") for k in range(many)]))
     assert many <= len(store.records) <= 1.25 * many
     assert sorted(rows.tolist()) == list(range(many))
-    assert store.heads["readings"][rows].tolist() == [*range(ROWS_AT_FIRST), *[-1] * (many - ROWS_AT_FIRST)]
+    assert store.heads["seen"][rows].tolist() == [*range(ROWS_AT_FIRST), *[-1] * (many - ROWS_AT_FIRST)]
     assert (hidden(store, rows[:ROWS_AT_FIRST]) == np.arange(ROWS_AT_FIRST)[:, None, None]).all()
     assert store.records[rows[ROWS_AT_FIRST:]].tobytes() == saved(many - ROWS_AT_FIRST).tobytes()
     assert (store.slots_of(np.arange(many, len(store.records))) == FREE).all()
@@ -88,14 +88,14 @@ def test_it_grows_and_keeps_what_it_holds() -> None:
 def test_freed_rows_are_as_new_and_used_again() -> None:
     store, names = store_of()
     rows = store.rows_for(batch_of(names, [(0, "a"), (0, "b"), (0, "c")]))
-    store.heads["readings"][rows] = [1, 2, 3]
+    store.heads["seen"][rows] = [1, 2, 3]
     store.free(rows[:2])
     assert len(store) == 1
     assert b"a" not in names
     assert not store.is_known(0)
     again = store.rows_for(batch_of(names, [(0, "d"), (0, "e"), (0, "c"), (0, "f")]))
     assert set(again[:2].tolist()) == set(rows[:2].tolist())
-    assert store.heads["readings"][again].tolist() == [-1, -1, 3, -1]
+    assert store.heads["seen"][again].tolist() == [-1, -1, 3, -1]
     assert [store.stream(int(row)) for row in again] == ["d", "e", "c", "f"]
 
 
@@ -103,10 +103,10 @@ def test_a_name_in_two_partitions_has_two_rows_and_is_kept_until_both_are_gone()
     store, names = store_of()
     rows = store.rows_for(batch_of(names, [(0, "a"), (1, "a"), (0, "a"), (1, "b")]))
     assert rows[0] == rows[2] != rows[1]
-    store.heads["readings"][rows] = [10, 11, 10, 12]
+    store.heads["seen"][rows] = [10, 11, 10, 12]
     store.free_partitions(PARTITIONS[:1])
     assert b"a" in names
-    assert store.heads["readings"][store.rows_for(batch_of(names, [(1, "a"), (1, "b")]))].tolist() == [11, 12]
+    assert store.heads["seen"][store.rows_for(batch_of(names, [(1, "a"), (1, "b")]))].tolist() == [11, 12]
     store.free_partitions(PARTITIONS)
     assert not names
     assert len(store) == 0
@@ -153,10 +153,10 @@ def test_records_are_never_mixed_up(story: list[Any], max_per_partition: int) ->
                     if is_full:
                         continue
                     truth[key] = -1
-                assert store.heads["readings"][row] == truth[key]
+                assert store.heads["seen"][row] == truth[key]
                 assert store.stream(row) == key[1]
                 token += 1
-                store.heads["readings"][row] = truth[key] = token
+                store.heads["seen"][row] = truth[key] = token
             names.release(k for k in range(names.ids_end) if not store.is_known(k))
         assert len(store) == len(truth)
         assert set(names) == {stream.encode() for _, stream in truth}

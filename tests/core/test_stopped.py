@@ -337,7 +337,7 @@ def rule(value: F4, teaches: Any = True, kind: str = "stuck") -> tuple[NDArray[n
     memories = np.zeros((len(value) if len(value) <= 2_000 else 0, record.floats.shape[1]), np.float32)
     may_learn = np.ascontiguousarray(np.broadcast_to(teaches, len(value)))
     rules = rules_of(Settings(warmup_readings=45, stuck_run_factor=5.0), MODEL.prior)
-    play(record.floats[0], record.layout.offsets, value, kind == "stuck", may_learn, 0, rules, events, memories)
+    play(record.floats[0], record.layout.offsets, np.ascontiguousarray(value), kind == "stuck", may_learn, 0, rules, events, memories)
     places = {name: (int(record.layout.offsets[name][0]), shape) for name, shape in record.layout.shapes.items()}
     return events, [{name: memory[at : at + np.prod(shape)].reshape(shape) for name, (at, shape) in places.items()} for memory in memories]
 

@@ -44,7 +44,7 @@ def decoded(ids: list[int], times_us: list[int], rejects: tuple[Reject, ...] = (
     return Decoded(batch, np.arange(n, dtype=np.int64), rejects, ignored)
 
 
-def verdicts(dispositions: list[Disposition], alerts: tuple[Alert, ...] = ()) -> BatchResult:
+def result_of(dispositions: list[Disposition], alerts: tuple[Alert, ...] = ()) -> BatchResult:
     n = len(dispositions)
     disposition = np.array(dispositions, np.uint8)
     score = np.where(np.isin(disposition, (S, W)), np.arange(n), np.nan).astype(np.float32)
@@ -91,7 +91,7 @@ def scene() -> Scene:
 
 def test_readings_by_disposition(scene: Scene) -> None:
     seen = decoded([0, 1, 0, 1], [1, 2, 3, 4], (Reject(0, "MalformedJson", "", 2),), ignored=9)
-    scene.telemetry.observe(seen, verdicts([S, W, L, INVALID]), SECONDS)
+    scene.telemetry.observe(seen, result_of([S, W, L, INVALID]), SECONDS)
     counts = {d.name.lower(): scene.value("detector_readings_total", disposition=d.name.lower()) for d in Disposition}
     assert counts == {"scored": 1, "warmup": 1, "late": 1, "duplicate": 0, "invalid": 3, "partial": 0}
     assert scene.value("detector_readings_ignored_total") == 9
@@ -100,20 +100,20 @@ def test_readings_by_disposition(scene: Scene) -> None:
 
 def test_alerts_by_kind_and_reason(scene: Scene) -> None:
     events = (alert("opened", "score", "evidence"), alert("closed", "score", "cleared"), alert("opened", "timeout", "timeout"))
-    scene.telemetry.observe(decoded([0], [1]), verdicts([S], events), SECONDS)
+    scene.telemetry.observe(decoded([0], [1]), result_of([S], events), SECONDS)
     assert scene.value("detector_alerts_opened_total", kind="score", reason="evidence") == 1
     assert scene.value("detector_alerts_opened_total", kind="timeout", reason="timeout") == 1
     assert scene.value("detector_alerts_closed_total", kind="score", reason="cleared") == 1
     for kind, ends in (("stuck", "unstuck"), ("missing", "resumed")):
         for reason in (ends, "reset", "evicted"):
             assert scene.value("detector_alerts_closed_total", kind=kind, reason=reason) == 0  # there from the start
-        scene.telemetry.observe(decoded([0], [2]), verdicts([S], (alert("opened", kind, kind),)), SECONDS)
+        scene.telemetry.observe(decoded([0], [2]), result_of([S], (alert("opened", kind, kind),)), SECONDS)
         assert scene.value("detector_alerts_opened_total", kind=kind, reason=kind) == 1
 
 
 def test_time_per_stage(scene: Scene) -> None:
-    scene.telemetry.observe(decoded([0], [1]), verdicts([S]), SECONDS)
-    scene.telemetry.observe(decoded([0], [2]), verdicts([S]), SECONDS)
+    scene.telemetry.observe(decoded([0], [1]), result_of([S]), SECONDS)
+    scene.telemetry.observe(decoded([0], [2]), result_of([S]), SECONDS)
     for stage, spent_s in SECONDS.items():
         assert scene.value("detector_stage_duration_seconds_sum", stage=stage) == pytest.approx(2 * spent_s)
         assert scene.value("detector_stage_duration_seconds_count", stage=stage) == 2
@@ -127,7 +127,7 @@ def test_how_telling_alertmanager_goes(scene: Scene) -> None:
 
 
 def test_the_latency_is_no_room(scene: Scene) -> None:
-    scene.telemetry.observe(decoded([0], [1]), verdicts([S]), {**SECONDS, LATENCY: 0.25})
+    scene.telemetry.observe(decoded([0], [1]), result_of([S]), {**SECONDS, LATENCY: 0.25})
     assert scene.value("detector_batch_commit_latency_seconds_sum") == 0.25
     assert scene.value("detector_batch_commit_latency_seconds_bucket", le="0.1") == 0
     assert scene.value("detector_stage_duration_seconds_count", stage=LATENCY) is None
@@ -137,7 +137,7 @@ def test_the_delay_grows_while_nothing_comes(scene: Scene) -> None:
     delay = scene.value("detector_event_time_delay_seconds")
     assert delay is not None
     assert np.isnan(delay)
-    scene.telemetry.observe(decoded([0, 1, 0], [990_000_000, 997_000_000, 999_000_000]), verdicts([S, S, INVALID]), SECONDS)
+    scene.telemetry.observe(decoded([0, 1, 0], [990_000_000, 997_000_000, 999_000_000]), result_of([S, S, INVALID]), SECONDS)
     assert scene.value("detector_event_time_delay_seconds") == pytest.approx(3)
     scene.now_s += 10
     assert scene.value("detector_event_time_delay_seconds") == pytest.approx(13)
@@ -147,12 +147,12 @@ def test_judged_stream_time(scene: Scene) -> None:
     second = 1_000_000
     told = [([0, 1, 0], [0, 5, 10], [W, S, W]), ([0, 1, 0, 1], [20, 6, 30, 2], [S, S, S, L]), ([1, 0], [16, 30], [S, S])]
     for ids, times, dispositions in told:
-        scene.telemetry.observe(decoded(ids, [t * second for t in times]), verdicts(dispositions), SECONDS)
+        scene.telemetry.observe(decoded(ids, [t * second for t in times]), result_of(dispositions), SECONDS)
     # pump: warm until 10, judged until 30; fan: first seen at 5, judged until 16.
     assert scene.value("detector_scored_event_time_seconds_total") == pytest.approx(20 + 11)
     for i in range(100):
         scene.names[f"new{i}".encode()]
-    scene.telemetry.observe(decoded([101, 1, 101], [0, 17 * second, second]), verdicts([S, S, S]), SECONDS)
+    scene.telemetry.observe(decoded([101, 1, 101], [0, 17 * second, second]), result_of([S, S, S]), SECONDS)
     assert scene.value("detector_scored_event_time_seconds_total") == pytest.approx(31 + 1 + 0)
 
 
@@ -164,7 +164,7 @@ def test_the_budget_stands_beside_it(scene: Scene) -> None:
 
 
 def test_only_watched_streams_have_series(scene: Scene) -> None:
-    scene.telemetry.observe(decoded([1, 0, 0, 1, 0], [1, 2, 3, 4, 5]), verdicts([S, S, S, S, L]), SECONDS)
+    scene.telemetry.observe(decoded([1, 0, 0, 1, 0], [1, 2, 3, 4, 5]), result_of([S, S, S, S, L]), SECONDS)
     assert scene.value("detector_stream_score", stream="pump") == 2
     assert scene.value("detector_stream_threshold", stream="pump") == 8
     assert scene.value("detector_stream_alert_open", stream="pump") == 0
@@ -174,12 +174,12 @@ def test_only_watched_streams_have_series(scene: Scene) -> None:
     assert scene.value("detector_stream_expected_high", stream="pump", channel="rpm") == 0.75
     streams = {sample.labels.get("stream") for family in scene.telemetry.registry.collect() for sample in family.samples}
     assert streams == {None, "pump"}
-    scene.telemetry.observe(decoded([1, 0, 0, 1, 0], [6, 7, 8, 9, 10]), verdicts([S, S, S, S, S]), SECONDS)
+    scene.telemetry.observe(decoded([1, 0, 0, 1, 0], [6, 7, 8, 9, 10]), result_of([S, S, S, S, S]), SECONDS)
     assert scene.value("detector_stream_alert_open", stream="pump") == 1
 
 
 def test_a_watched_stream_that_another_worker_has_now_is_not_shown_here(scene: Scene) -> None:
-    scene.telemetry.observe(decoded([0], [1]), verdicts([S]), SECONDS)
+    scene.telemetry.observe(decoded([0], [1]), result_of([S]), SECONDS)
     assert scene.value("detector_stream_score", stream="pump") == 0
     scene.names.release([scene.pump])
     assert scene.value("detector_stream_score", stream="pump") is None
@@ -200,7 +200,7 @@ def test_stats_are_read_at_each_scrape(scene: Scene) -> None:
     assert scene.value("detector_worker_state", state="backing_off") == 1
 
 
-def test_what_it_takes_to_keep_memories(scene: Scene) -> None:
+def test_what_it_takes_to_keep_state(scene: Scene) -> None:
     stats = scene.stats
     stats.messages_replayed, stats.messages_missed, stats.restored_s = 1, {"retention": 2}, 0.7
     stats.log_changes, stats.topics_missing = {"recreated": 3}, ("a", "b")
@@ -219,7 +219,7 @@ def test_what_it_takes_to_keep_memories(scene: Scene) -> None:
 
 
 def test_an_empty_batch_is_no_trouble(scene: Scene) -> None:
-    scene.telemetry.observe(decoded([], []), verdicts([]), SECONDS)
+    scene.telemetry.observe(decoded([], []), result_of([]), SECONDS)
     assert scene.value("detector_batch_readings_count") == 1
 
 
@@ -301,7 +301,7 @@ def test_a_host_that_is_none_is_a_message(scene: Scene) -> None:
 def test_the_documentation_lists_exactly_what_there_is(scene: Scene) -> None:
     """Name, type and labels of every metric, as in the table of docs/metrics.md."""
     scene.telemetry.observe(
-        decoded([0], [1]), verdicts([S], (alert("opened", "score", "evidence"), alert("closed", "score", "cleared"))), SECONDS
+        decoded([0], [1]), result_of([S], (alert("opened", "score", "evidence"), alert("closed", "score", "cleared"))), SECONDS
     )
     there = set()
     for family in scene.telemetry.registry.collect():

@@ -32,10 +32,8 @@ def batch(message: list[int], rejects: tuple[Reject, ...]) -> tuple[Decoded, Bat
     disposition[-1:] = Disposition.LATE
     score = np.arange(n, dtype=np.float32) + np.float32(0.1)
     score[-1:] = NAN
-    verdicts = BatchResult(
-        disposition, score, score.astype(np.float64) / 10, np.zeros((n, 1), np.float32), {1: "an-id"} if n > 1 else {}, ()
-    )
-    return Decoded(readings, np.array(message, np.int64), rejects), verdicts
+    result = BatchResult(disposition, score, score.astype(np.float64) / 10, np.zeros((n, 1), np.float32), {1: "an-id"} if n > 1 else {}, ())
+    return Decoded(readings, np.array(message, np.int64), rejects), result
 
 
 def test_rows_in_the_recordings_order(tmp_path: Path) -> None:
