@@ -38,6 +38,7 @@ def scored(
     e: F4,
     usual_bands: F4 | float = 1.0,
     weight: F4 | float = 1.0,
+    *,
     watched: tuple[Settings, Prior] | None = None,
 ) -> tuple[F4, F4, F4]:
     """Instantaneous scores f4[T] of the same, their terms, calibrated, f4[T, 5], and scores with the decaying peak, f4[T].

@@ -124,22 +124,22 @@ def _readout(fit: F4, choose: F4, features: Callable[[F4], F4]) -> Forecast:
     """
     both, n = np.concatenate((fit, choose)), len(fit)
     inputs = features(both)
-    weights, errors = [], []
+    heads, errors = [], []
     for horizon in HORIZONS:
         later = Moments(inputs.shape[1], both.shape[1]).add(inputs[n - horizon : -horizon], both[n:])
-        weights.append(readout(Moments(inputs.shape[1], both.shape[1]).add(inputs[: n - horizon], both[horizon:n]), later))
-        errors.append(later.error(weights[-1]))
-    share = horizon_weights(np.stack(errors)).astype(np.float32)
+        heads.append(readout(Moments(inputs.shape[1], both.shape[1]).add(inputs[: n - horizon], both[horizon:n]), later))
+        errors.append(later.error(heads[-1]))
+    weights = horizon_weights(np.stack(errors)).astype(np.float32)
 
-    def expect(x: F4) -> F4:
+    def forecast(x: F4) -> F4:
         inputs = features(x)
         expected = np.zeros_like(x)
-        for horizon, weight, part in zip(HORIZONS, weights, share, strict=True):
-            said = (inputs @ weight[:-1] + weight[-1]).astype(np.float32)
-            expected[horizon:] += part * said[:-horizon]
+        for horizon, head, weight in zip(HORIZONS, heads, weights, strict=True):
+            at_horizon = (inputs @ head[:-1] + head[-1]).astype(np.float32)
+            expected[horizon:] += weight * at_horizon[:-horizon]
         return np.clip(expected, both.min(axis=0), both.max(axis=0))
 
-    return expect
+    return forecast
 
 
 ABLATIONS = (
