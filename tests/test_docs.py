@@ -69,12 +69,12 @@ def test_every_variable_of_the_environment_that_is_told_sets_its_field() -> None
 
 def test_the_bytes_per_stream_of_the_sizing_page() -> None:
     sizing = (ROOT / "docs" / "sizing.md").read_text(encoding="utf-8")
-    assert "| 321 + 8 H L + 145 D |" in sizing
-    assert "| 4,145 + 1,125 D |" in sizing
+    assert "| 289 + 8 H L + 145 D |" in sizing
+    assert "| 4,113 + 1,125 D |" in sizing
     for model, channels, stated in (
-        ("plant", 4, 321 + 8 * 64 + 145 * 4),
-        ("universal", 1, 4_145 + 1_125),
-        ("universal", 16, 4_145 + 1_125 * 16),
+        ("plant", 4, 289 + 8 * 64 + 145 * 4),
+        ("universal", 1, 4_113 + 1_125),
+        ("universal", 16, 4_113 + 1_125 * 16),
     ):
         named = [f"c{i}" for i in range(channels)]
         detector = Detector(load_bundle(model, named), Settings(budget_period_us=1e12))
@@ -82,7 +82,7 @@ def test_the_bytes_per_stream_of_the_sizing_page() -> None:
 
 
 def test_every_line_of_warning_is_explained() -> None:
-    """docs/log-lines.md quotes what the service's rooms say as a warning or an error, and librdkafka's helpers through `say`."""
+    """docs/log-lines.md quotes what the service's rooms say as a warning or an error, and librdkafka's helpers through `on_log`."""
     page = (ROOT / "docs" / "log-lines.md").read_text(encoding="utf-8")
     files = [path for room in ("service", "adapters") for path in sorted((ROOT / "detector" / room).rglob("*.py"))]
     lines = [line for path in [*files, ROOT / "detector" / "cli" / "run.py"] for line in _warnings(path)]

@@ -73,4 +73,4 @@ def test_it_is_loaded(path: Path) -> None:
         for column in detector.states.columns:
             value = detector.states[column][row].tobytes()
             assert value == (base64.b64decode(columns[column]) if column in same else detector.states.columns[column].array(1).tobytes())
-    assert detector.alerts_open == 3
+    assert detector.alerts_open == 2
