@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-# An index of torch's CPU builds, if you have one: without it torch comes with its CUDA libraries (5 GB).
+# An index of torch's CPU builds, if you have one, for `make test`: without it torch comes with its CUDA libraries (5 GB).
 TORCH_INDEX ?=
 ARGS   ?=
 SEEDS  ?= 100000
@@ -24,15 +24,16 @@ help:  ## this list
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'detector needs Python 3.11 or newer: make PYTHON=python3.12 ...'; exit 1; }
-	@echo 'Installing into $(VENV); torch is large, this takes a minute or two ...'
+	@echo 'Installing into $(VENV) ...'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
-	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
-	$(PIP) --editable '.[train,bench,schema,aws]'
+	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --group dev
+	@echo 'Installing what tests need into $(VENV); torch is large, this takes a minute or two ...'
+	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
+	$(PIP) --editable '.[train,bench,schema,aws]' --group dev
 	@touch $@
 
 demo: $(VENV)/installed  ## see it work, without Kafka: an embedded broker, a simulated plant, the real service (ARGS="--seed 7")
