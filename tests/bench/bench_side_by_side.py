@@ -70,7 +70,8 @@ def write_weights(folder: Path) -> None:
         "head.weight": head[:-1].T, "head.bias": head[-1], "location": model.scaling.location, "scale": model.scaling.scale,
         "threshold": THRESHOLD * error.max(),
     }  # fmt: skip
-    np.savez(folder / "weights.npz", **{name: np.asarray(array, np.float32) for name, array in arrays.items()})
+    narrow: dict[str, Any] = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+    np.savez(folder / "weights.npz", **narrow)
 
 
 def measured(command: list[str], extra: Path | None = None) -> dict[str, Any]:
