@@ -47,7 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.compiled import compiled
-from detector.core.record import COUNT_MAX
+from detector.core.limits import COUNT_MAX
 
 TAIL = 0.05
 """Share of a stream's normal scores above the quantile that it follows."""
@@ -58,7 +58,8 @@ CUSUM_CLIP = 5.0
 OUTLIER_MARGIN = 2.0
 """One reading opens an alert alone if an exponential tail has one so strange in e^OUTLIER_MARGIN N readings; after other alerts in fewer."""
 PATIENCE = 20
-"""Readings: of calm that close an alert; of an alert before what exceeds its level counts as a second fault."""
+"""Readings: of calm that close an alert; of an alert before what exceeds its level counts as a second fault; of a stream, usually, before
+its scores teach: its memory is still empty, and every score is high."""
 RESET_AFTER = 2_000
 """Readings after which an open alert's level becomes the baseline, unless the configuration says a time."""
 PENALTY = 0.05
@@ -67,8 +68,6 @@ RATE = 0.025
 """At which q and b follow the scores. At .02 false alerts at 1 per 60,000 double, at .05 a third of the faults is lost there."""
 RATE_LEVEL = 0.1
 """At which the level of an open alert follows its scores."""
-COLD_READINGS = 20
-"""Usual number of first readings that teach nothing: a stream's memory is still empty, and every score is high."""
 PRIOR_READINGS = 10
 """So many readings of the stream's own weigh as much as the prior, and are needed to tell which of the next are far beyond them."""
 Q95_DEVIATIONS = float(-np.log(TAIL)) - 1.0
@@ -99,7 +98,7 @@ class Prior:
 
     quantile: float
     excess: float
-    cold_readings: int = COLD_READINGS
+    cold_readings: int = PATIENCE
 
     @staticmethod
     def fit(score: NDArray[np.floating[Any]]) -> Prior:

@@ -19,17 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.compiled import compiled
+from detector.core.limits import CLIP, COUNT_MAX
 from detector.core.readings import NOT_JUDGED, Disposition
 from detector.core.record import NEVER
 
 LATE, DUPLICATE = int(Disposition.LATE), int(Disposition.DUPLICATE)
-PAUSE_GAPS = 2
-"""A clock moves by so many usual longest gaps at most."""
-GAP_MIN_US, GAP_MEMORY = 1_000, 32
-"""The usual longest gap doubles as long as gaps are longer, and fades over so many of its own length."""
-INTERVAL_RATE, INTERVAL_FACTOR_MAX = 0.05, 10.0
-"""The usual interval is an EWMA of this rate; one gap counts as so many intervals at most. The usual number of ties likewise."""
-HEARD_MAX = 2_000_000_000
+GAP_MIN_US = 1_000
+"""A partition's usual longest gap is at least a millisecond: it doubles as long as gaps are longer."""
+INTERVALS = 20
+"""The usual interval is an EWMA over so many; the usual longest gap fades over so many of its own length. The number of ties likewise."""
 
 
 class Time(NamedTuple):
@@ -69,10 +67,10 @@ def move_clock(times, slot, event_time_us):  # type: ignore[no-untyped-def]
     if watermark == NEVER:
         times[0, slot] = event_time_us
     elif event_time_us > watermark:
-        step = min(event_time_us - watermark, PAUSE_GAPS * max(times[2, slot], GAP_MIN_US))
+        step = min(event_time_us - watermark, 2 * max(times[2, slot], GAP_MIN_US))
         times[0, slot] = event_time_us
         times[1, slot] += step
-        times[2, slot] = max(step, times[2, slot] - step // GAP_MEMORY)
+        times[2, slot] = max(step, times[2, slot] - step // INTERVALS)
 
 
 @compiled
@@ -105,11 +103,11 @@ def put_in_order(s, event_time_us, watermark_us, clock_us, rules):  # type: igno
         if s.interval_us == 0:
             s.interval_us, s.per_time = step, s.at_newest
         else:
-            s.interval_us += INTERVAL_RATE * (min(step, INTERVAL_FACTOR_MAX * s.interval_us) - s.interval_us)
-            s.per_time += INTERVAL_RATE * (min(s.at_newest, INTERVAL_FACTOR_MAX * s.per_time) - s.per_time)
+            s.interval_us += (min(step, CLIP * s.interval_us) - s.interval_us) / INTERVALS
+            s.per_time += (min(s.at_newest, CLIP * s.per_time) - s.per_time) / INTERVALS
         s.at_newest = 0
     s.event_time_us = event_time_us
     s.heard_at_us, s.heard_clock_us = watermark_us, clock_us
-    s.heard = min(s.heard + (0 if is_tie else 1), HEARD_MAX)
-    s.at_newest = min(s.at_newest + 1, HEARD_MAX)
+    s.heard = min(s.heard + (0 if is_tie else 1), COUNT_MAX)
+    s.at_newest = min(s.at_newest + 1, COUNT_MAX)
     return NOT_JUDGED, is_evicted, step

@@ -23,12 +23,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from detector.core.alarm import PRIOR_READINGS
 from detector.core.arithmetic import LANES, copy, decay_and_add, product
 from detector.core.compiled import compiled, inlined
 from detector.core.compiled_model import ROWS, Described, of_rows
 from detector.core.forecast import HORIZONS, SCALED_MAX
+from detector.core.limits import CLIP, COUNT_MAX, RESOLUTION
 from detector.core.record import Part, further, part, place_in_ring
-from detector.core.scaler import FORGETTING, RESET_READINGS
+from detector.core.scaler import FORGETTING, YOUNG_READINGS
 
 f4 = np.float32
 AHEAD = HORIZONS
@@ -41,16 +43,8 @@ RIDGE = 2.0
 """As many readings in which a unit stood at 1 speak for a change of nothing. From 1 to 10 all is much the same."""
 KEPT = f4(1 - FORGETTING)
 """Of what was learned, from one reading to the next: what is normal is forgotten as slowly as the scale is."""
-SOLVE_EVERY, SOLVE_EVERY_EARLY, EARLY_READINGS = 64, 16, 512
-"""The ridge is solved for so often, readings; more often among a stream's first readings."""
-SQUARE_MAX = f4(25)
-"""One error counts as so many mean squares at most."""
-ERROR_MIN = f4(1e-6)
-"""Mean squared error, scaled units, below which all horizons are equally good."""
-ERRORS_FREE = 30
-"""So many first errors count in full."""
-LEARNED_MAX = 15_625 * SOLVE_EVERY
-"""No longer past is counted; from there on the count goes around, so that the ridge is still solved for now and then only."""
+SOLVE_EVERY = 64
+"""The ridge is solved for at least so often, readings; in n readings as often as their root says, while that is smaller."""
 
 
 @inlined
@@ -115,7 +109,7 @@ def forecast_of(s, f, at, m, r, room):  # type: ignore[no-untyped-def]
         total, precision = f4(0), f4(0)
         for q in range(k, outputs, d):
             if not np.isnan(at_horizons[q]):
-                own = f4(1) / max(f[at.error + q], ERROR_MIN)
+                own = f4(1) / max(f[at.error + q], f4(RESOLUTION))
                 total += own * at_horizons[q]
                 precision += own
         if precision > 0:  # a mean rounds: also beyond the largest of what it is of
@@ -136,10 +130,10 @@ def learn(s, f, at, m, r, may_learn, room, doubles):  # type: ignore[no-untyped-
     s.ridge_pending = 2 * s.ridge_pending + (1 if learns else 0)
     solves = False
     if learns:
-        s.ridge_readings += 1 if s.ridge_readings < LEARNED_MAX else 1 - SOLVE_EVERY
+        s.ridge_readings += 1 if s.ridge_readings < COUNT_MAX else 1 - SOLVE_EVERY  # so that it is still solved for now and then only
         at_horizons = part(room, m.ridge_at_horizons + r * outputs, outputs)
         _measure_errors(s.ridge_readings, part(room, m.x + r * d, d), at_horizons, part(f, at.error, outputs))
-        solves = s.ridge_readings % (SOLVE_EVERY_EARLY if s.ridge_readings <= EARLY_READINGS else SOLVE_EVERY) == 0
+        solves = s.ridge_readings % min(SOLVE_EVERY, int(np.sqrt(s.ridge_readings))) == 0
     if solves or place_in_ring(s.readings, PENDING) == PENDING - 1:
         _add_pending(s, f, at, m, now, room)
     if solves:
@@ -154,7 +148,7 @@ def _measure_errors(learned, x, at_horizons, error):  # type: ignore[no-untyped-
     for q in range(at_horizons.shape[0]):
         off = x[q % x.shape[0]] - at_horizons[q]
         if not np.isnan(off):
-            square = off * off if learned <= ERRORS_FREE else min(off * off, SQUARE_MAX * error[q])
+            square = off * off if learned <= PRIOR_READINGS else min(off * off, f4(CLIP * CLIP) * error[q])
             error[q] += rate * (square - error[q])
 
 
@@ -258,9 +252,9 @@ def _solve(f, at, d, lower, solved):  # type: ignore[no-untyped-def]
 
 @compiled
 def reset_sums(s, f, at):  # type: ignore[no-untyped-def]
-    """The baseline was reset: what was learned before weighs as much as RESET_READINGS readings."""
-    if s.ridge_readings > RESET_READINGS:
-        kept = f4(RESET_READINGS / s.ridge_readings)
-        s.ridge_readings = RESET_READINGS
+    """The baseline was reset: what was learned before weighs as much as YOUNG_READINGS readings."""
+    if s.ridge_readings > YOUNG_READINGS:
+        kept = f4(YOUNG_READINGS / s.ridge_readings)
+        s.ridge_readings = YOUNG_READINGS
         for q in range(at.gram, at.weight):  # gram, total, cross, own
             f[q] *= kept

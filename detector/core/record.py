@@ -6,7 +6,7 @@ A record has two parts, one after the other:
     floats  32-bit floats, whose number follows from the model: LSTM memory, forecasts, what the score follows (`OFFSETS`)
 
 Compiled code reaches the head by field name, `s.cusum`, and the floats from an offset on, `part(f, at.cell, hidden)`. So one compilation
-serves all models. Counters among the floats stay below 2^24, up to which a 32-bit float is exact.
+serves all models. Counters stop at `limits.COUNT_MAX`, up to which a 32-bit float is exact.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ from detector.core.compiled import inlined, written_out
 
 NEVER = np.iinfo(np.int64).min
 """An event time that no reading has."""
-COUNT_MAX = 1_000_000
-"""Counters stop here: no longer past is counted."""
-
 READINGS_MODULUS = 2520 * 2**20
 """The number of readings goes around here: a multiple of the length of every ring up to 10, and of powers of two."""
 

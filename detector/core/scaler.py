@@ -10,8 +10,8 @@ it for itself, channel by channel, while it is judged (`OnlineScaler`). Cumulati
     square   += rate (min(|s|, CLIP size)^2 - square)      size: its root; s: the residual, and each band of the scaled readings
 
     middle   += step sgn(v - middle)                       of each term v of the score that is calibrated, in units of its width in training:
-    high     += 10 step (.99 - [v < high])                 50 % and 99 % quantile; at first those of training, 0 and 1
-    step      = max(high - middle, WIDTH_MIN) / min(n + 1000, 1 / FORGETTING)
+    high     += step / sqrt(1 - .99) (.99 - [v < high])    50 % and 99 % quantile; at first those of training, 0 and 1
+    step      = max(high - middle, WIDTH_MIN) / min(n + TRAINING_READINGS, 1 / FORGETTING)
 
 Judge first, learn after: a reading is scaled by what was learned from those before it. Nothing is learned from an open alert, nor
 while the CUSUM is above 0.
@@ -19,7 +19,7 @@ while the CUSUM is above 0.
 A channel that has never moved is not known to be quiet: a switch, a mode, a command that came for the first time would otherwise be
 stranger than anything. After m moves, values that differ from the one before,
 
-    limit of scaled values = min(sqrt(n), 3 + sqrt(m), SCALED_MAX);    size = sqrt((m square + .1) / (m + .1))
+    limit of scaled values = min(sqrt(n), 1 + sqrt(m), SCALED_MAX);    size = sqrt((m square + 1) / (m + 1))
 
 and the channel counts by `weight_of` m of n. That a value cannot be further than sqrt(n) scales from the mean of n values that it is one of
 is Samuelson's inequality.
@@ -39,39 +39,32 @@ from numpy.typing import NDArray
 from detector.core.compiled import compiled, inlined
 from detector.core.compiled_model import Described, of_rows
 from detector.core.forecast import SCALED_MAX
-from detector.core.record import COUNT_MAX, Part, keep_wide, part, wide
+from detector.core.limits import CLIP, COUNT_MAX, FLOOR, HIGH, RESOLUTION, TRAINING_READINGS
+from detector.core.record import Part, keep_wide, part, wide
 
 f4 = np.float32
 F4 = NDArray[np.float32]
 
-CONSTANT_BELOW = 1e-5
-"""A channel whose standard deviation is smaller than this part of its mean counts as constant; its scale is 1."""
 FORGETTING = 1 / 20_000
 """What was normal is forgotten over so many readings. Over a tenth of them, a tenth of the ranking on public recordings is lost."""
-CLIP = 10.0
-"""A value further away than so many scales teaches as if it were there: a channel that spikes in every hundredth reading keeps its scale."""
-RESOLUTION = 2.0**-22
-"""Scale of a channel, as a part of its location, below which differences are rounding: values are 32-bit floats."""
-SIZE_MIN = f4(0.004)
+SIZE_MIN = f4(FLOOR**2)
 """Usual residuals and bands are at least so large, scaled units: what follows exactly from its past must not explode at a trifle."""
-RESET_READINGS = 100
-"""After a reset of the baseline the past weighs as much as so many readings: the new normal is learned soon."""
-LIMIT_MIN = f4(3)
-"""A channel's first move is as far as so many scales, however long it had kept its value."""
+YOUNG_READINGS = 100
+"""So many first readings of a stream teach nothing about its terms, nor its alarm: its scales are not known yet, and every score is high.
+After a reset of the baseline the past weighs as much as so many: the new normal is learned soon."""
 MOVES_PRIOR = f4(0.1)
 """A size of one, in scaled units, weighs as much as so many moves."""
 COLD_READINGS = 80
 """The first readings of a stream teach nothing about its terms, nor its alarm: its scales are not known yet, and every score is high."""
 TERMS_PRIOR = 1_000
 """So many readings count what training measured of the terms."""
-HIGH_RATE, HIGH_QUANTILE = f4(10), f4(0.99)
+HIGH_RATE = f4((1 - HIGH) ** -0.5)
 WIDTH_MIN = f4(0.3)
 """Of a term, at least, parts of its width in training: no stream is so calm that a trifle would be strange."""
 AT_HIGH = f4(np.log(2.0))
 """What a calibrated term is at its high quantile; at its middle it is 0."""
-WEIGHT_MIN, MOVES_IN_FULL = f4(1e-3), f4(2)
-"""Least weight of a channel; and what the share of readings in which it changes is multiplied by."""
-
+WEIGHT_MIN = f4(FLOOR**2)
+"""Least weight of a channel: of a switch that nobody touched."""
 TINY = float(np.finfo(np.float32).tiny)
 BANDS, TERMS = 4, 4
 """Of a channel; and of the score, those that are counted from a middle."""
@@ -99,7 +92,7 @@ class Scaling:
         location = np.where(present, wide, 0.0).sum(axis=0) / count
         variance = np.where(present, (wide - location) ** 2, 0.0).sum(axis=0) / count
         scale = np.sqrt(variance)
-        constant = scale <= CONSTANT_BELOW * np.maximum(np.abs(location), CONSTANT_BELOW)
+        constant = scale <= RESOLUTION * np.maximum(np.abs(location), RESOLUTION)
         return Scaling(location.astype(np.float32), np.where(constant, 1.0, scale).astype(np.float32))
 
     def scaled(self, value: F4) -> F4:
@@ -143,7 +136,7 @@ def weight_of(moves: NDArray[Any], readings: float | NDArray[Any]) -> F4:
     """What a channel tells next to one that changes with every reading, 0..1, from how often its value changed: in full if every other time.
     Nobody can foresee a command or a switch, so an error of what was forecast of it, however large, is no news."""
     share: F4 = np.divide(moves, np.maximum(readings, 1), dtype=np.float32)
-    weight: F4 = np.clip(MOVES_IN_FULL * share, WEIGHT_MIN, f4(1))
+    weight: F4 = np.clip(2 * share, WEIGHT_MIN, f4(1))
     return weight
 
 
@@ -159,13 +152,13 @@ def measure_units(f, at, m, r, room, doubles):  # type: ignore[no-untyped-def]
     d = m.channels
     for k in range(d):
         count, moves = f[at.scale + COUNT * d + k], f[at.scale + MOVES * d + k]
-        known = moves / (moves + MOVES_PRIOR)
+        known = moves / (moves + f4(1))  # a size of one, scaled units, weighs as much as a move
         location = wide(f, at.scale + LOCATION * d + k, d)
         deviation = wide(f, at.scale + DEVIATION * d + k, d)
-        weight = min(max(MOVES_IN_FULL * moves / max(count, f4(1)), WEIGHT_MIN), f4(1))
+        weight = min(max(f4(2) * moves / max(count, f4(1)), WEIGHT_MIN), f4(1))
         doubles[m.location + r * d + k] = location
         doubles[m.scale + r * d + k] = max(deviation, max(RESOLUTION * abs(location), TINY))
-        room[m.limit + r * d + k] = min(min(np.sqrt(count), LIMIT_MIN + np.sqrt(moves)), SCALED_MAX)
+        room[m.limit + r * d + k] = min(min(np.sqrt(count), f4(1) + np.sqrt(moves)), SCALED_MAX)
         room[m.residual_size + r * d + k] = _size(f[at.scale + RESIDUAL * d + k], known)
         room[m.weight + r * d + k] = weight
         root = np.sqrt(weight)
@@ -222,20 +215,20 @@ def learn_units(s, f, at, m, r, room):  # type: ignore[no-untyped-def]
             f[place + (BAND + j) * d] = square + slow * (_clipped_square(upper - lower, square) - square)
             upper = lower
     s.scale_readings = min(s.scale_readings + 1, COUNT_MAX)
-    if s.scale_readings > COLD_READINGS:
+    if s.scale_readings > YOUNG_READINGS:
         for j in range(TERMS):
             middle, high = f[at.term_middle + j], f[at.term_high + j]
-            step = max(high - middle, WIDTH_MIN) / f4(min(s.scale_readings + TERMS_PRIOR, round(1 / FORGETTING)))
+            step = max(high - middle, WIDTH_MIN) / f4(min(s.scale_readings + TRAINING_READINGS, round(1 / FORGETTING)))
             f[at.term_middle + j] = middle + (step if terms[j] > 0 else -step)
-            f[at.term_high + j] = high + HIGH_RATE * step * (HIGH_QUANTILE - (f4(1) if terms[j] < AT_HIGH else f4(0)))
+            f[at.term_high + j] = high + HIGH_RATE * step * (f4(HIGH) - (f4(1) if terms[j] < AT_HIGH else f4(0)))
 
 
 @compiled
 def reset_units(s, f, at, d):  # type: ignore[no-untyped-def]
-    """The baseline was reset: what was learned before weighs as much as RESET_READINGS readings."""
+    """The baseline was reset: what was learned before weighs as much as YOUNG_READINGS readings."""
     for k in range(d):
         count, moves = f[at.scale + COUNT * d + k], f[at.scale + MOVES * d + k]
-        kept = min(count, f4(RESET_READINGS))
+        kept = min(count, f4(YOUNG_READINGS))
         f[at.scale + MOVES * d + k] = np.ceil(moves * (kept / max(count, f4(1))))  # as often as before
         f[at.scale + COUNT * d + k] = kept
-    s.scale_readings = min(s.scale_readings, RESET_READINGS)
+    s.scale_readings = min(s.scale_readings, YOUNG_READINGS)

@@ -42,7 +42,8 @@ from numpy.typing import NDArray
 from detector.core.arithmetic import LANES, log1p, panels_of, triangular_product
 from detector.core.compiled import compiled, inlined
 from detector.core.compiled_model import Described, of_rows
-from detector.core.record import COUNT_MAX, Part, part
+from detector.core.limits import COUNT_MAX, RESOLUTION, TRAINING_READINGS
+from detector.core.record import Part, part
 from detector.core.scaler import BANDS, TERMS
 
 f4 = np.float32
@@ -52,10 +53,8 @@ TERM_NAMES = ("bands", "fast", "whitened", "slow", "range")
 """The five, in the order in which they are told; the first four are calibrated, the last is 0 on normal readings."""
 RATES = (f4(0.3), f4(0.1), f4(0.03))
 """Of the EWMAs between the bands, and of the fast, whitened and slow residuals."""
-RANGE_MARGIN, RANGE_READINGS = 0.007, 500.0
-"""Unit of what is beyond a channel's range, as a share of it, of one channel and many readings; twice that after so many readings."""
-FLAT = 1e-5
-"""A channel whose range is smaller than this part of its values has none: any departure from it would be out of range."""
+RANGE_MARGIN = 0.007
+"""Unit of what is beyond a channel's range, as a share of it, of one channel and many readings; twice that after TRAINING_READINGS."""
 MARGINS_MAX = 1e15
 """Farther out of range is all the same to a channel's share: squares stay finite in 32 bits."""
 MEASURED = 3
@@ -150,7 +149,7 @@ class Score:
 @inlined
 def _is_flat(low, high):  # type: ignore[no-untyped-def]
     """Whether a range says nothing yet: there is none, or the value was always the same."""
-    return not high - low > FLAT * max(abs(low), abs(high))
+    return not high - low > RESOLUTION * max(abs(low), abs(high))
 
 
 @inlined
@@ -181,7 +180,7 @@ def effective_channels(weight):  # type: ignore[no-untyped-def]
 def range_margin(weight, m, readings):  # type: ignore[no-untyped-def]
     """What a value must exceed its range by to count: more where many values, or few readings, make extremes usual."""
     known = max(np.float64(m.range_count) + readings, 1.0)
-    return RANGE_MARGIN * np.sqrt(np.float64(effective_channels(weight))) * (1.0 + RANGE_READINGS / known)
+    return RANGE_MARGIN * np.sqrt(np.float64(effective_channels(weight))) * (1.0 + TRAINING_READINGS / known)
 
 
 @compiled

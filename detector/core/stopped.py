@@ -6,14 +6,14 @@ none between readings of one time. For stuck channels a missing value neither co
 these hold, f being `alerts.stuck_run_factor`:
 
     run       > f * longest: the longest time between two signs of life, which fades over FADE times its own length
-    run       > RUN_INTERVALS_MIN usual intervals of the stream
-    liveness >= LIVENESS_WARMUPS warm-ups: every sign of life counts 1, every reading of a run -1 / QUIET_PER_SIGN, within
-                0 .. LIVENESS_MAX. A switch, a set point, a counter, a channel that comes now and then stay below; so does a new stream
+    run       > INTERVALS usual intervals of the stream: a few repeated or lost values may be the transport's
+    liveness >= OFTEN warm-ups: every sign of life counts 1, every reading of a run -1 / QUIET_PER_SIGN, within
+                0 .. FADE. A switch, a set point, a counter, a channel that comes now and then stay below; so does a new stream
     lowest < value < highest of all that was seen, where it is stuck. At an end of its range a channel is at rest (off, dark, empty) or at
                 its stop; whether that is strange is for the score to say
 
 Judge first, learn after: a run teaches when it has ended, as one of normal length, and nothing is learned while the stream has an open
-alert of the kind, or one of the score. A stopped channel becomes normal when the baseline is reset, or when it has stopped NORMAL_AFTER
+alert of the kind, or one of the score. A stopped channel becomes normal when the baseline is reset, or when it has stopped OFTEN
 times: then the last of these runs is its longest.
 """
 
@@ -21,19 +21,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from detector.core.alarm import RESET_AFTER
 from detector.core.compiled import compiled
+from detector.core.event_time import INTERVALS
 from detector.core.record import Part
 
 f4 = np.float32
 
-RUN_INTERVALS_MIN = 20
-"""No shorter run is an alert, however lively the channel: a few repeated or lost values may be the transport's."""
 QUIET_PER_SIGN = f4(8)
-LIVENESS_WARMUPS, LIVENESS_MAX = 3.0, 1_000.0
+"""A channel that shows no sign of life in more readings than so many of one that does is not lively: it comes, or moves, now and then."""
+OFTEN = 3
+"""Warm-ups full of signs of life that a channel is known to live by; and how often it must have stopped for that to be normal."""
 FADE = f4(1_000)
-NORMAL_AFTER = 3
-RESET_INTERVALS = 2_000
-"""Usual intervals after which an open alert's runs become the baseline, where no time is configured."""
+"""What was seen counts less over so many times its length: the longest run, and the signs of life."""
 
 RUN_PARTS = 5
 RUN, LONGEST, LIVENESS, STOPPED, BEFORE = range(RUN_PARTS)
@@ -63,7 +63,7 @@ def judge(f, runs, between, value, moved, when, may_learn, was_open, rules, abou
     """
     d, by_value, (step_us, interval_us, age_us), is_any = value.shape[0], between >= 0, when, False
     step = f4(min(np.float64(step_us), interval_us))
-    liveness_min = min(LIVENESS_WARMUPS * max(rules.warmup_readings, 1), LIVENESS_MAX)
+    liveness_min = min(f4(OFTEN * max(rules.warmup_readings, 1)), FADE)
     for k in range(d):
         run, stopped, is_there = runs + RUN * d + k, runs + STOPPED * d + k, not np.isnan(value[k])
         about[k] = f[stopped] == YES
@@ -79,7 +79,7 @@ def judge(f, runs, between, value, moved, when, may_learn, was_open, rules, abou
             if (
                 f[stopped] == NO
                 and f4(0) < limit < f[run]
-                and f[run] > RUN_INTERVALS_MIN * interval_us
+                and f[run] > INTERVALS * interval_us
                 and f[runs + LIVENESS * d + k] >= liveness_min
                 and (not by_value or f[between + k] < value[k] < f[between + d + k])
             ):
@@ -90,7 +90,7 @@ def judge(f, runs, between, value, moved, when, may_learn, was_open, rules, abou
         return OPENED
     if was_open and not is_any:
         return ENDED
-    if was_open and age_us >= (rules.reset_after_us if rules.reset_after_us > 0 else RESET_INTERVALS * interval_us):
+    if was_open and age_us >= (rules.reset_after_us if rules.reset_after_us > 0 else RESET_AFTER * interval_us):
         reset_runs(f, runs, d)
         return RESET
     return 0
@@ -103,12 +103,12 @@ def _end_run(f, channel, d, step, interval_us, may_learn):  # type: ignore[no-un
     stopped, before = channel + STOPPED * d, channel + BEFORE * d
     if f[stopped] == YES:
         f[before] += f4(1)
-        if f[before] == NORMAL_AFTER:
+        if f[before] == OFTEN:
             f[before] = 0
             f[longest] = max(f[longest], f[run])
     elif may_learn and interval_us > 0:
         ended, earned = f[run] + step, f4(1) - f[run] / f4(interval_us) / QUIET_PER_SIGN
-        f[liveness] = min(max(f[liveness] + earned, f4(0)), f4(LIVENESS_MAX))
+        f[liveness] = min(max(f[liveness] + earned, f4(0)), FADE)
         f[longest] = max(ended, f[longest] - ended / FADE)
     f[stopped] = NO
     f[run] = 0

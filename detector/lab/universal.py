@@ -11,7 +11,7 @@ from detector.core.calibration import OwnUnits, calibrate
 from detector.core.forecast import Network
 from detector.core.model import UniversalModel
 from detector.core.playback import Playback, play
-from detector.core.scaler import COLD_READINGS
+from detector.core.scaler import YOUNG_READINGS
 from detector.core.score import Score
 from detector.core.sequences import scored
 from detector.lab.offline_inference import UNMEASURED
@@ -54,4 +54,4 @@ def calibrated(network: Network) -> tuple[Score, Prior]:
     priors = [Prior.fit(scored(score, v, x, e, units.bands, units.weight)[0][SETTLED:]) for v, x, e, units in streams]
     # What a usual stream shows: over all of them together, the excess would say how unlike they are.
     quantile, excess = (float(np.median([getattr(prior, name) for prior in priors])) for name in ("quantile", "excess"))
-    return score, Prior(quantile, excess, COLD_READINGS)
+    return score, Prior(quantile, excess, YOUNG_READINGS)

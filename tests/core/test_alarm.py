@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.core import alarm
-from detector.core.alarm import COLD_READINGS, EXCESS_MIN, OUTLIER_MARGIN, PATIENCE, PENALTY, RESET_AFTER, TAIL, TINY, Event, Prior
+from detector.core.alarm import EXCESS_MIN, OUTLIER_MARGIN, PATIENCE, PENALTY, RESET_AFTER, TAIL, TINY, Event, Prior
 from detector.core.compiled import entry
 from detector.core.rules import Settings, rules_of
 from tests.core.builders import SECOND_US, Records
@@ -298,7 +298,7 @@ def test_the_warm_up_moves_the_calibration_to_the_streams_own_level() -> None:
     """But for its first readings, whose memory is empty: they are high and teach nothing."""
     own = 4 + np.random.default_rng(0).standard_normal(400)
     stream = Stream(warmup=400)
-    stream.judge([*np.full(COLD_READINGS, 1e4), *own[COLD_READINGS:]])
+    stream.judge([*np.full(PATIENCE, 1e4), *own[PATIENCE:]])
     assert stream["quantile"] == pytest.approx(np.quantile(own, 0.95), abs=0.5)
     p, event = stream.judge(4 + np.random.default_rng(1).standard_normal(2_000))
     assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.03)

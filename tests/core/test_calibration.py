@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detector.core.calibration import OwnUnits, calibrate, floored, range_of, scale_of, whitening_of
+from detector.core.calibration import SHRINK, OwnUnits, calibrate, floored, range_of, scale_of, whitening_of
 from detector.core.scaler import BANDS
 from detector.core.score import Score
 from detector.core.sequences import measured
@@ -86,11 +86,13 @@ def test_no_divisor_is_so_small_that_a_trifle_explodes() -> None:
 
 def test_whitened_signals_are_alike_and_know_nothing_of_each_other() -> None:
     signal = np.random.default_rng(0).standard_normal((20_000, 3)) @ np.array([[1, 0.9, 0], [0, 0.4, 0], [0, 0, 7]])
-    white = whitening_of(signal, 0.0)
+    white = whitening_of(signal)
     assert np.array_equal(white, np.tril(white))
-    assert np.cov((signal @ white.T).T) == pytest.approx(np.eye(3), abs=0.02)
+    moment = signal.T @ signal / len(signal)
+    shrunk = (1 - SHRINK) * moment + SHRINK * np.trace(moment) / 3 * np.eye(3)
+    assert white @ shrunk @ white.T == pytest.approx(np.eye(3), abs=1e-5)
     copied = np.repeat(signal[:, :1], 2, axis=1)
-    assert np.isfinite(whitening_of(copied, 0.05)).all()  # two channels that are one: what is shrunk can be inverted
+    assert np.isfinite(whitening_of(copied)).all()  # two channels that are one: what is shrunk can be inverted
 
 
 def test_the_range_is_that_of_all_values_and_of_none_where_there_is_none() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isqrt
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -13,9 +15,10 @@ from detector.core.arithmetic import LANES, copy
 from detector.core.compiled import entry
 from detector.core.compiled_model import Described, compile_model, of_rows
 from detector.core.forecast import HORIZONS, SCALED_MAX
-from detector.core.online_ridge import EARLY_READINGS, KEPT, LEARNED_MAX, RIDGE, SOLVE_EVERY, SOLVE_EVERY_EARLY
+from detector.core.limits import COUNT_MAX
+from detector.core.online_ridge import KEPT, RIDGE, SOLVE_EVERY
 from detector.core.record import part
-from detector.core.scaler import RESET_READINGS
+from detector.core.scaler import YOUNG_READINGS
 from tests.core.builders import Records
 
 F4 = NDArray[np.float32]
@@ -113,7 +116,7 @@ def test_as_long_as_nothing_was_learned_the_value_before_is_expected() -> None:
 
 
 def test_it_is_the_ridge_regression_of_changes() -> None:
-    readings = EARLY_READINGS + 3 * SOLVE_EVERY
+    readings = 24**2  # solved for in every 24th
     stream, (x, h) = shown(readings + LONGEST), played(readings + LONGEST)
     assert stream.readings == readings
     panels, constant = stream.record.part("weight"), stream.record.part("constant")
@@ -132,27 +135,28 @@ def test_it_is_the_ridge_regression_of_changes() -> None:
 
 
 def test_it_is_solved_for_now_and_then() -> None:
-    stream, (x, h) = Stream(), played(EARLY_READINGS + 2 * SOLVE_EVERY + LONGEST)
+    readings = SOLVE_EVERY * (SOLVE_EVERY + 3)
+    stream, (x, h) = Stream(), played(readings + LONGEST)
     solved, before = [], stream.record.part("weight").copy()
     for each in zip(x, h, strict=True):
         stream.see(*each)
         if (before != stream.record.part("weight")).any():
             solved.append(stream.readings)
             before = stream.record.part("weight").copy()
-    late = EARLY_READINGS + SOLVE_EVERY
-    assert solved == [*range(SOLVE_EVERY_EARLY, EARLY_READINGS + 1, SOLVE_EVERY_EARLY), *range(late, late + SOLVE_EVERY + 1, SOLVE_EVERY)]
+    assert solved == [n for n in range(1, readings + 1) if n % min(SOLVE_EVERY, isqrt(n)) == 0]
+    assert np.diff(solved)[-2:].tolist() == [SOLVE_EVERY] * 2
 
 
 def test_it_is_solved_for_now_and_then_however_long_a_stream_lives() -> None:
     stream, (x, h) = shown(LONGEST), played(3 * SOLVE_EVERY + LONGEST)
-    stream.record.heads["ridge_readings"] = LEARNED_MAX
+    stream.record.heads["ridge_readings"] = COUNT_MAX
     before, solved = stream.record.part("weight").copy(), 0
     for each in zip(x[LONGEST:], h[LONGEST:], strict=True):
         stream.see(*each)
         solved += int((before != stream.record.part("weight")).any())
         before = stream.record.part("weight").copy()
     assert solved == 3
-    assert stream.readings == LEARNED_MAX
+    assert stream.readings == COUNT_MAX
 
 
 def test_nothing_is_learned_from_what_must_not_teach() -> None:
@@ -166,14 +170,14 @@ def test_nothing_is_learned_from_what_must_not_teach() -> None:
 
 
 def test_after_a_reset_of_the_baseline_the_new_normal_is_learned_soon() -> None:
-    """What was learned counts as much as that of RESET_READINGS readings; there is nothing to forget where it was no more."""
+    """What was learned counts as much as that of YOUNG_READINGS readings; there is nothing to forget where it was no more."""
     stream = shown(1_000)
     sums = {name: stream.record.part(name).copy() for name in ("gram", "total", "cross", "own")}
     weight, readings = stream.record.part("weight").copy(), stream.readings
     stream.reset()
-    assert stream.readings == RESET_READINGS
+    assert stream.readings == YOUNG_READINGS
     for name, before in sums.items():
-        assert stream.record.part(name) == pytest.approx(before * RESET_READINGS / readings, rel=1e-5)
+        assert stream.record.part(name) == pytest.approx(before * YOUNG_READINGS / readings, rel=1e-5)
     assert (stream.record.part("weight") == weight).all()
     fewer = shown(50)
     learned = fewer.learned()

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.core import stopped
+from detector.core.alarm import RESET_AFTER
 from detector.core.alerts import Alert, alert_id
 from detector.core.compiled import entry
 from detector.core.detector import Detector
+from detector.core.event_time import INTERVALS
 from detector.core.model import Model
 from detector.core.rules import Settings, rules_of
 from tests.core.builders import (
@@ -37,7 +39,7 @@ MODEL = model_of(2)
 READINGS = 600
 AT = 300
 """Where most channels stop: a liveness of 3 x 45 is reached long before."""
-MIN = stopped.RUN_INTERVALS_MIN
+MIN = INTERVALS
 F4 = NDArray[np.float32]
 
 
@@ -74,7 +76,7 @@ def judged(log: Log, cuts: Any = (), model: Model = MODEL, kind: str = "stuck", 
 @of_each_kind
 @pytest.mark.parametrize("cuts", [(), range(1, READINGS, 7), range(1, READINGS)])
 def test_a_channel_that_stops_is_an_alert_until_it_lives_again(cuts: Any, kind: str) -> None:
-    """Found as soon as the run is longer than RUN_INTERVALS_MIN, since this channel never held a value, or was away, for two readings."""
+    """Found as soon as the run is longer than INTERVALS, since this channel never held a value, or was away, for two readings."""
     log = story(STOPS[kind](AT, 100))
     opened, closed = judged(log, cuts, kind=kind)
     ends = {"stuck": "unstuck", "missing": "resumed"}[kind]
@@ -414,10 +416,10 @@ def test_what_was_reset_is_normal_and_opens_no_second_alert(kind: str) -> None:
 
 @of_each_kind
 def test_without_a_time_an_alert_is_reset_after_many_usual_intervals(kind: str) -> None:
-    readings = AT + stopped.RESET_INTERVALS + 100
+    readings = AT + RESET_AFTER + 100
     opened, closed = judged(story(STOPS[kind](AT, readings, readings=readings)), kind=kind)
     assert closed.reason == "reset"
-    assert closed.event_time_us - opened.event_time_us == stopped.RESET_INTERVALS * SECOND_US
+    assert closed.event_time_us - opened.event_time_us == RESET_AFTER * SECOND_US
 
 
 def test_what_is_normal_fades() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detector.core.calibration import SCALE_FLOOR
-from detector.core.scaler import CONSTANT_BELOW, Scaling
+from detector.core.limits import FLOOR, RESOLUTION
+from detector.core.scaler import Scaling
 from detector.lab.evaluate.detectors import Scored, Scorer, SeriesDetector
 from detector.lab.evaluate.filters import F4, F8, ewma, in_blocks, needing
 from detector.lab.evaluate.series import calibration_start
@@ -64,7 +64,7 @@ def _extremes(train: F4, seed: int) -> Scorer:
     """
     wide = np.where(np.isfinite(train), train, np.nan).astype(np.float64)
     size = np.abs(np.nan_to_num(wide)).max(axis=0)
-    flat_below = CONSTANT_BELOW * np.maximum(size, CONSTANT_BELOW)
+    flat_below = RESOLUTION * np.maximum(size, RESOLUTION)
     low, high = (f(np.where(np.isnan(wide), empty, wide), axis=0) for f, empty in ((np.min, np.inf), (np.max, -np.inf)))
 
     def score(value: F4) -> Scored:
@@ -97,7 +97,7 @@ class _Residuals:
         self._axes = np.asarray(fitted.components_[:kept], np.float64)
         self._variance = variance[:kept]
         self._q99 = np.ones(2)
-        self._q99 = np.maximum(np.quantile(self._squares(x[cut:]), 0.99, axis=0), SCALE_FLOOR)
+        self._q99 = np.maximum(np.quantile(self._squares(x[cut:]), 0.99, axis=0), FLOOR**2)
 
     def score(self, value: F4) -> F8:
         """Of readings f4[T, D] in engineering units: f8[T]."""
