@@ -52,12 +52,6 @@ SIZE_MIN = f4(FLOOR**2)
 YOUNG_READINGS = 100
 """So many first readings of a stream teach nothing about its terms, nor its alarm: its scales are not known yet, and every score is high.
 After a reset of the baseline the past weighs as much as so many: the new normal is learned soon."""
-MOVES_PRIOR = f4(0.1)
-"""A size of one, in scaled units, weighs as much as so many moves."""
-COLD_READINGS = 80
-"""The first readings of a stream teach nothing about its terms, nor its alarm: its scales are not known yet, and every score is high."""
-TERMS_PRIOR = 1_000
-"""So many readings count what training measured of the terms."""
 HIGH_RATE = f4((1 - HIGH) ** -0.5)
 WIDTH_MIN = f4(0.3)
 """Of a term, at least, parts of its width in training: no stream is so calm that a trifle would be strange."""

@@ -148,7 +148,7 @@ class Stream:
 
 
 def test_of_few_moves_in_many_readings_a_channel_tells_little() -> None:
-    assert weight_of(np.array([0, 10, 500, 999]), 1_000) == pytest.approx([0.001, 0.02, 1, 1])
+    assert weight_of(np.array([0, 10, 500, 999]), 1_000) == pytest.approx([0.01, 0.02, 1, 1])
     assert weight_of(np.array([0]), 0) == pytest.approx([0.01])
 
 
