@@ -150,9 +150,9 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, plant_recording: Path
     from detector.adapters.bundle import Bundle, save_bundle
     from detector.adapters.recordings.reader import read_recording
     from detector.core.alarm import Prior
-    from detector.core.calibration import calibrate
     from detector.core.model import Model
     from detector.core.scaler import Scaling
+    from detector.lab.calibration import calibrate
     from tests.core.builders import network_of
 
     recording = read_recording(plant_recording)

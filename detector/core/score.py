@@ -29,7 +29,7 @@ So the first four say how far they are beyond what is normal for them, and a sof
 The decaying peak ranks the readings after a strange one above those of a calm hour, as most of them belong to what it began; the less a
 single reading tells, the more. The alarm decides by the instantaneous score, and has a memory of its own.
 
-Every divisor is a quantile measured in training (`calibration.py`), so that terms and channels are comparable.
+Every divisor is a quantile measured in training (`lab/calibration.py`), so that terms and channels are comparable.
 """
 
 from __future__ import annotations

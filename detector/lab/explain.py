@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from detector.core.forecast import Network
 from detector.core.lstm import Gates, gates
 from detector.core.model import Model
-from detector.core.playback import play
+from detector.lab.playback import play
 from detector.lab.plotting import new_figure, png
 
 F4 = NDArray[np.float32]

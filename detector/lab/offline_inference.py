@@ -12,10 +12,10 @@ from detector.core.alarm import Prior
 from detector.core.compiled_model import ROWS
 from detector.core.forecast import ONE_AHEAD, Network
 from detector.core.model import Model
-from detector.core.playback import Playback, Player
 from detector.core.scaler import BANDS, TERMS, Scaling
 from detector.core.score import Score
-from detector.core.sequences import scored
+from detector.lab.playback import Playback, Player
+from detector.lab.scoring import scored
 from detector.lab.sequences import burn_in
 
 F4 = NDArray[np.float32]

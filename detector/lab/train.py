@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.alarm import Prior
-from detector.core.calibration import calibrate
 from detector.core.forecast import Kind, Network
 from detector.core.model import Model
 from detector.core.scaler import Scaling
 from detector.errors import ConfigError, DataError
+from detector.lab.calibration import calibrate
 from detector.lab.forecast_baselines import LinearForecast, mean_error, persistence, verdict
 from detector.lab.offline_inference import one_ahead, residuals, score_all
 from detector.lab.progress import SILENT, Epoch, Reporter

@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.alarm import Prior
-from detector.core.calibration import OwnUnits, calibrate
 from detector.core.forecast import Network
 from detector.core.model import UniversalModel
-from detector.core.playback import Playback, play
 from detector.core.scaler import YOUNG_READINGS
 from detector.core.score import Score
-from detector.core.sequences import scored
+from detector.lab.calibration import OwnUnits, calibrate
 from detector.lab.offline_inference import UNMEASURED
+from detector.lab.playback import Playback, play
 from detector.lab.reservoir import draw
+from detector.lab.scoring import scored
 from detector.lab.synthetic import synthetic
 
 F4 = NDArray[np.float32]

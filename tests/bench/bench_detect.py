@@ -17,12 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `tests` is no in
 
 from detector.adapters.bundle import load_bundle
 from detector.core.alarm import Prior
-from detector.core.calibration import calibrate
 from detector.core.detector import Detector
 from detector.core.model import Model
 from detector.core.readings import Disposition, Partition, ReadingBatch
 from detector.core.rules import Settings
 from detector.core.scaler import Scaling
+from detector.lab.calibration import calibrate
 from tests.core.builders import network_of
 
 BATCH, RUNS, WARM_UP = 10_000, 15, 5

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from detector.core.alarm import Prior
 from detector.core.alerts import Alert
 from detector.core.batch_result import BatchResult
-from detector.core.calibration import OwnUnits, calibrate
 from detector.core.detector import Detector
 from detector.core.forecast import HORIZONS, LAGS, ONE_AHEAD, Kind, Network
 from detector.core.model import Model, UniversalModel
-from detector.core.playback import play
 from detector.core.readings import Partition, ReadingBatch
 from detector.core.record import HEAD, Layout, Part, layout_of
 from detector.core.rules import Settings
 from detector.core.scaler import Scaling
-from detector.core.sequences import scored
+from detector.lab.calibration import OwnUnits, calibrate
+from detector.lab.playback import play
+from detector.lab.scoring import scored
 
 F4 = NDArray[np.float32]
 P0 = Partition("readings", 0)

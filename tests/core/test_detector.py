@@ -17,10 +17,10 @@ from detector.core.alarm import EXCESS_MIN, TAIL
 from detector.core.batch_result import BatchResult
 from detector.core.detector import Detector
 from detector.core.model import Model
-from detector.core.playback import play
 from detector.core.readings import NOT_JUDGED, Disposition, Partition
 from detector.core.record import HEAD, READINGS_MODULUS
-from detector.core.sequences import scored
+from detector.lab.playback import play
+from detector.lab.scoring import scored
 from tests.core.builders import (
     P0,
     SECOND_US,

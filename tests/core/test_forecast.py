@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detector.core.forecast import LAGS, ONE_AHEAD, SCALED_MAX, Kind, Network
 from detector.core.lstm import gates
-from detector.core.playback import Playback, play
+from detector.lab.playback import Playback, play
 from tests.core.builders import network_of, unfitted_model_of
 
 F4 = NDArray[np.float32]

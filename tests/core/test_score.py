@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detector.core.scaler import Scaling
 from detector.core.score import TERM_NAMES, Score
-from detector.core.sequences import scored
+from detector.lab.scoring import scored
 from tests.core.builders import normal_values
 from tests.core.scoring import Followed, fitted, persistence, scores_of
 

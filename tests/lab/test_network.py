@@ -9,9 +9,9 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from detector.core.forecast import Kind, Network
-from detector.core.playback import Playback, play
 from detector.lab.network import Predictor
 from detector.lab.offline_inference import bare_model
+from detector.lab.playback import Playback, play
 from tests.core.builders import network_of
 
 F4 = NDArray[np.float32]

@@ -12,11 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from detector.core.alarm import Prior
-from detector.core.calibration import calibrate
 from detector.core.forecast import HORIZONS, Network
 from detector.core.scaler import TERMS, Scaling
 from detector.core.score import TERM_NAMES, Score
-from detector.core.sequences import band_signals, scored
+from detector.lab.calibration import calibrate
 from detector.lab.evaluate.alarms import WATCHED_BUDGET, settings_of
 from detector.lab.evaluate.detectors import F4, Scored, Scorer, SeriesDetector
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
@@ -24,6 +23,7 @@ from detector.lab.evaluate.series import calibration_start
 from detector.lab.offline_inference import residuals
 from detector.lab.progress import Epoch
 from detector.lab.ridge import Moments, horizon_weights, readout
+from detector.lab.scoring import band_signals, scored
 from detector.lab.sequences import LANES, filled
 from detector.lab.train import Options, fit_quickly, require_torch
 

@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detector.core.calibration import floored
 from detector.errors import ConfigError
+from detector.lab.calibration import floored
 from detector.lab.recursion import first_order
 
 F4 = NDArray[np.float32]

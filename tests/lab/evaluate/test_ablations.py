@@ -6,13 +6,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from detector.core.alarm import Prior
-from detector.core.calibration import calibrate
 from detector.core.scaler import Scaling
 from detector.core.score import TERM_NAMES
-from detector.core.sequences import scored
+from detector.lab.calibration import calibrate
 from detector.lab.evaluate.ablations import ABLATIONS, fused, linear, random_memory, the_mean, with_terms
 from detector.lab.evaluate.alarms import settings_of
 from detector.lab.evaluate.detectors import SeriesDetector
+from detector.lab.scoring import scored
 
 F4 = NDArray[np.float32]
 by_name = pytest.mark.parametrize("detector", ABLATIONS, ids=lambda detector: detector.name)

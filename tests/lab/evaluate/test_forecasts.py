@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from detector.core.calibration import floored
+from detector.lab.calibration import floored
 from detector.lab.evaluate.filters import error_scale, from_lags, in_blocks, past
 from detector.lab.evaluate.forecasts import FORECASTERS, FORECASTS, VECTORS_CURVED_CHANNELS, errors_of
 from tests.core.builders import normal_values

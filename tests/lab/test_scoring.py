@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.core.sequences import band_signals, fast_band, measured, moves_of, scored
+from detector.lab.scoring import band_signals, fast_band, measured, moves_of, scored
 from tests.core.builders import normal_values
 from tests.core.scoring import Followed, fitted, persistence
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detector.core.calibration import SHRINK, OwnUnits, calibrate, floored, range_of, scale_of, whitening_of
 from detector.core.scaler import BANDS
 from detector.core.score import Score
-from detector.core.sequences import measured
+from detector.lab.calibration import SHRINK, OwnUnits, calibrate, floored, range_of, scale_of, whitening_of
+from detector.lab.scoring import measured
 from tests.core.builders import normal_values
 from tests.core.scoring import fitted, persistence, scores_of
 

@@ -16,7 +16,7 @@ from detector.core.alarm import PATIENCE
 from detector.core.limits import FLOOR, HIGH, RESOLUTION
 from detector.core.scaler import BANDS, TERMS, weight_of
 from detector.core.score import Score
-from detector.core.sequences import band_signals, fast_band, measured, moves_of
+from detector.lab.scoring import band_signals, fast_band, measured, moves_of
 
 F4 = NDArray[np.float32]
 

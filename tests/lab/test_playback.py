@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.core.model import Model
-from detector.core.playback import Player, play
+from detector.lab.playback import Player, play
 from tests.core.builders import model_of, normal_values, universal_model_of
 
 MODELS = {"fleet": model_of(2), "reconstruction": model_of(2, 16, 2, "reconstruction"), "universal": universal_model_of(2)}
