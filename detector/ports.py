@@ -188,7 +188,7 @@ class AlertmanagerStats:
 
 
 MISSED = ("retention", "auto_offset_reset")
-"""Why messages are missed: gone from the log before they were judged, or before a memory had them; still in the log then, but passed over
+"""Why messages are missed: gone from the log before they were judged, or before the state took them in; still in the log then, but passed over
 because the configuration says `auto.offset.reset: latest`."""
 LOG_CHANGES = RECREATED, TRUNCATED = ("recreated", "truncated")
 """Why a partition begins anew: its topic was deleted and made again; its log lost its end."""

@@ -152,7 +152,7 @@ class Worker:
         self._in_flight: CommitInFlight | None = None
         self._is_state_diverged = False  # the state is ahead of what was committed: all must be restored
         self._are_open_alerts_unreported = False  # observers do not know which alerts are open in the restored state
-        self._committed_s = self._restoring_since_since_s = self._last_message_s = self._unjoined_s = self._lag_due_s = clock()
+        self._committed_s = self._restoring_since_s = self._last_message_s = self._unjoined_s = self._lag_due_s = clock()
 
     def run(self, stop: Event) -> None:
         """Step until `stop` is set. Then commit what was judged, save the state, and close the log.
