@@ -31,7 +31,7 @@ MODEL = np.dtype(
                 "band_scale", "band_white", "error_scale", "error_fast", "error_white", "no_bias", "middle", "width",
                 # where arrays begin in a block's room, f4[ROWS, ...]
                 "value", "moved", "x", "expected", "off", "residual", "fed", "inputs", "gates", "feature", "at_horizons",
-                "bands", "fast", "white_bands", "white_fast", "measured", "term", "instantaneous", "ridge_at_horizons", "ridge_of_all", "one", "ridge_h", "target",
+                "bands", "fast", "white_bands", "white_fast", "measured", "term", "ridge_at_horizons", "ridge_of_all", "one", "ridge_h", "target",
                 "limit", "residual_size", "band_size", "weight", "own_middle", "own_width",
                 # the same, f8
                 "location", "scale", "outside", "lower", "solved",

@@ -1,7 +1,7 @@
 """Engineering units <-> units of the normal standard deviation, and what is usual for a stream in those units.
 
 Of a fleet's model all of this is measured in training and the same for all streams (`Scaling`). Of a universal model each stream measures
-it for itself, channel by channel, while it is judged (`OnlineScaler`). Cumulative at first, slowly forgetting later:
+it for itself, channel by channel, while it is judged (`learn_units`). Cumulative at first, slowly forgetting later:
 
     rate      = max(1 / n, FORGETTING)                     n: values learned so far, this one included
     d         = v - location, within +-CLIP scale          so that one absurd value teaches little

@@ -59,9 +59,6 @@ MARGINS_MAX = 1e15
 """Farther out of range is all the same to a channel's share: squares stay finite in 32 bits."""
 MEASURED = 3
 """What a reading measures beside its whitened signals: mean of the three largest residuals, mean residual, out of range."""
-PER_CHANNEL = ("weight", "band_scale", "error_scale", "error_fast", "low", "high")
-WHITENINGS = ("band_white", "error_white")
-"""What of a `Score` has an entry per channel, and what joins channels; the rest is about terms."""
 
 
 @dataclass(frozen=True)
@@ -115,21 +112,16 @@ class Score:
     def parts(self) -> list[Part]:
         """What is remembered of a stream."""
         d = (self.channels,)
-        return [
-            ("ewma", (BANDS - 1, *d), np.nan),
-            ("level", d, 0),
-            ("residual_ewma", d, 0),
-            ("value_last", d, np.nan),
-            ("low", d, self.low),
-            ("high", d, self.high),
-        ]
+        followed: list[Part] = [("ewma", (BANDS - 1, *d), np.nan), ("level", d, 0), ("residual_ewma", d, 0), ("value_last", d, np.nan)]
+        return [*followed, ("low", d, self.low), ("high", d, self.high)]
 
     def tiled(self, channels: int) -> Score:
         """What was fitted on one channel, for so many that know nothing of each other."""
         assert self.channels == 1
         identity = np.eye(channels, dtype=np.float32)
-        of_each: dict[str, F4] = {name: np.repeat(getattr(self, name), channels, axis=-1) for name in PER_CHANNEL}
-        of_each |= {name: np.kron(getattr(self, name), identity) for name in WHITENINGS}
+        per_channel = ("weight", "band_scale", "error_scale", "error_fast", "low", "high")
+        of_each: dict[str, F4] = {name: np.repeat(getattr(self, name), channels, axis=-1) for name in per_channel}
+        of_each |= {name: np.kron(getattr(self, name), identity) for name in ("band_white", "error_white")}
         return replace(self, **of_each)
 
     def describe(self) -> Described:
@@ -142,7 +134,7 @@ class Score:
         weights = {name: getattr(self, name) for name in ("band_scale", "error_scale", "error_fast", "middle", "width")}
         weights |= {"band_white": panels_of(self.band_white.T), "error_white": panels_of(self.error_white.T), "no_bias": np.zeros(wide)}
         room = {"bands": of_rows(BANDS * d), "fast": of_rows(d), "white_bands": of_rows(wide), "white_fast": of_rows(narrow)}
-        room |= {"moved": of_rows(d), "measured": of_rows(MEASURED), "term": of_rows(TERMS + 1), "instantaneous": of_rows(1)}
+        room |= {"moved": of_rows(d), "measured": of_rows(MEASURED), "term": of_rows(TERMS + 1)}
         return Described(numbers, weights, room, {"outside": of_rows(d, 0, np.float64)})
 
 
