@@ -90,7 +90,7 @@ def test_an_episode_is_one_alert_from_its_opening_to_its_end(
 ) -> None:
     plant.send("over long ago", 0, END, 4.0)
     plant.send("kiln", 0, WORSE_AT, 4.0)
-    plant.send("pump 7 \U0001f525", 0, WORSE_AT, 6.0)
+    plant.send("pump 7 \U0001f525", 0, WORSE_AT, 9.0)
     service = start(plant.configure(url=alertmanager.url, resend_interval_s=2, labels={"site": "north"}))
     (opened,) = wait_for(lambda: alertmanager.alerts(stream="pump 7 \U0001f525"), service.log.read_text)
     assert opened["labels"] == {
@@ -114,7 +114,7 @@ def test_an_episode_is_one_alert_from_its_opening_to_its_end(
     assert still["startsAt"] == opened["startsAt"]
     assert receiver.told("pump 7 \U0001f525") == [[("firing", "critical")]]
 
-    for stream, fault in (("kiln", 4.0), ("pump 7 \U0001f525", 6.0)):
+    for stream, fault in (("kiln", 4.0), ("pump 7 \U0001f525", 9.0)):
         plant.send(stream, WORSE_AT, CALM_AT, fault)
     wait_for(lambda: "got worse" in alertmanager.alerts(stream="pump 7 \U0001f525")[0]["annotations"]["description"])
     wait_for(lambda: [alert["labels"]["severity"] for alert in alertmanager.alerts(stream="kiln")] == ["critical"])
@@ -127,7 +127,7 @@ def test_an_episode_is_one_alert_from_its_opening_to_its_end(
     assert service.get("/-/ready")[0] == 200  # judging does not wait
     alertmanager.start()
     wait_for(lambda: alertmanager.alerts(stream="pump 7 \U0001f525"))
-    plant.send("pump 7 \U0001f525", CALM_AT, END, 6.0)
+    plant.send("pump 7 \U0001f525", CALM_AT, END, 9.0)
     wait_for(lambda: not alertmanager.alerts())
     wait_for(lambda: ("resolved", "critical") in receiver.told("kiln")[-1], lambda: receiver.notifications)
     wait_for(lambda: len(receiver.told("pump 7 \U0001f525")) == 2)
@@ -148,7 +148,7 @@ def test_an_alert_outlives_its_worker(
 ) -> None:
     options = plant.configure(url=alertmanager.url, resend_interval_s=30)
     first = start(options)
-    plant.send("pump", 0, WORSE_AT, 6.0)
+    plant.send("pump", 0, WORSE_AT, 9.0)
     (opened,) = wait_for(alertmanager.alerts, first.log.read_text)
     first.end(signal.SIGKILL)
     second = start(options)
@@ -157,7 +157,7 @@ def test_an_alert_outlives_its_worker(
     )
     assert again["labels"] == opened["labels"]
     assert (again["startsAt"], again["annotations"]["id"]) == (opened["startsAt"], opened["annotations"]["id"])
-    plant.send("pump", WORSE_AT, END, 6.0)
+    plant.send("pump", WORSE_AT, END, 9.0)
     wait_for(lambda: not alertmanager.alerts(), second.log.read_text)
     wait_for(lambda: len(receiver.told("pump")) == 2)
     assert receiver.told("pump") == [[("firing", "critical")], [("resolved", "critical")]]
