@@ -44,7 +44,7 @@ RIDGE = 2.0
 KEPT = f4(1 - FORGETTING)
 """Of what was learned, from one reading to the next: what is normal is forgotten as slowly as the scale is."""
 SOLVE_EVERY = 64
-"""The ridge is solved for at least so often, readings; in n readings as often as their root says, while that is smaller."""
+"""The ridge is solved for at least so often, readings; after n readings every sqrt(n), where that is less, but not oftener than PENDING."""
 
 
 @inlined
@@ -133,7 +133,7 @@ def learn(s, f, at, m, r, may_learn, room, doubles):  # type: ignore[no-untyped-
         s.ridge_readings += 1 if s.ridge_readings < COUNT_MAX else 1 - SOLVE_EVERY  # so that it is still solved for now and then only
         at_horizons = part(room, m.ridge_at_horizons + r * outputs, outputs)
         _measure_errors(s.ridge_readings, part(room, m.x + r * d, d), at_horizons, part(f, at.error, outputs))
-        solves = s.ridge_readings % min(SOLVE_EVERY, int(np.sqrt(s.ridge_readings))) == 0
+        solves = s.ridge_readings % min(max(int(np.sqrt(s.ridge_readings)), PENDING), SOLVE_EVERY) == 0
     if solves or place_in_ring(s.readings, PENDING) == PENDING - 1:
         _add_pending(s, f, at, m, now, room)
     if solves:

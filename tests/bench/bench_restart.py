@@ -1,11 +1,11 @@
 """How long a service with many streams is blind: `python tests/bench/bench_restart.py [STREAMS] [RATE]`; and what restoring takes of
-memory: `python tests/bench/bench_restart.py memory [STREAMS]`.
+memory: `python tests/bench/bench_restart.py memory [STREAMS] [MODEL]`.
 
 In order: stopped by SIGTERM and started again. Killed (SIGKILL) at RATE readings per second, each stream in turn: restarted as a static
 member, as a dynamic one; and taken over by another worker that was there already. Live again: every partition is judged up to what was
 written a second ago. Broker, writer and service share the machine's cores; starting Python is part of the time.
 
-Memory: the universal model with 4 channels, the largest rows that are usual. What running takes, at most and in the end; after an orderly restart
+Memory: of the universal model with 4 channels, unless another one is named. What running takes, at most and in the end; after an orderly restart
 what restoring takes at most, and what /-/healthy and /-/ready said meanwhile, asked several times per second.
 """
 
@@ -191,7 +191,7 @@ def main(arguments: Sequence[str]) -> None:
         try:
             if arguments[:1] == ["memory"]:
                 streams = int(arguments[1]) if len(arguments) > 1 else 50_000
-                memory(Bench(broker.bootstrap_servers, folder, "memory", streams, 10_000, "universal"))
+                memory(Bench(broker.bootstrap_servers, folder, "memory", streams, 10_000, *(arguments[2:3] or ["universal"])))
             else:
                 streams, rate = (int(given) for given in (*arguments, *("100000", "100000")[len(arguments) :]))
                 planned(Bench(broker.bootstrap_servers, folder, "planned", streams, rate))

@@ -16,7 +16,7 @@ from detector.core.compiled import entry
 from detector.core.compiled_model import Described, compile_model, of_rows
 from detector.core.forecast import HORIZONS, SCALED_MAX
 from detector.core.limits import COUNT_MAX
-from detector.core.online_ridge import KEPT, RIDGE, SOLVE_EVERY
+from detector.core.online_ridge import KEPT, PENDING, RIDGE, SOLVE_EVERY
 from detector.core.record import part
 from detector.core.scaler import YOUNG_READINGS
 from tests.core.builders import Records
@@ -143,7 +143,7 @@ def test_it_is_solved_for_now_and_then() -> None:
         if (before != stream.record.part("weight")).any():
             solved.append(stream.readings)
             before = stream.record.part("weight").copy()
-    assert solved == [n for n in range(1, readings + 1) if n % min(SOLVE_EVERY, isqrt(n)) == 0]
+    assert solved == [n for n in range(1, readings + 1) if n % min(max(isqrt(n), PENDING), SOLVE_EVERY) == 0]
     assert np.diff(solved)[-2:].tolist() == [SOLVE_EVERY] * 2
 
 
