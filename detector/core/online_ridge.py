@@ -47,10 +47,13 @@ SOLVE_EVERY = 64
 """The ridge is solved for at least so often, readings; after n readings every sqrt(n), where that is less, but not oftener than PENDING."""
 
 
-@inlined
-def padded(count):  # type: ignore[no-untyped-def]
+def padded(count: int) -> int:
     """The next multiple of LANES: rows of so many floats are added to, and read, a register at a time."""
     return -(-count // LANES) * LANES
+
+
+padded_count = inlined(padded)
+"""The same for compiled code. Python must not call it: every start would wait a second for the compiler."""
 
 
 def parts(channels: int, hidden: int) -> list[Part]:
@@ -91,13 +94,13 @@ def describe(channels: int, hidden: int) -> Described:
 def forecast_of(s, f, at, m, r, room):  # type: ignore[no-untyped-def]
     """The forecast of the next reading, row r of the block, in place: it stays as given as long as nothing was forecast; and what was
     forecast at each horizon, for `learn`."""
-    d, hidden, width = m.channels, m.hidden, padded(m.hidden)
+    d, hidden, width = m.channels, m.hidden, padded_count(m.hidden)
     now, outputs, expected = place_in_ring(s.readings, PAST), len(AHEAD) * d, part(room, m.expected + r * d, d)
     at_horizons = part(room, m.ridge_at_horizons + r * outputs, outputs)
     for q in range(len(AHEAD)):
         then = at.past_hidden + further(now, -AHEAD[q], PAST) * hidden
         copy(part(f, then, hidden), part(room, m.ridge_h + q * width, hidden))
-    of_all = padded(outputs)
+    of_all = padded_count(outputs)
     product((room, m.ridge_h, width), f, at.weight, of_all, hidden, at.constant, ROWS, (room, m.ridge_of_all, of_all))
     for q in range(len(AHEAD)):
         then = at.past_fed + further(now, -AHEAD[q], PAST) * d
@@ -159,14 +162,14 @@ def _add_pending(s, f, at, m, now, room):  # type: ignore[no-untyped-def]
     now   place of the newest one in the ring
     """
     d, hidden, outputs, count = m.channels, m.hidden, len(AHEAD) * m.channels, 0
-    own, width = outputs + d, padded(hidden)
+    own, width = outputs + d, padded_count(hidden)
     for age in range(PENDING - 1, -1, -1):
         if (s.ridge_pending >> age) & 1 == 0:
             continue
         newest = further(now, -age, PAST)
         then = further(newest, -AHEAD[-1], PAST)
         copy(part(f, at.past_hidden + then * hidden, hidden), part(room, m.ridge_h + count * width, hidden))
-        targets, x = m.target + count * padded(own), at.past_fed + then * d
+        targets, x = m.target + count * padded_count(own), at.past_fed + then * d
         for q in range(len(AHEAD)):
             since = at.past_fed + further(then, AHEAD[q], PAST) * d
             for k in range(d):
@@ -184,7 +187,7 @@ def _add_pending(s, f, at, m, now, room):  # type: ignore[no-untyped-def]
 @compiled
 def _add(f, at, hidden, own, room, count, h, targets, one):  # type: ignore[no-untyped-def]
     """Take `count` readings into the sums. h, targets: where theirs begin in the room, padded with zeros to a multiple of LANES; one: of 1"""
-    gram, cross, h_row, target_row = at.gram, at.cross, padded(hidden), padded(own)
+    gram, cross, h_row, target_row = at.gram, at.cross, padded_count(hidden), padded_count(own)
     for j in range(hidden):
         for first in range(0, j + 1, LANES):
             decay_and_add(f, gram, KEPT, count, room, h + j, h_row, h + first, h_row)
@@ -202,11 +205,11 @@ def _add(f, at, hidden, own, room, count, h, targets, one):  # type: ignore[no-u
 def _solve(f, at, d, lower, solved):  # type: ignore[no-untyped-def]
     """By Cholesky's L L' = G + RIDGE I: L Z = cross, L' S = Z. In 64 bits; every inner loop goes along a row, so that it is vectorised."""
     features, own = solved.shape
-    hidden, outputs, gram, width = features - 1, own - d, at.gram, padded(own)
+    hidden, outputs, gram, width = features - 1, own - d, at.gram, padded_count(own)
     for i in range(hidden):  # lower[j] holds column j of L
         for j in range(i + 1):
             lower[j, i] = f[gram + j]
-        gram += padded(i + 1)
+        gram += padded_count(i + 1)
         lower[i, hidden] = f[at.total + i]
     lower[hidden, hidden] = f[at.own + own]
     for i in range(features):

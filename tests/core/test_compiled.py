@@ -101,3 +101,19 @@ def test_where_nothing_can_be_written_it_still_runs(copied: Path, tmp_path: Path
     )
     assert kept_in(copied, NUMBA_CACHE_DIR=str(blocked), XDG_CACHE_HOME=str(blocked)) == "None"
     assert not [name for name in files_in(str(copied)) if name.endswith((".nbi", ".nbc"))]
+
+
+def test_a_start_compiles_nothing() -> None:
+    """What a model needs before its first reading is plain Python: a compiled function called by Python would be compiled at every start."""
+    program = """
+from numba.core import event
+with event.install_recorder("numba:compile") as recorded:
+    from detector.adapters.bundle import load_bundle
+    from detector.core.detector import Detector
+    from detector.core.rules import Settings
+    for model, channels in (("plant", None), ("universal", ["a", "b"])):
+        Detector(load_bundle(model, channels), Settings())
+assert not recorded.buffer, [each.data["dispatcher"] for _, each in recorded.buffer]
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=CORE.parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
