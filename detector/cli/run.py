@@ -8,6 +8,7 @@ from detector.cli.options import Channels, ConfigFile, Group, ModelName, Servers
 
 if TYPE_CHECKING:
     from detector.config import Config
+    from detector.core.detector import Detector
     from detector.core.model import Model
 
 
@@ -53,7 +54,6 @@ def serve(config: Config) -> None:
     from detector.adapters.kafka.log import KafkaLog
     from detector.adapters.prometheus.metrics import Telemetry
     from detector.cli import event_time, logs, registry_wiring, wiring
-    from detector.core.compiled import cache_folder
     from detector.core.detector import Detector
     from detector.ports import WorkerStats
     from detector.service.signals import stop_on_signals
@@ -62,11 +62,7 @@ def serve(config: Config) -> None:
     model = wiring.load_model(config)
     written = wiring.reading_format(config.input, model.channels)
     detector = Detector(model, wiring.settings(config))
-    if cache_folder is None:
-        logging.getLogger(__name__).warning(
-            "no folder can be written: what is compiled at the start is not kept, and each start takes longer",
-            extra={"fix": "name one that can be written in NUMBA_CACHE_DIR"},
-        )
+    _prepare(detector)
     framing = registry_wiring.framing(config, written, detector.names)
     log = KafkaLog(
         config.input.topics,
@@ -104,6 +100,23 @@ def serve(config: Config) -> None:
     finally:
         alertmanagers.close()
         http.close()
+
+
+def _prepare(detector: Detector) -> None:
+    """Have the machine code before the group waits for this worker."""
+    import logging
+
+    from detector.core import compiled, walk
+
+    logger = logging.getLogger(__name__)
+    if compiled.cache_folder is None:
+        logger.warning(
+            "no folder can be written: what is compiled at the start is not kept, and each start takes longer",
+            extra={"fix": "name one that can be written in NUMBA_CACHE_DIR"},
+        )
+    if not compiled.is_kept(walk.judge_batch):
+        logger.info("compiling: the first start on a machine takes half a minute of one core")
+    detector.prepare()
 
 
 def _introduce(config: Config, model: Model, port: int, event_time: str) -> None:

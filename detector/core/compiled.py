@@ -54,6 +54,11 @@ cache_folder: Path | None = _first_writable()
 """Where machine code is kept between starts; None: nowhere, so that every start takes as long as the first."""
 
 
+def is_kept(function: Any) -> bool:
+    """Whether the folder has machine code of an `entry`, for some processor."""
+    return cache_folder is not None and any(cache_folder.rglob(f"*.{function.py_func.__name__}-*.nbi"))
+
+
 FASTMATH = {"contract"}
 """Products and sums that follow each other may be fused (FMA), in the same way for every row; nothing else is reordered."""
 

@@ -61,6 +61,12 @@ class Detector:
             self.clocks[slot] = Time()
             self._due[:, slot] = -np.inf
 
+    def prepare(self) -> None:
+        """Load the machine code, or compile it where none is kept: half a minute of one core. Otherwise the first batch does."""
+        nothing = ReadingBatch.of_one(0, Partition("", 0), 0, len(self.model.channels)).take(slice(0))
+        none = np.empty(0, np.int32)
+        self._judge(*_columns_of(nothing, none, none, BatchResult.blank(0, len(self.model.channels))))
+
     def detect(self, batch: ReadingBatch, resets: Sequence[BaselineReset] = ()) -> BatchResult:
         """Judge a batch and advance the state of its streams.
 

@@ -54,6 +54,7 @@ YOUNG_READINGS = 80
 After a reset of the baseline the past weighs as much as so many: the new normal is learned soon. At 100 a level of 3 standard deviations
 after 110 readings is not seen in any of 60 streams, at 80 in 22."""
 HIGH_RATE = f4((1 - HIGH) ** -0.5)
+"""Step of the 99 % quantile over the median's: few readings lie beyond it, so that each must move it further."""
 WIDTH_MIN = f4(0.3)
 """Of a term, at least, parts of its width in training: no stream is so calm that a trifle would be strange."""
 AT_HIGH = f4(np.log(2.0))

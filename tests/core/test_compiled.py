@@ -22,6 +22,7 @@ from detector.core import compiled
 def twice(x):
     return 2 * x
 assert twice(21) == 42
+assert compiled.is_kept(twice) == (compiled.cache_folder is not None)
 print(compiled.cache_folder)
 """
 

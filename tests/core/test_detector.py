@@ -55,6 +55,15 @@ def test_an_empty_batch() -> None:
     assert result.alerts == ()
 
 
+def test_preparing_it_changes_nothing() -> None:
+    log, prepared, other = one_stream(60), Detector(MODEL, settings_of()), Detector(MODEL, settings_of())
+    prepared.prepare()
+    assert len(prepared.store) == 0
+    found, expected = (run(each, log)[0] for each in (prepared, other))
+    assert [result_at(found, k) for k in range(60)] == [result_at(expected, k) for k in range(60)]
+    assert records_of(prepared) == records_of(other)
+
+
 @given(seed=st.integers(0, 10**6), is_long=st.booleans(), max_per_partition=st.sampled_from([1, 3, 100]), batches=st.integers(1, 5))
 @settings(max_examples=40, deadline=None)
 def test_every_reading_gets_exactly_one_disposition(seed: int, is_long: bool, max_per_partition: int, batches: int) -> None:
