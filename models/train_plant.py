@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 from detector.adapters.bundle import Bundle, save_bundle
+from detector.lab.options import Options
 from detector.lab.plant import CHANNELS, DAY_US, Plant
 from detector.lab.plotting import training_png
 from detector.lab.sequences import Recorded
 from detector.lab.simulate import by_machine
-from detector.lab.train import Options, Trained, train
+from detector.lab.train import Trained, train
 
 PLANTS, MACHINES, DAYS = 6, 12, 1
 OPTIONS = Options(hidden=64, is_quick=True, seed=1)

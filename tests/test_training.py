@@ -19,6 +19,7 @@ from detector.cli import main
 from detector.errors import ConfigError
 from detector.lab import gradient
 from detector.lab import train as lab_train
+from detector.lab.options import Options
 from detector.lab.progress import Progress, Reporter
 from detector.lab.sequences import split
 from tests.lab.test_train import chaos
@@ -109,20 +110,20 @@ def test_without_torch_it_says_what_to_install_before_it_reads(
     assert "--quick" in told.err
     assert not told.out
     with pytest.raises(ConfigError, match="needs torch"):
-        lab_train.train(chaos(8, 400), ("a", "b"), lab_train.Options("reconstruction", 8))
+        lab_train.train(chaos(8, 400), ("a", "b"), Options("reconstruction", 8))
     assert trained(recording, tmp_path / "mine", "--quick") == 0
 
 
 @pytest.mark.parametrize(
     ("options", "stages"),
     [
-        (lab_train.Options(hidden=8, is_quick=True), ["random memory", "calibration"]),
-        (lab_train.Options(hidden=8, epochs_max=2, window_readings=64), ["epoch 1", "epoch 2", "readout", "calibration"]),
-        (lab_train.Options("reconstruction", 8, epochs_max=2, window_readings=64), ["epoch 1", "epoch 2", "calibration"]),
+        (Options(hidden=8, is_quick=True), ["random memory", "calibration"]),
+        (Options(hidden=8, epochs_max=2, window_readings=64), ["epoch 1", "epoch 2", "readout", "calibration"]),
+        (Options("reconstruction", 8, epochs_max=2, window_readings=64), ["epoch 1", "epoch 2", "calibration"]),
     ],
     ids=["quick", "trained", "reconstruction"],
 )
-def test_progress_goes_from_nothing_to_nearly_all_of_every_stage(options: lab_train.Options, stages: Sequence[str]) -> None:
+def test_progress_goes_from_nothing_to_nearly_all_of_every_stage(options: Options, stages: Sequence[str]) -> None:
     told: list[Progress] = []
     lab_train.train(chaos(8, 400), ("a", "b"), options, Reporter(on_progress=told.append))
     assert list(dict.fromkeys(each.stage for each in told)) == stages

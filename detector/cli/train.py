@@ -73,7 +73,8 @@ def train(
     data = f"topic {topic}" if topic is not None else ", ".join(path.name for path in recordings or [])
     typer.echo(f"reading {data} ...", err=True)
     from detector.config import load_config
-    from detector.lab.train import Options, require_torch
+    from detector.lab.options import Options
+    from detector.lab.train import require_torch
 
     if not quick:
         require_torch()

@@ -13,9 +13,10 @@ import typer
 from detector.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from detector.lab.options import Options
     from detector.lab.progress import Epoch, Progress
     from detector.lab.sequences import Recorded
-    from detector.lab.train import Options, Trained
+    from detector.lab.train import Trained
 
 LINES_EVERY_S = 10.0
 FIRST_LINE_S = 1.0

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from detector.core.forecast import ONE_AHEAD, Kind, Network
 from detector.lab.forecast_baselines import mean_error, persistence
 from detector.lab.network import Predictor, State
+from detector.lab.options import Options
 from detector.lab.progress import SILENT, Epoch, Played, Reporter
 from detector.lab.projection import horizons_of, learn
 from detector.lab.reservoir import GATES, errors, fit_head, long_memory, random_memory
 from detector.lab.sequences import count, windows
-from detector.lab.train import Options
 
 F4 = NDArray[np.float32]
 PATIENCE_EPOCHS = 6

@@ -17,42 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.alarm import Prior
-from detector.core.forecast import Kind, Network
+from detector.core.forecast import Network
 from detector.core.model import Model
 from detector.core.scaler import Scaling
 from detector.errors import ConfigError, DataError
 from detector.lab.calibration import calibrate
 from detector.lab.forecast_baselines import LinearForecast, mean_error, persistence, verdict
 from detector.lab.offline_inference import one_ahead, residuals, score_all
+from detector.lab.options import Options
 from detector.lab.progress import SILENT, Epoch, Reporter
 from detector.lab.reservoir import fit_head, random_memory
 from detector.lab.sequences import BURN_IN, Recorded, Split, burn_in, count, split
 
 F4 = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a person may choose.
-
-    hidden, layers    size of the memory
-    window_readings   T of truncated back-propagation
-    noise             standard deviation added to what the network is fed, scaled units
-    minutes_max       the training stops with its best weights after so long
-    is_quick          a random LSTM with a head in closed form (predictions only): seconds, no epochs, nothing learned by gradient
-    """
-
-    kind: Kind = "prediction"
-    hidden: int = 64
-    layers: int = 1
-    dropout: float = 0.0
-    window_readings: int = 256
-    epochs_max: int = 200
-    minutes_max: float = 30.0
-    noise: float = 0.0
-    seed: int = 1
-    device: str = "auto"
-    is_quick: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from detector.core.scaler import Scaling
 from detector.errors import ConfigError, DataError
 from detector.lab.forecast_baselines import LinearForecast, mean_error, persistence
 from detector.lab.offline_inference import played_parts, residuals
+from detector.lab.options import Options
 from detector.lab.plant import CHANNELS, Plant
 from detector.lab.plotting import training_png
 from detector.lab.progress import Epoch, Reporter
@@ -23,7 +24,7 @@ from detector.lab.reservoir import MEMORY_READINGS_MAX, draw, fit_head, moments_
 from detector.lab.ridge import readout
 from detector.lab.sequences import Recorded, filled, sequences_of, split, windows
 from detector.lab.simulate import by_machine
-from detector.lab.train import Options, Trained, train
+from detector.lab.train import Trained, train
 from tests.core.builders import log_of
 
 

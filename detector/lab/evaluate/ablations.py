@@ -21,11 +21,12 @@ from detector.lab.evaluate.detectors import F4, Scored, Scorer, SeriesDetector
 from detector.lab.evaluate.forecasts import FORECASTERS, FitForecast, Forecast
 from detector.lab.evaluate.series import calibration_start
 from detector.lab.offline_inference import residuals
+from detector.lab.options import Options
 from detector.lab.progress import Epoch
 from detector.lab.ridge import Moments, horizon_weights, readout
 from detector.lab.scoring import band_signals, scored
 from detector.lab.sequences import LANES, filled
-from detector.lab.train import Options, fit_quickly, require_torch
+from detector.lab.train import fit_quickly, require_torch
 
 NO_LEVEL = np.float32(0.0)
 HIDDEN = 64
