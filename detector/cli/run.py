@@ -79,6 +79,7 @@ def serve(config: Config) -> None:
     stop = Event()
     try:
         log.check(missing=config.input.missing)
+        detector.prepare()  # what was compiled is loaded while the group lets this worker in
         types = event_time.types(config)
         alertmanagers = wiring.alertmanagers(config, model, stats)
         telemetry = Telemetry(wiring.service_info(config, model, __version__), stats, detector.names, alertmanagers=alertmanagers.stats)
@@ -103,7 +104,7 @@ def serve(config: Config) -> None:
 
 
 def _prepare(detector: Detector) -> None:
-    """Have the machine code before the group waits for this worker."""
+    """Compile before the group waits for this worker."""
     import logging
 
     from detector.core import compiled, walk
@@ -116,7 +117,7 @@ def _prepare(detector: Detector) -> None:
         )
     if not compiled.is_kept(walk.judge_batch):
         logger.info("compiling: the first start on a machine takes half a minute of one core")
-    detector.prepare()
+        detector.prepare()
 
 
 def _introduce(config: Config, model: Model, port: int, event_time: str) -> None:
