@@ -2,7 +2,7 @@
 
 A partition's state topic holds, by key:
 
-    stream/NAME   the row of a stream: a header, then its record (`core/record.py`), little-endian
+    stream/NAME   the row of a stream: a header, then its record (`core/stream_state.py`), little-endian
     layout/ID     what records of rows with this layout id hold: JSON, {record_bytes, fields: [[name, type, shape, first byte], ...]}
     checkpoint    where the partition stands: JSON, `Checkpoint`
 
@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.event_time import Time
-from detector.core.record import NEVER, Layout
 from detector.core.state_store import StateStore
+from detector.core.stream_state import NEVER, Layout
 from detector.errors import StateCorrupted
 
 VERSION = 1

@@ -16,7 +16,7 @@ from detector.core.arithmetic import copy
 from detector.core.compiled import allocating, compiled
 from detector.core.event_time import timeout_at
 from detector.core.readings import Disposition
-from detector.core.record import NEVER
+from detector.core.stream_state import NEVER
 
 SCORED, WARMUP = int(Disposition.SCORED), int(Disposition.WARMUP)
 EVENTS_OF_ROW = 5

@@ -14,7 +14,7 @@ import numpy as np
 
 from detector.core.compiled import compiled
 from detector.core.readings import NOT_JUDGED, Disposition
-from detector.core.record import NEVER
+from detector.core.stream_state import NEVER
 
 LATE, DUPLICATE, PARTIAL = int(Disposition.LATE), int(Disposition.DUPLICATE), int(Disposition.PARTIAL)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from detector.core import forecast, lstm, online_ridge, scaler, score
 from detector.core.arithmetic import copy
 from detector.core.compiled import compiled
-from detector.core.record import READINGS_MODULUS, part
+from detector.core.stream_state import READINGS_MODULUS, part
 
 
 @compiled

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.record import Layout
+from detector.core.stream_state import Layout
 
 ROWS = 4
 """Rows of a block: readings of distinct streams that are advanced together."""

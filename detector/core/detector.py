@@ -17,9 +17,9 @@ from detector.core.event_time import Clocks, Time
 from detector.core.events import EventLog
 from detector.core.model import Model
 from detector.core.readings import Disposition, Partition, ReadingBatch, StreamNames
-from detector.core.record import NEVER
 from detector.core.rules import Settings, rules_of
 from detector.core.state_store import FREE, StateStore
+from detector.core.stream_state import NEVER
 from detector.core.walk import READING, Store, Values, judge_batch
 
 

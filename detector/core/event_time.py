@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from detector.core.compiled import compiled
 from detector.core.limits import CLIP, COUNT_MAX
 from detector.core.readings import NOT_JUDGED, Disposition
-from detector.core.record import NEVER
+from detector.core.stream_state import NEVER
 
 LATE, DUPLICATE = int(Disposition.LATE), int(Disposition.DUPLICATE)
 GAP_MIN_US = 1_000

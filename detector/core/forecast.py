@@ -35,7 +35,7 @@ from detector.core import lstm
 from detector.core.arithmetic import LANES, copy, padded, panels_of, product
 from detector.core.compiled import compiled
 from detector.core.compiled_model import HORIZONS_MAX, Described, of_rows
-from detector.core.record import Part, further, part, place_in_ring
+from detector.core.stream_state import Part, further, part, place_in_ring
 
 F4 = NDArray[np.float32]
 Kind = Literal["prediction", "reconstruction"]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from detector.core.arithmetic import LANES, copy, padded, panels_of, product, sigmoid, tanh
 from detector.core.compiled import compiled
 from detector.core.compiled_model import Described, of_rows
-from detector.core.record import part
+from detector.core.stream_state import part
 
 F4 = NDArray[np.float32]
 

@@ -17,9 +17,9 @@ from detector.core import online_ridge, scaler, stopped
 from detector.core.alarm import Prior
 from detector.core.compiled_model import CompiledModel, Room, compile_model
 from detector.core.forecast import Network
-from detector.core.record import Layout, Part, layout_of
 from detector.core.scaler import Scaling
 from detector.core.score import Score
+from detector.core.stream_state import Layout, Part, layout_of
 
 
 @dataclass(frozen=True)

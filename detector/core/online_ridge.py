@@ -29,8 +29,8 @@ from detector.core.compiled import compiled, inlined
 from detector.core.compiled_model import ROWS, Described, of_rows
 from detector.core.forecast import HORIZONS, SCALED_MAX
 from detector.core.limits import CLIP, COUNT_MAX, RESOLUTION
-from detector.core.record import Part, further, part, place_in_ring
 from detector.core.scaler import FORGETTING, YOUNG_READINGS
+from detector.core.stream_state import Part, further, part, place_in_ring
 
 f4 = np.float32
 AHEAD = HORIZONS

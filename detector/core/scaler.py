@@ -40,7 +40,7 @@ from detector.core.compiled import compiled, inlined
 from detector.core.compiled_model import Described, of_rows
 from detector.core.forecast import SCALED_MAX
 from detector.core.limits import CLIP, COUNT_MAX, FLOOR, HIGH, RESOLUTION, TRAINING_READINGS
-from detector.core.record import Part, keep_wide, part, wide
+from detector.core.stream_state import Part, keep_wide, part, wide
 
 f4 = np.float32
 F4 = NDArray[np.float32]

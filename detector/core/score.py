@@ -43,8 +43,8 @@ from detector.core.arithmetic import LANES, log1p, panels_of, triangular_product
 from detector.core.compiled import compiled, inlined
 from detector.core.compiled_model import Described, of_rows
 from detector.core.limits import COUNT_MAX, RESOLUTION, TRAINING_READINGS
-from detector.core.record import Part, part
 from detector.core.scaler import BANDS, TERMS
+from detector.core.stream_state import Part, part
 
 f4 = np.float32
 F4 = NDArray[np.float32]

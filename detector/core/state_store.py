@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.readings import Partition, ReadingBatch, StreamNames
-from detector.core.record import HEAD, Layout
+from detector.core.stream_state import HEAD, Layout
 
 ROWS_AT_FIRST = 1_024
 GROWTH = 1.25

@@ -24,7 +24,7 @@ import numpy as np
 from detector.core.alarm import RESET_AFTER
 from detector.core.compiled import compiled
 from detector.core.event_time import INTERVALS
-from detector.core.record import Part
+from detector.core.stream_state import Part
 
 f4 = np.float32
 

@@ -22,7 +22,7 @@ from detector.core.compiled import allocating, compiled, entry
 from detector.core.compiled_model import ROWS
 from detector.core.event_time import move_clock, put_in_order, timeout_at
 from detector.core.readings import NOT_JUDGED, Disposition
-from detector.core.record import NEVER, part
+from detector.core.stream_state import NEVER, part
 
 SCORED, WARMUP = int(Disposition.SCORED), int(Disposition.WARMUP)
 CRITICAL_BELOW = 1e-9

@@ -12,8 +12,8 @@ from detector.core.arithmetic import copy
 from detector.core.compiled import compiled, entry
 from detector.core.compiled_model import ROWS
 from detector.core.model import Model
-from detector.core.record import HEAD, part
 from detector.core.scaler import BANDS
+from detector.core.stream_state import HEAD, part
 
 F4 = NDArray[np.float32]
 

@@ -13,10 +13,10 @@ from detector.core.alarm import Prior
 from detector.core.arithmetic import copy
 from detector.core.compiled import entry
 from detector.core.compiled_model import Described, compile_model, of_rows
-from detector.core.record import HEAD, layout_of, part
 from detector.core.rules import RULES, Settings, rules_of
 from detector.core.scaler import BANDS, TERMS
 from detector.core.score import RATES, TERM_NAMES, Score
+from detector.core.stream_state import HEAD, layout_of, part
 
 F4 = NDArray[np.float32]
 SECOND_US = 1_000_000

@@ -18,7 +18,7 @@ from detector.codec.state_serde import CHECKPOINT, Checkpoint, RowCodec, encode_
 from detector.core.batch_result import EvictedStream
 from detector.core.detector import Detector
 from detector.core.event_time import Time
-from detector.core.record import NEVER
+from detector.core.stream_state import NEVER
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from confluent_kafka import Message as KafkaMessage
 
 from detector.codec.state_serde import CHECKPOINT, HEADER, STREAM, decode_checkpoint
-from detector.core.record import HEAD
+from detector.core.stream_state import HEAD
 from tests.chaos.oracle import Difference, Undisturbed
 from tests.chaos.source import PARTITIONS
 from tests.codec.loaded_state import differing, read_back

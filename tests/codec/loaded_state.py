@@ -8,8 +8,8 @@ import numpy as np
 
 from detector.codec.state_loader import LoadedState, StateLoader
 from detector.core.readings import Partition, StreamNames
-from detector.core.record import Layout
 from detector.core.state_store import StateStore
+from detector.core.stream_state import Layout
 from tests.core.builders import fields_of
 
 

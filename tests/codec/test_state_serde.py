@@ -31,8 +31,8 @@ from detector.codec.state_serde import (
 )
 from detector.core.event_time import Time
 from detector.core.readings import Partition, StreamNames
-from detector.core.record import HEAD, NEVER, Layout, Part, layout_of
 from detector.core.state_store import StateStore
+from detector.core.stream_state import HEAD, NEVER, Layout, Part, layout_of
 from detector.errors import StateCorrupted
 from tests.codec.loaded_state import ReadBack, read_back
 from tests.core.builders import fields_of

@@ -17,9 +17,9 @@ from detector.core.detector import Detector
 from detector.core.forecast import HORIZONS, LAGS, ONE_AHEAD, Kind, Network
 from detector.core.model import Model, UniversalModel
 from detector.core.readings import Partition, ReadingBatch
-from detector.core.record import HEAD, Layout, Part, layout_of
 from detector.core.rules import Settings
 from detector.core.scaler import Scaling
+from detector.core.stream_state import HEAD, Layout, Part, layout_of
 from detector.lab.calibration import OwnUnits, calibrate
 from detector.lab.playback import play
 from detector.lab.scoring import scored

@@ -12,9 +12,9 @@ from detector.core import score as scores
 from detector.core.arithmetic import copy
 from detector.core.compiled import entry
 from detector.core.compiled_model import Described, compile_model, of_rows
-from detector.core.record import part
 from detector.core.scaler import Scaling
 from detector.core.score import Score
+from detector.core.stream_state import part
 from detector.lab.calibration import calibrate
 from detector.lab.scoring import scored
 from tests.core.builders import Records

@@ -11,8 +11,8 @@ from detector.core.alarm import Prior
 from detector.core.compiled import entry
 from detector.core.event_time import Clocks
 from detector.core.readings import NOT_JUDGED, Disposition
-from detector.core.record import Part
 from detector.core.rules import Settings, rules_of
+from detector.core.stream_state import Part
 from tests.core.builders import Records
 
 WHOLE, LATE, DUPLICATE, PARTIAL = NOT_JUDGED, int(Disposition.LATE), int(Disposition.DUPLICATE), int(Disposition.PARTIAL)

@@ -18,7 +18,7 @@ from detector.core.batch_result import BatchResult
 from detector.core.detector import Detector
 from detector.core.model import Model
 from detector.core.readings import NOT_JUDGED, Disposition, Partition
-from detector.core.record import HEAD, READINGS_MODULUS
+from detector.core.stream_state import HEAD, READINGS_MODULUS
 from detector.lab.playback import play
 from detector.lab.scoring import scored
 from tests.core.builders import (

@@ -16,8 +16,8 @@ from detector.core.alarm import Prior
 from detector.core.compiled import entry
 from detector.core.event_time import Clocks, Time
 from detector.core.readings import NOT_JUDGED, Disposition
-from detector.core.record import NEVER
 from detector.core.rules import Settings, rules_of
+from detector.core.stream_state import NEVER
 from tests.core.builders import Records
 
 PRIOR = Prior(1.0, 1.0)

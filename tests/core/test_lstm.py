@@ -15,7 +15,7 @@ from detector.core.compiled import entry
 from detector.core.compiled_model import ROWS, compile_model
 from detector.core.forecast import Network
 from detector.core.lstm import Gates, gates
-from detector.core.record import layout_of, part
+from detector.core.stream_state import layout_of, part
 
 F4 = NDArray[np.float32]
 

@@ -17,8 +17,8 @@ from detector.core.compiled_model import Described, compile_model, of_rows
 from detector.core.forecast import HORIZONS, SCALED_MAX
 from detector.core.limits import COUNT_MAX
 from detector.core.online_ridge import KEPT, PENDING, RIDGE, SOLVE_EVERY
-from detector.core.record import part
 from detector.core.scaler import YOUNG_READINGS
+from detector.core.stream_state import part
 from tests.core.builders import Records
 
 F4 = NDArray[np.float32]

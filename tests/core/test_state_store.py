@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.core.readings import Partition, ReadingBatch, StreamNames
-from detector.core.record import NEVER, layout_of
 from detector.core.state_store import FREE, ROWS_AT_FIRST, StateStore
+from detector.core.stream_state import NEVER, layout_of
 
 PARTITIONS = tuple(Partition("t", k) for k in range(3))
 LAYOUT = layout_of([("hidden", (2, 3), 0), ("level", (2,), np.array([1.0, np.nan], np.float32))], {"seen": -1})

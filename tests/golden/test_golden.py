@@ -14,7 +14,7 @@ from detector.codec.state_serde import VERSION
 from detector.core.detector import Detector
 from detector.core.event_time import Time
 from detector.core.readings import Partition
-from detector.core.record import NEVER
+from detector.core.stream_state import NEVER
 from detector.ports import PartitionPosition
 from detector.service.state_manager import StateManager
 from tests.codec.loaded_state import read_back

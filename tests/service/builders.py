@@ -21,8 +21,8 @@ from detector.core.baseline_reset import BaselineReset
 from detector.core.batch_result import BatchResult
 from detector.core.event_time import Clocks, Time, move_clock
 from detector.core.readings import NOT_JUDGED, Disposition, Partition, ReadingBatch, StreamNames
-from detector.core.record import layout_of
 from detector.core.state_store import StateStore
+from detector.core.stream_state import layout_of
 from detector.ports import CommitBatch, Observer, PartitionPosition, PollResult, RevokeCallback, WorkerState, WorkerStats, ignore_revoke
 from detector.service.state_manager import StateManager
 from detector.service.worker import Worker

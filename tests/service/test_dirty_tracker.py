@@ -14,7 +14,7 @@ from detector.codec.state_serde import CHECKPOINT, RowCodec, decode_checkpoint
 from detector.core.batch_result import EvictedStream
 from detector.core.event_time import Time
 from detector.core.readings import Partition
-from detector.core.record import NEVER
+from detector.core.stream_state import NEVER
 from detector.service.dirty_tracker import DirtyTracker
 from tests.codec.loaded_state import read_back
 from tests.core.builders import fields_of

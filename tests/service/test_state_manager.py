@@ -20,7 +20,7 @@ from detector.codec.state_serde import CHECKPOINT, HEADER, LAYOUT, decode_checkp
 from detector.core.detector import Detector
 from detector.core.model import Model
 from detector.core.readings import Partition
-from detector.core.record import NEVER
+from detector.core.stream_state import NEVER
 from detector.errors import LogUnavailable, StateCorrupted
 from detector.ports import PartitionPosition
 from detector.service.state_manager import ROWS_MAX, StateManager

@@ -27,7 +27,7 @@ from detector.adapters.kafka.exactly_once import ExactlyOnce
 from detector.adapters.kafka.member import GroupMember
 from detector.adapters.kafka.properties import consumer_properties
 from detector.adapters.kafka.records import OutputTopics
-from detector.adapters.kafka.restore import partition_positions, read_state
+from detector.adapters.kafka.saved_state import partition_positions, read_state
 from detector.adapters.kafka.topic_watch import TopicWatch
 from detector.adapters.kafka.topics import check_topics
 from detector.core.readings import Partition

@@ -13,7 +13,7 @@ from detector.adapters.kafka.assignment import Assignment
 from detector.adapters.kafka.client import named, to_messages
 from detector.adapters.kafka.epochs import LeaderEpochs
 from detector.adapters.kafka.errors import kafka_error, to_detector_error
-from detector.adapters.kafka.restore import RESTORE_S_MAX, log_ends
+from detector.adapters.kafka.saved_state import RESTORE_S_MAX, log_ends
 from detector.codec.messages import Messages
 from detector.core.readings import Partition
 

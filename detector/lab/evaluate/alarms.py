@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from detector.core import alarm
 from detector.core.alarm import Event, Prior
 from detector.core.compiled import entry
-from detector.core.record import HEAD, layout_of
 from detector.core.rules import Settings, rules_of
+from detector.core.stream_state import HEAD, layout_of
 from detector.lab.evaluate.series import F4, Series, runs
 
 BUDGETS = (1_000, 10_000, 60_000)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.core import record
+from detector.core import stream_state
 from detector.core.compiled import entry
 from detector.core.model import Model
-from detector.core.record import HEAD, NEVER, OFFSETS, READINGS_MODULUS, layout_of
+from detector.core.stream_state import HEAD, NEVER, OFFSETS, READINGS_MODULUS, layout_of
 from tests.core.builders import fields_of, model_of, universal_model_of
 
 MODELS = {
@@ -22,16 +22,16 @@ MODELS = {
 
 @entry
 def keep_wide(floats, at, further, value):  # type: ignore[no-untyped-def]
-    record.keep_wide(floats, at, further, value)
-    return record.wide(floats, at, further)
+    stream_state.keep_wide(floats, at, further, value)
+    return stream_state.wide(floats, at, further)
 
 
 @entry
 def ring_of(first, count, length, places):  # type: ignore[no-untyped-def]
     for k in range(count):
-        place = record.place_in_ring(first + k, length)
+        place = stream_state.place_in_ring(first + k, length)
         for by in range(-length, length + 1):
-            places[k, by + length] = record.further(place, by, length)
+            places[k, by + length] = stream_state.further(place, by, length)
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
