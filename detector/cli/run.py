@@ -109,15 +109,17 @@ def _prepare(detector: Detector) -> None:
 
     from detector.core import compiled, walk
 
+    if compiled.is_kept(walk.judge_batch):
+        return
     logger = logging.getLogger(__name__)
     if compiled.cache_folder is None:
         logger.warning(
             "no folder can be written: what is compiled at the start is not kept, and each start takes longer",
             extra={"fix": "name one that can be written in NUMBA_CACHE_DIR"},
         )
-    if not compiled.is_kept(walk.judge_batch):
+    else:
         logger.info("compiling: the first start on a machine takes half a minute of one core")
-        detector.prepare()
+    detector.prepare()
 
 
 def _introduce(config: Config, model: Model, port: int, event_time: str) -> None:

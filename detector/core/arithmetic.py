@@ -28,17 +28,26 @@ LANES = 16
 """Outputs of a panel: one register of AVX-512, two of AVX2."""
 
 
+def whole_lanes(count: int) -> int:
+    """The next multiple of LANES: rows of so many floats are read, and added to, a register at a time."""
+    return -(-count // LANES) * LANES
+
+
+compiled_whole_lanes = inlined(whole_lanes)
+"""The same for compiled code. Python must not call it: every start would wait a second for the compiler."""
+
+
 def panels_of(weight: NDArray[Any]) -> NDArray[np.float32]:
     """A weight f[K, N], inputs by outputs, as `product` reads it: f4[P, K, LANES], the last panel padded with zeros."""
     inputs, outputs = weight.shape
-    padded = np.zeros((inputs, -(-outputs // LANES) * LANES), np.float32)
+    padded = np.zeros((inputs, whole_lanes(outputs)), np.float32)
     padded[:, :outputs] = weight
     return np.ascontiguousarray(padded.reshape(inputs, -1, LANES).transpose(1, 0, 2))
 
 
 def padded(bias: NDArray[Any]) -> NDArray[np.float32]:
     """A bias f[N] for the same panels: f4[P * LANES]."""
-    wide = np.zeros(-(-len(bias) // LANES) * LANES, np.float32)
+    wide = np.zeros(whole_lanes(len(bias)), np.float32)
     wide[: len(bias)] = bias
     return wide
 

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core import lstm
-from detector.core.arithmetic import LANES, copy, padded, panels_of, product
+from detector.core.arithmetic import copy, padded, panels_of, product, whole_lanes
 from detector.core.compiled import compiled
 from detector.core.compiled_model import HORIZONS_MAX, Described, of_rows
 from detector.core.stream_state import Part, further, part, place_in_ring
@@ -112,7 +112,7 @@ class Network:
 
     def describe(self) -> list[Described]:
         """What the compiled code reads."""
-        d, count = self.channels, -(-len(self.head_bias) // LANES) * LANES
+        d, count = self.channels, whole_lanes(len(self.head_bias))
         features = self.head.shape[1]
         numbers = {
             "channels": d, "horizon_count": len(self.horizons), "lag_count": len(self.lags), "features": features, "head_count": count,

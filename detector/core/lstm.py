@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.arithmetic import LANES, copy, padded, panels_of, product, sigmoid, tanh
+from detector.core.arithmetic import copy, padded, panels_of, product, sigmoid, tanh, whole_lanes
 from detector.core.compiled import compiled
 from detector.core.compiled_model import Described, of_rows
 from detector.core.stream_state import part
@@ -71,7 +71,7 @@ def describe(weights: Mapping[str, F4], layers: int) -> Described:
         whole[w_x.shape[1] : w_x.shape[1] + hidden] = w_h.T
         panels.append(panels_of(whole))
         biases.append(padded(weights[f"bias_ih_l{layer}"] + weights[f"bias_hh_l{layer}"]))
-    gate_count = -(-4 * hidden // LANES) * LANES
+    gate_count = whole_lanes(4 * hidden)
     return Described(
         {"hidden": hidden, "layers": layers, "input_count": width, "gate_count": gate_count},
         {"lstm": np.stack(panels), "lstm_bias": np.stack(biases)},

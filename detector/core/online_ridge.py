@@ -24,8 +24,8 @@ from __future__ import annotations
 import numpy as np
 
 from detector.core.alarm import PRIOR_READINGS
-from detector.core.arithmetic import LANES, copy, decay_and_add, product
-from detector.core.compiled import compiled, inlined
+from detector.core.arithmetic import LANES, compiled_whole_lanes, copy, decay_and_add, product, whole_lanes
+from detector.core.compiled import compiled
 from detector.core.compiled_model import ROWS, Described, of_rows
 from detector.core.forecast import HORIZONS, SCALED_MAX
 from detector.core.limits import CLIP, COUNT_MAX, RESOLUTION
@@ -47,15 +47,6 @@ SOLVE_EVERY = 64
 """The ridge is solved for at least so often, readings; after n readings every sqrt(n), where that is less, but not oftener than PENDING."""
 
 
-def padded(count: int) -> int:
-    """The next multiple of LANES: rows of so many floats are added to, and read, a register at a time."""
-    return -(-count // LANES) * LANES
-
-
-padded_count = inlined(padded)
-"""The same for compiled code. Python must not call it: every start would wait a second for the compiler."""
-
-
 def parts(channels: int, hidden: int) -> list[Part]:
     """What is remembered of a stream: sums, of the symmetric G the lower triangle in blocks of LANES; what was solved for; the last readings.
 
@@ -68,12 +59,12 @@ def parts(channels: int, hidden: int) -> list[Part]:
     own = (len(HORIZONS) + 1) * channels
     outputs = own - channels
     return [
-        ("gram", (sum(padded(j + 1) for j in range(hidden)),), 0),
-        ("total", (padded(hidden),), 0),
-        ("cross", (hidden + 1, padded(own)), 0),
+        ("gram", (sum(whole_lanes(j + 1) for j in range(hidden)),), 0),
+        ("total", (whole_lanes(hidden),), 0),
+        ("cross", (hidden + 1, whole_lanes(own)), 0),
         ("own", (own + 1,), 0),
-        ("weight", (padded(outputs) // LANES, hidden, LANES), 0),
-        ("constant", (padded(outputs),), 0),
+        ("weight", (whole_lanes(outputs) // LANES, hidden, LANES), 0),
+        ("constant", (whole_lanes(outputs),), 0),
         ("value_weight", (outputs,), 0),
         ("error", (outputs,), 0),
         ("past_hidden", (PAST, hidden), 0),
@@ -85,8 +76,8 @@ def describe(channels: int, hidden: int) -> Described:
     """Room: what was forecast at each horizon; h of several readings, and what is read from each; targets; the factor of G, and what is
     solved for."""
     features, own = hidden + 1, (len(HORIZONS) + 1) * channels
-    room = {"ridge_at_horizons": of_rows(own - channels), "ridge_of_all": of_rows(padded(own)), "one": np.ones(1)}
-    room |= {"ridge_h": np.zeros(PENDING * padded(hidden)), "target": np.zeros(PENDING * padded(own))}
+    room = {"ridge_at_horizons": of_rows(own - channels), "ridge_of_all": of_rows(whole_lanes(own)), "one": np.ones(1)}
+    room |= {"ridge_h": np.zeros(PENDING * whole_lanes(hidden)), "target": np.zeros(PENDING * whole_lanes(own))}
     return Described({}, {}, room, {"lower": np.zeros(features**2), "solved": np.zeros(features * own)})
 
 
@@ -94,13 +85,13 @@ def describe(channels: int, hidden: int) -> Described:
 def forecast_of(s, f, at, m, r, room):  # type: ignore[no-untyped-def]
     """The forecast of the next reading, row r of the block, in place: it stays as given as long as nothing was forecast; and what was
     forecast at each horizon, for `learn`."""
-    d, hidden, width = m.channels, m.hidden, padded_count(m.hidden)
+    d, hidden, width = m.channels, m.hidden, compiled_whole_lanes(m.hidden)
     now, outputs, expected = place_in_ring(s.readings, PAST), len(AHEAD) * d, part(room, m.expected + r * d, d)
     at_horizons = part(room, m.ridge_at_horizons + r * outputs, outputs)
     for q in range(len(AHEAD)):
         then = at.past_hidden + further(now, -AHEAD[q], PAST) * hidden
         copy(part(f, then, hidden), part(room, m.ridge_h + q * width, hidden))
-    of_all = padded_count(outputs)
+    of_all = compiled_whole_lanes(outputs)
     product((room, m.ridge_h, width), f, at.weight, of_all, hidden, at.constant, ROWS, (room, m.ridge_of_all, of_all))
     for q in range(len(AHEAD)):
         then = at.past_fed + further(now, -AHEAD[q], PAST) * d
@@ -162,14 +153,14 @@ def _add_pending(s, f, at, m, now, room):  # type: ignore[no-untyped-def]
     now   place of the newest one in the ring
     """
     d, hidden, outputs, count = m.channels, m.hidden, len(AHEAD) * m.channels, 0
-    own, width = outputs + d, padded_count(hidden)
+    own, width = outputs + d, compiled_whole_lanes(hidden)
     for age in range(PENDING - 1, -1, -1):
         if (s.ridge_pending >> age) & 1 == 0:
             continue
         newest = further(now, -age, PAST)
         then = further(newest, -AHEAD[-1], PAST)
         copy(part(f, at.past_hidden + then * hidden, hidden), part(room, m.ridge_h + count * width, hidden))
-        targets, x = m.target + count * padded_count(own), at.past_fed + then * d
+        targets, x = m.target + count * compiled_whole_lanes(own), at.past_fed + then * d
         for q in range(len(AHEAD)):
             since = at.past_fed + further(then, AHEAD[q], PAST) * d
             for k in range(d):
@@ -187,7 +178,7 @@ def _add_pending(s, f, at, m, now, room):  # type: ignore[no-untyped-def]
 @compiled
 def _add(f, at, hidden, own, room, count, h, targets, one):  # type: ignore[no-untyped-def]
     """Take `count` readings into the sums. h, targets: where theirs begin in the room, padded with zeros to a multiple of LANES; one: of 1"""
-    gram, cross, h_row, target_row = at.gram, at.cross, padded_count(hidden), padded_count(own)
+    gram, cross, h_row, target_row = at.gram, at.cross, compiled_whole_lanes(hidden), compiled_whole_lanes(own)
     for j in range(hidden):
         for first in range(0, j + 1, LANES):
             decay_and_add(f, gram, KEPT, count, room, h + j, h_row, h + first, h_row)
@@ -205,11 +196,11 @@ def _add(f, at, hidden, own, room, count, h, targets, one):  # type: ignore[no-u
 def _solve(f, at, d, lower, solved):  # type: ignore[no-untyped-def]
     """By Cholesky's L L' = G + RIDGE I: L Z = cross, L' S = Z. In 64 bits; every inner loop goes along a row, so that it is vectorised."""
     features, own = solved.shape
-    hidden, outputs, gram, width = features - 1, own - d, at.gram, padded_count(own)
+    hidden, outputs, gram, width = features - 1, own - d, at.gram, compiled_whole_lanes(own)
     for i in range(hidden):  # lower[j] holds column j of L
         for j in range(i + 1):
             lower[j, i] = f[gram + j]
-        gram += padded_count(i + 1)
+        gram += compiled_whole_lanes(i + 1)
         lower[i, hidden] = f[at.total + i]
     lower[hidden, hidden] = f[at.own + own]
     for i in range(features):

@@ -39,7 +39,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.arithmetic import LANES, log1p, panels_of, triangular_product
+from detector.core.arithmetic import log1p, panels_of, triangular_product, whole_lanes
 from detector.core.compiled import compiled, inlined
 from detector.core.compiled_model import Described, of_rows
 from detector.core.limits import COUNT_MAX, RESOLUTION, TRAINING_READINGS
@@ -128,7 +128,7 @@ class Score:
         """What the compiled code reads; and a block's room: bands and fast residuals, both again whitened; how far each value is out of range;
         what each reading measures, and its terms."""
         d = self.channels
-        wide, narrow = (-(-count // LANES) * LANES for count in (BANDS * d, d))
+        wide, narrow = map(whole_lanes, (BANDS * d, d))
         one = {name: getattr(self, name)[0] for name in ("level_rate", "band_q99", "error_q99", "peak_share", "peak_kept")}
         numbers = one | {"range_count": self.count[0], "terms": TERMS + 1, "white_band_count": wide, "white_fast_count": narrow}
         weights = {name: getattr(self, name) for name in ("band_scale", "error_scale", "error_fast", "middle", "width")}
