@@ -5,6 +5,6 @@ their dotted names, `schema_registry:` those of confluent-kafka's registry clien
 """
 
 from detector.config.loading import load_config
-from detector.config.sections import Alertmanager, Config, Input, Service
+from detector.config.sections import Alertmanager, Config, FileInput, Input, LongFormat, Service
 
-__all__ = ["Alertmanager", "Config", "Input", "Service", "load_config"]
+__all__ = ["Alertmanager", "Config", "FileInput", "Input", "LongFormat", "Service", "load_config"]

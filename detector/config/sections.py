@@ -22,7 +22,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, hide_input_in_errors=True)
 
-    @field_validator("topics", "stream", "channels", "watch", "url", mode="before", check_fields=False)
+    @field_validator("topics", "stream", "channels", "watch", "url", "time", "missing_values", mode="before", check_fields=False)
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         """YAML has lists where these have tuples; a single name stands for a list of one."""
@@ -105,6 +105,33 @@ class Input(Section):
     def _one_shape(self) -> Input:
         if self.array_path is not None and self.long_format is not None:
             raise ValueError("array_path and long_format exclude each other: an array of channels, or one value per message")
+        return self
+
+
+class FileInput(Section):
+    """How recordings (files of readings) are read; what is not said here is found in the file. `input` says how messages are read."""
+
+    time: tuple[str, ...] | None = Field(
+        None, min_length=1, description="column of the time; of several the texts are joined, as of date and clock"
+    )
+    time_format: str | None = Field(
+        None,
+        description="how times are written, where the file does not decide: day_first, month_first, iso8601; epoch_s, epoch_ms, epoch_us, "
+        "epoch_ns; excel (serial days); elapsed_s, elapsed_ms, elapsed_us, elapsed_min, elapsed_h, elapsed_d; or a format of strptime",
+    )
+    zone: str | None = Field(None, description="time zone of times without an offset, such as Europe/Berlin; without it UTC")
+    every_s: float | None = Field(None, gt=0, description="for files without a time: the rows of a stream are so far apart, seconds")
+    stream: tuple[str, ...] | None = Field(None, min_length=1, description="columns that name the stream, joined by '/'")
+    channels: tuple[str, ...] | None = Field(None, min_length=1, description="columns that are channels; without it all columns of numbers")
+    missing_values: tuple[float | str, ...] = Field((), description="numbers and texts that stand for a missing value, such as -200")
+    decimal: Literal[".", ","] | None = Field(None, description="the decimal mark, where the file does not decide")
+    separator: Literal[",", ";", "|", "tab", "blanks"] | None = Field(None, description="what separates columns, where it is not found")
+    long_format: LongFormat | None = Field(None, description="one value per row: the columns that hold the channel's name and the value")
+
+    @model_validator(mode="after")
+    def _one_time(self) -> FileInput:
+        if self.every_s is not None and self.time is not None:
+            raise ValueError("every_s is for files without a time: leave out time or every_s")
         return self
 
 
@@ -280,6 +307,7 @@ class Config(Section):
     )
     model: str = Field("universal", description="a bundle's folder, or the name of one that ships; `universal` judges any channels")
     input: Input = Input()
+    recording: FileInput = FileInput()
     output: Output = Output()
     alerts: Alerts = Alerts()
     alertmanager: Alertmanager = Alertmanager()

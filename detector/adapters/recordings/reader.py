@@ -1,193 +1,122 @@
-"""Recorded readings on disk: Parquet, or CSV of any of the usual kinds -> columns."""
+"""Recorded readings on disk -> columns: Parquet, or text of any of the usual kinds. `detector.tables` says what is what."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
-from numpy.typing import NDArray
 
-from detector.codec.event_time import UNREAD, event_times_us
+from detector.config import FileInput
 from detector.errors import DataError
+from detector.tables.delimited import TextTable, read_text_table
+from detector.tables.numbers import Decimal
+from detector.tables.recording import Recording, RejectedRow
+from detector.tables.table import Table
+from detector.tables.understanding import understand
 
-TIME_NAMES = ("event_time_us", "event_time", "time", "timestamp", "datetime", "date_time", "date", "ts", "t")
-STREAM_NAMES = ("stream", "machine", "host", "device", "sensor", "asset", "equipment", "id")
-STREAM_ID_NAMES = ("stream_id", "machine_id", "host_id", "device_id", "sensor_id", "asset_id", "equipment_id")
-SAMPLE_BYTES = 65_536
-SAMPLE_ROWS = 100
+PARQUET = (".parquet", ".pq")
+TEXT = (".csv", ".tsv", ".txt", ".dat", ".log", ".asc", ".tab", ".psv")
+SEPARATORS = {"tab": "\t", "blanks": " "}
+ANYTHING = FileInput()
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """Recorded readings as columns, in the file's order.
+def read_recording(path: Path, options: FileInput = ANYTHING, *, channels: Sequence[str] | None = None) -> Recording:
+    """Read a recording: Parquet, or text with one reading per line (`.csv`, `.tsv`, `.txt`..., also `.gz`).
 
-    streams        names of the S streams
-    stream         i4[T]     index into `streams`
-    event_time_us  i8[T]     microseconds since the epoch, UTC
-    value          f8[T, D]  engineering units; NaN where missing (empty, NaN or infinite in the file)
-    channels       names of the D channels
+    options   what is known of it; what is not is found in the file
+    channels  the columns to take, in this order; None: those of `options`, or all that are channels
+
+    raises DataError, ConfigError  what is missing or cannot be read, which columns there are, and what to do about it
     """
-
-    streams: tuple[str, ...]
-    stream: NDArray[np.int32]
-    event_time_us: NDArray[np.int64]
-    value: NDArray[np.float64]
-    channels: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.event_time_us)
+    if suffix(path) in PARQUET:
+        table = _read_parquet(path)
+        return _named(understand(_filled(table, path), options, path.name, channels), "Parquet")
+    return _read_text(path, options, channels)
 
 
-def read_recording(path: Path, *, time: str | None = None, stream: str | None = None, channels: Sequence[str] | None = None) -> Recording:
-    """Read a recording (`.parquet`; `.csv`, `.tsv`, `.txt`, also `.gz`).
+def suffix(path: Path) -> str:
+    """The ending that tells the kind of file, in lower case; that of a compressed one is passed over."""
+    suffixes = [each.lower() for each in path.suffixes if each.lower() != ".gz"]
+    return suffixes[-1] if suffixes else ""
 
-    time      its time column; without it one with a usual name (`time`, `timestamp`, `datetime`...), else the first that holds
-              times. Times are ISO 8601, or numbers since the epoch whose size tells their unit; without an offset they are UTC
-    stream    its stream column; without it one of text with a usual name (`stream`, `machine`, `device`...), or of text or integers
-              called `machine_id` and the like; without one all readings are of one stream, named after the file
-    channels  its channels; without it all other numeric columns
 
-    raises DataError  what is missing or cannot be read, and which columns there are
-    """
-    table = read_table(path)
-    where = path.name
-    if table.num_rows == 0:
-        raise DataError(f"{where} holds no readings")
-    for option, column in (("--time", time), ("--stream", stream), *(("--channels", name) for name in channels or ())):
-        if column is not None and column not in table.column_names:
-            raise DataError(f"{where} has no column {column!r}; it has {_listed(table.column_names)}", fix=f"name another with {option}")
-    time_column, event_time_us = _find_time(table, time, where)
-    stream_column = stream if stream is not None else _find_stream(table, time_column, set(channels or ()))
-    names, index = _streams(table, stream_column, path)
-    if channels is None:
-        channels = [name for name in table.column_names if name not in (time_column, stream_column) and _is_numeric(table[name].type)]
-    if not channels:
+def _read_text(path: Path, options: FileInput, channels: Sequence[str] | None) -> Recording:
+    if suffix(path) not in TEXT:
         raise DataError(
-            f"{where} has no numeric column besides {time_column!r}; it has {_listed(table.column_names)}",
-            fix="name the channels with --channels, or check the decimal separator",
+            f"{path.name} is of no known kind", fix="recordings are .parquet, .csv, .tsv, .txt or .jsonl files (text also as .gz)"
         )
-    value = np.stack([_values(table[name], name, where) for name in channels], axis=1)
-    return Recording(names, index, event_time_us, value, tuple(channels))
+    separator = SEPARATORS.get(options.separator or "", options.separator)
+    text = read_text_table(read_bytes(path), path.name, separator)
+    default: Decimal = "," if text.dialect.separator == ";" else "."
+    table = Table.of(text.names, text.columns, text.dialect.units, options.decimal, options.missing_values, default)
+    recording = understand(_filled(table, path), options, path.name, channels)
+    return _with_lines(recording, text, table)
 
 
-def read_table(path: Path) -> pa.Table:
-    """The file as it is.
+def read_bytes(path: Path) -> bytes:
+    """A file's content, unpacked.
 
-    raises DataError  no such file, no such format, not readable
+    raises DataError  it cannot be read
     """
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    kind = suffixes[-1] if suffixes else ""
     try:
-        if kind in (".parquet", ".pq"):
-            return pa_parquet.read_table(path)
-        if kind in (".csv", ".tsv", ".txt"):
-            return _read_csv(path)
+        with path.open("rb") as file:
+            is_packed = file.read(2) == b"\x1f\x8b"
+        with pa.input_stream(path, compression="gzip" if is_packed else None) as stream:
+            return bytes(stream.read())
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder", fix="name a file") from None
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read: {error.strerror if isinstance(error, OSError) and error.strerror else error}") from None
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        found = pa_parquet.read_table(path)
     except FileNotFoundError:
         raise DataError(f"there is no file {path}") from None
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from None
-    raise DataError(
-        f"{path.name} is of no known kind", fix="recordings are .parquet, .csv, .tsv or .jsonl files (CSV and JSON also as .gz)"
+        raise DataError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}", fix="see that it is whole, and Parquet") from None
+    return Table.of(found.column_names, found.columns)
+
+
+def _filled(table: Table, path: Path) -> Table:
+    if not len(table):
+        raise DataError(f"{path.name} holds no readings", fix="export it again, with rows")
+    return table
+
+
+def _named(recording: Recording, file: str) -> Recording:
+    return replace(recording, understanding=replace(recording.understanding, file=file))
+
+
+def _with_lines(recording: Recording, text: TextTable, table: Table) -> Recording:
+    """With what only the text tells: its layout, and its lines that are no row."""
+    said = [f"text separated by {text.dialect.separated_by}", text.encoding]
+    if not text.dialect.names:
+        said.append("without a header")
+    if any(
+        numbers is not None and numbers.decimal == ","
+        for numbers in map(table.numbers, recording.channels if set(recording.channels) <= set(table.columns) else ())
+    ):
+        said.append("decimal commas")
+    understood = recording.understanding
+    lines = dict(text.lines.others)
+    for kind, count in understood.lines.items():
+        lines[kind] = lines.get(kind, 0) + count
+    misfits = tuple(RejectedRow(0, f"not the {text.dialect.columns} cells that rows have", line) for line in text.lines.misfits)
+    return replace(
+        recording,
+        understanding=replace(
+            understood,
+            file=", ".join(said),
+            renamed=understood.renamed if text.dialect.names else {},
+            lines=lines,
+            rejected=(*misfits, *understood.rejected),
+            lines_unkept=text.lines.misfits_unkept,
+        ),
     )
-
-
-def _read_csv(path: Path) -> pa.Table:
-    with pa.input_stream(path, compression="detect") as file:
-        sample = file.read(SAMPLE_BYTES).decode("utf-8", "replace")
-    head, _, body = sample.partition("\n")
-    separator = max(",;\t", key=head.count)
-    # Where commas separate decimals, columns are separated by something else.
-    decimal = "," if separator != "," and re.search(r"(^|[;\t])-?\d+,\d", body) else "."
-    return pa_csv.read_csv(
-        path,
-        parse_options=pa_csv.ParseOptions(delimiter=separator),
-        convert_options=pa_csv.ConvertOptions(decimal_point=decimal, strings_can_be_null=True),
-    )
-
-
-def _find_time(table: pa.Table, wanted: str | None, where: str) -> tuple[str, NDArray[np.int64]]:
-    """The time column and its times."""
-    by_name = {name.strip().lower(): name for name in reversed(table.column_names)}
-    named = [by_name[name] for name in TIME_NAMES if name in by_name]
-    typed = [name for name in table.column_names if pa.types.is_timestamp(table[name].type) or pa.types.is_date(table[name].type)]
-    for column in [wanted] if wanted is not None else [*named, *typed, *table.column_names]:
-        if (_times(table[column].slice(0, SAMPLE_ROWS)) != UNREAD).any():
-            times = _times(table[column])
-            unread = np.flatnonzero(times == UNREAD)
-            if len(unread):
-                row = int(unread[0])
-                raise DataError(
-                    f"{where}: row {row + 1} has no readable time in column {column!r}: {str(table[column][row])[:40]!r} "
-                    f"({len(unread)} such rows)",
-                    fix="correct or remove these rows, or name another column with --time",
-                )
-            return column, times
-    looked = repr(wanted) if wanted is not None else f"any of {_listed(table.column_names)}"
-    raise DataError(
-        f"{where}: no times in {looked}: ISO 8601, or numbers since the epoch, 1973 to 2286", fix="name the time column with --time"
-    )
-
-
-def _times(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """A column as event times; UNREAD where there is none."""
-    kind = column.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        as_us = pc.cast(column, pa.timestamp("us", tz=kind.tz if pa.types.is_timestamp(kind) else None), safe=False)
-        times: NDArray[np.int64] = pc.fill_null(pc.cast(as_us, pa.int64()), UNREAD).to_numpy()
-        return times
-    if _is_text(kind) or (_is_numeric(kind) and not pa.types.is_boolean(kind)):
-        return event_times_us(column.to_pylist(), "auto")
-    return np.full(len(column), UNREAD, np.int64)
-
-
-def _find_stream(table: pa.Table, time: str, channels: set[str]) -> str | None:
-    by_name: dict[str, str] = {name.strip().lower(): name for name in reversed(table.column_names) if name != time and name not in channels}
-    for name in (*STREAM_NAMES, *STREAM_ID_NAMES):
-        column = by_name.get(name)
-        if column is None:
-            continue
-        kind = table[column].type
-        if _is_text(kind) or (name in STREAM_ID_NAMES and pa.types.is_integer(kind)):
-            return column
-    return None
-
-
-def _streams(table: pa.Table, column: str | None, path: Path) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-    """Names of the streams in order of appearance, and each row's index among them."""
-    if column is None:
-        return (path.name.split(".")[0],), np.zeros(table.num_rows, np.int32)
-    if table[column].null_count:
-        row = pc.index(table[column].is_null(), True).as_py()
-        raise DataError(f"{path.name}: row {row + 1} names no stream in column {column!r}", fix="correct the row, or choose with --stream")
-    encoded = pc.cast(table[column], pa.string()).combine_chunks().dictionary_encode()
-    return tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy().astype(np.int32)
-
-
-def _values(column: pa.ChunkedArray, name: str, where: str) -> NDArray[np.float64]:
-    if not _is_numeric(column.type) and not pa.types.is_null(column.type):
-        raise DataError(f"{where}: channel {name!r} holds {column.type}, not numbers", fix="name the channels with --channels")
-    kind = pa.int8() if pa.types.is_boolean(column.type) else column.type
-    values: NDArray[np.float64] = pc.fill_null(pc.cast(pc.cast(column, kind), pa.float64(), safe=False), np.nan).to_numpy()
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def _is_numeric(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_boolean(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:12])
-    return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown
