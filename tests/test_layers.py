@@ -1,6 +1,7 @@
 """The walls of the house: imports point one way, and each part of the world has one door.
 
     core <- codec <- ports <- adapters, service, lab <- cli
+                   tables <- adapters, lab
 
 `errors` has no imports of its own and may be imported from anywhere but core; `backoff` has none either, and waits for adapters and service;
 `config` imports only `errors`, and may be from anywhere
@@ -26,7 +27,8 @@ MAY_IMPORT = {
     "errors": set[str](),
     "backoff": set[str](),
     "config": {"errors", "config"},
-    "adapters": {"core", "codec", "ports", "errors", "config", "backoff", "adapters"},
+    "tables": {"core", "codec", "errors", "config", "tables"},
+    "adapters": {"core", "codec", "ports", "errors", "config", "backoff", "tables", "adapters"},
     "service": {"core", "codec", "ports", "errors", "config", "backoff", "service"},
     "lab": {"core", "codec", "ports", "errors", "config", "lab"},
 }

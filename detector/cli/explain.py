@@ -7,22 +7,39 @@ from typing import Annotated
 
 import typer
 
-from detector.cli.options import ModelName, names_in
+from detector.cli.options import (
+    ChannelColumns,
+    ConfigFile,
+    DecimalMark,
+    Every,
+    MissingValues,
+    ModelName,
+    StreamColumn,
+    TimeColumn,
+    TimeFormat,
+    Zone,
+    names_in,
+    overrides,
+)
+from detector.cli.replay import columns
 from detector.errors import ConfigError, DataError
 
 
 def explain(
-    recording: Annotated[Path, typer.Argument(help="Recorded readings: .parquet, .csv or .tsv.", show_default=False)],
+    recording: Annotated[Path, typer.Argument(help="Recorded readings: .parquet, .csv, .tsv, .txt or .jsonl.", show_default=False)],
     name: Annotated[str | None, typer.Option("--name", help="The stream to explain; without it the recording's first.")] = None,
     out: Annotated[Path | None, typer.Option(help="Parquet file: one row per reading, each gate a list of its units.")] = None,
     picture: Annotated[Path | None, typer.Option(help="PNG of the gates over time (needs matplotlib).")] = None,
     model: ModelName = None,
-    time: Annotated[str | None, typer.Option(help="Time column, if its name does not tell.")] = None,
-    stream: Annotated[str | None, typer.Option(help="Stream column, if its name does not tell.")] = None,
-    channels: Annotated[
-        str | None,
-        typer.Option(help="Columns of the model's channels, in its order, as a,b,c; a universal model's are all numeric ones without it."),
-    ] = None,
+    time: TimeColumn = None,
+    time_format: TimeFormat = None,
+    zone: Zone = None,
+    every: Every = None,
+    stream: StreamColumn = None,
+    channels: ChannelColumns = None,
+    missing: MissingValues = None,
+    decimal: DecimalMark = None,
+    config: ConfigFile = None,
 ) -> None:
     """Show the input, forget and output gates, candidate and cell state of one stream over time, by name.
 
@@ -34,17 +51,28 @@ def explain(
 
     from detector.adapters.bundle import for_channels, read_bundle
     from detector.adapters.recordings.atomic_file import write_table
-    from detector.adapters.recordings.reader import read_recording
-    from detector.cli import wiring
-    from detector.config import Config
+    from detector.cli import recording_source
+    from detector.config import load_config
     from detector.core.model import Model
     from detector.lab.explain import explain as gates_over_time
     from detector.lab.explain import gates_png, gates_table
 
-    stored, names = read_bundle(model or Config().model).model, names_in(channels)
-    wanted = wiring.columns(channels, stored.channels) if isinstance(stored, Model) else names
-    recorded = read_recording(recording, time=time, stream=stream, channels=wanted)
-    bundle = for_channels(stored, names or recorded.channels)
+    settings = load_config(config, overrides=overrides(model))
+    options = recording_source.file_options(
+        settings,
+        time=time,
+        time_format=time_format,
+        zone=zone,
+        every=every,
+        stream=stream,
+        channels=channels,
+        missing=missing,
+        decimal=decimal,
+    )
+    stored = read_bundle(settings.model).model
+    wanted = columns(options.channels, stored) if isinstance(stored, Model) else options.channels
+    recorded = recording_source.as_recording(recording_source.open_source(settings, recording, options, wanted))
+    bundle = for_channels(stored, recorded.channels if not isinstance(stored, Model) else names_in(channels))
     name = name or recorded.streams[0]
     if name not in recorded.streams:
         raise DataError(f"{recording.name} has no stream {name!r}", fix=f"it has {', '.join(recorded.streams[:10])}")

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from detector.cli.progress import progress_bar
 from detector.errors import ConfigError
 
@@ -18,9 +16,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.adapters.kafka.topic_io import TopicWriter
+    from detector.cli.reading_report import ReadingReport
+    from detector.cli.recording_source import Source
     from detector.codec.reading_format import ReadingFormat
     from detector.codec.writing import Written
-    from detector.config import Config, Input
+    from detector.config import Config, FileInput, Input
     from detector.lab.faults import Fault
     from detector.lab.plant import Plant
     from detector.lab.replay_clock import ReplayClock
@@ -61,20 +61,27 @@ def simulated(shape: Input | None, plant: Plant, faults: Sequence[Fault], end_us
         yield _to_send(writer.write(chunk.stream, chunk.event_time_us, chunk.value[:, chosen]), written_as)
 
 
-def recorded(input: Input, shape: Input | None, path: Path) -> Iterator[ToSend]:
-    """A recording's readings in the file's order. JSON lines are sent as they are; `input` says how to read their event times."""
-    from detector.adapters.recordings.file_log import is_table, recorded_format
-    from detector.adapters.recordings.reader import read_recording
+def recorded(config: Config, shape: Input | None, path: Path, report: ReadingReport, options: FileInput) -> Iterator[ToSend]:
+    """A recording's readings, in the order of their times. JSON messages are sent as they are."""
+    from detector.adapters.recordings.file_log import recorded_format
+    from detector.cli.recording_source import as_recording, open_source
     from detector.codec.writing import JsonWriter
 
-    if not is_table(path):
-        yield from _as_they_are(input, path)
+    source = open_source(config, path, options, keeps_messages=True)
+    report.understanding, report.channels = source.understanding, source.channels
+    if source.lines is not None:
+        yield from _as_they_are(source, report)
         return
-    recording = read_recording(path)
+    recording = as_recording(source)
+    report.counts["invalid"] += recording.rejected
+    report.reasons.update(one.reason for one in recording.understanding.rejected)
+    report.streams = len(recording.streams)
     written_as, chosen = _written_as(shape, recorded_format(recording.channels), path.name)
     writer = JsonWriter(written_as, recording.streams)
     for start in range(0, len(recording), BATCH_READINGS):
         rows = slice(start, start + BATCH_READINGS)
+        report.took(recording.event_time_us[rows], recording.value[rows])
+        report.counts["used"] += len(recording.event_time_us[rows])
         yield _to_send(writer.write(recording.stream[rows], recording.event_time_us[rows], recording.value[rows][:, chosen]), written_as)
 
 
@@ -108,21 +115,27 @@ def _to_send(written: Written, written_as: ReadingFormat) -> ToSend:
     return ToSend(written.keys, written.values, written.event_time_us, with_log_time=written_as.event_time is None)
 
 
-def _as_they_are(input: Input, path: Path) -> Iterator[ToSend]:
+def _as_they_are(source: Source, report: ReadingReport) -> Iterator[ToSend]:
     """Lines of JSON. A line that cannot be read has the event time of the line before it."""
     import numpy as np
 
-    from detector.adapters.recordings.file_log import FileLog
-    from detector.cli.wiring import reading_format
-    from detector.codec.readings import JsonReadings
+    from detector.adapters.recordings.messages import as_messages
+    from detector.cli.wiring import json_decoder
     from detector.core.readings import StreamNames
 
-    log = FileLog(path, format=reading_format(input, input.channels or ("value",)))
-    decoder = JsonReadings(log.format, StreamNames())
-    log.resume({partition: at.offset for partition, at in log.restore(log.poll(1, 0).assigned).items()})
+    assert source.lines is not None
+    assert source.format is not None
+    streams = StreamNames()
+    decoder = json_decoder(source.format, streams)
     unknown_us = newest_us = np.iinfo(np.int64).min
-    while len(messages := log.poll(BATCH_READINGS, 0).messages):
+    for start in range(0, len(source.lines), BATCH_READINGS):
+        messages = as_messages(source.lines[start : start + BATCH_READINGS], source.path.name, source.path.name)
         decoded = decoder.decode(messages)
+        report.took(decoded.batch.event_time_us, decoded.batch.value)
+        report.counts["used"] += len(decoded.batch)
+        report.counts["invalid"] += sum(reject.readings for reject in decoded.rejects)
+        report.reasons.update(reject.reason for reject in decoded.rejects)
+        report.streams = len(streams)
         event_time_us = np.full(len(messages), newest_us, np.int64)
         event_time_us[decoded.message] = decoded.batch.event_time_us
         event_time_us = np.maximum.accumulate(event_time_us)
@@ -131,8 +144,10 @@ def _as_they_are(input: Input, path: Path) -> Iterator[ToSend]:
         yield ToSend(messages.key, messages.value, event_time_us, with_log_time=False)
 
 
-def play(settings: Config, topic: str, batches: Iterator[ToSend], replay_clock: ReplayClock) -> None:
-    """Write messages to a topic when they are due; on a terminal with a count. The last line says how many.
+def play(settings: Config, topic: str, batches: Iterator[ToSend], replay_clock: ReplayClock) -> int:
+    """Write messages to a topic when they are due; on a terminal with a count.
+
+    returns  how many
 
     raises ConfigError, LogUnavailable  there is no such topic; the brokers refuse or do not answer
     """
@@ -154,7 +169,7 @@ def play(settings: Config, topic: str, batches: Iterator[ToSend], replay_clock: 
             for count in _send(writer, batch, replay_clock):
                 sent += count
                 progress.update(task, completed=sent)
-    typer.echo(f"{sent:,} messages -> {topic}")
+    return sent
 
 
 def _send(writer: TopicWriter, batch: ToSend, replay_clock: ReplayClock) -> Iterator[int]:

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detector.cli.options import ConfigFile, Servers, overrides
+from detector.cli.options import AsJson, ConfigFile, Servers, Strict, overrides
 from detector.cli.playing import input_shape, play, recorded, simulated
 from detector.cli.progress import progress_bar
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
+    from detector.config import Config, Input
     from detector.lab.faults import Fault, FaultKind
     from detector.lab.plant import Plant
+    from detector.lab.replay_clock import ReplayClock
 
 HOUR_US = 3_600_000_000
 
@@ -44,6 +46,8 @@ def simulate(
     start: Annotated[datetime | None, typer.Option(help="Event time of the first reading, UTC; now for a topic.")] = None,
     bootstrap_servers: Servers = None,
     config: ConfigFile = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
 ) -> None:
     """Produce readings: of a simulated plant with labelled faults, or of a recording.
 
@@ -70,7 +74,7 @@ def simulate(
     if recording is not None:
         if topic is None:
             raise ConfigError("a recording is played into a topic", fix="give --topic with --from")
-        play(settings, topic, recorded(settings.input, shape, recording), replay_clock)
+        _play_recording(settings, topic, shape, recording, replay_clock, is_strict=strict, as_json=as_json)
         return
     plant = _plant(seed, machines, interval_s, _start_us(start, is_live=topic is not None))
     injected = _faults(plant, faults, _kinds(kinds), seed, hours)
@@ -80,7 +84,24 @@ def simulate(
     if out is not None:
         _write_file(out, plant, injected, end_us)
     elif topic is not None:
-        play(settings, topic, simulated(shape, plant, injected, end_us), replay_clock)
+        typer.echo(f"{play(settings, topic, simulated(shape, plant, injected, end_us), replay_clock):,} messages -> {topic}")
+
+
+def _play_recording(
+    settings: Config, topic: str, shape: Input | None, recording: Path, replay_clock: ReplayClock, *, is_strict: bool, as_json: bool
+) -> None:
+    """Play a recording, and say what of it was played. `recording:` in the configuration says what its columns are."""
+
+    from detector.cli.reading_report import ReadingReport
+
+    report = ReadingReport(recording.name, ())
+    sent = play(settings, topic, recorded(settings, shape, recording, report, settings.recording), replay_clock)
+    if as_json:
+        typer.echo(report.as_json(messages=sent, topic=topic))
+    else:
+        for line in report.lines():
+            typer.echo(line)
+    report.end(f"{sent:,} messages -> {topic}", is_strict=is_strict, to_error=as_json)
 
 
 def _speed(text: str) -> float | None:

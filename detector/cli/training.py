@@ -24,13 +24,14 @@ FIRST_LINE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Readings to train on, and where the bundle goes."""
+    """Readings to train on, and where the bundle goes. to_error: standard output is for machines"""
 
     out: Path
     channels: Sequence[str]
     sequences: Sequence[Recorded]
     data: str
     with_picture: bool
+    to_error: bool = False
 
     def train(self, options: Options) -> Trained:
         """One model, with what it takes on the screen."""
@@ -51,7 +52,7 @@ class Work:
         kept = f"{self.out} keeps the model that was there" if has_model else f"{self.out} holds the first model"
         if not has_model:
             self._write(first, at_once)
-        typer.echo(f"first model, a random memory: {first.verdict}")
+        typer.echo(f"first model, a random memory: {first.verdict}", err=self.to_error)
         typer.echo(f"{kept} until the trained one is better; Ctrl-C leaves it so", err=True)
         try:
             trained = self.train(options)
@@ -61,10 +62,16 @@ class Work:
         ratio = mean_ratio(trained.errors["network"], first.errors["network"])
         if ratio < 1:
             self.save(trained, options)
-            typer.echo(f"Its error is {100 * (1 - ratio):.1f} % smaller than the first model's: {self.out} holds the trained one.")
+            typer.echo(
+                f"Its error is {100 * (1 - ratio):.1f} % smaller than the first model's: {self.out} holds the trained one.",
+                err=self.to_error,
+            )
         else:
             self.save(first, at_once)
-            typer.echo(f"The trained one errs no less ({100 * (ratio - 1):.1f} % more): {self.out} holds the first model, a random memory.")
+            typer.echo(
+                f"The trained one errs no less ({100 * (ratio - 1):.1f} % more): {self.out} holds the first model, a random memory.",
+                err=self.to_error,
+            )
 
     def save(self, trained: Trained, options: Options) -> None:
         """Write the bundle and say what came of it."""
@@ -72,7 +79,7 @@ class Work:
         from rich.table import Table
 
         fingerprint = self._write(trained, options)
-        console = Console()
+        console = Console(stderr=self.to_error)
         table = Table("channel", *trained.errors, title="mean error on readings no weight saw, standard deviations of the channel")
         for k, channel in enumerate(self.channels[:20]):
             table.add_row(channel, *(f"{error[k]:.4f}" for error in trained.errors.values()))

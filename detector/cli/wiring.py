@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from detector.adapters.alertmanager.sender import Alertmanagers
 from detector.adapters.bundle import load_bundle
 from detector.adapters.prometheus.collectors import ServiceInfo
-from detector.cli.options import names_in
 from detector.codec.alertmanager import AlertmanagerEncoder
 from detector.codec.alerts import AlertEncoder
 from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.config import Config, Input
 from detector.core.detector import Detector
 from detector.core.model import Model
+from detector.core.readings import StreamNames
 from detector.core.rules import Settings
 from detector.errors import BundleError
 from detector.ports import Log, Observer, WorkerStats
@@ -81,6 +81,11 @@ def reading_format(input: Input, channels: tuple[str, ...]) -> ReadingFormat:
     )
 
 
+def json_decoder(written: ReadingFormat, names: StreamNames) -> JsonReadings:
+    """Reads plain JSON messages."""
+    return JsonReadings(written, names)
+
+
 def worker(
     log: Log,
     written: ReadingFormat,
@@ -134,22 +139,6 @@ def service_info(config: Config, model: Model, version: str) -> ServiceInfo:
         flush_interval_s=config.state.flush_interval_s,
         watch=config.metrics.watch,
     )
-
-
-def columns(given: str | None, channels: tuple[str, ...]) -> tuple[str, ...]:
-    """The columns of a recording that are the model's channels; `given` is `a,b,c`.
-
-    raises BundleError  their number is not the model's
-    """
-    named = names_in(given)
-    if named is None:
-        return channels
-    if len(named) != len(channels):
-        raise BundleError(
-            f"the model has {len(channels)} channels ({', '.join(channels)}), --channels names {len(named)}",
-            fix="name one column per channel of the model, in its order, or choose another model",
-        )
-    return named
 
 
 def relax_garbage_collection() -> None:

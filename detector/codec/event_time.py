@@ -31,7 +31,6 @@ AUTO: tuple[tuple[EventTimeUnit, int, int], ...] = (
     ("us", 10**14, 10**16),
     ("ns", 10**17, 10**19),
 )
-EARLIEST_US, LATEST_US = 10**14, 10**16 - 1
 FAR_US = 2**61  # further than any bound, and safe to add to any time
 FLOAT_EXACT_MAX = 2**53  # integers up to here survive a float
 UNREAD = np.iinfo(np.int64).min
@@ -88,10 +87,10 @@ def event_times_us(values: Sequence[float | str | None], unit: EventTimeUnit) ->
 
 
 def earliest_latest_us(log_time_us: NDArray[np.int64], format: ReadingFormat) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The bounds of event time, per message: around the log's own time, or 1973 to 2286 where that is unknown (negative)."""
+    """The bounds of event time, per message: around the log's own time, or those of the format where that is unknown (negative)."""
     known = log_time_us >= 0
     past, future = min(format.past_us_max, FAR_US), min(format.future_us_max, FAR_US)
-    return np.where(known, log_time_us - past, EARLIEST_US), np.where(known, log_time_us + future, LATEST_US)
+    return np.where(known, log_time_us - past, format.earliest_us), np.where(known, log_time_us + future, format.latest_us)
 
 
 def number_of(text: str) -> int | float | None:

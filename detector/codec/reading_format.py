@@ -45,6 +45,8 @@ class ReadingFormat:
     stream         dotted paths that name the stream, joined by '/'; empty: the message's key
     event_time     dotted path; None: the log's own time
     array_path     dotted path of an array with the values of all channels; None: each channel has a path
+    earliest_us, latest_us   bounds of event time where the log does not know its own: 1973 to 2286
+    future_us_max, past_us_max   bounds around the log's own time
     records_path   dotted path of an array of readings, '.' the message itself; None: a message is one reading
     channel_path, value_path   long format: dotted paths of the channel's name and of its value; None: not in long format
 
@@ -58,6 +60,8 @@ class ReadingFormat:
     event_time_unit: EventTimeUnit = "auto"
     future_us_max: int = 86_400_000_000
     past_us_max: int = 3_650 * 86_400_000_000
+    earliest_us: int = 10**14
+    latest_us: int = 10**16 - 1
     array_path: str | None = None
     records_path: str | None = None
     channel_path: str | None = None

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from detector.codec.event_time import EARLIEST_US, FAR_US, LATEST_US, event_time_us, number_of, rfc3339, shown
+from detector.codec.event_time import FAR_US, event_time_us, number_of, rfc3339, shown
 from detector.codec.field_extractor import routes
 from detector.codec.reading_format import STREAM_BYTES_MAX, ErrorName, ReadingFormat, Unreadable
 
@@ -167,7 +167,8 @@ class SlowPathReader:
         except (msgspec.MsgspecError, ValueError):
             raise Unreadable("OutOfRange", f"expected an event time, found {_shown(raw)}", path) from None
         if log_time_us < 0:
-            earliest, latest, near = EARLIEST_US, LATEST_US, "between 1973 and 2286"
+            earliest, latest = self._format.earliest_us, self._format.latest_us
+            near = f"between {_time_shown(earliest)} and {_time_shown(latest)}"
         else:
             earliest, latest, near = log_time_us - self._past_us_max, log_time_us + self._future_us_max, "near the log's own time"
         if not earliest <= time_us <= latest:

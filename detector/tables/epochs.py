@@ -74,7 +74,7 @@ def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     if pa.types.is_integer(kind):
         return column
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return pc.cast(column, pa.float64())
+        return pc.cast(column, pa.float64(), safe=False)
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return None
     whole = pc.match_substring_regex(column, r"^-?\d{1,18}$|^-?[1-8]\d{18}$")
@@ -88,7 +88,7 @@ def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _recognised(numbers: pa.ChunkedArray, name: str) -> str | None:
-    value = pc.cast(numbers.drop_null(), pa.float64()).to_numpy()
+    value = pc.cast(numbers.drop_null(), pa.float64(), safe=False).to_numpy()
     if not len(value):
         return None
     is_named = names.is_time(name)
@@ -139,6 +139,6 @@ def _times(numbers: pa.ChunkedArray, format: str) -> NDArray[np.int64]:
 
 
 def _rounded(numbers: pa.ChunkedArray, unit_us: float) -> NDArray[np.int64]:
-    value = pc.fill_null(pc.cast(numbers, pa.float64()), np.nan).to_numpy() * unit_us
+    value = pc.fill_null(pc.cast(numbers, pa.float64(), safe=False), np.nan).to_numpy() * unit_us
     is_time = np.isfinite(value) & (np.abs(value) < 2.0**61)
     return np.where(is_time, np.rint(np.where(is_time, value, 0)).astype(np.int64), UNREAD)

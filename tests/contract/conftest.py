@@ -14,7 +14,6 @@ from detector.adapters.kafka.log import KafkaLog
 from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
 from detector.adapters.recordings.file_log import FileLog
 from detector.codec.messages import Headers, Message
-from detector.codec.readings import ReadingFormat
 from detector.core.readings import Partition
 from detector.ports import Log
 from tests.doubles.memory_log import MemoryBroker
@@ -81,8 +80,8 @@ class FileWorld:
             file.write(value + b"\n")
 
     def join(self) -> Log:
-        readings = ReadingFormat(channels=("temperature",))
-        return FileLog(self._input, format=readings, alerts=self._alerts, dead_letters=self._dead_letters)
+        lines = self._input.read_bytes().splitlines()
+        return FileLog.of_lines(lines, self._input.name, alerts=self._alerts, dead_letters=self._dead_letters)
 
     def alerts(self) -> list[Message]:
         return [Message(None, line) for line in self._alerts.read_bytes().splitlines()]

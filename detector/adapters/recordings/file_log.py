@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 
-from detector.adapters.recordings.reader import Recording, read_recording
+from detector.codec.event_time import FAR_US
 from detector.codec.messages import Message, Messages
 from detector.codec.reading_format import ReadingFormat
 from detector.codec.writing import JsonWriter
 from detector.core.readings import Partition
 from detector.errors import DataError
 from detector.ports import CommitBatch, PartitionPosition, PollResult, RevokeCallback, ignore_revoke
+from detector.tables.recording import Recording
 
 EVENT_TIME = "event_time_us"
-JSON_LINES = (".jsonl", ".ndjson", ".json")
 
 
 Rows: TypeAlias = tuple[Sequence[bytes | None], Sequence[bytes | None]]
@@ -29,56 +27,61 @@ Rows: TypeAlias = tuple[Sequence[bytes | None], Sequence[bytes | None]]
 
 
 class FileLog:
-    """A recording as a log of one partition, named after the file; a message's offset is its row, from 0.
+    """A recording as a log of one partition, named after the file; a message's offset is its place, from 0.
 
-    Parquet and CSV: each row is a message, its key the stream's name, its value JSON with the channels under their names (missing
-    ones left out) and `event_time_us`. Decoded as `format` says, it gives `numpy.float32` of the recorded value, exactly.
-    JSON lines: each line is a message as it is, its key the file's name without ending; blank lines are passed over.
+    alerts, dead_letters   files for what is decided, one JSON object per line; None: dropped
 
-    path                    the recording
-    time, stream, channels  columns, as in `read_recording`; not for JSON lines
-    format                  how the messages are to be decoded; JSON lines: what the caller says
-    alerts, dead_letters    files for what is decided, one JSON object per line; None: dropped
-
-    raises DataError  the file cannot be read as it is
+    raises DataError  a file cannot be written
     """
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        time: str | None = None,
-        stream: str | None = None,
-        channels: Sequence[str] | None = None,
-        format: ReadingFormat | None = None,
-        alerts: Path | None = None,
-        dead_letters: Path | None = None,
+        self, name: str, count: int, rows: Callable[[int, int], Rows], *, alerts: Path | None = None, dead_letters: Path | None = None
     ) -> None:
-        self._partition = Partition(path.name, 0)
-        self._rows: Callable[[int, int], Rows]
-        if not is_table(path):
-            if format is None:
-                raise DataError(f"{path.name} holds JSON messages: nothing says how to read them", fix="describe them under `input:`")
-            lines = _read_lines(path)
-            key = path.name.split(".")[0].encode()
-            self.recording: Recording | None = None
-            self.format = format
-            self._end = len(lines)
-            self._rows = lambda start, stop: ([key] * (stop - start), list(lines[start:stop]))
-        else:
-            recording = read_recording(path, time=time, stream=stream, channels=channels)
-            if EVENT_TIME in recording.channels:
-                raise DataError(f"{path.name}: a channel cannot be called {EVENT_TIME!r}", fix="name the channels with --channels")
-            self.recording = recording
-            self.format = recorded_format(recording.channels)
-            self._end = len(recording)
-            self._rows = partial(_table_rows, recording, JsonWriter(self.format, recording.streams))
+        self._partition = Partition(name, 0)
+        self._end, self._rows = count, rows
         self._gained = True
         self._position: int | None = None  # None until resumed
         self._committed = 0
         self._files: list[BinaryIO] = []
         self._alerts = self._open(alerts)
         self._dead_letters = self._open(dead_letters)
+
+    @classmethod
+    def of_recording(cls, recording: Recording, name: str, *, alerts: Path | None = None, dead_letters: Path | None = None) -> FileLog:
+        """Each reading is a message, its key the stream's name, its value JSON with the channels under their names (missing ones left out)
+        and `event_time_us`. Decoded as `recorded_format` says, it gives `numpy.float32` of the recorded value, exactly.
+
+        What is rejected follows as messages without an event time, so that each is a dead letter.
+
+        raises DataError  a channel bears the name of the event time
+        """
+        if EVENT_TIME in recording.channels:
+            raise DataError(f"{name}: a channel cannot be called {EVENT_TIME!r}", fix="name the channels with --channels")
+        writer = JsonWriter(recorded_format(recording.channels), recording.streams)
+        rejected = recording.understanding.rejected
+        readings = len(recording)
+
+        def rows(start: int, stop: int) -> Rows:
+            written = writer.write(recording.stream[start:stop], recording.event_time_us[start:stop], recording.value[start:stop])
+            lost = [
+                msgspec.json.encode({"row": one.row, "reason": one.reason, "text": one.text})
+                for one in rejected[max(start - readings, 0) : max(stop - readings, 0)]
+            ]
+            return [*written.keys, *[name.encode()] * len(lost)], [*written.values, *lost]
+
+        return cls(name, readings + len(rejected), rows, alerts=alerts, dead_letters=dead_letters)
+
+    @classmethod
+    def of_lines(cls, lines: Sequence[bytes], name: str, *, alerts: Path | None = None, dead_letters: Path | None = None) -> FileLog:
+        """Each line is a message as it is, its key the file's name without ending."""
+        key = name.split(".", maxsplit=1)[0].encode()
+        return cls(
+            name,
+            len(lines),
+            lambda start, stop: ([key] * (stop - start), list(lines[start:stop])),
+            alerts=alerts,
+            dead_letters=dead_letters,
+        )
 
     def _open(self, path: Path | None) -> BinaryIO | None:
         if path is None:
@@ -142,20 +145,8 @@ class FileLog:
 
 
 def recorded_format(channels: tuple[str, ...]) -> ReadingFormat:
-    """How a table's rows are written as messages."""
-    return ReadingFormat(channels=channels, event_time=EVENT_TIME, event_time_unit="us")
-
-
-def is_table(path: Path) -> bool:
-    """Whether a recording has columns; otherwise it holds JSON messages, line by line."""
-    return not any(suffix.lower() in JSON_LINES for suffix in path.suffixes)
-
-
-def _table_rows(recording: Recording, writer: JsonWriter, start: int, stop: int) -> Rows:
-    """Rows [start, stop) of a recording as JSON messages: `event_time_us`, and the channels that are not missing."""
-    rows = slice(start, stop)
-    written = writer.write(recording.stream[rows], recording.event_time_us[rows], recording.value[rows])
-    return written.keys, written.values
+    """How a table's rows are written as messages. Event times are any: a recording may be of the last century, or count from 0."""
+    return ReadingFormat(channels=channels, event_time=EVENT_TIME, event_time_unit="us", earliest_us=-FAR_US, latest_us=FAR_US)
 
 
 def as_json(message: Message) -> dict[str, object]:
@@ -171,13 +162,3 @@ def _text(name: str, data: bytes | None) -> dict[str, str | None]:
         return {name: None if data is None else data.decode("utf-8")}
     except UnicodeDecodeError:
         return {f"{name}_base64": base64.b64encode(data or b"").decode("ascii")}
-
-
-def _read_lines(path: Path) -> list[bytes]:
-    try:
-        with pa.input_stream(path, compression="detect") as file:
-            return [line for line in file.read().splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}") from None
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None

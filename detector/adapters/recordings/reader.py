@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 
+from detector.adapters.recordings.files import PARQUET, TEXT, is_json, read_bytes, suffix
+from detector.adapters.recordings.json_lines import read_lines, table_of
 from detector.config import FileInput
 from detector.errors import DataError
 from detector.tables.delimited import TextTable, read_text_table
@@ -17,8 +19,6 @@ from detector.tables.recording import Recording, RejectedRow
 from detector.tables.table import Table
 from detector.tables.understanding import understand
 
-PARQUET = (".parquet", ".pq")
-TEXT = (".csv", ".tsv", ".txt", ".dat", ".log", ".asc", ".tab", ".psv")
 SEPARATORS = {"tab": "\t", "blanks": " "}
 ANYTHING = FileInput()
 
@@ -31,16 +31,12 @@ def read_recording(path: Path, options: FileInput = ANYTHING, *, channels: Seque
 
     raises DataError, ConfigError  what is missing or cannot be read, which columns there are, and what to do about it
     """
+    if is_json(path):
+        return _read_json_lines(path, options, channels)
     if suffix(path) in PARQUET:
         table = _read_parquet(path)
         return _named(understand(_filled(table, path), options, path.name, channels), "Parquet")
     return _read_text(path, options, channels)
-
-
-def suffix(path: Path) -> str:
-    """The ending that tells the kind of file, in lower case; that of a compressed one is passed over."""
-    suffixes = [each.lower() for each in path.suffixes if each.lower() != ".gz"]
-    return suffixes[-1] if suffixes else ""
 
 
 def _read_text(path: Path, options: FileInput, channels: Sequence[str] | None) -> Recording:
@@ -56,22 +52,13 @@ def _read_text(path: Path, options: FileInput, channels: Sequence[str] | None) -
     return _with_lines(recording, text, table)
 
 
-def read_bytes(path: Path) -> bytes:
-    """A file's content, unpacked.
-
-    raises DataError  it cannot be read
-    """
-    try:
-        with path.open("rb") as file:
-            is_packed = file.read(2) == b"\x1f\x8b"
-        with pa.input_stream(path, compression="gzip" if is_packed else None) as stream:
-            return bytes(stream.read())
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise DataError(f"{path} is a folder", fix="name a file") from None
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} cannot be read: {error.strerror if isinstance(error, OSError) and error.strerror else error}") from None
+def _read_json_lines(path: Path, options: FileInput, channels: Sequence[str] | None) -> Recording:
+    messages, blank = read_lines(path)
+    table, rejected = table_of(messages, options, path.name)
+    recording = understand(table, options, path.name, channels)
+    understood = recording.understanding
+    lines = {kind: count for kind, count in {**understood.lines, "blank": blank + understood.lines.get("blank", 0)}.items() if count}
+    return replace(recording, understanding=replace(understood, file="JSON", rejected=(*rejected, *understood.rejected), lines=lines))
 
 
 def _read_parquet(path: Path) -> Table:

@@ -11,9 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
 
-from detector.adapters.recordings.file_log import FileLog
+from detector.adapters.recordings.file_log import FileLog, recorded_format
+from detector.adapters.recordings.json_lines import read_lines
+from detector.adapters.recordings.reader import read_recording
 from detector.codec.messages import Message
-from detector.codec.readings import JsonReadings, ReadingFormat
+from detector.codec.readings import JsonReadings
+from detector.config import FileInput
 from detector.core.readings import Partition, StreamNames
 from detector.errors import DataError
 from detector.ports import CommitBatch
@@ -34,12 +37,13 @@ def test_rows_decode_to_float32_of_what_was_recorded(tmp_path: Path) -> None:
     path = tmp_path / "plant.parquet"
     pa_parquet.write_table(pa.table(table), path)
 
-    log = FileLog(path)
+    recording = read_recording(path)
+    log = FileLog.of_recording(recording, path.name)
     (partition,) = log.poll(10, 0).assigned
     assert partition == Partition("plant.parquet", 0)
     begin(log, [partition])
     streams = StreamNames()
-    decoder = JsonReadings(log.format, streams)
+    decoder = JsonReadings(recorded_format(recording.channels), streams)
     position = 0
     while log.lag()[partition]:
         messages = log.poll(64, 0).messages
@@ -58,7 +62,7 @@ def test_rows_decode_to_float32_of_what_was_recorded(tmp_path: Path) -> None:
 def test_missing_channels_are_left_out_of_the_message(tmp_path: Path) -> None:
     path = tmp_path / "pump.csv"
     path.write_text("time,a,b\n2026-01-01T00:00:00Z,1.5,\n2026-01-01T00:00:01Z,,\n")
-    log = FileLog(path)
+    log = FileLog.of_recording(read_recording(path), path.name)
     begin(log, log.poll(10, 0).assigned)
     messages = log.poll(10, 0).messages
     assert [json.loads(value or b"") for value in messages.value] == [
@@ -71,7 +75,7 @@ def test_missing_channels_are_left_out_of_the_message(tmp_path: Path) -> None:
 def test_json_lines_come_as_they_are_and_decisions_go_to_files(tmp_path: Path) -> None:
     path, alerts, dead = tmp_path / "gateway.jsonl", tmp_path / "out" / "alerts.jsonl", tmp_path / "out" / "dead.jsonl"
     path.write_bytes(b'{"t": 1}\n\n{"t": broken\n\xff\n')
-    log = FileLog(path, format=ReadingFormat(channels=("t",)), alerts=alerts, dead_letters=dead)
+    log = FileLog.of_lines(read_lines(path)[0], path.name, alerts=alerts, dead_letters=dead)
     (partition,) = log.poll(10, 0).assigned
     begin(log, [partition])
     messages = log.poll(10, 0).messages
@@ -89,13 +93,24 @@ def test_json_lines_come_as_they_are_and_decisions_go_to_files(tmp_path: Path) -
     ]
 
 
+def test_rows_that_are_no_readings_become_dead_letters(tmp_path: Path) -> None:
+    path = tmp_path / "plant.csv"
+    path.write_text("time,a\n2026-01-01T00:00:00Z,1\nnoon,2\n2026-01-01T00:00:02Z,3\n2026-01-01T00:00:03Z,4,5\n")
+    recording = read_recording(path)
+    log = FileLog.of_recording(recording, path.name)
+    begin(log, log.poll(10, 0).assigned)
+    decoded = JsonReadings(recorded_format(recording.channels), StreamNames()).decode(log.poll(10, 0).messages)
+    assert decoded.batch.value.ravel().tolist() == [1, 3]
+    assert [(reject.position, reject.error) for reject in decoded.rejects] == [(2, "MissingEventTime"), (3, "MissingEventTime")]
+
+
 def test_what_cannot_be_a_log_is_said(tmp_path: Path) -> None:
     (tmp_path / "gateway.jsonl").touch()
-    with pytest.raises(DataError, match="nothing says how to read them"):
-        FileLog(tmp_path / "gateway.jsonl")
+    with pytest.raises(DataError, match="holds no readings"):
+        read_lines(tmp_path / "gateway.jsonl")
     with pytest.raises(DataError, match="there is no file"):
-        FileLog(tmp_path / "absent.jsonl", format=ReadingFormat(channels=("t",)))
+        read_lines(tmp_path / "absent.jsonl")
     path = tmp_path / "plant.csv"
     path.write_text("time,event_time_us\n2026-01-01T00:00:00Z,1767225600000000\n")
     with pytest.raises(DataError, match="a channel cannot be called 'event_time_us'"):
-        FileLog(path, time="time")
+        FileLog.of_recording(read_recording(path, FileInput(time=("time",))), path.name)

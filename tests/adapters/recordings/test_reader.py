@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
 
-from detector.adapters.recordings.reader import Recording, read_recording
+from detector.adapters.recordings.reader import read_recording
+from detector.config import FileInput
 from detector.errors import DataError
+from detector.tables.recording import Recording
 
 T0 = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 
@@ -74,7 +76,7 @@ def test_parquet_times(tmp_path: Path, kind: Any) -> None:
     times = pa.array([T0 // 10**6 * per_second, (T0 // 10**6 + 1) * per_second], pa.int64()).cast(kind)
     path = tmp_path / "plant.parquet"
     pa_parquet.write_table(pa.table({"when": times, "x": pa.array([1, None], pa.int32()), "on": [True, False], "note": ["a", "b"]}), path)
-    recording = read_recording(path, time="when")
+    recording = read_recording(path, FileInput(time=("when",)))
     assert recording.event_time_us.tolist() == [T0, T0 + 1_000_000]
     assert recording.channels == ("x", "on")
     np.testing.assert_array_equal(recording.value, [[1, 1], [np.nan, 0]])
@@ -83,7 +85,7 @@ def test_parquet_times(tmp_path: Path, kind: Any) -> None:
 def test_columns_can_be_chosen(tmp_path: Path) -> None:
     path = tmp_path / "plant.csv"
     path.write_text("time,b,line,a,anomaly\n2026-01-01T00:00:00Z,1,7,2,0\n")
-    recording = read_recording(path, stream="line", channels=["a", "b"])
+    recording = read_recording(path, FileInput(stream=("line",)), channels=["a", "b"])
     assert recording.streams == ("7",)
     assert recording.channels == ("a", "b")
     assert recording.value.tolist() == [[2, 1]]
@@ -114,23 +116,23 @@ def test_infinite_is_missing_and_gzip_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
+        ("", {}, "is empty"),
         ("time,a\n", {}, "holds no readings"),
-        ("time,a\n0,1\n", {}, "no times in any of 'time', 'a'"),
-        ("a,b\nx,y\n", {}, "no times in any of 'a', 'b'"),
-        ("time,a\n2026-01-01T00:00:00Z,x\n", {}, "no numeric column besides 'time'"),
-        ("time,a\n2026-01-01T00:00:00Z,1\nnoon,2\n", {}, "row 2 has no readable time in column 'time': 'noon' \\(1 such rows\\)"),
-        ("time,machine,a\n2026-01-01T00:00:00Z,m,1\n2026-01-01T00:00:00Z,,1\n", {}, "row 2 names no stream in column 'machine'"),
-        ("time,a\n2026-01-01T00:00:00Z,1\n", {"time": "when"}, "has no column 'when'; it has 'time', 'a'"),
-        ("time,a\n2026-01-01T00:00:00Z,1\n", {"time": "a"}, "no times in 'a'"),
-        ("time,a,b\n2026-01-01T00:00:00Z,1,x\n", {"channels": ["b"]}, "channel 'b' holds string, not numbers"),
-        ("time,a\n2026-01-01T00:00:00Z,1,2,3\n", {}, "cannot be read"),
+        ("time,a\n0,1\n5,2\n", {}, "no column holds times; it has 'time' \\(0\\), 'a' \\(1\\)"),
+        ("a,b\nx,y\n", {}, "no column holds times"),
+        ("time,a\n2026-01-01T00:00:00Z,x\n", {}, "no column of numbers that could be a channel; it has 'time'"),
+        ("time,a\n2026-01-01T00:00:00Z,1\n", {"time": ("when",)}, "has no column 'when'; it has 'time' .*, 'a'"),
+        ("time,a\n2026-01-01T00:00:00Z,1\n", {"time": ("a",)}, "'a' holds no times, but cells such as '1'"),
+        ("time,a,b\n2026-01-01T00:00:00Z,1,x\n", {"channels": ("b",)}, "channel 'b' holds no numbers: text: x"),
+        ("when,a\n01/02/2026 10:00,1\n01/02/2026 10:01,1\n", {}, "nothing in the file tells the day from the month"),
+        ("time,a\nbad,1\n", {"time": ("time",)}, "'time' holds no times, but cells such as 'bad'"),
     ],
 )
 def test_what_cannot_be_read_is_said(tmp_path: Path, text: str, options: dict[str, Any], words: str) -> None:
     path = tmp_path / "plant.csv"
     path.write_text(text)
     with pytest.raises(DataError, match=words):
-        read_recording(path, **options)
+        read_recording(path, FileInput(**options))
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
