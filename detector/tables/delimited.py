@@ -65,11 +65,9 @@ def read_text_table(data: bytes, where: str, separator: str | None = None) -> Te
     lines = Lines()
     body = _from_line(text, dialect.first_line)
     _count(lines, "title", len(dialect.titles))
-    _count(lines, "units", len(dialect.units) and 1)
-    comments = len(COMMENT_LINE.findall(body)) if dialect.has_comments or b"\n#" in body else 0
-    if comments:
-        body = COMMENT_LINE.sub(b"", body)
-        _count(lines, "comment", comments)
+    _count(lines, "units", dialect.units_rows)
+    body, comments = COMMENT_LINE.subn(b"", body)
+    _count(lines, "comment", dialect.comments + comments)
     names = list(dialect.names) or [""] * dialect.columns
     columns = _columns(body, dialect, lines, where) if body.strip() else [pa.chunked_array([[]], pa.string())] * dialect.columns
     columns = [pc.utf8_trim_whitespace(column) for column in columns]

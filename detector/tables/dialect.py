@@ -30,7 +30,8 @@ class Dialect:
     first_line    the line that the table's rows begin at, from 0
     titles        lines before the header that are no part of the table
     units         per column what the rows between header and data say, joined by a blank; () where there are none
-    has_comments  whether lines among the rows begin with #, // or %
+    units_rows    how many such rows there are
+    comments      lines before the rows that begin with #, // or %
     """
 
     separator: str
@@ -39,7 +40,8 @@ class Dialect:
     first_line: int
     titles: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
-    has_comments: bool = False
+    units_rows: int = 0
+    comments: int = 0
 
     @property
     def separated_by(self) -> str:
@@ -79,14 +81,16 @@ def sniff(text: str, separator: str | None = None) -> Dialect | None:
     )
     body = [number for number in numbers if number > head]
     names = _names(rows[head], [rows[number] for number in body], columns)
+    in_comment = False
     if names is None:
         names, body = _names_in_comment(lines, head, chosen, columns), [head, *body]
+        in_comment = bool(names)
     units = _units([rows[number] for number in body], columns) if names else []
     titles = tuple(lines[number].strip() for number in numbers if number < head)
     first = body[len(units)] if len(body) > len(units) else (body[-1] if body else head) + 1
-    after = any(COMMENT.match(line) for line in lines[first:])
+    comments = sum(COMMENT.match(line) is not None for line in lines[:first]) - in_comment
     joined = tuple(" ".join(filter(None, cells)) for cells in zip(*units, strict=True)) if units else ()
-    return Dialect(chosen, tuple(names), columns, first, titles, joined, after)
+    return Dialect(chosen, tuple(names), columns, first, titles, joined, len(units), comments)
 
 
 def _separator(lines: Sequence[str]) -> str:

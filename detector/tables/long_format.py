@@ -23,12 +23,14 @@ LEFT_NAMED_MAX = 20
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """first: the row of the old table that each row of the new one began with, i8[T]; channels: names; left: what is not in it, and why"""
+    """first: the row of the old table that each row of the new one began with, i8[T]; channels: names; left: what is not in it, and why;
+    repeated: values of a channel that had one of the same stream and time"""
 
     table: Table
     first: NDArray[np.int64]
     channels: tuple[str, ...]
     left: dict[str, str]
+    repeated: int
 
 
 def found(table: Table) -> LongFormat | None:
@@ -39,7 +41,7 @@ def found(table: Table) -> LongFormat | None:
     if len(labels) != 1 or len(values) != 1:
         return None
     distinct = pc.count_distinct(table.columns[labels[0]]).as_py()
-    return LongFormat(channel=labels[0], value=values[0]) if distinct <= min(CHANNELS_MAX, max(1, len(table) // 3)) else None
+    return LongFormat(channel=labels[0], value=values[0]) if distinct <= min(CHANNELS_MAX, max(1, len(table) // 2)) else None
 
 
 def gather(
@@ -82,6 +84,7 @@ def gather(
     rank[order] = np.arange(len(first))
     value = np.full((len(first), len(known)), np.nan)
     value[rank[which], channel[chosen]] = numbers.value[chosen]
+    repeated = len(chosen) - len(np.unique(rank[which] * len(known) + channel[chosen]))
     begun = chosen[first[order]]
     kept = {name: table.columns[name].take(pa.array(begun)) for name in others}
     gathered = Table(kept | {name: pa.chunked_array([value[:, number]]) for number, name in enumerate(known)})
@@ -91,4 +94,4 @@ def gather(
         f"{long.channel} {label!r}": f"{count:,} values of a channel that is not wanted"
         for label, count in ignored.most_common(LEFT_NAMED_MAX)
     }
-    return Gathered(gathered, begun, tuple(known), left)
+    return Gathered(gathered, begun, tuple(known), left, repeated)

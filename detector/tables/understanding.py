@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from detector.codec.event_time import UNREAD
@@ -20,7 +21,7 @@ from detector.tables import long_format
 from detector.tables.channels import describe, find_channels, why_none
 from detector.tables.recording import IN_ORDER, NEWEST_FIRST, UNORDERED, Recording, RejectedRow, Understanding
 from detector.tables.streams import TableStreams, find_streams
-from detector.tables.table import Table
+from detector.tables.table import Table, is_text
 from detector.tables.times import TableTimes, described, every, far_from_rest, find_times
 from detector.tables.zones import to_utc, zone_named
 
@@ -59,7 +60,10 @@ def understand(table: Table, options: FileInput, where: str, channels: Sequence[
         gathered = long_format.gather(table, long, rows.columns, rows.streams.stream, rows.time_us, channels, where)
         first, left, channels = gathered.first, gathered.left, list(gathered.channels)
         table, rows = gathered.table, _at(rows, first)
-        rows = replace(rows, notes=(*rows.notes, f"one value per row: {long.channel!r} names its channel, {long.value!r} holds it"))
+        notes = [f"one value per row: {long.channel!r} names its channel, {long.value!r} holds it"]
+        if gathered.repeated:
+            notes.append(f"{gathered.repeated:,} values are of a channel that has another of the same stream and time: the last one counts")
+        rows = replace(rows, notes=(*rows.notes, *notes))
     wanted, left = _channels(table, rows.columns, channels, left, where)
     return _finished(table, rows, wanted, left)
 
@@ -135,7 +139,7 @@ def _finished(table: Table, rows: Rows, wanted: Sequence[str], left: dict[str, s
     value = np.stack([numbers.value for name in wanted if (numbers := table.numbers(name)) is not None], axis=1)
     time_us, stream = rows.time_us, rows.streams.stream
     has_time, is_named = time_us != UNREAD, stream >= 0
-    is_blank = ~has_time & np.isnan(value).all(axis=1)
+    is_blank = ~has_time & np.isnan(value).all(axis=1) & _are_empty(table, rows.times.columns)
     is_far = np.zeros(len(table), np.bool_)
     is_far[has_time] = far_from_rest(time_us[has_time])
     at = np.flatnonzero(has_time & is_named & ~is_far)
@@ -164,6 +168,15 @@ def _finished(table: Table, rows: Rows, wanted: Sequence[str], left: dict[str, s
         notes=rows.notes,
     )
     return Recording(rows.streams.names, stream[at], time_us[at], value[at], tuple(wanted), understanding)
+
+
+def _are_empty(table: Table, columns: Sequence[str]) -> NDArray[np.bool_]:
+    """b1[T] whether all of these cells hold nothing."""
+    empty = np.ones(len(table), np.bool_)
+    for name in columns:
+        column = table.columns[name]
+        empty &= (pc.equal(column, "") if is_text(column) else pc.is_null(column)).to_numpy()
+    return empty
 
 
 def _rejected(table: Table, chosen: NDArray[np.bool_], columns: Sequence[str], reason: str) -> list[RejectedRow]:
