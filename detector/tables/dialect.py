@@ -131,7 +131,7 @@ def _names(head: Sequence[str], body: Sequence[Sequence[str]], columns: int) -> 
     rows = [row for row in body if len(row) == columns]
     shift = columns - len(head)
     if not rows:
-        return None if any(map(_is_data, head)) and not any(cell and not _is_data(cell) for cell in head[:1]) else list(head)
+        return None if any(map(_is_data, head)) and not any(cell and not _is_data(cell) for cell in head[:1]) else _fitted(head, columns)
     kinds = [_share(_is_data, [row[place] for row in rows]) > 0.5 for place in range(columns)]
     if shift == 1:  # names of rows come first and have none of their own (R), or a last column has none
         left = sum(kinds[place + 1] and not _is_data(name) for place, name in enumerate(head))
@@ -139,13 +139,18 @@ def _names(head: Sequence[str], body: Sequence[Sequence[str]], columns: int) -> 
         is_left = left > right or (left == right and len({row[0] for row in rows}) == len(rows))
         names = ["", *head] if is_left else [*head, ""]
     else:
-        names = [*head[:columns], *[""] * (columns - len(head))]
+        names = _fitted(head, columns)
     named = [name for name in names if name]
     if any(kinds):
         is_header = any(kind and name and not _is_data(name) and not is_missing_word(name) for kind, name in zip(kinds, names, strict=True))
     else:
         is_header = not any(map(_is_data, named))
     return names if is_header else None
+
+
+def _fitted(head: Sequence[str], columns: int) -> list[str]:
+    """One name per column: what is too much is left out, what lacks is empty."""
+    return [*head[:columns], *[""] * (columns - len(head))]
 
 
 def _names_in_comment(lines: Sequence[str], head: int, separator: str, columns: int) -> list[str]:
