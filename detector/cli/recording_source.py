@@ -124,15 +124,16 @@ def as_recording(source: Source) -> Recording:
 
 
 def _messages(input: Input, path: Path, options: FileInput, channels: Sequence[str] | None) -> Source:
-    from detector.adapters.recordings.json_lines import read_lines, table_of
+    from detector.adapters.recordings.json_lines import read_lines
     from detector.adapters.recordings.messages import as_messages, in_order
     from detector.cli.wiring import json_decoder, reading_format
     from detector.core.readings import StreamNames
+    from detector.tables.json_table import table_of
     from detector.tables.recording import Understanding
     from detector.tables.understanding import understand
 
     lines, blank = read_lines(path)
-    table, _ = table_of(lines, options, path.name)
+    table = table_of(lines, options, path.name).table
     shape = _with_options(input, table, options, path.name)
     names = tuple(channels or shape.channels or understand(table, options, path.name).channels)
     written = reading_format(shape, names)
