@@ -14,7 +14,21 @@ from typing import Annotated
 import typer
 
 from detector import __version__
-from detector.cli import alerts, check, demo, evaluate, explain, replay, reset_baseline, run, schema_command, simulate, topics, train
+from detector.cli import (
+    alerts,
+    check,
+    demo,
+    evaluate,
+    explain,
+    inspect,
+    replay,
+    reset_baseline,
+    run,
+    schema_command,
+    simulate,
+    topics,
+    train,
+)
 from detector.errors import DetectorError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -29,6 +43,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("run")(run.run)
+app.command("inspect")(inspect.inspect)
 app.command("check")(check.check)
 app.command("alerts")(alerts.alerts)
 app.command("reset-baseline")(reset_baseline.reset_baseline)
