@@ -48,7 +48,7 @@ class Inspection:
         yield "time", f"{columns}: {told.time}" if columns else told.time
         yield "", f"{_shown(facts.first_us)} to {_shown(facts.last_us)}{_age(facts.last_us)}; whole {facts.resolution}; {told.order}"
         if facts.interval_us == facts.interval_us:
-            gaps = f"{facts.gaps:,} gaps, the longest {period(facts.longest_gap_us)}" if facts.gaps else "no gaps"
+            gaps = f"{facts.gaps:,} gap{'s' * (facts.gaps != 1)}, the longest {period(facts.longest_gap_us)}" if facts.gaps else "no gaps"
             yield "", f"a reading every {period(facts.interval_us)} of each stream; {gaps}"
         if facts.ties:
             yield "", f"{facts.ties:,} readings have the stream and time of the one before"
@@ -61,11 +61,7 @@ class Inspection:
             yield "", f"{facts.least:,} to {facts.most:,} readings of each; most of {largest}"
         yield "channels", f"{len(told.channels):,}"
         for channel in told.channels[:NAMED_MAX]:
-            texts = (
-                f"; no number in {_counted({repr(text): count for text, count in list(channel.texts.items())[:5]})}"
-                if channel.texts
-                else ""
-            )
+            texts = f": {_counted({repr(text): count for text, count in list(channel.texts.items())[:5]})}" if channel.texts else ""
             yield "", f"  {channel.name}: {described(channel)}{texts}"
         if len(told.channels) > NAMED_MAX:
             yield "", f"  and {len(told.channels) - NAMED_MAX:,} more (--json names all)"

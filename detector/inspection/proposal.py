@@ -63,7 +63,12 @@ def for_recording(name: str, understood: Understanding, options: FileInput, sent
 
 
 def for_messages(
-    name: str, topic: str | None, understood: Understanding, shape: MessageShape, log_time: str | None, kafka: Mapping[str, str] | None = None
+    name: str,
+    topic: str | None,
+    understood: Understanding,
+    shape: MessageShape,
+    log_time: str | None,
+    kafka: Mapping[str, str] | None = None,
 ) -> str:
     """A configuration with a section `input`.
 
