@@ -14,10 +14,12 @@ from detector.cli.options import (
     DecimalMark,
     Every,
     MissingValues,
+    Servers,
     StreamColumn,
     TimeColumn,
     TimeFormat,
     Zone,
+    overrides,
 )
 from detector.errors import ConfigError
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
     from detector.cli.inspection_report import Inspection
     from detector.config import Config, FileInput
-    from detector.inspection.sizing import Estimate
     from detector.tables.recording import Recording
 
 
@@ -44,20 +45,27 @@ def inspect(
     channels: ChannelColumns = None,
     missing: MissingValues = None,
     decimal: DecimalMark = None,
+    topic: Annotated[str | None, typer.Option("--topic", help="A topic instead; no group is joined, nothing is committed.")] = None,
+    messages: Annotated[int, typer.Option(min=1, max=1_000_000, help="So many messages of the topic are looked at.")] = 5_000,
+    bootstrap_servers: Servers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON object.")] = False,
 ) -> None:
-    """Say what a recording holds, and propose a configuration that judges it.
+    """Say what a recording or a topic holds, and propose a configuration that judges it.
 
     Nothing is judged, and nothing is written but what --write names.
 
     Example: [bold]detector inspect export.csv --write detector.yaml[/bold]
+
+    Example: [bold]detector inspect --topic sensors --bootstrap-servers kafka:9092 --write detector.yaml[/bold]
     """
     from detector.cli import recording_source
     from detector.config import load_config
 
-    if recording is None:
-        raise ConfigError("nothing to inspect", fix="name a recording: detector inspect export.csv")
-    settings = load_config(config)
+    if (recording is None) == (topic is None):
+        raise ConfigError(
+            "say what to inspect: a recording or a topic", fix="detector inspect export.csv, or detector inspect --topic sensors"
+        )
+    settings = load_config(config, overrides=overrides(bootstrap_servers=bootstrap_servers))
     options = recording_source.file_options(
         settings,
         time=time,
@@ -69,7 +77,13 @@ def inspect(
         missing=missing,
         decimal=decimal,
     )
-    found = of_recording(settings, recording, options)
+    if recording is not None:
+        found = of_recording(settings, recording, options)
+    else:
+        from detector.cli.inspect_topic import of_topic
+
+        assert topic is not None
+        found = of_topic(settings, topic, options, messages)
     if write is not None:
         _write(write, found.proposal)
     if as_json:
@@ -108,7 +122,7 @@ def _for_messages(path: Path, options: FileInput, whole: Recording) -> str | Non
     from detector.cli import wiring
     from detector.core.readings import StreamNames
     from detector.inspection.messages import understand_messages
-    from detector.inspection.proposal import for_messages
+    from detector.inspection.proposal import configuration, for_messages
     from detector.tables.json_table import table_of
 
     lines, _ = read_lines(path)
@@ -116,7 +130,7 @@ def _for_messages(path: Path, options: FileInput, whole: Recording) -> str | Non
     if messages.problem:
         return None
     proposal = for_messages(path.name, None, messages.recording.understanding, messages.shape, None)
-    settings = configured(proposal)
+    settings = configuration(proposal)
     written = wiring.reading_format(settings.input, messages.recording.channels)
     decoded = wiring.json_decoder(written, StreamNames()).decode(as_messages(lines, path.name, path.name))
     lost = sum(reject.readings for reject in decoded.rejects)
@@ -124,19 +138,8 @@ def _for_messages(path: Path, options: FileInput, whole: Recording) -> str | Non
     return proposal if is_same else None
 
 
-def configured(proposal: str) -> Config:
-    """A proposed configuration, read as one of a file."""
-    import tempfile
-
-    from detector.config import load_config
-
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-        file.write(proposal)
-        file.flush()
-        return load_config(Path(file.name), environment={})
-
-
-def _inspection(settings: Config, name: str, found: Recording, proposal: str, about: Sequence[tuple[str, str]]) -> Inspection:
+def _inspection(settings: Config, name: str, found: Recording, proposal: str, extra: Sequence[tuple[str, str]]) -> Inspection:
+    from detector.cli import wiring
     from detector.cli.inspection_report import Inspection
     from detector.inspection.facts import facts_of
 
@@ -145,20 +148,8 @@ def _inspection(settings: Config, name: str, found: Recording, proposal: str, ab
     not_judged = Counter(row.reason for row in understood.rejected)
     if understood.lines_unkept:
         not_judged["lines that do not fit"] += understood.lines_unkept
-    need = _estimate(settings, facts.streams, facts.rate_hz, found.channels)
-    return Inspection(name, understood, facts, need, dict(not_judged), proposal, about)
-
-
-def _estimate(settings: Config, streams: int, readings_hz: float, channels: tuple[str, ...]) -> Estimate:
-    """What the configured model would take to judge them."""
-    from detector.adapters.bundle import for_channels, read_bundle
-    from detector.core.model import Model
-    from detector.inspection.sizing import estimate
-
-    stored = read_bundle(settings.model).model
-    model = stored if isinstance(stored, Model) else for_channels(stored, channels)
-    is_universal = not isinstance(stored, Model)
-    return estimate(streams, readings_hz, len(model.channels), model.layout().row_bytes, is_universal=is_universal)
+    need = wiring.estimated(settings, facts.streams, facts.rate_hz, found.channels)
+    return Inspection(name, understood, facts, need, dict(not_judged), proposal, extra=extra)
 
 
 def _write(path: Path, text: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from detector.inspection.facts import Facts, period
+from detector.inspection.messages import KEY, LOG_TIME
 from detector.inspection.proposal import described
 from detector.inspection.sizing import Estimate
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from detector.tables.recording import Understanding
 
 NAMED_MAX = 40
+REASONS_MAX = 10
 DAY_S = 86_400
 
 
@@ -26,6 +28,8 @@ class Inspection:
     about     further facts: what of, and the fact
     not_judged   readings that would not be judged, by the reason
     proposal  a configuration
+    extra     what of, and the fact: what stands behind the channels
+    is_sample   whether there are more readings than these
     """
 
     name: str
@@ -34,7 +38,9 @@ class Inspection:
     estimate: Estimate
     not_judged: dict[str, int]
     proposal: str
-    about: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    about: Sequence[tuple[str, str]] = ()
+    extra: Sequence[tuple[str, str]] = ()
+    is_sample: bool = False
 
     @property
     def lines(self) -> list[str]:
@@ -44,19 +50,21 @@ class Inspection:
     def _lines(self) -> Iterator[tuple[str, str]]:
         told, facts = self.understood, self.facts
         yield "format", f"{told.file}" + (f"; lines that are no row: {_counted(told.lines)}" if told.lines else "")
+        yield from self.about
         columns = " + ".join(told.time_columns)
-        yield "time", f"{columns}: {told.time}" if columns else told.time
+        yield "time", "Kafka's own time of the message" if columns == LOG_TIME else f"{columns}: {told.time}" if columns else told.time
         yield "", f"{_shown(facts.first_us)} to {_shown(facts.last_us)}{_age(facts.last_us)}; whole {facts.resolution}; {told.order}"
         if facts.interval_us == facts.interval_us:
             gaps = f"{facts.gaps:,} gap{'s' * (facts.gaps != 1)}, the longest {period(facts.longest_gap_us)}" if facts.gaps else "no gaps"
-            yield "", f"a reading every {period(facts.interval_us)} of each stream; {gaps}"
+            yield "", f"a reading every {period(facts.interval_us)} of each stream" + ("" if self.is_sample else f"; {gaps}")
         if facts.ties:
             yield "", f"{facts.ties:,} readings have the stream and time of the one before"
-        by = f"by {', '.join(told.stream_columns)} ({told.stream})" if told.stream_columns else told.stream
+        is_field = told.stream_columns not in ((), (KEY,))
+        by = f"by {', '.join(told.stream_columns)} ({told.stream})" if is_field else told.stream
         yield "streams", f"{facts.streams:,}: {by}"
         largest = ", ".join(f"{name} {count:,}" for name, count in facts.largest)
         if facts.least == facts.most:
-            yield "", f"{facts.most:,} readings" + (" of each" if facts.streams > 1 else "")
+            yield "", f"{facts.most:,} reading{'s' * (facts.most != 1)}" + (" of each" if facts.streams > 1 else "")
         else:
             yield "", f"{facts.least:,} to {facts.most:,} readings of each; most of {largest}"
         yield "channels", f"{len(told.channels):,}"
@@ -65,7 +73,7 @@ class Inspection:
             yield "", f"  {channel.name}: {described(channel)}{texts}"
         if len(told.channels) > NAMED_MAX:
             yield "", f"  and {len(told.channels) - NAMED_MAX:,} more (--json names all)"
-        yield from self.about
+        yield from self.extra
         for name, reason in list(told.left.items())[:NAMED_MAX]:
             yield "left", f"{name}: {reason}"
         if len(told.left) > NAMED_MAX:
@@ -74,18 +82,21 @@ class Inspection:
             yield "renamed", f"{given!r} is called {name}"
         for note in told.notes:
             yield "note", note
-        yield "judged", f"{facts.readings - sum(self._late_or_tied().values()):,} of {self.total:,} readings"
-        for reason, count in self.not_judged.items():
+        of = " of the sample" if self.is_sample else ""
+        yield "judged", f"{facts.readings - sum(self._of_readings().values()):,} of {self.total:,} readings{of}"
+        for reason, count in list(self.not_judged.items())[:REASONS_MAX]:
             yield "not judged", f"{count:,}: {reason}"
+        if len(self.not_judged) > REASONS_MAX:
+            yield "not judged", f"and for {len(self.not_judged) - REASONS_MAX:,} other reasons (--json names all)"
         yield "needs", self._needs()
 
-    def _late_or_tied(self) -> dict[str, int]:
-        return {reason: count for reason, count in self.not_judged.items() if reason.startswith(("late", "duplicate"))}
+    def _of_readings(self) -> dict[str, int]:
+        return {reason: count for reason, count in self.not_judged.items() if reason.startswith(("late", "duplicate", "empty"))}
 
     @property
     def total(self) -> int:
         """Readings, judged or not."""
-        return self.facts.readings + sum(self.not_judged.values()) - sum(self._late_or_tied().values())
+        return self.facts.readings + sum(self.not_judged.values()) - sum(self._of_readings().values())
 
     def _needs(self) -> str:
         need = self.estimate
@@ -112,7 +123,7 @@ class Inspection:
         found = {
             "name": self.name,
             "read": told,
-            "about": dict(self.about),
+            "about": [list(line) for line in (*self.about, *self.extra)],
             "facts": asdict(self.facts) | {"first": _shown(self.facts.first_us), "last": _shown(self.facts.last_us)},
             "not_judged": self.not_judged,
             "needs": asdict(self.estimate),

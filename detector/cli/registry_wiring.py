@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, TypedDict
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from detector.adapters.kafka.schema_registry import SchemaRegistry
     from detector.codec.confluent_wire_format import RecordReader, RegisteredSchema, SchemaType, WireFormatReadings
     from detector.codec.reading_format import ReadingFormat
     from detector.config import Config
     from detector.core.readings import StreamNames
+    from detector.service.worker import Decoder
 
 SCHEMA_TYPES: dict[str, SchemaType] = {"avro": "AVRO", "protobuf": "PROTOBUF", "json_schema": "JSON"}
 
@@ -59,19 +60,79 @@ def framing(config: Config, written: ReadingFormat, names: StreamNames) -> Frami
     if registry is None:
         return {}
     from detector.codec.alerts import alert_schema
-    from detector.codec.confluent_wire_format import WireFormatReadings, frame
+    from detector.codec.confluent_wire_format import frame
 
     found: Framing = {}
     if config.input.format != "json":
-        schema_type = SCHEMA_TYPES[config.input.format]
-        found["decoder"] = WireFormatReadings(written, names, schema_type, registry.fetch, _make_reader(schema_type, written))
+        found["decoder"] = _framed_readings(config, registry, written, names)
     if config.output.format != "json":
         found["alert_frame"] = frame(registry.id_of(f"{config.alerts_topic}-value", json.dumps(alert_schema(), sort_keys=True)))
     return found
 
 
-def _make_reader(schema_type: SchemaType, written: ReadingFormat) -> Callable[[RegisteredSchema, int], RecordReader]:
-    """Makes a reader of the records of one schema."""
+def decoder(config: Config, written: ReadingFormat, names: StreamNames) -> Decoder:
+    """Reads messages as the configuration says.
+
+    raises ConfigError  as `open_registry`
+    """
+    from detector.codec.readings import JsonReadings
+
+    if config.input.format == "json":
+        return JsonReadings(written, names)
+    registry = open_registry(config)
+    assert registry is not None
+    return _framed_readings(config, registry, written, names)
+
+
+def _framed_readings(config: Config, registry: SchemaRegistry, written: ReadingFormat, names: StreamNames) -> WireFormatReadings:
+    from detector.codec.confluent_wire_format import WireFormatReadings
+
+    schema_type = SCHEMA_TYPES[config.input.format]
+    return WireFormatReadings(written, names, schema_type, registry.fetch, _make_reader(schema_type, written))
+
+
+def unframed(config: Config, values: Sequence[bytes | None]) -> tuple[str, list[bytes | None]]:
+    """Records in Confluent's frame as the equal JSON, with all their fields, and the `input.format` that says so.
+
+    What cannot be read stays as it is.
+
+    raises ConfigError     the configuration names no registry; the schemas are of several types
+    raises LogUnavailable  the registry cannot be asked
+    """
+    from detector.codec.confluent_wire_format import FRAME_BYTES
+    from detector.codec.reading_format import Unreadable
+
+    heads = {value[:FRAME_BYTES] for value in values if value and len(value) > FRAME_BYTES and value[0] == 0}
+    ids = {int.from_bytes(head[1:], "big"): head for head in heads}
+    shown = ", ".join(map(str, sorted(ids)[:5]))
+    if not config.schema_registry:
+        raise ConfigError(
+            f"messages are records in Confluent's frame, of schema {shown}, and no schema registry is configured",
+            fix="write 'schema_registry: {url: http://host:8081}' in a file and name it with --config",
+        )
+    registry = open_registry(config.model_copy(update={"input": config.input.model_copy(update={"format": "avro"})}))
+    assert registry is not None
+    schemas = {schema_id: schema for schema_id, schema in registry.fetch(ids).items() if schema is not None}
+    registry.close()
+    formats = {each: kind for each, kind in SCHEMA_TYPES.items() if any(schema.type == kind for schema in schemas.values())}
+    if len(formats) != 1:
+        found = ", ".join(f"{schema_id} is {schema.type}" for schema_id, schema in schemas.items()) or "it knows none of them"
+        raise ConfigError(f"messages have schemas {shown}; of these {found}", fix="a topic that is read has schemas of one type")
+    ((name, schema_type),) = formats.items()
+    make = _make_reader(schema_type, None)
+    readers = {ids[schema_id]: make(schema, schema_id) for schema_id, schema in schemas.items()}
+    texts: list[bytes | None] = []
+    for value in values:
+        read = readers.get((value or b"")[:FRAME_BYTES])
+        try:
+            texts.append(read(value) if read is not None and value else value)
+        except Unreadable:
+            texts.append(value)
+    return name, texts
+
+
+def _make_reader(schema_type: SchemaType, written: ReadingFormat | None) -> Callable[[RegisteredSchema, int], RecordReader]:
+    """Makes a reader of the records of one schema. written: which fields are read; None: all"""
     match schema_type:
         case "AVRO":
             from detector.codec.avro import avro_reader

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from detector.adapters.alertmanager.sender import Alertmanagers
-from detector.adapters.bundle import load_bundle
+from detector.adapters.bundle import for_channels, load_bundle, read_bundle
 from detector.adapters.prometheus.collectors import ServiceInfo
 from detector.codec.alertmanager import AlertmanagerEncoder
 from detector.codec.alerts import AlertEncoder
+from detector.codec.messages import Messages
 from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.config import Config, Input
 from detector.core.detector import Detector
@@ -18,6 +19,8 @@ from detector.core.model import Model
 from detector.core.readings import StreamNames
 from detector.core.rules import Settings
 from detector.errors import BundleError
+from detector.inspection.keys import KeyFacts
+from detector.inspection.sizing import Estimate, estimate
 from detector.ports import Log, Observer, WorkerStats
 from detector.service.state_manager import StateManager
 from detector.service.worker import Decoder, Worker
@@ -79,6 +82,21 @@ def reading_format(input: Input, channels: tuple[str, ...]) -> ReadingFormat:
         value_path=input.long_format.value if input.long_format else None,
         message_bytes_max=input.message_bytes_max,
     )
+
+
+def estimated(config: Config, streams: int, readings_hz: float, channels: tuple[str, ...]) -> Estimate:
+    """What the configured model would take to judge them."""
+    stored = read_bundle(config.model).model
+    model = stored if isinstance(stored, Model) else for_channels(stored, channels)
+    is_universal = not isinstance(stored, Model)
+    return estimate(streams, readings_hz, len(model.channels), model.layout().row_bytes, is_universal=is_universal)
+
+
+def key_names(keys: KeyFacts, messages: Messages) -> list[str | None] | None:
+    """The stream's name in each message's key; None where keys cannot name streams."""
+    if keys.kind != "utf8":
+        return None
+    return [key.decode("utf-8", "replace") if key else None for key in messages.key]
 
 
 def json_decoder(written: ReadingFormat, names: StreamNames) -> JsonReadings:

@@ -63,17 +63,18 @@ def understand_messages(
     if log_time_us is not None:
         times = pa.array(log_time_us[found.message], pa.timestamp("us", tz="UTC"))
         table = _with_column(table, LOG_TIME, pa.chunked_array([times]))
-    stream = options.stream
+    stream, why = options.stream, ""
     if stream is None and keys is not None:
         of_rows = pa.chunked_array([pa.array([keys[place] or "" for place in found.message], pa.string())])
         table = _with_column(table, KEY, of_rows)
-        stream = _stream(table, taken, options, where, is_long=long is not None)
+        stream, why = _stream(table, taken, options, where, (long.channel,) if long else ())
     recording = understand(table, options.model_copy(update={"stream": stream}), where, channels)
     told = recording.understanding
     left = {name: reason for name, reason in told.left.items() if name not in (KEY, LOG_TIME)}
     left |= dict.fromkeys(found.shape.beside, "it stands beside the readings, once for all of them")
-    why = "the message's key" if told.stream_columns == (KEY,) else told.stream
-    told = replace(told, left=left, stream=why, rejected=(*found.rejected, *told.rejected), notes=(*told.notes, *notes))
+    if keys is not None and not told.stream_columns:
+        why = "nothing names any: neither the messages' keys nor a field"
+    told = replace(told, left=left, stream=why or told.stream, rejected=(*found.rejected, *told.rejected), notes=(*told.notes, *notes))
     shape = MessageShape(
         key="utf8" if told.stream_columns == (KEY,) else None,
         records_path=found.shape.records_path,
@@ -99,21 +100,29 @@ def _time(table: Table, where: str, options: FileInput, *, is_in_log: bool) -> t
         return (LOG_TIME,)
 
 
-def _stream(table: Table, taken: Sequence[str], options: FileInput, where: str, *, is_long: bool) -> tuple[str, ...] | None:
-    """The columns that name the stream: the key, if nearly all messages have one and it tells readings of one time apart."""
+def _stream(
+    table: Table, taken: Sequence[str], options: FileInput, where: str, channel: tuple[str, ...]
+) -> tuple[tuple[str, ...] | None, str]:
+    """The columns that name the stream, and why: the key, if nearly all messages have one and it tells readings of one time apart.
+
+    channel  in long format the column that names it
+    """
     key = table.columns[KEY]
     named = float(pc.mean(pc.cast(pc.not_equal(key, ""), pa.int8())).as_py() or 0)
     distinct = pc.count_distinct(key).as_py()
     is_name = named >= NAMED_SHARE_MIN and (distinct < len(table) / 2 or len(table) <= 4)
     others = replace(table, columns={name: column for name, column in table.columns.items() if name not in (KEY, LOG_TIME)})
     times = find_times(table, where, options.time, options.time_format)
-    fields = find_streams(others, times.local_us, [*taken, *times.columns], "", None).columns or None
+    found = find_streams(others, times.local_us, [*taken, *times.columns], "", None)
+    fields = found.columns
     if not is_name:
-        return fields
-    if is_long or times.columns == (LOG_TIME,) or fields is None:
-        return (KEY,)
-    ties = repeated_share(table, (KEY,), times.local_us)
-    return (KEY,) if ties <= TIES_SHARE_MAX or repeated_share(table, fields, times.local_us) >= ties else fields
+        return fields or None, found.why
+    by_key = (KEY,), "the message's key"
+    if times.columns == (LOG_TIME,) or not fields:
+        return by_key
+    ties = repeated_share(table, (KEY, *channel), times.local_us)
+    better = repeated_share(table, (*fields, *channel), times.local_us)
+    return by_key if ties <= TIES_SHARE_MAX or better >= ties else (fields, found.why)
 
 
 def _with_column(table: Table, name: str, column: pa.ChunkedArray) -> Table:

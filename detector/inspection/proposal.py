@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import yaml
 
-from detector.config import FileInput, LongFormat
+from detector.config import Config, FileInput, LongFormat
 from detector.tables import epochs
 from detector.tables.recording import ChannelFacts, Understanding
 
@@ -15,6 +16,10 @@ WITHOUT_OFFSET = ", without an offset"
 DATE_ORDERS = {"dates, day first": "day_first", "dates, month first": "month_first"}
 UNITS = {words: word.removeprefix("epoch_") for word, words in epochs.FORMATS.items() if word.startswith("epoch_")}
 COMMENTED_CHANNELS_MAX = 100
+
+
+Clients: TypeAlias = Mapping[str, Mapping[str, str | None]]
+"""Sections of clients' properties: by section their names and values; None stands for a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +73,14 @@ def for_messages(
     understood: Understanding,
     shape: MessageShape,
     log_time: str | None,
-    kafka: Mapping[str, str] | None = None,
+    clients: Clients | None = None,
 ) -> str:
     """A configuration with a section `input`.
 
     name      of what was inspected
     topic     None: the messages are of a file, and stand for those of a topic
     log_time  the column that stands for the log's own time of the message; None: there is none
-    kafka     properties to reach the brokers that hold no secret
+    clients   properties to reach the brokers, and the schema registry
     """
     lines = [f"# Proposed by `detector inspect {name}`. Run it: detector run --config detector.yaml", "model: universal", "input:"]
     lines.append(f"  topics: {_listed([topic])}" if topic is not None else "  topics: []  # name the topic")
@@ -87,9 +92,17 @@ def for_messages(
     lines += _message_stream(understood, shape)
     lines += _message_time(understood, log_time)
     lines += _channels(understood.channels, understood.left)
-    if kafka:
-        lines += ["kafka:", *(f"  {name}: {_scalar(value)}" for name, value in kafka.items())]
+    for section, properties in (clients or {}).items():
+        lines.append(f"{section}:")
+        for name, value in properties.items():
+            variable = f"DETECTOR_{section.upper()}__{name.upper().replace('.', '_')}"
+            lines.append(f"  {name}: {_scalar(value)}" if value is not None else f"  # {name}: set {variable} in the environment")
     return "\n".join(lines) + "\n"
+
+
+def configuration(proposal: str) -> Config:
+    """A proposal as the configuration that a command makes of it, but for secrets."""
+    return Config.model_validate(yaml.safe_load(proposal))
 
 
 def time_problem(understood: Understanding) -> str:

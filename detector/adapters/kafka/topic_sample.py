@@ -150,11 +150,14 @@ def _joined(batches: list[Messages]) -> Messages:
 
 
 def _rate(newest: list[Messages]) -> float:
-    """Messages per second, of all partitions together."""
-    joined, found = _joined(newest), 0.0
-    for number in range(len(joined.partitions)):
-        times = joined.log_time_us[joined.partition == number]
-        times = times[times >= 0]
-        span_us = int(times.max() - times.min()) if len(times) else 0
-        found += (len(times) - 1) * 1e6 / span_us if span_us else 0.0
-    return found or float("nan")
+    """Messages per second, of all partitions together, over the time of which the sample has the newest of each."""
+    joined = _joined(newest)
+    known = joined.log_time_us >= 0
+    if not known.any():
+        return float("nan")
+    times, partition = joined.log_time_us[known], joined.partition[known]
+    counts = np.bincount(partition)
+    full = [number for number in range(len(counts)) if counts[number] == counts.max()]  # of others all may have been taken
+    since = max(int(times[partition == number].min()) for number in full)
+    span_us = int(times.max()) - since
+    return (int((times >= since).sum()) - 1) * 1e6 / span_us if span_us else float("nan")
