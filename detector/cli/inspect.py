@@ -132,7 +132,7 @@ def _for_messages(path: Path, options: FileInput, whole: Recording) -> str | Non
     proposal = for_messages(path.name, None, messages.recording.understanding, messages.shape, None)
     settings = configuration(proposal)
     written = wiring.reading_format(settings.input, messages.recording.channels)
-    decoded = wiring.json_decoder(written, StreamNames()).decode(as_messages(lines, path.name, path.name))
+    decoded = wiring.value_decoder(written, StreamNames()).decode(as_messages(lines, path.name, path.name))
     lost = sum(reject.readings for reject in decoded.rejects)
     is_same = lost <= whole.rejected and messages.recording.streams == whole.streams
     return proposal if is_same else None

@@ -80,7 +80,12 @@ def of_topic(settings: Config, topic: str, options: FileInput, messages_max: int
     understood = replace(messages.recording.understanding, file=", ".join(filter(None, (_format(kind), found.shape.described))))
     if messages.problem:
         raise DataError(f"topic {topic}: {messages.problem}", fix="name the field of the time with --time; without one Kafka's own counts")
-    shape = replace(messages.shape, format=kind, key=keys.kind if messages.shape.key else None, key_field=keys.field)
+    shape = replace(
+        messages.shape,
+        format=messages.shape.format if kind == "json" else kind,
+        key=keys.kind if messages.shape.key else None,
+        key_field=keys.field if messages.shape.key else None,
+    )
     proposal = for_messages(f"--topic {topic}", topic, understood, shape, LOG_TIME, _clients(settings))
     config = settings.model_copy(update={"input": configuration(proposal).input})
     read = read_sample(config, sample, messages.recording.channels)

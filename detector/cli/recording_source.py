@@ -103,7 +103,7 @@ def open_source(
 def as_recording(source: Source) -> Recording:
     """The whole readings of a source."""
     from detector.adapters.recordings.messages import as_messages, recording_of
-    from detector.cli.wiring import json_decoder
+    from detector.cli.wiring import value_decoder
     from detector.core.readings import StreamNames
 
     if source.recording is not None:
@@ -111,7 +111,7 @@ def as_recording(source: Source) -> Recording:
     assert source.lines is not None
     assert source.format is not None
     names = StreamNames()
-    decoded = json_decoder(source.format, names).decode(as_messages(source.lines, source.path.name, source.path.name))
+    decoded = value_decoder(source.format, names).decode(as_messages(source.lines, source.path.name, source.path.name))
     if not len(decoded.batch):
         first = decoded.rejects[0].reason if decoded.rejects else "they are of other channels"
         raise DataError(
@@ -126,7 +126,7 @@ def as_recording(source: Source) -> Recording:
 def _messages(input: Input, path: Path, options: FileInput, channels: Sequence[str] | None) -> Source:
     from detector.adapters.recordings.json_lines import read_lines
     from detector.adapters.recordings.messages import as_messages, in_order
-    from detector.cli.wiring import json_decoder, reading_format
+    from detector.cli.wiring import reading_format, value_decoder
     from detector.core.readings import StreamNames
     from detector.tables.json_table import table_of
     from detector.tables.recording import Understanding
@@ -137,7 +137,7 @@ def _messages(input: Input, path: Path, options: FileInput, channels: Sequence[s
     shape = _with_options(input, table, options, path.name)
     names = tuple(channels or shape.channels or understand(table, options, path.name).channels)
     written = reading_format(shape, names)
-    decoded = json_decoder(written, StreamNames()).decode(as_messages(lines, path.name, path.name))
+    decoded = value_decoder(written, StreamNames()).decode(as_messages(lines, path.name, path.name))
     ordered = in_order(lines, decoded)
     understanding = Understanding(
         file="JSON messages, read as `input:` says",
@@ -173,7 +173,7 @@ def _with_options(input: Input, table: Table, options: FileInput, where: str) ->
         changed["channels"] = options.channels
     if options.time is not None:
         changed["event_time"] = input.event_time.model_copy(update={"field": options.time[0]})
-    elif input.event_time.field is None:
+    elif input.event_time.field is None and input.format != "senml":
         try:
             found = find_times(table, where)
         except DataError as error:

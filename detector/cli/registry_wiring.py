@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypedDict
 from detector.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from detector.adapters.kafka.schema_registry import SchemaRegistry
-    from detector.codec.confluent_wire_format import RecordReader, RegisteredSchema, SchemaType, WireFormatReadings
+    from detector.codec.confluent_wire_format import MakeReader, SchemaType
     from detector.codec.reading_format import ReadingFormat
     from detector.config import Config
     from detector.core.readings import StreamNames
@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 SCHEMA_TYPES: dict[str, SchemaType] = {"avro": "AVRO", "protobuf": "PROTOBUF", "json_schema": "JSON"}
 
 
+def needs_registry(config: Config) -> bool:
+    """Whether anything that is read or written is in Confluent's wire format."""
+    return config.input.format in SCHEMA_TYPES or config.input.key == "framed" or config.output.format != "json"
+
+
 def open_registry(config: Config) -> SchemaRegistry | None:
     """The configured registry; None if the configuration needs none. It is not asked yet.
 
     raises ConfigError  its properties are wrong, or what it needs is not installed
     """
-    if config.input.format == config.output.format == "json":
+    if not needs_registry(config):
         return None
     try:
         import fastavro  # noqa: F401 - only to see that it is installed, and the next one too
@@ -42,14 +47,14 @@ def open_registry(config: Config) -> SchemaRegistry | None:
 
 
 class Framing(TypedDict, total=False):
-    """The arguments of `wiring.worker` for Confluent's wire format."""
+    """The arguments of `wiring.worker` that say how messages are read, and how alerts are framed."""
 
-    decoder: WireFormatReadings
+    decoder: Decoder
     alert_frame: bytes
 
 
 def framing(config: Config, written: ReadingFormat, names: StreamNames) -> Framing:
-    """The decoder of framed readings and the frame of alerts; empty where all is plain JSON.
+    """The configured decoder, and the frame of alerts where they have one.
 
     The id of the alerts' schema is looked up once: an alert that is repeated after a crash must be the same byte for byte.
 
@@ -57,38 +62,41 @@ def framing(config: Config, written: ReadingFormat, names: StreamNames) -> Frami
     raises LogUnavailable  the registry cannot be asked for the schema of alerts
     """
     registry = open_registry(config)
-    if registry is None:
-        return {}
-    from detector.codec.alerts import alert_schema
-    from detector.codec.confluent_wire_format import frame
-
-    found: Framing = {}
-    if config.input.format != "json":
-        found["decoder"] = _framed_readings(config, registry, written, names)
+    found: Framing = {"decoder": _decoder(config, written, names, registry)}
     if config.output.format != "json":
+        from detector.codec.alerts import alert_schema
+        from detector.codec.confluent_wire_format import frame
+
+        assert registry is not None
         found["alert_frame"] = frame(registry.id_of(f"{config.alerts_topic}-value", json.dumps(alert_schema(), sort_keys=True)))
     return found
 
 
 def decoder(config: Config, written: ReadingFormat, names: StreamNames) -> Decoder:
-    """Reads messages as the configuration says.
+    """Reads messages of a topic as the configuration says.
 
     raises ConfigError  as `open_registry`
     """
-    from detector.codec.readings import JsonReadings
-
-    if config.input.format == "json":
-        return JsonReadings(written, names)
-    registry = open_registry(config)
-    assert registry is not None
-    return _framed_readings(config, registry, written, names)
+    return _decoder(config, written, names, open_registry(config))
 
 
-def _framed_readings(config: Config, registry: SchemaRegistry, written: ReadingFormat, names: StreamNames) -> WireFormatReadings:
-    from detector.codec.confluent_wire_format import WireFormatReadings
+def _decoder(config: Config, written: ReadingFormat, names: StreamNames, registry: SchemaRegistry | None) -> Decoder:
+    from detector.cli.wiring import value_decoder
+    from detector.codec.confluent_wire_format import RecordReaders, WireFormatReadings
+    from detector.codec.keys import KeyedReadings, KeyReader
 
-    schema_type = SCHEMA_TYPES[config.input.format]
-    return WireFormatReadings(written, names, schema_type, registry.fetch, _make_reader(schema_type, written))
+    readings: Decoder = value_decoder(written, names)
+    if (schema_type := SCHEMA_TYPES.get(config.input.format)) is not None:
+        assert registry is not None
+        readings = WireFormatReadings(written, names, schema_type, registry.fetch, _make_reader(schema_type, written))
+    if config.input.stream:
+        return readings
+    readers = None
+    if config.input.key == "framed":
+        assert registry is not None
+        makers = {schema_type: _make_reader(schema_type, None) for schema_type in SCHEMA_TYPES.values()}
+        readers = RecordReaders(registry.fetch, makers, "input.key")
+    return KeyedReadings(readings, KeyReader(config.input.key, config.input.key_field, readers))
 
 
 def unframed(config: Config, values: Sequence[bytes | None]) -> tuple[str, list[bytes | None]]:
@@ -131,7 +139,7 @@ def unframed(config: Config, values: Sequence[bytes | None]) -> tuple[str, list[
     return name, texts
 
 
-def _make_reader(schema_type: SchemaType, written: ReadingFormat | None) -> Callable[[RegisteredSchema, int], RecordReader]:
+def _make_reader(schema_type: SchemaType, written: ReadingFormat | None) -> MakeReader:
     """Makes a reader of the records of one schema. written: which fields are read; None: all"""
     match schema_type:
         case "AVRO":

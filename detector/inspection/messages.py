@@ -76,6 +76,7 @@ def understand_messages(
         why = "nothing names any: neither the messages' keys nor a field"
     told = replace(told, left=left, stream=why or told.stream, rejected=(*found.rejected, *told.rejected), notes=(*told.notes, *notes))
     shape = MessageShape(
+        format="senml" if found.shape.is_senml else "json",
         key="utf8" if told.stream_columns == (KEY,) else None,
         records_path=found.shape.records_path,
         array_path=array_path,

@@ -86,11 +86,12 @@ def for_messages(
     lines.append(f"  topics: {_listed([topic])}" if topic is not None else "  topics: []  # name the topic")
     if shape.format != "json":
         lines.append(f"  format: {shape.format}")
-    lines += [f"  {name}: {_scalar(path)}" for name in ("records_path", "array_path") if (path := getattr(shape, name)) is not None]
-    if shape.long_format is not None:
-        lines.append(f"  long_format: {{channel: {_scalar(shape.long_format.channel)}, value: {_scalar(shape.long_format.value)}}}")
-    lines += _message_stream(understood, shape)
-    lines += _message_time(understood, log_time)
+    if shape.format != "senml":  # which says by itself where all that stands
+        lines += [f"  {name}: {_scalar(path)}" for name in ("records_path", "array_path") if (path := getattr(shape, name)) is not None]
+        if shape.long_format is not None:
+            lines.append(f"  long_format: {{channel: {_scalar(shape.long_format.channel)}, value: {_scalar(shape.long_format.value)}}}")
+        lines += _message_stream(understood, shape)
+        lines += _message_time(understood, log_time)
     lines += _channels(understood.channels, understood.left)
     for section, properties in (clients or {}).items():
         lines.append(f"{section}:")

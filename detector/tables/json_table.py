@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from detector.codec import senml
+from detector.codec.reading_format import Unreadable
 from detector.config import FileInput, LongFormat
 from detector.errors import DataError
 from detector.tables import names
@@ -37,16 +39,20 @@ class JsonShape:
     arrays        dotted paths of arrays of numbers -> how many numbers they hold; each is a column `path[0]`, `path[1]`, ...
     long_format   fields of channel and value, where the array's entries have one value each
     beside        fields beside the array of readings that no reading can have as a channel
+    is_senml      whether they are SenML (RFC 8428): a row has the fields `stream`, `channel`, `value` and `time`, of those that it has
     """
 
     records_path: str | None = None
     arrays: Mapping[str, int] = field(default_factory=dict)
     long_format: LongFormat | None = None
     beside: tuple[str, ...] = ()
+    is_senml: bool = False
 
     @property
     def described(self) -> str:
         """In words; empty where a message is one reading."""
+        if self.is_senml:
+            return "SenML"
         if self.records_path is None:
             return ""
         return "arrays of readings" if self.records_path == "." else f"arrays of readings at {self.records_path!r}"
@@ -105,6 +111,8 @@ def _rejected(place: int, reason: str, message: bytes) -> RejectedRow:
 def _shape(contents: Sequence[Any]) -> JsonShape:
     """What most of the messages have in common."""
     most = len(contents) / 2
+    if sum(map(_is_senml, contents)) > most:
+        return JsonShape(".", long_format=LongFormat(channel="channel", value="value"), is_senml=True)
     records_path = None
     if sum(isinstance(content, list) and any(isinstance(entry, dict) for entry in content) for content in contents) > most:
         records_path = "."
@@ -123,6 +131,36 @@ def _shape(contents: Sequence[Any]) -> JsonShape:
     rows = [row for content in contents for row in _rows(content, base) or ()]
     beside = {path for content in contents for path in _beside(content, records_path)} if records_path not in (None, ".") else set()
     return JsonShape(records_path, _number_arrays(rows), long, tuple(sorted(path for path in beside if not _names_reading(path))))
+
+
+def _is_senml(content: Any) -> bool:
+    """Whether a message is an array of records with labels of SenML alone, and a name and a value among them."""
+    if (
+        not isinstance(content, list)
+        or not content
+        or not all(isinstance(entry, dict) and entry.keys() <= senml.LABELS for entry in content)
+    ):
+        return False
+    labels = {label for entry in content for label in entry}
+    return bool(labels & {"n", "bn"}) and bool(labels & {"v", "vb", "vs", "bv", "s"})
+
+
+def _senml_rows(content: Any) -> list[dict[str, Any]] | None:
+    """The records of a SenML message as rows; of a name the last part is taken for the channel's."""
+    if not isinstance(content, list):
+        return None
+    rows = []
+    for record in senml.resolved(entry for entry in content if isinstance(entry, dict)):
+        if isinstance(record, Unreadable):
+            continue
+        stream, channel = senml.parted(record.name, record.unit)
+        row: dict[str, Any] = {"channel": channel, "value": None if record.value != record.value else record.value}
+        if stream:
+            row["stream"] = stream
+        if abs(record.time_s) >= senml.RELATIVE_BELOW_S:
+            row["time"] = record.time_s
+        rows.append(row)
+    return rows
 
 
 def _arrays(content: Any, before: str, depth: int) -> Iterator[tuple[str, list[Any]]]:
@@ -189,6 +227,8 @@ def _beside(content: Any, path: str | None) -> dict[str, Any]:
 
 def _rows(content: Any, shape: JsonShape) -> list[dict[str, Any]] | None:
     """The readings of a message as fields by dotted path; None where it holds none."""
+    if shape.is_senml:
+        return _senml_rows(content)
     records = _records(content, shape.records_path)
     if records is None:
         return None
