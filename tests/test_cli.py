@@ -179,7 +179,7 @@ def test_an_unknown_kafka_property(small_bundle: Path, tmp_path: Path, capsys: p
 def test_no_broker(small_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from detector.adapters.kafka.admin import ask_cluster
 
-    for module in ("topics", "topic_io"):
+    for module in ("topics", "range_reader"):
         monkeypatch.setattr(
             f"detector.adapters.kafka.{module}.ask_cluster", lambda properties, timeout_s, on_log: ask_cluster(properties, 0.3, on_log)
         )

@@ -139,13 +139,14 @@ def _messages(input: Input, path: Path, options: FileInput, channels: Sequence[s
     written = reading_format(shape, names)
     decoded = value_decoder(written, StreamNames()).decode(as_messages(lines, path.name, path.name))
     ordered = in_order(lines, decoded)
+    is_senml = shape.format == "senml"
     understanding = Understanding(
-        file="JSON messages, read as `input:` says",
-        time_columns=(shape.event_time.field or "",),
-        time=shape.event_time.unit,
+        file="SenML messages" if is_senml else "JSON messages, read as `input:` says",
+        time_columns=() if shape.event_time.field is None else (shape.event_time.field,),
+        time="as the records say" if is_senml else shape.event_time.unit,
         stream_columns=shape.stream or (),
-        stream="as `input:` says" if shape.stream else "no field names any: the file's name does",
-        left={name: "a field that is not asked for" for name in table.columns if name not in _asked_for(written)},
+        stream="as the records say" if is_senml else "as `input:` says" if shape.stream else "no field names any: the file's name does",
+        left={} if is_senml else {name: "a field that is not asked for" for name in table.columns if name not in _asked_for(written)},
         order=ordered.order,
         lines={"blank": blank} if blank else {},
     )

@@ -90,6 +90,19 @@ FORMS: dict[str, tuple[str, str, int, list[str], int]] = {
         ["a", "b"],
         120,
     ),
+    "SenML": (
+        "a.jsonl",
+        lines(
+            lambda k: [
+                {"bn": f"urn:dev:mac:{k % 2}:", "bt": 1_772_409_600 + 60 * (k // 2), "n": "temp", "u": "Cel", "v": NOISE[k]},
+                {"n": "door", "vb": k % 3 == 0},
+                {"n": "note", "vs": "ok"},
+            ]
+        ),
+        2,
+        ["temp", "door"],
+        120,
+    ),
     "an array of numbers": (
         "a.jsonl",
         lines(lambda k: {"device": "d", "ts": 1_772_409_600 + 60 * k, "v": [NOISE[k], k % 5, 1.5]}),
@@ -125,7 +138,7 @@ def test_the_proposed_configuration_judges_all(form: str, capsys: pytest.Capture
     assert (judged["from"], judged["to"]) == (said["facts"]["first"], said["facts"]["last"])
 
 
-@pytest.mark.parametrize("form", ["plain JSON", "nested JSON", "a gateway's arrays", "JSON in long format", "an array of numbers"])
+@pytest.mark.parametrize("form", ["plain JSON", "nested JSON", "a gateway's arrays", "JSON in long format", "an array of numbers", "SenML"])
 def test_messages_get_a_configuration_that_run_uses_too(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     name, content, *_ = FORMS[form]
     Path(name).write_text(content, encoding="utf-8")
@@ -166,4 +179,4 @@ def test_a_configuration_that_is_there_is_not_written_over(capsys: pytest.Captur
 
 def test_nothing_to_inspect_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect"]) == 2
-    assert "fix: name a recording" in capsys.readouterr().err
+    assert "say what to inspect: a recording or a topic" in capsys.readouterr().err
