@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from detector.codec.field_names import nearest
 from detector.ports import Observer
 
 if TYPE_CHECKING:
@@ -205,12 +205,6 @@ class Tally(Observer):
             self._report.counts["invalid"] += reject.readings
             self._report.reasons[reject.reason] += reject.readings
         self._report.took(decoded.batch.event_time_us, decoded.batch.value)
-
-
-def nearest(name: str, known: Sequence[str]) -> list[str]:
-    """The name among those known that is most like this one, in any case; none where none is like it."""
-    by_lower = {other.lower(): other for other in known} | {other.lower().rsplit(".", 1)[-1]: other for other in known}
-    return [by_lower[found] for found in difflib.get_close_matches(name.lower().rsplit(".", 1)[-1], by_lower, n=1, cutoff=0.6)]
 
 
 def _texts(texts: Mapping[str, int]) -> str:

@@ -9,25 +9,33 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from detector.codec.field_names import field_names, nearest
 from detector.codec.messages import Messages
 from detector.codec.readings import Decoded, Reject
 from detector.core.batch_result import BatchResult
 from detector.core.readings import Disposition, ReadingBatch
 from detector.ports import WorkerStats
+from detector.service.channel_presence import CAME_BACK, NEVER_CAME, WINDOW_READINGS, Change, ChannelPresence
 
 logger = logging.getLogger(__name__)
 
 DEAD_LETTERS_WARNING_INTERVAL_S = 10.0  # a warning at most so often; the topic of dead letters has every reason
 IGNORED_WARNING_INTERVAL_S = 600.0  # where two gateways send the same on purpose, it never ends
 IGNORED_READINGS, IGNORED_FRACTION_MAX = 1_000, 0.05
+SHOWN = 8
+"""So many of a message's fields are named."""
 """Of so many readings, or of a larger batch, so large a fraction may be late, and as large a one duplicate, without a warning."""
 
 
 class BatchStatistics:
-    """Adds up committed batches in the worker's stats. Logs alerts, and warns of dead letters and ignored readings."""
+    """Adds up committed batches in the worker's stats. Logs alerts, and warns of dead letters, ignored readings and channels that do not come.
 
-    def __init__(self, stats: WorkerStats) -> None:
+    channels  of the model
+    """
+
+    def __init__(self, stats: WorkerStats, channels: Sequence[str]) -> None:
         self._stats = stats
+        self._presence = ChannelPresence(channels)
         self._dead_letters: Counter[str] = Counter()
         self._warning_due_s = 0.0
         self._late = IgnoredReadings(Disposition.LATE)
@@ -48,6 +56,10 @@ class BatchStatistics:
         stats.alerts_opened += sum(alert.status == "opened" for alert in result.alerts)
         stats.late += self._late.add(decoded, result)
         stats.duplicates += self._duplicates.add(decoded, result)
+        stats.empty += int(np.count_nonzero(result.disposition == Disposition.EMPTY))
+        for change in self._presence.add(decoded.batch, result):
+            self._tell(change, messages)
+        stats.channels_present = self._presence.shares
         if unaccounted:
             logger.error("readings without a disposition; this is a bug", extra={"readings": unaccounted})
         for alert in result.alerts:
@@ -59,6 +71,18 @@ class BatchStatistics:
             self._dead_letters.update(first.values())
             stats.dead_letters = dict(self._dead_letters)  # a new one: another thread may be going through the old
             self._warn(rejects)
+
+    def _tell(self, change: Change, messages: Messages) -> None:
+        """Log what became of a channel; if it does not come, with the fields that messages have instead, the most alike first."""
+        if change.what == CAME_BACK:
+            logger.info("a channel comes again", extra={"channel": change.channel})
+            return
+        example = next((value for value in messages.value if value), b"")
+        found = field_names(example)
+        alike = nearest(change.channel, found)
+        facts = {"channel": change.channel, "of_readings": WINDOW_READINGS, "messages_have": [*alike, *(name for name in found if name not in alike)][:SHOWN]}
+        fix = "correct its spelling in input.channels" if change.what == NEVER_CAME else "see what stopped sending it; if it is gone for good, leave it out of input.channels"
+        logger.warning(f"a channel {change.what}: no reading has a value of it", extra={**facts, "fix": fix})
 
     def _warn(self, rejects: Sequence[Reject]) -> None:
         now_s = time.monotonic()
