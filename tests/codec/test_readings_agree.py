@@ -144,7 +144,7 @@ def test_both_paths_agree(shape: ReadingFormat, data: st.DataObject) -> None:
     messages = messages_of(rows)
     fast_names, precise_names = StreamNames(), StreamNames()
     precise = JsonReadings(shape, precise_names)
-    precise._extractor = None
+    precise._fast_path = None
     decoded = JsonReadings(shape, fast_names).decode(messages)
     assert facts(decoded, fast_names) == facts(precise.decode(messages), precise_names)
 
