@@ -7,7 +7,7 @@ would leave to the slow path. What it has learnt changes how fast messages are r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
@@ -23,7 +23,7 @@ from detector.codec.messages import Messages
 from detector.codec.reading_columns import Columns
 from detector.codec.reading_format import ReadingFormat, Unreadable
 from detector.codec.slow_path import SlowPathReader
-from detector.codec.spelling import likely_route, spelling_of
+from detector.codec.spelling import likely_route, nested_route, spelling_of
 
 EXTRACTORS_MAX = 4
 BUILT_MAX = 64  # in the life of a decoder: each is a new class
@@ -117,7 +117,7 @@ class FastPath:
             read.texts += found.texts
             if found.left.any():
                 read.left += taken[found.left].tolist()
-            known.use = found.with_text * REFUSED_COST if known.has_texts else len(rows)
+            known.use = (found.with_text * REFUSED_COST or -1) if known.has_texts else len(rows)  # behind those that were not asked
         return message, values
 
     def _learn(self, messages: Messages, message: NDArray[np.int64], values: Sequence[bytes | None], read: FastRead) -> NDArray[np.int64]:
@@ -155,8 +155,7 @@ class FastPath:
         except Unreadable:
             return None
         self._routes |= spelling.routes
-        likely = spelling.routes or self._routes
-        routes = {path: spelling.routes.get(path) or self._routes.get(path) or likely_route(path, likely) for path in self._leaves[False]}
+        routes = {path: self._route(path, spelling.routes) for path in self._leaves[False]}
         key = (tuple(routes.values()), spelling.has_texts)
         if any((known.routes, known.has_texts) == key for known in self._known):
             return None
@@ -165,6 +164,10 @@ class FastPath:
             return Known(FieldExtractor(self._leaves[spelling.has_texts], routes), *key)
         except OverlappingPaths:
             return None
+
+    def _route(self, path: str, shown: Mapping[str, Route]) -> Route:
+        """The route to `path` in a message that shows the routes `shown`."""
+        return shown.get(path) or likely_route(path, shown) or self._routes.get(path) or nested_route(path)
 
 
 def _decoded(decode: Callable[[bytes], Any], values: Sequence[bytes | None]) -> tuple[list[Any], list[int]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -40,10 +41,8 @@ class JsonReadings:
         self._names = names
         self._slow_path = SlowPathReader(format)
         self._fast_path: FastPath | None = None  # None: it does not cover the format
-        try:
+        with suppress(OverlappingPaths):
             self._fast_path = FastPath(format)
-        except OverlappingPaths:
-            pass
 
     def decode(self, messages: Messages) -> Decoded:
         """Every reading of `messages`, in log order, and a reject for every one that cannot be read.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise, takewhile
+from operator import itemgetter
 
 from detector.codec.json_values import ARRAY, TEXT, Object, Route, Step, array_of, find_route, kind_of
 
@@ -37,27 +38,30 @@ def spelling_of(message: Object, paths: Iterable[str], numbers: frozenset[str]) 
 
 
 def likely_route(path: str, known: Mapping[str, Route]) -> Route:
-    """A guess how a path is spelled, from the known route of the path that is most like it; nested all the way if none is like it."""
+    """A guess how a path is spelled where others are spelled as `known` says; empty if none of them is like it."""
     parts = path.split(".")
-    shared, route = max(
-        ((_shared(parts, other.split(".")), route) for other, route in known.items()), key=lambda each: each[0], default=(0, ())
-    )
+    shared, route = max(((_shared(parts, other.split(".")), route) for other, route in known.items()), key=itemgetter(0), default=(0, ()))
+    if not shared:
+        return ()
     ends = list(accumulate(step.key.count(".") + 1 for step in route))
-    cuts = {end: step.is_text for end, step in zip(ends[:-1], route[:-1], strict=True) if end <= shared}
-    if not route or len(route) == ends[-1]:  # nested all the way
-        cuts |= {end: False for end in range(shared + 1, len(parts))}
-        if not route:
-            cuts = dict.fromkeys(range(1, len(parts)), False)
-    starts = [0, *sorted(cuts)]
-    steps = [Step(".".join(parts[start:end]), cuts[end]) for start, end in zip(starts, starts[1:], strict=False)]
-    return (*steps, Step(".".join(parts[starts[-1] :])))
+    is_text = {end: step.is_text for end, step in zip(ends, route, strict=True) if end <= shared}
+    if len(route) == ends[-1]:
+        is_text |= dict.fromkeys(range(shared + 1, len(parts)), False)
+    return _cut(parts, is_text)
+
+
+def nested_route(path: str) -> Route:
+    """The route through one object per part of a path."""
+    parts = path.split(".")
+    return _cut(parts, dict.fromkeys(range(1, len(parts)), False))
+
+
+def _cut(parts: list[str], is_text: Mapping[int, bool]) -> Route:
+    """The route whose keys, but for the last, end after so many parts."""
+    cuts = [0, *sorted(is_text), len(parts)]
+    return tuple(Step(".".join(parts[start:end]), is_text.get(end, False)) for start, end in pairwise(cuts))
 
 
 def _shared(parts: list[str], others: list[str]) -> int:
-    """How many parts both begin with; not the last of either, which is no way to something else."""
-    count = 0
-    for part, other in zip(parts[:-1], others[:-1], strict=False):
-        if part != other:
-            break
-        count += 1
-    return count
+    """With how many of the same parts both begin, without the last part of either."""
+    return sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(parts[:-1], others[:-1], strict=False)))
