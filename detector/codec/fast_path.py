@@ -7,7 +7,7 @@ would leave to the slow path. What it has learnt changes how fast messages are r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
@@ -104,7 +104,7 @@ class FastPath:
         self, known: Known, messages: Messages, message: NDArray[np.int64], values: Sequence[bytes | None], read: FastRead
     ) -> tuple[NDArray[np.int64], Sequence[bytes | None]]:
         """Read with one extractor; what it refuses is returned."""
-        rows, refused = _decoded(known.extractor.decode, values)
+        rows, refused = _decoded(known.extractor, values)
         if refused:
             taken = np.delete(message, refused)
             message, values = message[refused], [values[place] for place in refused]
@@ -170,11 +170,11 @@ class FastPath:
         return shown.get(path) or likely_route(path, shown) or self._routes.get(path) or nested_route(path)
 
 
-def _decoded(decode: Callable[[bytes], Any], values: Sequence[bytes | None]) -> tuple[list[Any], list[int]]:
+def _decoded(extractor: FieldExtractor, values: Sequence[bytes | None]) -> tuple[list[Any], list[int]]:
     """The rows of the messages that decode, and the positions of the others."""
     rows: list[Any] = []
     refused: list[int] = []
-    decoded = map(decode, values)  # type: ignore[arg-type]  # what is None is not sound
+    decoded = extractor.rows(values)  # type: ignore[arg-type]  # what is None is not sound
     while True:
         try:
             rows.extend(

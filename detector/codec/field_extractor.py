@@ -6,7 +6,7 @@ another way are refused: the keys with which that would begin are fields of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any, NamedTuple
@@ -14,6 +14,10 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from detector.codec.json_values import Route, splits
+
+
+FLAT_FROM_OBJECTS = 12
+"""Rows of more objects are flattened at once: a batch of them would not fit the processor's caches."""
 
 
 class OverlappingPaths(Exception):
@@ -53,10 +57,10 @@ class Part(NamedTuple):
 class FieldExtractor:
     """Reads the fields at `leaves` from JSON objects that spell each path as `routes` says.
 
-    decode    bytes -> a row; raises msgspec.MsgspecError, RecursionError or ValueError if the bytes do not fit
+    rows      messages -> their rows; raises msgspec.MsgspecError, RecursionError or ValueError at one that does not fit, and then goes on
     column    rows -> the values of one path
 
-    Where it decodes, each value is the one that the path finds, whatever else stands in the message.
+    Where it gives a row, each value is the one that the path finds, whatever else stands in the message.
 
     raises OverlappingPaths
     """
@@ -67,21 +71,33 @@ class FieldExtractor:
             _put(tree, routes[path], leaf)
         for path in leaves:
             _refuse_others(tree, path)
-        self._getters: dict[tuple[str, ...], tuple[int, Callable[[Any], Any]]] = {}
         self._parts: list[Part] = []
+        self._found: dict[tuple[str, ...], tuple[int, str]] = {}
         self._add_part(tree, (), 0, str)
-        self._keys = {path: tuple(step.key for step in routes[path]) for path in leaves}
-        self._read: Callable[[Any], Any] = self._parts[0].read
-        self.decode: Callable[[bytes], Any] = self._read if len(self._parts) == 1 else self._decode_parts
+        found = [self._found[tuple(step.key for step in routes[path])] for path in leaves]
+        self._place = {path: place for place, path in enumerate(leaves)}
+        self._flat: Callable[[Any], Any] | None = None
+        self._columns: list[Callable[[Any], Any]] = [attrgetter(attribute) for _, attribute in found]
+        if len(self._parts) > 1:
+            self._columns = [_of_part(part, attribute) for part, attribute in found]
+        elif len(found) > 1 and _objects(tree) > FLAT_FROM_OBJECTS:
+            self._flat = attrgetter(*(attribute for _, attribute in found))
+            self._columns = list(map(itemgetter, range(len(found))))
+
+    def rows(self, values: Iterable[bytes]) -> Iterator[Any]:
+        """The rows of messages; only `column` knows what they look like."""
+        if len(self._parts) > 1:
+            return map(self._of_parts, values)
+        rows = map(self._parts[0].read, values)
+        return rows if self._flat is None else map(self._flat, rows)
 
     def column(self, rows: Sequence[Any], path: str) -> list[Any]:
         """The values at `path`, one per row."""
-        part, getter = self._getters[self._keys[path]]
-        return list(map(getter, rows if len(self._parts) == 1 else map(itemgetter(part), rows)))
+        return list(map(self._columns[self._place[path]], rows))
 
-    def _decode_parts(self, value: bytes) -> list[Any]:
+    def _of_parts(self, value: bytes) -> list[Any]:
         """The row of the message, then those of the objects that stand in its texts."""
-        rows = [self._read(value)]
+        rows = [self._parts[0].read(value)]
         for part in self._parts[1:]:
             rows.append(part.read(part.text(rows[part.outer])))
         return rows
@@ -92,9 +108,18 @@ class FieldExtractor:
         here = len(self._parts)
         self._parts.append(Part(outer, text, msgspec.json.Decoder(row_type).decode))
         for keys, attribute in names.items():
-            self._getters[(*way, *keys)] = (here, attrgetter(attribute))
+            self._found[(*way, *keys)] = (here, attribute)
         for keys, below in texts.items():
             self._add_part(below, (*way, *keys), here, attrgetter(names[keys]))
+
+
+def _objects(node: Node) -> int:
+    return 1 + sum(_objects(below) for below in node.fields.values() if isinstance(below, Node))
+
+
+def _of_part(part: int, attribute: str) -> Callable[[Any], Any]:
+    get = attrgetter(attribute)
+    return lambda rows: get(rows[part])
 
 
 def _put(node: Node, route: Route, leaf: Leaf) -> None:

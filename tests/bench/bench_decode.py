@@ -93,9 +93,9 @@ def main() -> None:
 
 def deep() -> None:
     """Names of many parts, in each of the ways in which they are written, and values that are no numbers."""
-    parts = "Objects.Server.Plant.Hall3.Line1.Cell2.Station4.Drive.Sensors".split(".")
+    parts = ["Objects", "Server", "Plant", "Hall3", "Line1", "Cell2", "Station4", "Drive", "Sensors"]
     paths = [".".join([*parts, channel]) for channel in CHANNELS]
-    format = ReadingFormat(tuple(paths), event_time="ts")
+    shape = ReadingFormat(tuple(paths), event_time="ts")
 
     def dotted(at: datetime, reading: dict[str, Any]) -> dict[str, Any]:
         return {"ts": round(at.timestamp() * 1_000), **dict(zip(paths, reading.values(), strict=True))}
@@ -106,9 +106,9 @@ def deep() -> None:
             inner = {part: inner}
         return {"ts": round(at.timestamp() * 1_000), **inner}
 
-    measure("10 parts, one key each", format, messages_of(dotted))
-    measure("10 parts, nested", format, messages_of(nested))
-    measure("10 parts, half of each", format, messages_of(lambda at, r: (dotted if at.microsecond % 14_000 < 7_000 else nested)(at, r)))
+    measure("10 parts, one key each", shape, messages_of(dotted))
+    measure("10 parts, nested", shape, messages_of(nested))
+    measure("10 parts, half of each", shape, messages_of(lambda at, r: (dotted if at.microsecond % 14_000 < 7_000 else nested)(at, r)))
     apart = tuple(f"{'.'.join([channel] * 9)}.value" for channel in CHANNELS)
     measure(
         "10 parts, nothing shared, one key each",
