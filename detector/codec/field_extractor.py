@@ -15,7 +15,6 @@ import msgspec
 
 from detector.codec.json_values import Route, splits
 
-
 FLAT_FROM_OBJECTS = 12
 """Rows of more objects are flattened at once: a batch of them would not fit the processor's caches."""
 
