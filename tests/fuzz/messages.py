@@ -7,6 +7,7 @@ and what is read is what a plain reading of the JSON finds.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import random
@@ -17,6 +18,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.codec.field_names import field_names
 from detector.codec.messages import Messages
@@ -108,6 +110,8 @@ def good(draw: random.Random, format: ReadingFormat, spelling: int) -> Any:
         for path in format.channels:
             if draw.random() < 0.9:
                 put(reading, path, number, spelling)
+    if draw.random() < 0.1:  # one path in a second way
+        put(reading, draw.choice((*format.channels, *format.stream)), draw.choice((None, number + 1, "off", {})), draw.getrandbits(12))
     if format.records_path is None:
         return reading
     records = [dict(reading) for _ in range(draw.randrange(4))]
@@ -136,7 +140,7 @@ def spoilt(draw: random.Random, value: Any) -> Any:
             case 0:
                 del changed[key]
             case 1:
-                changed[draw.choice((*"abdmnrstv", "a.b", "payload", "d.m", key + ".x"))] = changed[key]
+                changed[draw.choice((*"abdmnrstv", "a.b", "payload", "d.m", key + ".x"))] = copy.deepcopy(changed[key])
             case 2 if isinstance(changed[key], dict | list):
                 changed[key] = json.dumps(changed[key])
             case 3 if "." in key:
@@ -178,7 +182,8 @@ def sent(draw: random.Random, format: ReadingFormat, spelling: int) -> Sent:
 def facts(decoded: Decoded, names: StreamNames) -> list[Any]:
     """Everything that was decoded, comparable bit for bit."""
     batch = decoded.batch
-    columns = [batch.event_time_us, batch.offset, batch.item, decoded.message, *([] if batch.channel is None else [batch.channel])]
+    columns: list[NDArray[Any]] = [batch.event_time_us, batch.offset, batch.item, decoded.message]
+    columns += [] if batch.channel is None else [batch.channel]
     streams = [names.name(stream) for stream in batch.stream_id.tolist()]
     return [streams, batch.value.tobytes(), *(column.tolist() for column in columns), decoded.rejects, decoded.ignored, decoded.texts]
 
@@ -255,6 +260,11 @@ def number(value: Any) -> float:
     return math.nan if value is None else float(np.float32(value))
 
 
+def new_readers() -> list[tuple[JsonReadings, StreamNames]]:
+    """A reader of each format, which has learnt nothing yet."""
+    return [(JsonReadings(each, names), names) for each in FORMATS for names in [StreamNames()]]
+
+
 def main() -> int:
     """Read many; returns 1 if a batch failed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -263,13 +273,13 @@ def main() -> int:
     asked = parser.parse_args()
     became: Counter[str] = Counter()
     began_s, failures, done, batch = time.monotonic(), 0, 0, 0
-    readers = [(format, names := StreamNames(), JsonReadings(format, names)) for format in FORMATS]
+    readers = new_readers()
     while done < asked.messages:
         draw = random.Random(f"{asked.seed}/{batch}")
-        format, names, reader = readers[batch % len(readers)]
+        reader, names = readers[batch % len(readers)]
         count = draw.choice((1, 10, 100))
         try:
-            became += check(draw, format, reader, names, count)
+            became += check(draw, FORMATS[batch % len(readers)], reader, names, count)
         except Exception:  # noqa: BLE001 - each is a finding
             failures += 1
             if failures <= 5:
@@ -277,7 +287,7 @@ def main() -> int:
                 traceback.print_exc()
         done, batch = done + count, batch + 1
         if batch % 5_000 == 0:  # what was learnt is learnt anew
-            readers = [(format, names := StreamNames(), JsonReadings(format, names)) for format in FORMATS]
+            readers = new_readers()
     for what, times in became.most_common():
         print(f"{times:>10,}  {what}")
     print(f"{done:,} messages in {batch:,} batches, {failures} failures, {time.monotonic() - began_s:.0f} s")
