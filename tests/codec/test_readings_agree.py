@@ -215,7 +215,7 @@ def test_what_is_read_fits_the_schema(shape: ReadingFormat, rows: list[tuple[byt
     validator = jsonschema.Draft202012Validator(reading_json_schema(shape))
     for position, (value, _, _) in enumerate(rows):
         if position not in bad and b"." not in b"".join(part for part in (value or b"").split(b'"') if part[:1].isalpha()):
-            assert validator.is_valid(json.loads(value or b"")), validator.schema
+            assert validator.is_valid(json.loads(value or b"", parse_constant=lambda _: None)), validator.schema
 
 
 @settings(max_examples=40, deadline=None)

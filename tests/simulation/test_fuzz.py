@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
