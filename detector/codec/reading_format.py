@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -20,7 +20,7 @@ ErrorName: TypeAlias = Literal[
     "EmptyValue",  # a value of no bytes
     "TooLarge",  # more bytes than `message_bytes_max`, or a stream's name of more than STREAM_BYTES_MAX
     "NotUtf8",  # value or key is not UTF-8
-    "MalformedJson",  # not JSON as RFC 8259 has it; NaN and Infinity are not
+    "MalformedJson",  # not JSON as RFC 8259 has it; but NaN, Infinity and -Infinity are read as null
     "TooDeep",  # nested deeper than the interpreter's recursion limit
     "WrongType",  # a field holds another kind of value than expected
     "WrongLength",  # an array of channels has another length than the model has channels
@@ -35,6 +35,8 @@ ErrorName: TypeAlias = Literal[
     "MalformedRecord",  # the bytes behind the frame are no record of the schema
 ]
 
+TEXTS_MAX, TEXT_CHARACTERS_MAX = 20, 40  # of `Decoded.texts`
+OTHER_TEXTS = "..."  # stands there for all further texts of a channel
 STREAM_BYTES_MAX = 1_024  # a stream's name goes into every alert, header and state row, so it has a limit too
 
 
@@ -50,10 +52,12 @@ class ReadingFormat:
     future_us_max, past_us_max   bounds around the log's own time
     records_path   dotted path of an array of readings, '.' the message itself; None: a message is one reading
     channel_path, value_path   long format: dotted paths of the channel's name and of its value; None: not in long format
+    joins          whether a message may have some of the channels, and others of the same stream and time the rest
     is_senml       whether messages are SenML (RFC 8428), which says by itself where all that stands (`codec.senml`)
 
-    A dotted path `a.b` finds the key `a.b` itself first, then `b` inside the object `a`. Null is the same as missing,
-    a repeated key counts where it stands last, fields that are not named here are ignored.
+    A dotted path `a.b` finds the key `a.b` itself first, then `b` inside the object `a`, or inside the object that a text `a` holds as JSON.
+    Null is the same as missing, a repeated key counts where it stands last, fields that are not named here are ignored.
+    true is 1, false is 0, text that is a JSON number is that number, and any other text is a missing value of that channel (`Decoded.texts`).
     """
 
     channels: tuple[str, ...]
@@ -68,6 +72,7 @@ class ReadingFormat:
     records_path: str | None = None
     channel_path: str | None = None
     value_path: str | None = None
+    joins: bool = False
     is_senml: bool = False
     message_bytes_max: int = 1_048_576
 
@@ -96,6 +101,8 @@ class Decoded:
     rejects   in log order; a message has at most one per kind of error
     ignored   number of long-format values of channels that the model does not have
     baseline_resets   in log order; their messages are no readings
+    texts     by number of the channel and text: how often that text, which is no number, was taken as missing. The most frequent TEXTS_MAX,
+              each cut to TEXT_CHARACTERS_MAX; all others of a channel are counted as OTHER_TEXTS
     """
 
     batch: ReadingBatch
@@ -103,6 +110,7 @@ class Decoded:
     rejects: tuple[Reject, ...]
     ignored: int = 0
     baseline_resets: tuple[BaselineReset, ...] = ()
+    texts: Mapping[tuple[int, str], int] = field(default_factory=dict)
 
 
 def with_rejects(decoded: Decoded, kept: NDArray[np.int64], rejects: Sequence[Reject]) -> Decoded:

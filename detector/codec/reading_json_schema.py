@@ -55,11 +55,10 @@ def _message(format: ReadingFormat, reading: dict[str, Any]) -> dict[str, Any]:
 
 def _number(description: str) -> dict[str, Any]:
     return {
-        "type": ["number", "string", "null"],
+        "type": ["number", "boolean", "string", "null"],
         "exclusiveMinimum": -FLOAT32_END,
         "exclusiveMaximum": FLOAT32_END,
-        "pattern": NUMBER_TEXT,
-        "description": f"{description}; null or absent: missing; text must be a number",
+        "description": f"{description}; null, absent, or text that is no number: missing; true is 1, false is 0",
     }
 
 

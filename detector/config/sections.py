@@ -102,6 +102,11 @@ class Input(Section):
         "array; stream and event time may stand in its entries or beside it",
     )
     long_format: LongFormat | None = Field(None, description="one value per message instead of one reading")
+    join: bool = Field(
+        False,
+        description="whether several messages of one stream and time, each with some of the channels, are one reading; it is judged when all "
+        "channels have come, or a later time has",
+    )
     missing: Literal["wait", "fail"] = Field(
         "wait",
         description="what the service does at its start if one of several topics is missing: wait for it while the others are judged, or fail; "
@@ -113,6 +118,8 @@ class Input(Section):
     def _one_shape(self) -> Input:
         if self.array_path is not None and self.long_format is not None:
             raise ValueError("array_path and long_format exclude each other: an array of channels, or one value per message")
+        if self.join and (self.long_format is not None or self.array_path is not None):
+            raise ValueError("join is for readings with fields; values in long format are joined anyway, and an array has all channels")
         if self.stream is not None and (self.key != "utf8" or self.key_field is not None):
             raise ValueError("key and stream exclude each other: the messages' keys name the stream, or fields do")
         if self.key_field is not None and self.key not in ("json", "framed"):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.codec.field_names import field_names, nearest
 from detector.codec.messages import Messages
@@ -36,6 +37,7 @@ class BatchStatistics:
     def __init__(self, stats: WorkerStats, channels: Sequence[str]) -> None:
         self._stats = stats
         self._presence = ChannelPresence(channels)
+        self._texts = TextsForNumbers(channels)
         self._dead_letters: Counter[str] = Counter()
         self._warning_due_s = 0.0
         self._late = IgnoredReadings(Disposition.LATE)
@@ -60,6 +62,8 @@ class BatchStatistics:
         for change in self._presence.add(decoded.batch, result):
             self._tell(change, messages)
         stats.channels_present = self._presence.shares
+        if decoded.texts:
+            self._texts.add(decoded.texts)
         if unaccounted:
             logger.error("readings without a disposition; this is a bug", extra={"readings": unaccounted})
         for alert in result.alerts:
@@ -80,8 +84,16 @@ class BatchStatistics:
         example = next((value for value in messages.value if value), b"")
         found = field_names(example)
         alike = nearest(change.channel, found)
-        facts = {"channel": change.channel, "of_readings": WINDOW_READINGS, "messages_have": [*alike, *(name for name in found if name not in alike)][:SHOWN]}
-        fix = "correct its spelling in input.channels" if change.what == NEVER_CAME else "see what stopped sending it; if it is gone for good, leave it out of input.channels"
+        facts = {
+            "channel": change.channel,
+            "of_readings": WINDOW_READINGS,
+            "messages_have": [*alike, *(name for name in found if name not in alike)][:SHOWN],
+        }
+        fix = (
+            "correct its spelling in input.channels"
+            if change.what == NEVER_CAME
+            else "see what stopped sending it; if it is gone for good, leave it out of input.channels"
+        )
         logger.warning(f"a channel {change.what}: no reading has a value of it", extra={**facts, "fix": fix})
 
     def _warn(self, rejects: Sequence[Reject]) -> None:
@@ -115,13 +127,14 @@ class IgnoredReadings:
         self._ignored += len(places)
         self._so_far += len(places)
         if len(places) and self._ignored > IGNORED_FRACTION_MAX * max(self._readings, IGNORED_READINGS):
-            self._warn(decoded.batch, int(places[0]))
+            self._warn(decoded.batch, places)
             self._readings = self._ignored = 0
         if self._readings >= IGNORED_READINGS:
             self._readings = self._ignored = 0
         return len(places)
 
-    def _warn(self, batch: ReadingBatch, first: int) -> None:
+    def _warn(self, batch: ReadingBatch, places: NDArray[np.intp]) -> None:
+        first = int(places[0])
         now_s = time.monotonic()
         if now_s < self._due_s:
             return
@@ -138,7 +151,29 @@ class IgnoredReadings:
             logger.warning("many readings are ignored: they are older than the newest of their stream", extra={**facts, "fix": fix})
         else:
             fix = "if each is a reading of its own, set input.event_time.ties: offset, or name a finer time; else see who sends them twice"
+            if batch.channel is None and np.isnan(batch.value[places]).any():
+                fix = f"if each message has some of the channels, set input.join: true; {fix}"
             logger.warning("many readings are ignored: their stream has had a reading of the same time", extra={**facts, "fix": fix})
+
+
+class TextsForNumbers:
+    """Texts that stand where a channel's number should, and are taken as missing: told now and then, with their number."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        self._channels = channels
+        self._counts: Counter[tuple[int, str]] = Counter()
+        self._due_s = 0.0
+
+    def add(self, texts: Mapping[tuple[int, str], int]) -> None:
+        """Count those of one batch."""
+        self._counts.update(texts)
+        now_s = time.monotonic()
+        if now_s < self._due_s:
+            return
+        self._due_s = now_s + IGNORED_WARNING_INTERVAL_S
+        told = {f"{self._channels[channel]} {text!r}": count for (channel, text), count in self._counts.most_common(SHOWN)}
+        logger.warning("texts that are no numbers are taken as missing values", extra={"texts": told, "in_all": self._counts.total()})
+        self._counts.clear()
 
 
 def rejects_over_stream_limit(decoded: Decoded, result: BatchResult) -> list[Reject]:

@@ -80,15 +80,64 @@ def main() -> None:
     array = ReadingFormat(CHANNELS, event_time="ts", array_path="v")
     measure("array of channels", array, messages_of(lambda at, r: {"ts": ms(at), "v": list(r.values())}))
     narrow = ReadingFormat(CHANNELS, event_time="ts", channel_path="name", value_path="value")
-    measure("narrow", narrow, messages_of(lambda at, r: {"ts": ms(at), "name": "rpm", "value": r["rpm"]}))
+    measure("long format", narrow, messages_of(lambda at, r: {"ts": ms(at), "name": "rpm", "value": r["rpm"]}))
     gateway = ReadingFormat(CHANNELS, ("unit",), "ts", records_path="items")
+    measure("ten readings per message (slow path)", gateway, messages_of(lambda at, r: {"ts": ms(at), "items": [{"unit": "u1", **r}] * 10}))
     measure(
-        "ten readings per message (precise path)", gateway, messages_of(lambda at, r: {"ts": ms(at), "items": [{"unit": "u1", **r}] * 10})
-    )
-    measure(
-        "numbers as text (precise path)",
+        "numbers as text",
         plain,
         messages_of(lambda at, r: {"ts": ms(at)} | {name: str(number) for name, number in r.items()}),
+    )
+    deep()
+
+
+def deep() -> None:
+    """Names of many parts, in each of the ways in which they are written, and values that are no numbers."""
+    parts = ["Objects", "Server", "Plant", "Hall3", "Line1", "Cell2", "Station4", "Drive", "Sensors"]
+    paths = [".".join([*parts, channel]) for channel in CHANNELS]
+    shape = ReadingFormat(tuple(paths), event_time="ts")
+
+    def dotted(at: datetime, reading: dict[str, Any]) -> dict[str, Any]:
+        return {"ts": round(at.timestamp() * 1_000), **dict(zip(paths, reading.values(), strict=True))}
+
+    def nested(at: datetime, reading: dict[str, Any]) -> dict[str, Any]:
+        inner = reading
+        for part in reversed(parts):
+            inner = {part: inner}
+        return {"ts": round(at.timestamp() * 1_000), **inner}
+
+    measure("10 parts, one key each", shape, messages_of(dotted))
+    measure("10 parts, nested", shape, messages_of(nested))
+    measure("10 parts, half of each", shape, messages_of(lambda at, r: (dotted if at.microsecond % 14_000 < 7_000 else nested)(at, r)))
+    apart = tuple(f"{'.'.join([channel] * 9)}.value" for channel in CHANNELS)
+    measure(
+        "10 parts, nothing shared, one key each",
+        ReadingFormat(apart, event_time="ts"),
+        messages_of(lambda at, r: {"ts": round(at.timestamp() * 1_000), **dict(zip(apart, r.values(), strict=True))}),
+    )
+
+    def apart_nested(at: datetime, reading: dict[str, Any]) -> dict[str, Any]:
+        message: dict[str, Any] = {"ts": round(at.timestamp() * 1_000)}
+        for channel, number in reading.items():
+            inner: Any = {"value": number}
+            for _ in range(8):
+                inner = {channel: inner}
+            message[channel] = inner
+        return message
+
+    measure("10 parts, nothing shared, nested", ReadingFormat(apart, event_time="ts"), messages_of(apart_nested))
+    inside = ReadingFormat(tuple(f"payload.{channel}" for channel in CHANNELS), event_time="payload.ts")
+    measure(
+        "JSON inside text",
+        inside,
+        messages_of(lambda at, r: {"device": "d1", "payload": json.dumps({"ts": round(at.timestamp() * 1_000), **r})}),
+    )
+    short = ReadingFormat(CHANNELS, event_time="ts")
+    measure("booleans", short, messages_of(lambda at, r: {"ts": round(at.timestamp() * 1_000), **r, "rpm": r["rpm"] > 1_500}))
+    measure(
+        "one channel is 'unavailable' now and then",
+        short,
+        messages_of(lambda at, r: {"ts": round(at.timestamp() * 1_000), **r, "rpm": "unavailable" if r["rpm"] > 1_560 else r["rpm"]}),
     )
 
 

@@ -31,7 +31,7 @@ BAD = (
     b"no json",
     b'{"t": "yesterday"}',
     b'[{"t": 1}, 7]',
-    b'{"t": 1750000000000000, "channel0": "warm"}',
+    b'{"t": 1750000000000000, "channel0": ["warm"]}',
     b'{"t": 1750000000000000, "channel0": \xff}',
 )
 

@@ -175,6 +175,7 @@ def test_an_unknown_schema_is_asked_for_again_and_a_known_one_is_not() -> None:
     assert asked == [[5, 6], [5, 6], [6]]
 
 
+MISSING = float("nan")
 AVRO_TYPES: dict[str, tuple[Any, Any, float | str]] = {
     "float": ("float", 79.97, float(np.float32(79.97))),
     "long": ("long", 2**40, float(2**40)),
@@ -186,12 +187,13 @@ AVRO_TYPES: dict[str, tuple[Any, Any, float | str]] = {
     ),
     "any of three": (["null", "string", "double"], 7.5, 7.5),
     "number as text": ("string", "3.5", 3.5),
-    "null": ("null", None, float("nan")),
-    "bytes": ("bytes", b"1234", "WrongType"),
-    "optional bytes": (["null", "bytes"], b"12", "WrongType"),
-    "fixed": ({"type": "fixed", "name": "F", "size": 2}, b"12", "WrongType"),
-    "boolean": ("boolean", True, "WrongType"),
-    "uuid": ({"type": "string", "logicalType": "uuid"}, str(uuid.UUID(int=7)), "WrongType"),
+    "null": ("null", None, MISSING),
+    "bytes": ("bytes", b"1234", MISSING),
+    "optional bytes": (["null", "bytes"], b"12", MISSING),
+    "fixed": ({"type": "fixed", "name": "F", "size": 2}, b"12", MISSING),
+    "boolean": ("boolean", True, 1.0),
+    "uuid": ({"type": "string", "logicalType": "uuid"}, str(uuid.UUID(int=7)), MISSING),
+    "array": ({"type": "array", "items": "int"}, [1], "WrongType"),
     "date": ({"type": "int", "logicalType": "date"}, 20_000, 20_000.0),
 }
 

@@ -3,48 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
 from typing import Any, get_args
 
 import jsonschema
 import numpy as np
 import pytest
 
-from detector.codec.messages import Messages
-from detector.codec.reading_format import STREAM_BYTES_MAX, Decoded, ErrorName
+from detector.codec.reading_format import OTHER_TEXTS, STREAM_BYTES_MAX, TEXTS_MAX, ErrorName
 from detector.codec.reading_json_schema import reading_json_schema
 from detector.codec.readings import JsonReadings, ReadingFormat
-from detector.core.readings import Partition, StreamNames
+from detector.core.readings import StreamNames
+from tests.codec.decoding import T_US, decode, messages, values_of
 
-T_US = 1_793_527_200_123_456  # 2026-11-01T10:00:00.123456Z
 FORMAT = ReadingFormat(("temperature", "rpm"), event_time="ts")
 GOOD = b'{"ts": 1793527200, "temperature": 1.5, "rpm": 2}'
 
 
-def messages(values: Sequence[bytes | None], keys: Sequence[bytes | None] | bytes = b"s1", log_time_us: int = -1) -> Messages:
-    count = len(values)
-    return Messages(
-        key=[keys] * count if isinstance(keys, bytes) else keys,
-        value=values,
-        partition=np.zeros(count, np.int32),
-        offset=np.arange(100, 100 + count),
-        log_time_us=np.full(count, log_time_us, np.int64),
-        partitions=(Partition("readings", 0),),
-    )
+def _long_format(first: Any, second: Any) -> list[dict[str, Any]]:
+    return [{"n": "a", "v": first}, {"n": "b", "v": second}]
 
 
-def decode(
-    format: ReadingFormat, *values: Any, keys: Sequence[bytes | None] | bytes = b"s1", log_time_us: int = -1
-) -> tuple[Decoded, list[str]]:
-    """Decoded, and the stream of each reading. What is not bytes is written as JSON."""
-    names = StreamNames()
-    raw = [value if isinstance(value, bytes | None) else json.dumps(value).encode() for value in values]
-    decoded = JsonReadings(format, names).decode(messages(raw, keys, log_time_us))
-    return decoded, [names.name(stream) for stream in decoded.batch.stream_id.tolist()]
-
-
-def values_of(decoded: Decoded) -> list[list[float | None]]:
-    return [[None if number != number else number for number in row] for row in decoded.batch.value.tolist()]
+SHAPES: dict[str, tuple[ReadingFormat, Callable[[Any, Any], Any]]] = {
+    "named": (ReadingFormat(("a", "b")), lambda first, second: {"a": first, "b": second}),
+    "nested": (ReadingFormat(("d.a", "d.b")), lambda first, second: {"d": {"a": first, "b": second}}),
+    "dotted": (ReadingFormat(("d.a", "d.b")), lambda first, second: {"d.a": first, "d.b": second}),
+    "array": (ReadingFormat(("a", "b"), array_path="v"), lambda first, second: {"v": [first, second]}),
+    "records": (ReadingFormat(("a", "b"), records_path="r"), lambda first, second: {"r": [{"a": first, "b": second}]}),
+    "long format": (ReadingFormat(("a", "b"), channel_path="n", value_path="v", records_path="."), _long_format),
+}
 
 
 # --- shapes -----------------------------------------------------------------------------------------------------------
@@ -108,7 +96,7 @@ def test_array_of_channels() -> None:
     shape = ReadingFormat(("a", "b"), event_time="ts", array_path="data.v")
     ts = 1793527200
     decoded, _ = decode(
-        shape, {"ts": ts, "data": {"v": [1, None]}}, {"ts": ts, "data": {"v": [1]}}, {"ts": ts}, {"ts": ts, "data": {"v": [1, "x"]}}
+        shape, {"ts": ts, "data": {"v": [1, None]}}, {"ts": ts, "data": {"v": [1]}}, {"ts": ts}, {"ts": ts, "data": {"v": [1, []]}}
     )
     assert values_of(decoded) == [[1, None], [None, None]]
     assert decoded.message.tolist() == [0, 2]
@@ -127,12 +115,15 @@ def test_narrow_readings() -> None:
         {"ts": ts, "name": "a", "value": None},
         {"ts": ts, "name": "other", "value": 3},
         {"ts": ts, "value": 3},
-        {"ts": ts, "name": "a", "value": True},
+        {"ts": ts, "name": "a", "value": {}},
         {"ts": ts, "name": "a", "value": "4"},
+        {"ts": ts, "name": "b", "value": True},
+        {"ts": ts, "name": "b", "value": "off"},
     )
-    assert values_of(decoded) == [[None, 3], [None, None], [4, None]]
+    assert values_of(decoded) == [[None, 3], [None, None], [4, None], [None, 1], [None, None]]
     assert decoded.batch.channel is not None
-    assert decoded.batch.channel.tolist() == [1, 0, 0]
+    assert decoded.batch.channel.tolist() == [1, 0, 0, 1, 1]
+    assert decoded.texts == {(1, "off"): 1}
     assert decoded.ignored == 1
     assert [(reject.position, reject.error, reject.reason.split(":")[0]) for reject in decoded.rejects] == [
         (3, "MissingChannel", "name"),
@@ -146,7 +137,7 @@ def test_gateway_items() -> None:
     beside = {
         "unit": "beside",
         "ts": ts,
-        "batch": {"items": [{"t": 1}, {"t": 2, "unit": "own", "ts": ts + 1}, {"t": True}, 5, {"t": [], "ts": "x"}]},
+        "batch": {"items": [{"t": 1}, {"t": 2, "unit": "own", "ts": ts + 1}, {"t": {}}, 5, {"t": [], "ts": "x"}]},
     }
     decoded, streams = decode(shape, beside, {"unit": "u", "batch": {"items": []}}, {"unit": "u"}, {"unit": "u", "batch": {"items": {}}})
     assert streams == ["beside", "own"]
@@ -165,7 +156,7 @@ def test_top_level_array_of_items() -> None:
 
 
 def test_bad_items_of_one_kind_become_one_reject() -> None:
-    decoded, _ = decode(ReadingFormat(("t",), records_path="."), [{"t": "hot"}] * 1_000, log_time_us=T_US)
+    decoded, _ = decode(ReadingFormat(("t",), records_path="."), [{"t": []}] * 1_000, log_time_us=T_US)
     assert [(reject.error, reject.readings) for reject in decoded.rejects] == [("WrongType", 1_000)]
 
 
@@ -184,9 +175,89 @@ def test_pretty_printed_json_and_repeated_keys() -> None:
 def test_numbers_as_text() -> None:
     decoded, _ = decode(FORMAT, {"ts": "1793527200", "temperature": "3.25", "rpm": "-1e2"})
     assert values_of(decoded) == [[3.25, -100]]
-    for text in ("", " 1", "+1", "01", "1_0", "nan", "Infinity", "0x1", "1,5", "١"):
-        decoded, _ = decode(FORMAT, {"ts": 1793527200, "rpm": text})
-        assert [(reject.error, reject.reason.split(":")[0]) for reject in decoded.rejects] == [("WrongType", "rpm")]
+    assert decoded.texts == {}
+
+
+NO_NUMBERS = ("", " 1", "+1", "01", "1_0", "nan", "NaN", "Infinity", "-inf", "0x1", "1,5", "١", "unavailable", "unknown", "{}")
+
+
+@pytest.mark.parametrize("shape", ["named", "nested", "dotted", "array", "long format", "records"])
+def test_text_that_is_no_number_costs_the_channel_not_the_reading(shape: str) -> None:
+    written, write = SHAPES[shape]
+    decoded, _ = decode(written, *(write(text, 2.5) for text in NO_NUMBERS), log_time_us=T_US)
+    assert not decoded.rejects
+    rows = values_of(decoded)
+    assert not [row[0] for row in rows if row[0] is not None]
+    assert [row[1] for row in rows if row[1] is not None] == [2.5] * len(NO_NUMBERS)
+    assert decoded.texts == {(0, text): 1 for text in NO_NUMBERS}
+
+
+@pytest.mark.parametrize("shape", ["named", "nested", "dotted", "array", "long format", "records"])
+def test_booleans_are_0_and_1(shape: str) -> None:
+    written, write = SHAPES[shape]
+    decoded, _ = decode(written, write(True, False), write(False, True), write(2.5, True), log_time_us=T_US)
+    assert not decoded.rejects
+    assert decoded.texts == {}
+    rows = values_of(decoded)
+    found = [[first[0], second[1]] for first, second in zip(rows[::2], rows[1::2], strict=True)] if shape == "long format" else rows
+    assert found == [[1, 0], [0, 1], [2.5, 1]]
+
+
+def test_texts_are_counted_for_readings_only_and_few_are_kept() -> None:
+    lost = {"temperature": "lost", "rpm": 1}
+    decoded, _ = decode(FORMAT, lost, *({"ts": 1793527200, "rpm": f"{'x' * 60}{number}", "temperature": number} for number in range(30)))
+    assert len(decoded.rejects) == 1
+    assert decoded.texts == {(1, "x" * 40): 30}
+    other = [{"ts": 1793527200, "rpm": f"text {number}", "temperature": "off"} for number in range(30)]
+    decoded, _ = decode(FORMAT, *other, {"ts": 1793527200, "rpm": {}, "temperature": "lost"})
+    assert len(decoded.texts) == TEXTS_MAX + 1
+    assert decoded.texts[(0, "off")] == 30
+    assert decoded.texts[(1, OTHER_TEXTS)] == 30 - (TEXTS_MAX - 1)
+    assert sum(decoded.texts.values()) == 60
+
+
+@pytest.mark.parametrize("token", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("shape", ["named", "nested", "dotted", "array", "long format", "records"])
+def test_a_bare_nan_is_null_and_counted(token: str, shape: str) -> None:
+    written, write = SHAPES[shape]
+    decoded, _ = decode(written, write(float(token), 2.5), write(1, 2), log_time_us=T_US)
+    assert not decoded.rejects
+    assert [row[1] for row in values_of(decoded) if row[1] is not None] == [2.5, 2]
+    assert decoded.texts == {(0, token): 1}
+
+
+def test_a_bare_nan_elsewhere_is_null() -> None:
+    shape = ReadingFormat(("v",), ("s",), "t")
+    ts = b"1793527200"
+    decoded, streams = decode(
+        shape,
+        b'{"t": %s, "s": "NaN, \\" NaN", "v": 1, "x": [NaN, {"y": -Infinity}]}' % ts,
+        b'{"t": NaN, "s": "a", "v": 1}',
+        b'{"t": %s, "s": Infinity, "v": 1}' % ts,
+        b'{"t": %s, "s": "a", "v": 1NaN}' % ts,
+        b'{"t": %s, "s": "a", "v": NaNs}' % ts,
+        b'{"t": %s, "s": "a", NaN: 1}' % ts,
+        b'{"t": %s, "s": "a", "v": NaN' % ts,
+    )
+    assert streams == ['NaN, " NaN']
+    assert [reject.error for reject in decoded.rejects] == ["MissingEventTime", "MissingStream", *["MalformedJson"] * 4]
+    inside = ReadingFormat(("v",), ("s",), "t", records_path="r")
+    decoded, streams = decode(inside, b'{"s": "outer", "t": %s, "r": [{"s": NaN, "v": "NaN"}]}' % ts)
+    assert (streams, decoded.texts) == (["outer"], {(0, "NaN"): 1})
+
+
+def test_a_hostile_message_does_not_take_long() -> None:
+    big = 900_000
+    hostile = (
+        b'{"ts": NaN, "x": "' + b'\\"' * (big // 2),
+        b'{"x": nan, ' + b'"a\\"' * (big // 4),
+        b"[" + b"NaN," * (big // 4),
+        b'{"ts": NaN' + b'"' * big,
+    )
+    began_s = time.process_time()
+    decoded, _ = decode(FORMAT, *hostile)
+    assert len(decoded.rejects) == len(hostile)
+    assert time.process_time() - began_s < 5
 
 
 def test_empty_batch() -> None:
@@ -204,8 +275,8 @@ BAD: list[tuple[str, bytes | None, bytes | None, str, str]] = [
     ("two values", GOOD + GOOD, b"k", "MalformedJson", "value"),
     ("no JSON", b"temperature=1", b"k", "MalformedJson", "value"),
     ("byte order mark", b"\xef\xbb\xbf" + GOOD, b"k", "MalformedJson", "value"),
-    ("NaN", b'{"ts": 1793527200, "temperature": NaN}', b"k", "MalformedJson", "temperature"),
-    ("Infinity", b'{"ts": 1793527200, "temperature": 1, "rpm":-Infinity}', b"k", "MalformedJson", "rpm"),
+    ("nan", b'{"ts": 1793527200, "temperature": nan}', b"k", "MalformedJson", "temperature"),
+    ("-inf", b'{"ts": 1793527200, "temperature": 1, "rpm":-inf}', b"k", "MalformedJson", "rpm"),
     ("an array", b"[1, 2]", b"k", "WrongType", "value"),
     ("a number", b"5", b"k", "WrongType", "value"),
     ("null itself", b"null", b"k", "WrongType", "value"),
@@ -213,8 +284,9 @@ BAD: list[tuple[str, bytes | None, bytes | None, str, str]] = [
     ("not UTF-8 in a field nobody reads", GOOD[:-1] + b', "x": "\xff"}', b"k", "NotUtf8", "value"),
     ("oversize", b'{"ts": 1793527200, "x": "' + b"y" * 2_000 + b'"}', b"k", "TooLarge", "value"),
     ("deep arrays", b'{"ts": 1793527200, "x": ' + b"[" * 1_500, b"k", "TooDeep", "value"),
-    ("text", b'{"ts": 1793527200, "temperature": "hot"}', b"k", "WrongType", "temperature"),
-    ("boolean", b'{"ts": 1793527200, "temperature": true}', b"k", "WrongType", "temperature"),
+    ("text beyond float32", b'{"ts": 1793527200, "temperature": "1e39"}', b"k", "OutOfRange", "temperature"),
+    ("text beyond float64", b'{"ts": 1793527200, "temperature": "-1e999"}', b"k", "OutOfRange", "temperature"),
+    ("array", b'{"ts": 1793527200, "temperature": [1]}', b"k", "WrongType", "temperature"),
     ("object", b'{"ts": 1793527200, "temperature": {"v": 1}}', b"k", "WrongType", "temperature"),
     ("beyond float32", b'{"ts": 1793527200, "rpm": 1e39}', b"k", "OutOfRange", "rpm"),
     ("beyond float64", b'{"ts": 1793527200, "rpm": -1e999}', b"k", "OutOfRange", "rpm"),
@@ -311,12 +383,13 @@ def test_event_time_is_bounded_around_the_logs_own_time() -> None:
     ("format", "good", "bad"),
     [
         (FORMAT, {"ts": "2026-11-01T10:00:00Z", "rpm": None, "temperature": "3.5", "x": 1}, {"rpm": 1}),
+        (FORMAT, {"ts": 1, "temperature": True, "rpm": "unknown"}, {"ts": 1, "rpm": 1e39}),
         (ReadingFormat(("d.a",), ("m.id",), "ts", "ms"), {"m": {"id": 1}, "ts": 1, "d": {"a": 1}}, {"m": {}, "ts": 1}),
         (ReadingFormat(("a", "b"), array_path="v"), {"v": [1, None]}, {"v": [1]}),
         (ReadingFormat(("a",), event_time="t", records_path="items"), {"t": 1, "items": [{"a": 1}]}, {"items": {}}),
         (ReadingFormat(("a",), event_time="t", event_time_unit="iso8601", records_path="."), [{"t": "2026-11-01", "a": 1}], [{"a": 1}]),
         (ReadingFormat(("a",), channel_path="n", value_path="v"), {"n": "a", "v": 1}, {"v": 1}),
-        (FORMAT, {"ts": 1}, {"ts": 1, "rpm": "hot"}),
+        (FORMAT, {"ts": 1}, {"ts": 1, "rpm": []}),
     ],
 )
 def test_schema(format: ReadingFormat, good: Any, bad: Any) -> None:

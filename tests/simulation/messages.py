@@ -23,7 +23,7 @@ FORMATS = {
     "narrow": ReadingFormat(CHANNELS, event_time="t", channel_path="c", value_path="v"),
 }
 SHAPES = tuple(FORMATS)
-BAD = (None, b"", b"no json", b'{"t": "yesterday"}', b'[{"t": 1}, 7]', b'{"t": 1790000000000000, "channel0": "warm"}', b"\xff")
+BAD = (None, b"", b"no json", b'{"t": "yesterday"}', b'[{"t": 1}, 7]', b'{"t": 1790000000000000, "channel0": ["warm"]}', b"\xff")
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,9 @@ class WorkerCollector(Collector):
             lag.add_metric([partition.topic, str(partition.number)], messages)
         yield lag
         present = GaugeMetricFamily(
-            "detector_channel_present_ratio", "Share of the last thousand readings, or more, that have a value of the channel.", labels=["channel"]
+            "detector_channel_present_ratio",
+            "Share of the last thousand readings, or more, that have a value of the channel.",
+            labels=["channel"],
         )
         for channel, share in zip(self._channels, stats.channels_present, strict=False):  # none before there were so many readings
             present.add_metric([channel], share)
