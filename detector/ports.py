@@ -216,6 +216,8 @@ class WorkerStats:
     dead_letters        written, by the name of the error
     alerts_opened       in all
     late, duplicates    readings that were ignored for their event time, in all
+    empty               readings without a value of any channel, in all
+    channels_present    share of the last readings that have a value, per channel; () before there are a thousand
     commits             commits that succeeded
     commits_aborted     commits after which everything was discarded and restored
     log_unavailable     calls that the log, or the schema registry, could not answer
@@ -244,6 +246,8 @@ class WorkerStats:
     alerts_opened: int = 0
     late: int = 0
     duplicates: int = 0
+    empty: int = 0
+    channels_present: tuple[float, ...] = ()
     commits: int = 0
     commits_aborted: int = 0
     log_unavailable: int = 0

@@ -179,7 +179,7 @@ def test_an_unknown_kafka_property(small_bundle: Path, tmp_path: Path, capsys: p
 def test_no_broker(small_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from detector.adapters.kafka.admin import ask_cluster
 
-    for module in ("topics", "topic_io"):
+    for module in ("topics", "range_reader"):
         monkeypatch.setattr(
             f"detector.adapters.kafka.{module}.ask_cluster", lambda properties, timeout_s, on_log: ask_cluster(properties, 0.3, on_log)
         )
@@ -315,7 +315,7 @@ def test_replay_judges_ties_as_the_service_with_the_same_configuration_does(smal
         told = capfd.readouterr()
         assert pq.read_table("v.parquet")["disposition"].to_pylist().count("DUPLICATE") == duplicates
         assert "sorted     by time: the file is unordered" in told.out
-        last = "1,201 readings of 1 streams, 0 alerts -> v.parquet"
+        last = "1,201 readings of 1 stream, 0 alerts -> v.parquet"
         if duplicates:
             last += "; warning: 1,081 of 1,201 readings were not judged: 1,081 of a stream and time that had a reading"
         assert told.out.splitlines()[-1] == last

@@ -128,7 +128,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("input:", "input: Input should be a valid"),
         ("- a\n- b", "must be a mapping of sections"),
         ("a: [", "is not YAML: line 1"),
-        ("input: {format: avor}", "input.format: Input should be 'json', 'avro', 'protobuf' or 'json_schema'"),
+        ("input: {format: avor}", "input.format: Input should be 'json', 'senml', 'avro', 'protobuf' or 'json_schema'"),
         ("input: {format: avro}", "a schema registry is needed for input.format avro: write 'schema_registry: {url: http://host:8081}'"),
         ("output: {format: json_schema}\nschema_registry: {timeout: 5}", "a schema registry is needed for output.format json_schema"),
         ("schema_registry: http://r", "schema_registry: write the client's properties, one per line: 'url: http://host:8081'"),

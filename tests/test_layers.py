@@ -1,7 +1,7 @@
 """The walls of the house: imports point one way, and each part of the world has one door.
 
     core <- codec <- ports <- adapters, service, lab <- cli
-                   tables <- adapters, lab
+                   tables <- adapters, lab, inspection <- cli
 
 `errors` has no imports of its own and may be imported from anywhere but core; `backoff` has none either, and waits for adapters and service;
 `config` imports only `errors`, and may be from anywhere
@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "backoff": set[str](),
     "config": {"errors", "config"},
     "tables": {"core", "codec", "errors", "config", "tables"},
+    "inspection": {"core", "codec", "errors", "config", "tables", "inspection"},
     "adapters": {"core", "codec", "ports", "errors", "config", "backoff", "tables", "adapters"},
     "service": {"core", "codec", "ports", "errors", "config", "backoff", "service"},
     "lab": {"core", "codec", "ports", "errors", "config", "lab"},

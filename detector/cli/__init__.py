@@ -5,6 +5,8 @@ A command imports what is heavy (torch, numba, librdkafka) inside its function, 
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import traceback
@@ -14,10 +16,25 @@ from typing import Annotated
 import typer
 
 from detector import __version__
-from detector.cli import alerts, check, demo, evaluate, explain, replay, reset_baseline, run, schema_command, simulate, topics, train
+from detector.cli import (
+    alerts,
+    check,
+    demo,
+    evaluate,
+    explain,
+    inspect,
+    replay,
+    reset_baseline,
+    run,
+    schema_command,
+    simulate,
+    topics,
+    train,
+)
 from detector.errors import DetectorError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 DEBUG = "DETECTOR_DEBUG"
 
 app = typer.Typer(
@@ -29,6 +46,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("run")(run.run)
+app.command("inspect")(inspect.inspect)
 app.command("check")(check.check)
 app.command("alerts")(alerts.alerts)
 app.command("reset-baseline")(reset_baseline.reset_baseline)
@@ -59,6 +77,9 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted. No traceback reaches a user."""
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")  # a terminal that has no degree sign must not end the command
     try:
         app(args=None if arguments is None else list(arguments), prog_name="detector")
     except SystemExit as leaving:
@@ -68,12 +89,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DetectorError as error:
         _print_error(f"error: {error}", f"fix: {error.fix}" if error.fix else "")
         return error.exit_code
+    except BrokenPipeError:  # who reads has enough: `detector inspect week.csv | head`
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - nobody reads what Python flushes at its end
+        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        _print_error(f"error: {error.filename or 'the system'}: {error.strerror or error}", f"fix: {_fix(error)}")
+        return 1
+    except MemoryError:
+        _print_error("error: there is not enough memory", "fix: give it more, or less to do: fewer streams, a shorter recording")
+        return 1
     except Exception as error:  # noqa: BLE001 - whatever it is, the user gets one line
         _print_error(
             f"error: {type(error).__name__}: {error}; this is a bug", "" if _debugging() else "fix: run it again with --debug and report it"
         )
         return 1
     return 0
+
+
+def _fix(error: OSError) -> str:
+    """What a person does about an error of the system."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return "make room on the disk, or name a file on another one"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "name a file that this user may use, or grant it"
+        case errno.ENOENT | errno.ENOTDIR | errno.EISDIR:
+            return "see that the path is right and its folder is there"
+        case _:
+            return "see what the system says of it; --debug shows where it happened"
 
 
 def _print_error(*lines: str) -> None:

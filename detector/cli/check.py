@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detector.cli import event_time, registry_wiring, topics
 from detector.cli.options import Channels, ConfigFile, Group, ModelName, Servers, Topics, overrides, require_topics
+
+if TYPE_CHECKING:
+    from detector.config import Config
 
 
 def check(
@@ -23,10 +26,16 @@ def check(
             "--broker/--no-broker", help="Also ask the brokers for the topics, and the schema registry and Alertmanager, if configured."
         ),
     ] = True,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Also read a sample of every topic with the configured decoder, and say what would be judged.")
+    ] = False,
+    messages: Annotated[int, typer.Option(min=1, max=1_000_000, help="So many messages are in the sample.")] = 5_000,
 ) -> None:
     """See whether the configuration, the model, the brokers and the schema registry fit together, without running.
 
     Example: [bold]detector check --config detector.yaml[/bold]
+
+    Example: [bold]detector check --config detector.yaml --sample[/bold]
     """
     from detector.config import load_config
 
@@ -56,3 +65,18 @@ def check(
         typer.echo(f"alertmanager   good: {url} takes alerts")
     for line in registry_wiring.checked(settings):
         typer.echo(f"schema         good: {line}")
+    if sample:
+        _read_samples(settings, messages)
+
+
+def _read_samples(settings: Config, messages: int) -> None:
+    """raises Exit  of a topic's sample nothing would be judged"""
+    from detector.cli.inspect_topic import sample_report
+
+    reports = [sample_report(settings, name, messages) for name in settings.input.topics]
+    for report in reports:
+        for line in report.lines:
+            typer.echo(f"sample         {line}")
+    if blind := [report.topic for report in reports if not report.judged]:
+        typer.echo(f"error: nothing would be judged of the sample of {', '.join(blind)}", err=True)
+        raise typer.Exit(1)

@@ -48,6 +48,8 @@ def evaluate(
     against: Annotated[
         str | None, typer.Option(help="The detector whose VUS-PR the others' is compared with; the first if left out.")
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 where a file of DATA was left out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures, and what was read, as one JSON object.")] = False,
 ) -> None:
     """Compare detectors on labelled recordings: ranking (VUS-PR, NAB), the shipped alarm at three budgets, rates at a fixed threshold.
 
@@ -66,7 +68,8 @@ def evaluate(
 
     bundles = [bundled(Path(name).name, read_bundle(name).model) for name in bundle or ()]
     chosen = [*(detector_named(name) for name in (DETECTORS if detectors == "all" else detectors.split(","))), *bundles]
-    series = _series(data, sets.split(",") if sets else None)
+    left: dict[str, str] = {}
+    series = _series(data, sets.split(",") if sets else None, left)
     for title in plot or ():
         _draw(title, series, chosen, plots)
     tasks = tasks_of(chosen, series, seeds)
@@ -82,18 +85,66 @@ def evaluate(
     for name, found in results.items():
         if name != base:
             of_detector[name][f"vus_pr_minus_{base}"] = difference(found, results[base])._asdict()
-    console = Console()
-    if not console.is_terminal:  # a file is as wide as the tables need
-        console = Console(width=max(console.width, FILE_COLUMNS))
-    console.print(ranking_table(of_detector, base), alarm_table(of_detector))
+    content = {"read": read_of(series, tasks, chosen), "left": left, "detectors": of_detector}
+    if as_json:
+        typer.echo(json.dumps(_plain(content)))
+    else:
+        console = Console()
+        if not console.is_terminal:  # a file is as wide as the tables need
+            console = Console(width=max(console.width, FILE_COLUMNS))
+        console.print(ranking_table(of_detector, base), alarm_table(of_detector))
     if out is not None:
-        content = {"detectors": of_detector, "results": [row for found in results.values() for row in details(found)]}
-        out.write_text(json.dumps(_plain(content), indent=1) + "\n", encoding="utf-8")
-        typer.echo(f"all figures -> {out}")
+        whole = {**content, "results": [row for found in results.values() for row in details(found)]}
+        out.write_text(json.dumps(_plain(whole), indent=1) + "\n", encoding="utf-8")
+        typer.echo(f"all figures -> {out}", err=as_json)
+    _end(content, is_strict=strict, to_error=as_json)
 
 
-def _series(data: Path | None, sets: Sequence[str] | None) -> list[Series]:
-    """raises ConfigError, DataError  sets that are not there; nothing that can be read"""
+def read_of(series: Sequence[Series], tasks: Sequence[Task], detectors: Sequence[SeriesDetector]) -> dict[str, Any]:
+    """What was read, set by set, and how many series each detector could score."""
+    import numpy as np
+
+    from detector.lab.evaluate.series import collections
+
+    sets = {}
+    for name in collections(series):
+        own = [each for each in series if each.collection == name]
+        missing = sum(int(np.isnan(each.whole).sum()) for each in own)
+        sets[name] = {
+            "series": len(own),
+            "readings": sum(len(each.train) + len(each.test) for each in own),
+            "channels": sorted({each.test.shape[1] for each in own}),
+            "values_missing": missing,
+        }
+    scored = {detector.name: len({task.series for task in tasks if task.detector == detector.name}) for detector in detectors}
+    return {"sets": sets, "series": len(series), "series_scored": scored}
+
+
+def _end(content: dict[str, Any], *, is_strict: bool, to_error: bool) -> None:
+    """Say what was read and what was left; raises Exit  something was, where that is forbidden."""
+    read, left = content["read"], content["left"]
+    for name, own in read["sets"].items():
+        channels = ", ".join(map(str, own["channels"]))
+        missing = f", {own['values_missing']:,} values missing" if own["values_missing"] else ""
+        typer.echo(f"read       {name}: {own['series']:,} series, {own['readings']:,} readings, channels {channels}{missing}", err=to_error)
+    for path, reason in left.items():
+        typer.echo(f"left       {path}: {reason}", err=to_error)
+    for name, scored in read["series_scored"].items():
+        if scored < read["series"]:
+            other = f"{read['series'] - scored:,} of {read['series']:,} series have another number of channels"
+            typer.echo(f"left       by {name}: {other}", err=to_error)
+    warning = f"; warning: {len(left):,} files were left out" if left else ""
+    readings = sum(own["readings"] for own in read["sets"].values())
+    typer.echo(f"{read['series']:,} series of {len(read['sets']):,} sets, {readings:,} readings{warning}", err=to_error)
+    if left and is_strict:
+        raise typer.Exit(1)
+
+
+def _series(data: Path | None, sets: Sequence[str] | None, left: dict[str, str]) -> list[Series]:
+    """The series to compare on. left: is told of files that are none, and why
+
+    raises ConfigError, DataError  sets that are not there; nothing that can be read
+    """
     from detector.errors import ConfigError
     from detector.lab.evaluate.duty import duty_series
     from detector.lab.evaluate.labelled_datasets import read_labelled
@@ -101,7 +152,7 @@ def _series(data: Path | None, sets: Sequence[str] | None) -> list[Series]:
     from detector.lab.evaluate.long import long_series
     from detector.lab.evaluate.series import collections
 
-    found = read_labelled(data) if data is not None else []
+    found = read_labelled(data, lambda path, reason: left.update({str(path): reason})) if data is not None else []
     if data is None or sets is None or DUTY in sets:
         found += duty_series(1)
     if sets is not None and LONG in sets:

@@ -120,13 +120,13 @@ def _as_they_are(source: Source, report: ReadingReport) -> Iterator[ToSend]:
     import numpy as np
 
     from detector.adapters.recordings.messages import as_messages
-    from detector.cli.wiring import json_decoder
+    from detector.cli.wiring import value_decoder
     from detector.core.readings import StreamNames
 
     assert source.lines is not None
     assert source.format is not None
     streams = StreamNames()
-    decoder = json_decoder(source.format, streams)
+    decoder = value_decoder(source.format, streams)
     unknown_us = newest_us = np.iinfo(np.int64).min
     for start in range(0, len(source.lines), BATCH_READINGS):
         messages = as_messages(source.lines[start : start + BATCH_READINGS], source.path.name, source.path.name)

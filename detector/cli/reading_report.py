@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from detector.codec.field_names import nearest
 from detector.ports import Observer
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class ReadingReport:
     counts         readings by what became of them: scored, warmup, used; and those of WORDS
     reasons        why readings could not be read, and how often
     present        per channel, how many readings have a value of it
+    texts          by number of a channel and text: how often that text stood where a number should
+    partial_duplicates   readings with the stream and time of another that have some of the channels
     """
 
     name: str
@@ -50,6 +52,8 @@ class ReadingReport:
     understanding: Understanding | None = None
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    texts: Counter[tuple[int, str]] = field(default_factory=Counter)
+    partial_duplicates: int = 0
     present: Counter[str] = field(default_factory=Counter)
     streams: int = 0
     first_us: int | None = None
@@ -89,6 +93,8 @@ class ReadingReport:
         for name, words in WORDS.items():
             if count := self.counts[name]:
                 reason = f" ({_listed([f'{why}: {times:,}' for why, times in self.reasons.most_common(3)])})" if name == "invalid" else ""
+                if name == "duplicate" and self.partial_duplicates:
+                    reason = " (messages have some of the channels each: set input.join: true)"
                 said.append(f"{count:,} {words}{reason}")
         return "; ".join(said)
 
@@ -131,12 +137,20 @@ class ReadingReport:
             if told.order != "in order":
                 found.append(("sorted", f"by time: the file is {told.order}"))
             found += [("note", note) for note in told.notes]
+        found += [("missing", f"{name}: {_texts(texts)}") for name, texts in self._texts_of_messages().items()][:NAMED_MAX]
         if self.first_us is not None and self.last_us is not None:
             found.append(("from, to", f"{_shown(self.first_us)} to {_shown(self.last_us)}"))
         if self.not_judged:
             found.append(("not judged", self.left_readings()))
         found += [("blind", line) for line in self.blind()]
         return [f"{name:<10} {text}" for name, text in found]
+
+    def _texts_of_messages(self) -> dict[str, dict[str, int]]:
+        """Per channel the texts that stood where a number should."""
+        found: dict[str, dict[str, int]] = {}
+        for (number, text), count in self.texts.most_common():
+            found.setdefault(self.channels[number], {})[text] = count
+        return found
 
     def as_json(self, **further: Any) -> str:
         """The same for machines: one JSON object; what is not known is null."""
@@ -157,6 +171,7 @@ class ReadingReport:
             "judged": self.judged,
             "not_judged": self.not_judged,
             "reasons": dict(self.reasons.most_common(20)),
+            "texts": self._texts_of_messages(),
             "blind": self.blind(),
             "warning": self.warning or None,
             **further,
@@ -201,16 +216,14 @@ class Tally(Observer):
         counts = np.bincount(result.disposition, minlength=max(Disposition) + 1)
         for disposition in Disposition:
             self._report.counts[disposition.name.lower()] += int(counts[disposition])
+        is_duplicate = result.disposition == Disposition.DUPLICATE
+        if decoded.batch.channel is None and is_duplicate.any():
+            self._report.partial_duplicates += int(np.isnan(decoded.batch.value[is_duplicate]).any(axis=1).sum())
+        self._report.texts.update(decoded.texts)
         for reject in decoded.rejects:
             self._report.counts["invalid"] += reject.readings
             self._report.reasons[reject.reason] += reject.readings
         self._report.took(decoded.batch.event_time_us, decoded.batch.value)
-
-
-def nearest(name: str, known: Sequence[str]) -> list[str]:
-    """The name among those known that is most like this one, in any case; none where none is like it."""
-    by_lower = {other.lower(): other for other in known} | {other.lower().rsplit(".", 1)[-1]: other for other in known}
-    return [by_lower[found] for found in difflib.get_close_matches(name.lower().rsplit(".", 1)[-1], by_lower, n=1, cutoff=0.6)]
 
 
 def _texts(texts: Mapping[str, int]) -> str:

@@ -103,7 +103,7 @@ def open_source(
 def as_recording(source: Source) -> Recording:
     """The whole readings of a source."""
     from detector.adapters.recordings.messages import as_messages, recording_of
-    from detector.cli.wiring import json_decoder
+    from detector.cli.wiring import value_decoder
     from detector.core.readings import StreamNames
 
     if source.recording is not None:
@@ -111,7 +111,7 @@ def as_recording(source: Source) -> Recording:
     assert source.lines is not None
     assert source.format is not None
     names = StreamNames()
-    decoded = json_decoder(source.format, names).decode(as_messages(source.lines, source.path.name, source.path.name))
+    decoded = value_decoder(source.format, names).decode(as_messages(source.lines, source.path.name, source.path.name))
     if not len(decoded.batch):
         first = decoded.rejects[0].reason if decoded.rejects else "they are of other channels"
         raise DataError(
@@ -124,27 +124,29 @@ def as_recording(source: Source) -> Recording:
 
 
 def _messages(input: Input, path: Path, options: FileInput, channels: Sequence[str] | None) -> Source:
-    from detector.adapters.recordings.json_lines import read_lines, table_of
+    from detector.adapters.recordings.json_lines import read_lines
     from detector.adapters.recordings.messages import as_messages, in_order
-    from detector.cli.wiring import json_decoder, reading_format
+    from detector.cli.wiring import reading_format, value_decoder
     from detector.core.readings import StreamNames
+    from detector.tables.json_table import table_of
     from detector.tables.recording import Understanding
     from detector.tables.understanding import understand
 
     lines, blank = read_lines(path)
-    table, _ = table_of(lines, options, path.name)
+    table = table_of(lines, options, path.name).table
     shape = _with_options(input, table, options, path.name)
     names = tuple(channels or shape.channels or understand(table, options, path.name).channels)
     written = reading_format(shape, names)
-    decoded = json_decoder(written, StreamNames()).decode(as_messages(lines, path.name, path.name))
+    decoded = value_decoder(written, StreamNames()).decode(as_messages(lines, path.name, path.name))
     ordered = in_order(lines, decoded)
+    is_senml = shape.format == "senml"
     understanding = Understanding(
-        file="JSON messages, read as `input:` says",
-        time_columns=(shape.event_time.field or "",),
-        time=shape.event_time.unit,
+        file="SenML messages" if is_senml else "JSON messages, read as `input:` says",
+        time_columns=() if shape.event_time.field is None else (shape.event_time.field,),
+        time="as the records say" if is_senml else shape.event_time.unit,
         stream_columns=shape.stream or (),
-        stream="as `input:` says" if shape.stream else "no field names any: the file's name does",
-        left={name: "a field that is not asked for" for name in table.columns if name not in _asked_for(written)},
+        stream="as the records say" if is_senml else "as `input:` says" if shape.stream else "no field names any: the file's name does",
+        left={} if is_senml else {name: "a field that is not asked for" for name in table.columns if name not in _asked_for(written)},
         order=ordered.order,
         lines={"blank": blank} if blank else {},
     )
@@ -172,7 +174,7 @@ def _with_options(input: Input, table: Table, options: FileInput, where: str) ->
         changed["channels"] = options.channels
     if options.time is not None:
         changed["event_time"] = input.event_time.model_copy(update={"field": options.time[0]})
-    elif input.event_time.field is None:
+    elif input.event_time.field is None and input.format != "senml":
         try:
             found = find_times(table, where)
         except DataError as error:

@@ -115,7 +115,7 @@ def train(
     for line in taken.lines:
         typer.echo(line, err=as_json)
     report.end(
-        f"{readings:,} readings of {report.streams:,} streams, {len(names)} channels: {', '.join(names)}",
+        f"{readings:,} readings of {report.streams:,} stream{'s' * (report.streams != 1)}, {len(names)} channels: {', '.join(names)}",
         is_strict=strict,
         to_error=as_json,
     )

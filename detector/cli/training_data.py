@@ -96,7 +96,8 @@ def from_topic(config: Config, topic: str, from_us: int | None, to_us: int | Non
     """
     from detector.adapters.kafka.topic_io import TopicReader
     from detector.adapters.recordings.messages import recording_of
-    from detector.cli.wiring import json_decoder, reading_format
+    from detector.cli.registry_wiring import decoder as configured_decoder
+    from detector.cli.wiring import reading_format
     from detector.core.readings import StreamNames
 
     names = channels or config.input.channels
@@ -105,7 +106,7 @@ def from_topic(config: Config, topic: str, from_us: int | None, to_us: int | Non
             "nothing says which fields of the messages are channels", fix="give --channels, or input.channels in the configuration"
         )
     streams = StreamNames()
-    decoder = json_decoder(reading_format(config.input, names), streams)
+    decoder = configured_decoder(config, reading_format(config.input, names), streams)
     decoded, read, next_line_s = [], 0, monotonic() + LINES_EVERY_S
     with TopicReader(config.kafka_properties(), topic, from_us=from_us, to_us=to_us) as reader:
         for messages in reader.batches():

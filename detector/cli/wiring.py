@@ -5,19 +5,25 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Sequence
+from typing import cast
 
 from detector.adapters.alertmanager.sender import Alertmanagers
-from detector.adapters.bundle import load_bundle
+from detector.adapters.bundle import for_channels, load_bundle, read_bundle
 from detector.adapters.prometheus.collectors import ServiceInfo
 from detector.codec.alertmanager import AlertmanagerEncoder
 from detector.codec.alerts import AlertEncoder
+from detector.codec.keys import KeyKind, KeyReader
+from detector.codec.messages import Messages
 from detector.codec.readings import JsonReadings, ReadingFormat
+from detector.codec.senml import SenmlReadings
 from detector.config import Config, Input
 from detector.core.detector import Detector
 from detector.core.model import Model
 from detector.core.readings import StreamNames
 from detector.core.rules import Settings
 from detector.errors import BundleError
+from detector.inspection.keys import KeyFacts
+from detector.inspection.sizing import Estimate, estimate
 from detector.ports import Log, Observer, WorkerStats
 from detector.service.state_manager import StateManager
 from detector.service.worker import Decoder, Worker
@@ -77,13 +83,31 @@ def reading_format(input: Input, channels: tuple[str, ...]) -> ReadingFormat:
         records_path=input.records_path,
         channel_path=input.long_format.channel if input.long_format else None,
         value_path=input.long_format.value if input.long_format else None,
+        joins=input.join,
+        is_senml=input.format == "senml",
         message_bytes_max=input.message_bytes_max,
     )
 
 
-def json_decoder(written: ReadingFormat, names: StreamNames) -> JsonReadings:
-    """Reads plain JSON messages."""
-    return JsonReadings(written, names)
+def estimated(config: Config, streams: int, readings_hz: float, channels: tuple[str, ...]) -> Estimate:
+    """What the configured model would take to judge them."""
+    stored = read_bundle(config.model).model
+    model = stored if isinstance(stored, Model) else for_channels(stored, channels)
+    is_universal = not isinstance(stored, Model)
+    return estimate(streams, readings_hz, len(model.channels), model.layout().row_bytes, is_universal=is_universal)
+
+
+def key_names(keys: KeyFacts, messages: Messages) -> list[str | None] | None:
+    """The stream's name in each message's key; None where keys cannot name streams."""
+    if keys.kind in ("none", "binary", "framed"):
+        return None
+    names, _ = KeyReader(cast("KeyKind", keys.kind), keys.field).read(messages)
+    return [None if name is None else name.decode("utf-8", "replace") for name in names]
+
+
+def value_decoder(written: ReadingFormat, names: StreamNames) -> Decoder:
+    """Reads messages whose key, if it counts, is the stream's name: those of a recording, or of a topic with plain keys."""
+    return SenmlReadings(written, names) if written.is_senml else JsonReadings(written, names)
 
 
 def worker(
@@ -100,10 +124,10 @@ def worker(
 ) -> Worker:
     """A worker that reads readings in the format `written` from a log. flush_interval_s: 0: its state is not saved.
 
-    decoder, alert_frame   of readings and alerts in Confluent's wire format (`cli.registry_wiring`); plain JSON without them
+    decoder, alert_frame   of a topic's messages, and of alerts in Confluent's wire format (`cli.registry_wiring`); a recording's without them
     """
     model = detector.model
-    decoder = decoder or JsonReadings(written, detector.names)
+    decoder = decoder or value_decoder(written, detector.names)
     encoder = AlertEncoder(model.name, model.fingerprint, f"/detector/{config.group}", alert_frame)
     state_manager = StateManager(detector, flush_interval_s)
     return Worker(log, decoder, detector, encoder, state_manager, settings=config.service, observers=observers, stats=stats)

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from detector.codec.messages import Messages
-from detector.codec.reading_format import Decoded, ReadingFormat, Reject, Unreadable
+from detector.codec.reading_format import Decoded, ReadingFormat, Reject, Unreadable, with_rejects
 from detector.codec.readings import JsonReadings
 from detector.core.readings import StreamNames
 
@@ -65,64 +65,29 @@ def unframed(value: bytes) -> bytes:
     return value[FRAME_BYTES:] if value[:1] == b"\0" else value
 
 
-class WireFormatReadings:
-    """Decodes framed messages, a batch at once.
+MakeReader: TypeAlias = Callable[[RegisteredSchema, int], RecordReader]
+"""A schema and its id -> a reader of its records. raises Unreadable  the schema cannot be used"""
 
-    schema_type   of the schemas that are expected
+
+class RecordReaders:
+    """Readers of framed records, by the frame.
+
     fetch         asks the registry; only for ids that were not read before
-    make_reader   a schema and its id -> a reader of its records; raises Unreadable for a schema that cannot be used
+    make_reader   per type of schema that is expected
+    setting       of the configuration, that says which
     """
 
-    def __init__(
-        self,
-        format: ReadingFormat,
-        names: StreamNames,
-        schema_type: SchemaType,
-        fetch: FetchSchemas,
-        make_reader: Callable[[RegisteredSchema, int], RecordReader],
-    ) -> None:
-        self._bytes_max = format.message_bytes_max
-        # The JSON is longer than the record; the limit is on the record's length, and checked here.
-        self._json = JsonReadings(replace(format, message_bytes_max=2**62), names)
-        self._schema_type = schema_type
+    def __init__(self, fetch: FetchSchemas, make_reader: Mapping[SchemaType, MakeReader], setting: str) -> None:
         self._fetch = fetch
         self._make_reader = make_reader
+        self._setting = setting
         self._readers: dict[bytes, RecordReader] = {}
 
-    def decode(self, messages: Messages) -> Decoded:
-        """Every reading of `messages`, in log order, and a reject for every message or reading that cannot be read.
+    def of(self, heads: Iterable[bytes]) -> dict[bytes, RecordReader]:
+        """A reader for each first FRAME_BYTES bytes of records.
 
         raises LogUnavailable  the registry cannot be reached; retry the same call
         """
-        values = messages.value
-        readers = self._readers_of({value[:FRAME_BYTES] for value in values if value})
-        if len(readers) == 1 and all(values) and max(map(len, values)) <= self._bytes_max:  # type: ignore[arg-type]  # none is None
-            (only,) = readers.values()
-            texts, refused = _each(only, values)  # type: ignore[arg-type]  # none is None
-        else:
-            texts, refused = _each(self._any(readers), values)
-        if not refused:
-            return self._json.decode(replace(messages, value=texts))
-        kept = np.delete(np.arange(len(values)), list(refused))
-        decoded = self._json.decode(replace(messages.take(kept), value=texts))
-        rejects = [Reject(place, why.error, _reason(why, messages, place)) for place, why in refused.items()]
-        rejects += [replace(reject, position=int(kept[reject.position])) for reject in decoded.rejects]
-        return replace(decoded, message=kept[decoded.message], rejects=tuple(sorted(rejects, key=lambda reject: reject.position)))
-
-    def _any(self, readers: Mapping[bytes, RecordReader]) -> Callable[[bytes | None], bytes | None]:
-        """A reader of any message. A value without bytes is left to the JSON reader to refuse."""
-
-        def read(value: bytes | None) -> bytes | None:
-            if not value:
-                return value
-            if len(value) > self._bytes_max:
-                raise Unreadable("TooLarge", f"expected a record of at most {self._bytes_max} bytes, found {len(value)} bytes", "value")
-            return readers[value[:FRAME_BYTES]](value)
-
-        return read
-
-    def _readers_of(self, heads: Iterable[bytes]) -> dict[bytes, RecordReader]:
-        """A reader for each first FRAME_BYTES bytes of messages."""
         readers = {head: self._readers.get(head) or not_framed for head in heads}
         new = {int.from_bytes(head[1:], "big"): head for head, read in readers.items() if read is not_framed and _is_frame(head)}
         if new:
@@ -136,17 +101,64 @@ class WireFormatReadings:
             return _refusing(
                 Unreadable("UnknownSchema", f"expected a schema that the registry knows, found id {schema_id}, which it does not")
             )
-        if schema.type != self._schema_type:
-            why = (
-                f"expected a schema of type {self._schema_type}, as input.format says, found id {schema_id}, which is of type {schema.type}"
-            )
+        make = self._make_reader.get(schema.type)  # type: ignore[call-overload]  # a registry may know further types
+        if make is None:
+            types = " or ".join(self._make_reader)
+            why = f"expected a schema of type {types}, as {self._setting} says, found id {schema_id}, which is of type {schema.type}"
             read = _refusing(Unreadable("WrongSchema", why))
         else:
             try:
-                read = self._make_reader(schema, schema_id)
+                read = make(schema, schema_id)
             except Unreadable as error:
                 read = _refusing(error)
         self._readers[frame(schema_id)] = read
+        return read
+
+
+class WireFormatReadings:
+    """Decodes framed messages, a batch at once.
+
+    schema_type   of the schemas that are expected
+    fetch         asks the registry; only for ids that were not read before
+    make_reader   a schema and its id -> a reader of its records; raises Unreadable for a schema that cannot be used
+    """
+
+    def __init__(
+        self, format: ReadingFormat, names: StreamNames, schema_type: SchemaType, fetch: FetchSchemas, make_reader: MakeReader
+    ) -> None:
+        self._bytes_max = format.message_bytes_max
+        # The JSON is longer than the record; the limit is on the record's length, and checked here.
+        self._json = JsonReadings(replace(format, message_bytes_max=2**62), names)
+        self._readers = RecordReaders(fetch, {schema_type: make_reader}, "input.format")
+
+    def decode(self, messages: Messages) -> Decoded:
+        """Every reading of `messages`, in log order, and a reject for every message or reading that cannot be read.
+
+        raises LogUnavailable  the registry cannot be reached; retry the same call
+        """
+        values = messages.value
+        readers = self._readers.of({value[:FRAME_BYTES] for value in values if value})
+        if len(readers) == 1 and all(values) and max(map(len, values)) <= self._bytes_max:  # type: ignore[arg-type]  # none is None
+            (only,) = readers.values()
+            texts, refused = _each(only, values)  # type: ignore[arg-type]  # none is None
+        else:
+            texts, refused = _each(self._any(readers), values)
+        if not refused:
+            return self._json.decode(replace(messages, value=texts))
+        kept = np.delete(np.arange(len(values)), list(refused))
+        decoded = self._json.decode(replace(messages.take(kept), value=texts))
+        return with_rejects(decoded, kept, [Reject(place, why.error, _reason(why, messages, place)) for place, why in refused.items()])
+
+    def _any(self, readers: Mapping[bytes, RecordReader]) -> Callable[[bytes | None], bytes | None]:
+        """A reader of any message. A value without bytes is left to the JSON reader to refuse."""
+
+        def read(value: bytes | None) -> bytes | None:
+            if not value:
+                return value
+            if len(value) > self._bytes_max:
+                raise Unreadable("TooLarge", f"expected a record of at most {self._bytes_max} bytes, found {len(value)} bytes", "value")
+            return readers[value[:FRAME_BYTES]](value)
+
         return read
 
 

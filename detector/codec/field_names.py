@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -33,6 +34,12 @@ def field_names(value: bytes, records_path: str | None = None) -> list[str]:
         return []
     names = (name for reading in readings for name in _names(reading, "", DEPTH_MAX))
     return list(dict.fromkeys(islice(names, NAMES_MAX * RECORDS_MAX)))[:NAMES_MAX]
+
+
+def nearest(name: str, known: Sequence[str]) -> list[str]:
+    """The name among those known that is most like this one, in any case; none where none is like it."""
+    by_lower = {other.lower(): other for other in known} | {other.lower().rsplit(".", 1)[-1]: other for other in known}
+    return [by_lower[found] for found in difflib.get_close_matches(name.lower().rsplit(".", 1)[-1], by_lower, n=1, cutoff=0.6)]
 
 
 def _names(inner: Object, prefix: str, depth: int) -> Iterator[str]:

@@ -34,8 +34,8 @@ Plain: TypeAlias = Callable[[Any], Any]
 """A message's part -> a plain value"""
 
 
-def protobuf_reader(format: ReadingFormat, schema: RegisteredSchema, schema_id: int) -> RecordReader:
-    """A reader of the framed messages that were written with `schema`; it reads only the fields that `format` names.
+def protobuf_reader(format: ReadingFormat | None, schema: RegisteredSchema, schema_id: int) -> RecordReader:
+    """A reader of the framed messages that were written with `schema`; it reads only the fields that `format` names; None: all.
 
     raises Unreadable  it is no Protobuf schema
     """
@@ -43,7 +43,7 @@ def protobuf_reader(format: ReadingFormat, schema: RegisteredSchema, schema_id: 
         file = _file(schema)
     except (ValueError, TypeError, KeyError, ImportError, DecodeError) as error:
         raise Unreadable("BadSchema", f"expected a usable Protobuf schema, found id {schema_id}: {error!s:.200}", "value") from None
-    wanted = _roots(format)
+    wanted = _roots(format) if format is not None else None
     readers: dict[tuple[int, ...], tuple[Callable[[bytes], Message], Plain]] = {}
 
     def reader(indexes: tuple[int, ...]) -> tuple[Callable[[bytes], Message], Plain]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -52,6 +52,8 @@ class ReadingFormat:
     future_us_max, past_us_max   bounds around the log's own time
     records_path   dotted path of an array of readings, '.' the message itself; None: a message is one reading
     channel_path, value_path   long format: dotted paths of the channel's name and of its value; None: not in long format
+    joins          whether a message may have some of the channels, and others of the same stream and time the rest
+    is_senml       whether messages are SenML (RFC 8428), which says by itself where all that stands (`codec.senml`)
 
     A dotted path `a.b` finds the key `a.b` itself first, then `b` inside the object `a`, or inside the object that a text `a` holds as JSON.
     Null is the same as missing, a repeated key counts where it stands last, fields that are not named here are ignored.
@@ -70,6 +72,8 @@ class ReadingFormat:
     records_path: str | None = None
     channel_path: str | None = None
     value_path: str | None = None
+    joins: bool = False
+    is_senml: bool = False
     message_bytes_max: int = 1_048_576
 
 
@@ -107,6 +111,17 @@ class Decoded:
     ignored: int = 0
     baseline_resets: tuple[BaselineReset, ...] = ()
     texts: Mapping[tuple[int, str], int] = field(default_factory=dict)
+
+
+def with_rejects(decoded: Decoded, kept: NDArray[np.int64], rejects: Sequence[Reject]) -> Decoded:
+    """What was decoded of some messages of a batch, as of the whole batch, whose others are rejected.
+
+    kept     i8[K] positions of the messages that were decoded
+    rejects  of the others
+    """
+    moved = [replace(reject, position=int(kept[reject.position])) for reject in decoded.rejects]
+    together = sorted([*rejects, *moved], key=lambda reject: reject.position)
+    return replace(decoded, message=kept[decoded.message], rejects=tuple(together))
 
 
 class Unreadable(Exception):

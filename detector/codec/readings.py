@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.codec.fast_path import FastPath, FastRead
 from detector.codec.field_extractor import OverlappingPaths
@@ -28,7 +29,7 @@ from detector.codec.reading_format import (
     Reject,
 )
 from detector.codec.slow_path import Read, SlowPathReader
-from detector.core.readings import ReadingBatch, StreamNames
+from detector.core.readings import SOME, ReadingBatch, StreamNames
 
 __all__ = ["Decoded", "ErrorName", "EventTimeUnit", "JsonReadings", "ReadingFormat", "Reject"]
 
@@ -76,8 +77,14 @@ class JsonReadings:
             messages.offset[columns.message],
             columns.item,
             messages.partitions,
-            None if self._format.channel_path is None else columns.channel,
+            self._parts(columns),
         )
+
+    def _parts(self, columns: Columns) -> NDArray[np.int32] | None:
+        """The channel that each row carries, or SOME; None where rows are whole readings."""
+        if self._format.channel_path is not None:
+            return columns.channel
+        return np.full(len(columns.channel), SOME, np.int32) if self._format.joins else None
 
 
 def _few(texts: Counter[tuple[int, str]]) -> Mapping[tuple[int, str], int]:

@@ -73,6 +73,14 @@ class Input(Section):
     stream: tuple[str, ...] | None = Field(
         None, description="dotted paths whose values, joined by '/', name the stream; without it the message's key does"
     )
+    key: Literal["utf8", "json", "long", "int", "framed"] = Field(
+        "utf8",
+        description="what the messages' keys are, where they name the stream: utf8, text; json, text, an integer or a record; long and int, "
+        "numbers of Kafka's LongSerializer and IntegerSerializer; framed, records in Confluent's wire format, whose schemas are in the registry",
+    )
+    key_field: str | None = Field(
+        None, description="dotted path of the stream's name in keys that are records; without it they must have one field"
+    )
     event_time: EventTime = EventTime()
     channels: tuple[str, ...] | None = Field(
         None,
@@ -83,9 +91,9 @@ class Input(Section):
     array_path: str | None = Field(
         None, description="dotted path of an array that carries all channels in the model's order; `channels` are then their names only"
     )
-    format: Literal["json", "avro", "protobuf", "json_schema"] = Field(
+    format: Literal["json", "senml", "avro", "protobuf", "json_schema"] = Field(
         "json",
-        description="what messages are: plain JSON, or records in Confluent's wire format, whose schemas are in the registry that "
+        description="what messages are: plain JSON; SenML (RFC 8428); or records in Confluent's wire format, whose schemas are in the registry that "
         "schema_registry names; paths are the same for all",
     )
     records_path: str | None = Field(
@@ -94,6 +102,11 @@ class Input(Section):
         "array; stream and event time may stand in its entries or beside it",
     )
     long_format: LongFormat | None = Field(None, description="one value per message instead of one reading")
+    join: bool = Field(
+        False,
+        description="whether several messages of one stream and time, each with some of the channels, are one reading; it is judged when all "
+        "channels have come, or a later time has",
+    )
     missing: Literal["wait", "fail"] = Field(
         "wait",
         description="what the service does at its start if one of several topics is missing: wait for it while the others are judged, or fail; "
@@ -105,6 +118,12 @@ class Input(Section):
     def _one_shape(self) -> Input:
         if self.array_path is not None and self.long_format is not None:
             raise ValueError("array_path and long_format exclude each other: an array of channels, or one value per message")
+        if self.join and (self.long_format is not None or self.array_path is not None):
+            raise ValueError("join is for readings with fields; values in long format are joined anyway, and an array has all channels")
+        if self.stream is not None and (self.key != "utf8" or self.key_field is not None):
+            raise ValueError("key and stream exclude each other: the messages' keys name the stream, or fields do")
+        if self.key_field is not None and self.key not in ("json", "framed"):
+            raise ValueError("key_field is for keys that are records: set key: json or key: framed")
         return self
 
 
@@ -352,7 +371,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _registry_is_configured(self) -> Config:
         formats = {"input.format": self.input.format, "output.format": self.output.format}
-        needs = [f"{name} {written}" for name, written in formats.items() if written != "json"]
+        needs = [f"{name} {written}" for name, written in formats.items() if written in ("avro", "protobuf", "json_schema")]
+        needs += ["input.key framed"] * (self.input.key == "framed")
         if needs and "url" not in self.schema_registry:
             raise ValueError(f"a schema registry is needed for {' and '.join(needs)}: write 'schema_registry: {{url: http://host:8081}}'")
         return self

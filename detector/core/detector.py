@@ -100,13 +100,14 @@ class Detector:
     def _detect(self, batch: ReadingBatch, needed: Container[int] = ()) -> BatchResult:
         """needed: streams of readings that come after this part of a batch; their names must not be released with their rows."""
         store, result = self.store, BatchResult.blank(len(batch), len(self.model.channels))
-        rows = store.rows_for(batch)
+        is_empty = batch.are_empty()
+        rows = store.rows_for(batch, ~is_empty)
         if len(batch) == 0:
             return result
         slots = store.slots_for(batch.partitions)[batch.partition]
         self._grow()
         has_row = rows != FREE
-        result.disposition[~has_row] = Disposition.INVALID
+        result.disposition[~has_row] = np.where(is_empty[~has_row], Disposition.EMPTY, Disposition.INVALID)
         self._release_names(batch.stream_id[~has_row], needed)
         known = has_row & (batch.offset >= store.stands_for[rows])
         result.disposition[has_row & ~known] = Disposition.DUPLICATE

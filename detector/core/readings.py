@@ -26,7 +26,8 @@ class Disposition(IntEnum):
     LATE       older than the stream's newest reading; ignored
     DUPLICATE  as old as the stream's newest reading, where ties are not kept; ignored
     INVALID    could not be decoded; a dead letter
-    PARTIAL    one channel's value of a long-format reading, held until the reading is whole
+    PARTIAL    part of a reading, one channel's value or some, held until the reading is whole
+    EMPTY      without a value of any channel; it moves its partition's time, and nothing of its stream
 
     0 is none, so that a reading that was skipped shows.
     """
@@ -37,8 +38,11 @@ class Disposition(IntEnum):
     DUPLICATE = 4
     INVALID = 5
     PARTIAL = 6
+    EMPTY = 7
 
 
+WHOLE, SOME = -1, -2
+"""What stands for the channel of a row that is a whole reading, or some channels of one: those that have a value."""
 NOT_JUDGED = 0
 """What stands for the disposition of a reading until it has one."""
 
@@ -97,7 +101,7 @@ class ReadingBatch:
     offset          i8[N]    the message's offset in its partition
     item            i4[N]    the reading's place inside its message (0 unless a gateway sent several)
     partitions      the partitions that occur, in the order of their indices
-    channel         i4[N]    long-format readings only: the one channel that each carries; None where readings are whole
+    channel         i4[N]    where readings come in parts: the one channel that each row carries, or SOME; None where readings are whole
 
     Rows of one stream keep their log order; streams may interleave freely.
     """
@@ -118,6 +122,15 @@ class ReadingBatch:
     def channels(self) -> int:
         """D, the number of channels."""
         return int(self.value.shape[1])
+
+    def are_empty(self) -> NDArray[np.bool_]:
+        """bool[N] whether a row has no value at all. One that carries a channel without a value has: it says that the channel is missing."""
+        is_empty = np.isnan(self.value[:, 0])
+        if not is_empty.any():
+            return is_empty
+        at = np.flatnonzero(is_empty)
+        is_empty[at] = np.isnan(self.value[at]).all(axis=1)
+        return is_empty if self.channel is None else is_empty & (self.channel < 0)
 
     @staticmethod
     def of_one(stream_id: int, partition: Partition, offset: int, channels: int) -> ReadingBatch:

@@ -74,15 +74,21 @@ class StateStore:
                 self._streams_of_slot.append(0)
         return np.array([self._slot_of[partition] for partition in partitions], np.int32)
 
-    def rows_for(self, batch: ReadingBatch) -> NDArray[np.int32]:
+    def rows_for(self, batch: ReadingBatch, needs_row: NDArray[np.bool_] | None = None) -> NDArray[np.int32]:
         """The row of each reading's stream, a new one where the stream is new.
+
+        needs_row  bool[N] of the others the row is FREE; None: all do
 
         returns  i4[N]; FREE where the partition already has as many streams as it may
         """
         slots = self.slots_for(batch.partitions)[batch.partition] if len(batch) else np.empty(0, np.int32)
         self._make_room_for_ids()
         rows = self._row_of_id[batch.stream_id]
-        for position in np.flatnonzero((rows == FREE) | (self.slot_of_row[rows] != slots)).tolist():
+        is_sought = (rows == FREE) | (self.slot_of_row[rows] != slots)
+        if needs_row is not None:
+            rows[~needs_row] = FREE
+            is_sought &= needs_row
+        for position in np.flatnonzero(is_sought).tolist():
             slot, stream_id = int(slots[position]), int(batch.stream_id[position])
             row = self._find(slot, stream_id)
             if row == FREE and self._streams_of_slot[slot] < self._max_per_partition:

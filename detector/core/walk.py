@@ -21,7 +21,7 @@ from detector.core.assembler import assemble
 from detector.core.compiled import allocating, compiled, entry
 from detector.core.compiled_model import ROWS
 from detector.core.event_time import move_clock, put_in_order, timeout_at
-from detector.core.readings import NOT_JUDGED, Disposition
+from detector.core.readings import NOT_JUDGED, WHOLE, Disposition
 from detector.core.stream_state import NEVER, part
 
 SCORED, WARMUP = int(Disposition.SCORED), int(Disposition.WARMUP)
@@ -38,7 +38,7 @@ READING = np.dtype(
         ("event_time_us", "<i8"),  # overwritten where a long-format reading is assembled
         ("offset", "<i8"),
         ("item", "<i4"),
-        ("channel", "<i4"),  # of a long-format reading; -1 where readings are whole
+        ("channel", "<i4"),  # that the row carries; SOME: those that have a value; WHOLE where readings are whole
         # where it stands in time
         ("watermark_us", "<i8"),  # the partition's, this reading included
         ("clock_us", "<i8"),
@@ -131,7 +131,7 @@ def _in_log_order(i, store, readings, observed, at, rules):  # type: ignore[no-u
     if reading.disposition != NOT_JUDGED:
         return np.nan
     s = store.heads[reading.row]
-    if reading.channel >= 0:
+    if reading.channel != WHOLE:
         reading.disposition, reading.event_time_us = assemble(
             s, store.floats[reading.row], at, reading.channel, reading.event_time_us, observed[i], rules.keeps_ties
         )

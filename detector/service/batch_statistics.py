@@ -5,29 +5,39 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from detector.codec.field_names import field_names, nearest
 from detector.codec.messages import Messages
 from detector.codec.readings import Decoded, Reject
 from detector.core.batch_result import BatchResult
 from detector.core.readings import Disposition, ReadingBatch
 from detector.ports import WorkerStats
+from detector.service.channel_presence import CAME_BACK, NEVER_CAME, WINDOW_READINGS, Change, ChannelPresence
 
 logger = logging.getLogger(__name__)
 
 DEAD_LETTERS_WARNING_INTERVAL_S = 10.0  # a warning at most so often; the topic of dead letters has every reason
 IGNORED_WARNING_INTERVAL_S = 600.0  # where two gateways send the same on purpose, it never ends
 IGNORED_READINGS, IGNORED_FRACTION_MAX = 1_000, 0.05
+SHOWN = 8
+"""So many of a message's fields are named."""
 """Of so many readings, or of a larger batch, so large a fraction may be late, and as large a one duplicate, without a warning."""
 
 
 class BatchStatistics:
-    """Adds up committed batches in the worker's stats. Logs alerts, and warns of dead letters and ignored readings."""
+    """Adds up committed batches in the worker's stats. Logs alerts, and warns of dead letters, ignored readings and channels that do not come.
 
-    def __init__(self, stats: WorkerStats) -> None:
+    channels  of the model
+    """
+
+    def __init__(self, stats: WorkerStats, channels: Sequence[str]) -> None:
         self._stats = stats
+        self._presence = ChannelPresence(channels)
+        self._texts = TextsForNumbers(channels)
         self._dead_letters: Counter[str] = Counter()
         self._warning_due_s = 0.0
         self._late = IgnoredReadings(Disposition.LATE)
@@ -48,6 +58,12 @@ class BatchStatistics:
         stats.alerts_opened += sum(alert.status == "opened" for alert in result.alerts)
         stats.late += self._late.add(decoded, result)
         stats.duplicates += self._duplicates.add(decoded, result)
+        stats.empty += int(np.count_nonzero(result.disposition == Disposition.EMPTY))
+        for change in self._presence.add(decoded.batch, result):
+            self._tell(change, messages)
+        stats.channels_present = self._presence.shares
+        if decoded.texts:
+            self._texts.add(decoded.texts)
         if unaccounted:
             logger.error("readings without a disposition; this is a bug", extra={"readings": unaccounted})
         for alert in result.alerts:
@@ -59,6 +75,26 @@ class BatchStatistics:
             self._dead_letters.update(first.values())
             stats.dead_letters = dict(self._dead_letters)  # a new one: another thread may be going through the old
             self._warn(rejects)
+
+    def _tell(self, change: Change, messages: Messages) -> None:
+        """Log what became of a channel; if it does not come, with the fields that messages have instead, the most alike first."""
+        if change.what == CAME_BACK:
+            logger.info("a channel comes again", extra={"channel": change.channel})
+            return
+        example = next((value for value in messages.value if value), b"")
+        found = field_names(example)
+        alike = nearest(change.channel, found)
+        facts = {
+            "channel": change.channel,
+            "of_readings": WINDOW_READINGS,
+            "messages_have": [*alike, *(name for name in found if name not in alike)][:SHOWN],
+        }
+        fix = (
+            "correct its spelling in input.channels"
+            if change.what == NEVER_CAME
+            else "see what stopped sending it; if it is gone for good, leave it out of input.channels"
+        )
+        logger.warning(f"a channel {change.what}: no reading has a value of it", extra={**facts, "fix": fix})
 
     def _warn(self, rejects: Sequence[Reject]) -> None:
         now_s = time.monotonic()
@@ -91,13 +127,14 @@ class IgnoredReadings:
         self._ignored += len(places)
         self._so_far += len(places)
         if len(places) and self._ignored > IGNORED_FRACTION_MAX * max(self._readings, IGNORED_READINGS):
-            self._warn(decoded.batch, int(places[0]))
+            self._warn(decoded.batch, places)
             self._readings = self._ignored = 0
         if self._readings >= IGNORED_READINGS:
             self._readings = self._ignored = 0
         return len(places)
 
-    def _warn(self, batch: ReadingBatch, first: int) -> None:
+    def _warn(self, batch: ReadingBatch, places: NDArray[np.intp]) -> None:
+        first = int(places[0])
         now_s = time.monotonic()
         if now_s < self._due_s:
             return
@@ -114,7 +151,29 @@ class IgnoredReadings:
             logger.warning("many readings are ignored: they are older than the newest of their stream", extra={**facts, "fix": fix})
         else:
             fix = "if each is a reading of its own, set input.event_time.ties: offset, or name a finer time; else see who sends them twice"
+            if batch.channel is None and np.isnan(batch.value[places]).any():
+                fix = f"if each message has some of the channels, set input.join: true; {fix}"
             logger.warning("many readings are ignored: their stream has had a reading of the same time", extra={**facts, "fix": fix})
+
+
+class TextsForNumbers:
+    """Texts that stand where a channel's number should, and are taken as missing: told now and then, with their number."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        self._channels = channels
+        self._counts: Counter[tuple[int, str]] = Counter()
+        self._due_s = 0.0
+
+    def add(self, texts: Mapping[tuple[int, str], int]) -> None:
+        """Count those of one batch."""
+        self._counts.update(texts)
+        now_s = time.monotonic()
+        if now_s < self._due_s:
+            return
+        self._due_s = now_s + IGNORED_WARNING_INTERVAL_S
+        told = {f"{self._channels[channel]} {text!r}": count for (channel, text), count in self._counts.most_common(SHOWN)}
+        logger.warning("texts that are no numbers are taken as missing values", extra={"texts": told, "in_all": self._counts.total()})
+        self._counts.clear()
 
 
 def rejects_over_stream_limit(decoded: Decoded, result: BatchResult) -> list[Reject]:

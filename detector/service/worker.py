@@ -146,7 +146,7 @@ class Worker:
         self._lifecycle = Lifecycle(self.stats, settings, jitter or random.Random())  # noqa: S311 - spreads retries; nothing secret
         self._clock = clock
         self._executor: CommitExecutor = executor or ThreadPoolExecutor(1, "commit")
-        self._statistics = BatchStatistics(self.stats)
+        self._statistics = BatchStatistics(self.stats, detector.model.channels)
         self._assigned: set[Partition] = set()
         self._uncommitted: list[Batch] = []
         self._in_flight: CommitInFlight | None = None

@@ -36,6 +36,8 @@ SENTINELS = frozenset(
     )
 )
 """Numbers that are often written for a value that is missing."""
+LABELS = (["anomaly"], ["anomalies"], ["changepoint"], ["label"], ["labels"], ["outlier"], ["groundtruth"])
+"""Last words of names that labels of benchmarks bear."""
 SENTINEL_FAR = 0.5
 """A sentinel lies further from all other values than so many times what 98 % of them span."""
 EXAMPLES = 4
@@ -58,6 +60,8 @@ def find_channels(table: Table, taken: Sequence[str]) -> tuple[list[str], dict[s
             left[name] = "it counts the rows"
         elif names.words(name)[-1:] in (["uuid"], ["guid"]):
             left[name] = "an id"
+        elif names.words(name)[-1:] in LABELS and _is_zero_or_one(numbers.value):
+            left[name] = "a label of 0 and 1: it tells what is to be found; name it with --channels if it is a measurement"
         else:
             channels.append(name)
     return channels, left
@@ -113,6 +117,10 @@ def _sentinel(value: NDArray[np.float64]) -> tuple[float, int] | None:
         if gap > max(SENTINEL_FAR * spread, 1.0):
             return candidate, count
     return None
+
+
+def _is_zero_or_one(value: NDArray[np.float64]) -> bool:
+    return bool(np.isin(value[np.isfinite(value)], (0.0, 1.0)).all())
 
 
 def _counts_rows(value: NDArray[np.float64], name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 
 BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF8, "UTF-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -23,23 +23,23 @@ def to_utf8(data: bytes) -> tuple[bytes, str]:
     """
     for mark, name in BYTE_ORDER_MARKS:
         if data.startswith(mark):
-            return _lines(data.removeprefix(mark).decode(name, "replace").encode()), name.removesuffix("-le").removesuffix("-be")
+            return _lines(data.removeprefix(mark).decode(name, "replace").encode()), name.upper().removesuffix("-LE").removesuffix("-BE")
     if wide := _utf16(data[:SAMPLE_BYTES]):
-        return _lines(data.decode(wide, "replace").encode()), "utf-16"
+        return _lines(data.decode(wide, "replace").encode()), "UTF-16"
     if data.isascii():
-        return _lines(data), "ascii"
+        return _lines(data), "ASCII"
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
         text = data.decode("utf-8", "replace")
         bad = text.count(REPLACEMENT)
         if sum(not character.isascii() for character in text) > 4 * bad:  # some bytes of a UTF-8 file are damaged
-            return _lines(text.encode()), "utf-8, damaged"
+            return _lines(text.encode()), "UTF-8, damaged"
         try:
-            return _lines(data.decode("cp1252").encode()), "windows-1252"
+            return _lines(data.decode("cp1252").encode()), "Windows-1252"
         except UnicodeDecodeError:
-            return _lines(data.decode("latin-1").encode()), "latin-1"
-    return _lines(data), "utf-8"
+            return _lines(data.decode("latin-1").encode()), "Latin-1"
+    return _lines(data), "UTF-8"
 
 
 def _utf16(sample: bytes) -> str | None:

@@ -67,7 +67,8 @@ def gather(
             f"{where}: {long.value!r} holds no numbers: {why_none(table, long.value)}", fix="name another in recording.long_format"
         )
     labels = ["" if label is None else str(label) for label in table.columns[long.channel].to_pylist()]
-    known = list(wanted) if wanted is not None else [label for label in dict.fromkeys(labels) if label]
+    numeric = {label for label, is_there in zip(labels, np.isfinite(numbers.value).tolist(), strict=True) if is_there}
+    known = list(wanted) if wanted is not None else [label for label in dict.fromkeys(labels) if label and label in numeric]
     if len(known) > CHANNELS_MAX:
         raise DataError(f"{where}: {long.channel!r} names {len(known):,} channels", fix="name those that you want with --channels")
     if not set(known) & set(labels):
@@ -92,6 +93,8 @@ def gather(
     ignored = Counter(label for label, number in zip(labels, channel.tolist(), strict=True) if number < 0)
     left |= {
         f"{long.channel} {label!r}": f"{count:,} values of a channel that is not wanted"
+        if label in numeric
+        else f"{count:,} values, none a number"
         for label, count in ignored.most_common(LEFT_NAMED_MAX)
     }
     return Gathered(gathered, begun, tuple(known), left, repeated)

@@ -107,7 +107,7 @@ def has_word(name: str, known: frozenset[str]) -> bool:
 def unit(name: str) -> str:
     """The unit in a name, such as `°C` in `temperature (°C)`; empty where there is none."""
     match = UNIT.search(name)
-    return match[1] if match else ""
+    return match[1] if match and not match[1].isdigit() else ""
 
 
 def unit_of_time_us(name: str) -> int | None:

@@ -52,12 +52,12 @@ def find_streams(
         (rank, name) for name in free if (rank := names.stream_rank(name)) is not None and _may_name(table, name, has_id=rank[1])
     )
     best = [ranked[0][1]] if ranked else []
-    repeated = _repeated(table, best, time_us)
+    repeated = repeated_share(table, best, time_us)
     why = "by its name"
     if repeated > REPEATED_SHARE_MAX:
         others = [name for _, name in ranked[1:]] + [name for name in free if name not in best and _is_category(table, name)]
         for name in dict.fromkeys(others):
-            with_it = _repeated(table, [*best, name], time_us)
+            with_it = repeated_share(table, [*best, name], time_us)
             if with_it <= REPEATED_SHARE_MAX or with_it < repeated / 4:
                 best, repeated, why = [*best, name], with_it, "it tells apart rows of one time"
                 if repeated <= REPEATED_SHARE_MAX:
@@ -100,7 +100,7 @@ def _is_category(table: Table, name: str) -> bool:
     )
 
 
-def _repeated(table: Table, columns: Sequence[str], time_us: NDArray[np.int64]) -> float:
+def repeated_share(table: Table, columns: Sequence[str], time_us: NDArray[np.int64]) -> float:
     """Share of the rows whose stream has had a row of the same time."""
     there = time_us != UNREAD
     if not there.any():

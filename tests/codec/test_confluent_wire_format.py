@@ -166,7 +166,7 @@ def test_an_unknown_schema_is_asked_for_again_and_a_known_one_is_not() -> None:
         asked.append(sorted(ids))
         return {schema_id: known.get(schema_id) for schema_id in ids}
 
-    reader._fetch = fetch
+    reader._readers._fetch = fetch
     batch = messages_of([frame(5) + b'{"rpm": 1}', frame(6) + b'{"rpm": 1}'])
     assert len(reader.decode(batch).rejects) == 2
     known[5] = SCHEMAS[3]

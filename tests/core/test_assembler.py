@@ -10,12 +10,14 @@ from detector.core import assembler, event_time
 from detector.core.alarm import Prior
 from detector.core.compiled import entry
 from detector.core.event_time import Clocks
-from detector.core.readings import NOT_JUDGED, Disposition
+from detector.core.readings import NOT_JUDGED, SOME, Disposition
 from detector.core.rules import Settings, rules_of
 from detector.core.stream_state import Part
 from tests.core.builders import Records
 
 WHOLE, LATE, DUPLICATE, PARTIAL = NOT_JUDGED, int(Disposition.LATE), int(Disposition.DUPLICATE), int(Disposition.PARTIAL)
+EMPTY = int(Disposition.EMPTY)
+nan = float("nan")
 D = 3
 Value = tuple[int, int, int, float]
 """(row, event time, channel, value)"""
@@ -48,6 +50,17 @@ def fed(story: list[Value], channels: int = D, keeps_ties: bool = False) -> list
         values[i, channel] = number
     rows, times_us, of_channels = (np.array([one[k] for one in story], np.int64) for k in range(3))
     assemble(records.heads, records.floats, records.layout.offsets, rows, of_channels, times_us, values, keeps_ties, dispositions)
+    return list(zip(dispositions.tolist(), times_us.tolist(), values.tolist(), strict=True))
+
+
+def joined(story: list[tuple[int, tuple[float, float, float]]], keeps_ties: bool = False) -> list[tuple[int, int, list[float]]]:
+    """As `fed`, with parts of some channels: event time, and values with NaN for those that the part has not."""
+    parts: list[Part] = [("partial", (D,), np.nan), ("has_partial", (D,), 0)]
+    records, values = Records(parts, rows=1), np.array([value for _, value in story], np.float32)
+    count = len(story)
+    times_us, dispositions = np.array([time for time, _ in story], np.int64), np.zeros(count, np.uint8)
+    rows, channels = np.zeros(count, np.int64), np.full(count, SOME, np.int64)
+    assemble(records.heads, records.floats, records.layout.offsets, rows, channels, times_us, values, keeps_ties, dispositions)
     return list(zip(dispositions.tolist(), times_us.tolist(), values.tolist(), strict=True))
 
 
@@ -151,3 +164,24 @@ def test_each_value_stands_in_one_reading_at_most(story: list[tuple[int, int, in
                 assert origin[:3] == (row, time, channel)
                 assert told[int(value)][0] not in (LATE, DUPLICATE)
     assert len(used) == len(set(used))
+
+
+def test_parts_of_several_channels_are_joined() -> None:
+    told = joined([(10, (1, 2, nan)), (10, (nan, nan, 3)), (20, (4, nan, nan)), (30, (5, nan, 6)), (30, (nan, 7, nan))])
+    assert [disposition for disposition, *_ in told] == [PARTIAL, WHOLE, PARTIAL, WHOLE, WHOLE]
+    assert wholes(told) == repr([(10, [1.0, 2.0, 3.0]), (20, [4.0, nan, nan]), (30, [5.0, 7.0, 6.0])])
+
+
+def test_a_part_with_a_channel_that_came_already_is_a_duplicate_or_begins_the_next() -> None:
+    story: list[tuple[int, tuple[float, float, float]]] = [(10, (1, 2, nan)), (10, (nan, 5, 3)), (20, (4, 5, 6))]
+    told = joined(story)
+    assert [disposition for disposition, *_ in told] == [PARTIAL, DUPLICATE, WHOLE]
+    assert wholes(told) == repr([(10, [1.0, 2.0, nan])])
+    told = joined(story, keeps_ties=True)
+    assert [disposition for disposition, *_ in told] == [PARTIAL, WHOLE, WHOLE]
+    assert wholes(told) == repr([(10, [1.0, 2.0, nan]), (10, [nan, 5.0, 3.0])])
+
+
+def test_a_whole_reading_without_any_value_is_empty() -> None:
+    told = fed([(0, 10, 0, nan), (0, 10, 1, nan), (0, 10, 2, nan), (0, 20, 0, nan), (0, 30, 1, 1.0)])
+    assert [disposition for disposition, *_ in told] == [PARTIAL, PARTIAL, EMPTY, PARTIAL, EMPTY]

@@ -38,7 +38,7 @@ from tests.core.builders import (
 from tests.core.plant import SHARED, eventful_log, narrow
 
 MODEL, UNIVERSAL = model_of(2), universal_model_of(2)
-SCORED, WARMUP, LATE, DUPLICATE, INVALID, PARTIAL = Disposition
+SCORED, WARMUP, LATE, DUPLICATE, INVALID, PARTIAL, EMPTY = Disposition
 JUDGED = (SCORED, WARMUP)
 P1 = Partition("readings", 1)
 
@@ -98,6 +98,28 @@ def test_readings_of_streams_beyond_the_limit_are_invalid_and_leave_no_name() ->
     assert detector.names.ids_end <= 3
     dispositions = np.concatenate([result.disposition for result in run(Detector(MODEL, settings_of(max_per_partition=2)), log)])
     assert dispositions.tolist() == [WARMUP, WARMUP, INVALID, INVALID] * 3
+
+
+def test_readings_without_any_channel_are_empty_and_touch_no_stream() -> None:
+    nothing = (np.nan, np.nan)
+    rows = [("a", t, (1.0 + t % 3, 2.0)) for t in range(50)]
+    empty = [(name, t, nothing) for t in range(50) for name in ("a", "stranger")]
+    story = sorted([*rows, *empty], key=lambda row: row[1])
+    with_them, without = Detector(MODEL, settings_of()), Detector(MODEL, settings_of())
+    log = log_of(story, 2)
+    found = np.concatenate([result.disposition for result in run(with_them, log, range(1, 150, 7))])
+    assert found[np.isnan(log.value).all(axis=1)].tolist() == [EMPTY] * 100
+    assert EMPTY not in found[~np.isnan(log.value).all(axis=1)]
+    run(without, replace(log_of(rows, 2), offset=log.offset[~np.isnan(log.value).all(axis=1)]))
+    assert records_of(with_them) == records_of(without)
+    assert set(with_them.names) == {b"a"}
+
+
+def test_an_empty_reading_moves_the_time_of_its_partition() -> None:
+    rows = [("a", t, (1.0 + t % 3, 2.0)) for t in range(100)] + [("b", t, (np.nan, np.nan)) for t in range(100, 1_000)]
+    detector = Detector(MODEL, settings_of(timeout_intervals=60.0))
+    alerts = [alert for result in run(detector, log_of(rows, 2)) for alert in result.alerts if alert.kind == "timeout"]
+    assert [(alert.stream, alert.status, alert.reason) for alert in alerts] == [("a", "opened", "timeout"), ("a", "closed", "evicted")]
 
 
 def test_a_name_refused_in_one_partition_may_live_in_another() -> None:

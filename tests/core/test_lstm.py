@@ -118,7 +118,8 @@ def test_all_forms_agree_step_by_step_and_over_a_sequence(channels: int, hidden:
             for k, name in enumerate(("hidden", "cell")):
                 of_core = compiled.part(name)[layer, :rows]
                 assert_allclose(of_core, of_torch[k].numpy(), atol=1e-6, rtol=1e-6)
-                assert_allclose(getattr(of_numpy, name), of_torch[k].numpy(), atol=1e-6, rtol=1e-6)
+                # NumPy's BLAS sums in an order of its own, another on each kind of processor.
+                assert_allclose(getattr(of_numpy, name), of_torch[k].numpy(), atol=4e-6, rtol=1e-6)
             below = compiled.part("hidden")[layer, :rows].copy()
         assert_allclose(below, whole[:, t].numpy(), atol=2e-6)
     assert_allclose(compiled.part("hidden")[:, :rows], h_end.numpy(), atol=2e-6)

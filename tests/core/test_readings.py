@@ -47,9 +47,9 @@ def test_to_release_an_id_again_takes_nothing_from_who_has_the_name_now() -> Non
 
 
 def test_dispositions_are_numbers_that_files_and_metrics_rely_on() -> None:
-    expected = ["SCORED", "WARMUP", "LATE", "DUPLICATE", "INVALID", "PARTIAL"]
+    expected = ["SCORED", "WARMUP", "LATE", "DUPLICATE", "INVALID", "PARTIAL", "EMPTY"]
     assert [disposition.name for disposition in Disposition] == expected
-    assert [int(disposition) for disposition in Disposition] == list(range(1, 7))
+    assert [int(disposition) for disposition in Disposition] == list(range(1, 8))
 
 
 @pytest.mark.parametrize("positions", [slice(1, 3), np.array([2, 0])])

@@ -35,7 +35,7 @@ from tests.core.builders import (
     state_of,
 )
 
-MODEL = model_of(2)
+MODEL, THREE = model_of(2), model_of(3)
 READINGS = 600
 AT = 300
 """Where most channels stop: a liveness of 3 x 45 is reached long before."""
@@ -96,20 +96,20 @@ def test_a_channel_that_stops_is_an_alert_until_it_lives_again(cuts: Any, kind: 
 
 @of_each_kind
 def test_several_channels_are_one_alert_that_names_them(kind: str) -> None:
-    value = STOPS[kind](AT, 100, (0, 1))
-    opened, closed = judged(story(value), kind=kind)
+    value = STOPS[kind](AT, 100, (0, 1), value=normal_values(READINGS, 3, 4))  # a reading without any channel would be empty
+    opened, closed = judged(story(value), model=THREE, kind=kind)
     assert [(channel.name, channel.share) for channel in opened.channels] == [("channel0", 0.5), ("channel1", 0.5)]
     assert [channel.name for channel in closed.channels] == ["channel0", "channel1"]
     value[AT + 60 : AT + 101, 0] = normal_values(41, 1, 1)[:, 0]  # one of them is back: the other is not
-    opened, closed = judged(story(value), kind=kind)
+    opened, closed = judged(story(value), model=THREE, kind=kind)
     assert closed.event_time_us == START_US + (AT + 101) * SECOND_US
     assert [channel.name for channel in closed.channels] == ["channel1"]
 
 
 @of_each_kind
 def test_a_channel_that_stops_while_the_alert_is_open_keeps_it_open(kind: str) -> None:
-    value = STOPS[kind](AT + 40, 100, (1,), value=STOPS[kind](AT, 80))
-    opened, closed = judged(story(value), kind=kind)
+    value = STOPS[kind](AT + 40, 100, (1,), value=STOPS[kind](AT, 80, value=normal_values(READINGS, 3, 4)))
+    opened, closed = judged(story(value), model=THREE, kind=kind)
     assert [channel.name for channel in opened.channels] == ["channel0"]
     assert closed.event_time_us == START_US + (AT + 141) * SECOND_US
 

@@ -18,7 +18,7 @@ from detector.core.detector import Detector
 from detector.core.readings import Disposition, Partition, ReadingBatch
 from detector.core.walk import Values, judge_batch
 from detector.ports import WorkerStats
-from detector.service.batch_statistics import BatchStatistics
+from detector.service.batch_statistics import BatchStatistics, TextsForNumbers
 from tests.core.builders import log_of, model_of, settings_of
 
 P2 = Partition("sensors", 2)
@@ -30,8 +30,8 @@ class Scene:
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING)
         self.stats = WorkerStats()
-        self._statistics, self._caplog = BatchStatistics(self.stats), caplog
-        self._offset = 0
+        self._statistics, self._caplog = BatchStatistics(self.stats, ("temp",)), caplog
+        self._offset, self.messages = 0, Messages()
 
     def batch(self, readings: int, **ignored: int) -> list[Any]:
         """Count a batch whose last readings are ignored; the warnings that it brought."""
@@ -45,7 +45,9 @@ class Scene:
         batch = ReadingBatch(zeros, zeros.astype(np.int64), np.zeros((readings, 1), np.float32), zeros, offset, zeros, (P2,))
         self._caplog.clear()
         decoded = Decoded(batch, np.arange(readings), ())
-        self._statistics.add(Messages(), decoded, replace(BatchResult.blank(readings, 1), disposition=disposition), ())
+        if "empty" in ignored:
+            batch.value[disposition == Disposition.EMPTY] = np.nan
+        self._statistics.add(self.messages, decoded, replace(BatchResult.blank(readings, 1), disposition=disposition), ())
         return list(self._caplog.records)
 
 
@@ -94,7 +96,7 @@ def test_a_reading_that_the_detector_skips_is_found(monkeypatch: pytest.MonkeyPa
         return judge_batch(store, readings[:-2], Values(*(each[:-2] for each in values)), *rest)
 
     detector, stats = Detector(model_of(2), settings_of()), WorkerStats()
-    statistics = BatchStatistics(stats)
+    statistics = BatchStatistics(stats, detector.model.channels)
     log = log_of([(stream, float(t), 0.0) for t in range(5) for stream in ("a", "b")], 2)
 
     def add(part: range) -> int:
@@ -106,3 +108,37 @@ def test_a_reading_that_the_detector_skips_is_found(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(core, "judge_batch", too_short)
     assert add(range(4, 10)) == 2
     assert "readings without a disposition" in caplog.text
+
+
+def test_a_channel_that_never_came_is_told_once_with_the_field_that_is_most_like_it(scene: Scene) -> None:
+    scene.messages = Messages(value=[b'{"machine": "a", "other": 1, "Temp": 20.5}'])
+    assert not scene.batch(600, empty=600)
+    assert scene.stats.channels_present == ()
+    (said,) = scene.batch(600, empty=600)
+    assert said.getMessage() == "a channel never came: no reading has a value of it"
+    assert (said.channel, said.messages_have) == ("temp", ["Temp", "other"])
+    assert "input.channels" in said.fix
+    assert scene.stats.channels_present == (0.0,)
+    assert not scene.batch(5_000, empty=5_000)
+    assert scene.stats.empty == 6_200
+
+
+def test_a_channel_that_stops_coming_is_told_and_that_it_comes_again(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert not scene.batch(1_000, empty=250)
+    assert scene.stats.channels_present == (0.75,)
+    (stopped,) = scene.batch(1_000, empty=1_000)
+    assert stopped.getMessage() == "a channel stopped coming: no reading has a value of it"
+    assert not scene.batch(1_000, empty=1_000)
+    (back,) = scene.batch(1_000, empty=999)
+    assert (back.levelname, back.getMessage()) == ("INFO", "a channel comes again")
+    assert scene.stats.channels_present == (0.001,)
+
+
+def test_texts_for_numbers_are_told_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    texts = TextsForNumbers(("temp", "hum"))
+    texts.add({(0, "unavailable"): 3, (1, "-"): 1})
+    texts.add({(0, "unavailable"): 5})
+    (said,) = caplog.records
+    assert said.getMessage() == "texts that are no numbers are taken as missing values"
+    assert said.texts == {"temp 'unavailable'": 3, "hum '-'": 1}  # type: ignore[attr-defined]

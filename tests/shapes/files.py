@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +28,7 @@ class Shape:
     name: str
     content: str | bytes
     channels: tuple[str, ...]
-    value: list[tuple[float, ...]]
+    value: Sequence[tuple[float, ...]]
     time_us: list[int] | None = None
     streams: list[str] | None = None
     rejected: int = 0

@@ -98,6 +98,29 @@ def ask_cluster(properties: Mapping[str, str], timeout_s: float, on_log: LogCall
             return Cluster(found.cluster_id or "", there)
 
 
+def described_topics(
+    properties: Mapping[str, str], topics: Sequence[str], timeout_s: float, on_log: LogCallback
+) -> dict[str, dict[str, str]]:
+    """All settings of some topics; none of a topic of which the brokers do not tell, or not this user.
+
+    raises LogUnavailable, ConfigError  the brokers do not answer, or refuse
+    """
+    if not topics:
+        return {}
+    found: dict[str, dict[str, str]] = {}
+    admin = open_admin(properties, on_log)  # has to outlive the answers
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
+    for resource, future in admin.describe_configs(resources, request_timeout=timeout_s).items():
+        try:
+            found[resource.name] = {name: str(entry.value) for name, entry in future.result().items()}
+        except KafkaException as exception:
+            error = kafka_error(exception)
+            if error.code() not in MAY_NOT_SEE | TOPIC_GONE:
+                raise to_detector_error(error, f"looking at the configuration of {resource.name}") from None
+            found[resource.name] = {}
+    return found
+
+
 def settings_of(
     properties: Mapping[str, str], topics: Sequence[str], setting: str, timeout_s: float, on_log: LogCallback
 ) -> tuple[dict[str, str], list[str]]:
@@ -105,26 +128,11 @@ def settings_of(
 
     returns  its value per topic, and the topics of which the brokers do not tell, or not this user
 
-    raises LogUnavailable, ConfigError  the brokers do not answer, or refuse
+    raises LogUnavailable, ConfigError  as `described_topics`
     """
-    if not topics:
-        return {}, []
-    found, unseen = {}, []
-    admin = open_admin(properties, on_log)  # has to outlive the answers
-    resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
-    for resource, future in admin.describe_configs(resources, request_timeout=timeout_s).items():
-        try:
-            settings = future.result()
-        except KafkaException as exception:
-            error = kafka_error(exception)
-            if error.code() not in MAY_NOT_SEE | TOPIC_GONE:
-                raise to_detector_error(error, f"looking at the configuration of {resource.name}") from None
-            settings = {}
-        if setting in settings:
-            found[resource.name] = str(settings[setting].value)
-        else:
-            unseen.append(resource.name)
-    return found, unseen
+    told = described_topics(properties, topics, timeout_s, on_log)
+    found = {name: settings[setting] for name, settings in told.items() if setting in settings}
+    return found, [name for name in told if name not in found]
 
 
 def timestamp_types(

@@ -44,10 +44,11 @@ def overdue_s(stats: WorkerStats) -> float:
 
 
 class WorkerCollector(Collector):
-    """The worker's figures."""
+    """The worker's figures. channels: of the model"""
 
-    def __init__(self, stats: WorkerStats) -> None:
+    def __init__(self, stats: WorkerStats, channels: Sequence[str]) -> None:
         self._stats = stats
+        self._channels = channels
 
     def collect(self) -> Iterable[Metric]:
         stats = self._stats
@@ -78,6 +79,14 @@ class WorkerCollector(Collector):
         for partition, messages in stats.lag.items():
             lag.add_metric([partition.topic, str(partition.number)], messages)
         yield lag
+        present = GaugeMetricFamily(
+            "detector_channel_present_ratio",
+            "Share of the last thousand readings, or more, that have a value of the channel.",
+            labels=["channel"],
+        )
+        for channel, share in zip(self._channels, stats.channels_present, strict=False):  # none before there were so many readings
+            present.add_metric([channel], share)
+        yield present
         yield GaugeMetricFamily("detector_streams", "Streams in memory.", stats.streams)
         yield GaugeMetricFamily("detector_alerts_open", "Alerts open now.", stats.alerts_open)
         yield from self._state()

@@ -66,7 +66,7 @@ class Telemetry(Observer):
         self._streams = StreamGauges(info.watch, info.channels, names)
         self._declare(now_s)
         for collector in (
-            WorkerCollector(stats),
+            WorkerCollector(stats, info.channels),
             AlertmanagerCollector(alertmanagers),
             ServiceCollector(info),
             self._streams,

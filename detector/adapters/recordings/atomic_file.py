@@ -11,9 +11,16 @@ from detector.errors import DataError
 
 
 class AtomicFile:
-    """Where to write until all is written: `partial`, beside the file itself."""
+    """Where to write until all is written: `partial`, beside the file itself.
+
+    raises DataError  there is no such folder, or what is there is no file
+    """
 
     def __init__(self, path: Path) -> None:
+        if not path.parent.is_dir():
+            raise DataError(f"cannot write {path}: there is no folder {path.parent}", fix="create it, or choose another file with --out")
+        if path.exists() and not path.is_file():
+            raise DataError(f"cannot write {path}: it is no file", fix="choose another file with --out")
         self._path = path
         self.partial = path.with_name(path.name + ".partial")
 

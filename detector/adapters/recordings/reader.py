@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 
 from detector.adapters.recordings.files import PARQUET, TEXT, is_json, read_bytes, suffix
-from detector.adapters.recordings.json_lines import read_lines, table_of
+from detector.adapters.recordings.json_lines import read_lines
 from detector.config import FileInput
 from detector.errors import DataError
 from detector.tables.delimited import TextTable, read_text_table
+from detector.tables.json_table import table_of
 from detector.tables.numbers import Decimal
 from detector.tables.recording import Recording, RejectedRow
 from detector.tables.table import Table
@@ -54,11 +55,17 @@ def _read_text(path: Path, options: FileInput, channels: Sequence[str] | None) -
 
 def _read_json_lines(path: Path, options: FileInput, channels: Sequence[str] | None) -> Recording:
     messages, blank = read_lines(path)
-    table, rejected = table_of(messages, options, path.name)
-    recording = understand(table, options, path.name, channels)
+    found = table_of(messages, options, path.name)
+    if options.long_format is None and found.shape.long_format is not None:
+        options = options.model_copy(update={"long_format": found.shape.long_format})
+    recording = understand(found.table, options, path.name, channels)
     understood = recording.understanding
+    file = ", ".join(filter(None, ("JSON", found.shape.described)))
+    left = understood.left | dict.fromkeys(found.shape.beside, "it stands beside the readings, once for all of them")
     lines = {kind: count for kind, count in {**understood.lines, "blank": blank + understood.lines.get("blank", 0)}.items() if count}
-    return replace(recording, understanding=replace(understood, file="JSON", rejected=(*rejected, *understood.rejected), lines=lines))
+    return replace(
+        recording, understanding=replace(understood, file=file, left=left, rejected=(*found.rejected, *understood.rejected), lines=lines)
+    )
 
 
 def _read_parquet(path: Path) -> Table:

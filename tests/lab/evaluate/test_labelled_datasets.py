@@ -75,5 +75,16 @@ def test_what_cannot_be_read_is_one_clear_message(tmp_path: Path) -> None:
         read_labelled(tmp_path)
     (tmp_path / "A").mkdir()
     (tmp_path / "A" / "1.npz").write_bytes(b"no archive")
-    with pytest.raises(DataError, match="A cannot be read"):
+    with pytest.raises(DataError, match=r"1.npz: it cannot be read"):
         read_labelled(tmp_path)
+
+
+def test_a_file_that_is_none_costs_itself_and_is_told(tmp_path: Path) -> None:
+    arrays(tmp_path / "A" / "1.npz", x=np.arange(100.0), label=np.zeros(100))
+    arrays(tmp_path / "A" / "2.npz", x=np.arange(100.0))
+    (tmp_path / "A" / "3.npz").write_bytes(b"no archive")
+    left: dict[str, str] = {}
+    assert [each.name for each in read_labelled(tmp_path, lambda path, reason: left.update({path.name: reason}))] == ["1"]
+    assert left.pop("2.npz") == "no array `label`"
+    assert left.pop("3.npz").startswith("it cannot be read")
+    assert not left

@@ -1,0 +1,162 @@
+"""`detector inspect`: what a recording or a topic holds, before anything runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detector.cli.options import (
+    ChannelColumns,
+    ConfigFile,
+    DecimalMark,
+    Every,
+    MissingValues,
+    Servers,
+    StreamColumn,
+    TimeColumn,
+    TimeFormat,
+    Zone,
+    overrides,
+)
+from detector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from detector.cli.inspection_report import Inspection
+    from detector.config import Config, FileInput
+    from detector.tables.recording import Recording
+
+
+def inspect(
+    recording: Annotated[
+        Path | None, typer.Argument(help="Recorded readings: .parquet, .csv, .tsv, .txt or .jsonl.", show_default=False)
+    ] = None,
+    write: Annotated[Path | None, typer.Option(help="Write a configuration for what was found to this file.")] = None,
+    config: ConfigFile = None,
+    time: TimeColumn = None,
+    time_format: TimeFormat = None,
+    zone: Zone = None,
+    every: Every = None,
+    stream: StreamColumn = None,
+    channels: ChannelColumns = None,
+    missing: MissingValues = None,
+    decimal: DecimalMark = None,
+    topic: Annotated[str | None, typer.Option("--topic", help="A topic instead; no group is joined, nothing is committed.")] = None,
+    messages: Annotated[int, typer.Option(min=1, max=1_000_000, help="So many messages of the topic are looked at.")] = 5_000,
+    bootstrap_servers: Servers = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON object.")] = False,
+) -> None:
+    """Say what a recording or a topic holds, and propose a configuration that judges it.
+
+    Nothing is judged, and nothing is written but what --write names.
+
+    Example: [bold]detector inspect export.csv --write detector.yaml[/bold]
+
+    Example: [bold]detector inspect --topic sensors --bootstrap-servers kafka:9092 --write detector.yaml[/bold]
+    """
+    from detector.cli import recording_source
+    from detector.config import load_config
+
+    if (recording is None) == (topic is None):
+        raise ConfigError(
+            "say what to inspect: a recording or a topic", fix="detector inspect export.csv, or detector inspect --topic sensors"
+        )
+    settings = load_config(config, overrides=overrides(bootstrap_servers=bootstrap_servers))
+    options = recording_source.file_options(
+        settings,
+        time=time,
+        time_format=time_format,
+        zone=zone,
+        every=every,
+        stream=stream,
+        channels=channels,
+        missing=missing,
+        decimal=decimal,
+    )
+    if recording is not None:
+        found = of_recording(settings, recording, options)
+    else:
+        from detector.cli.inspect_topic import of_topic
+
+        assert topic is not None
+        found = of_topic(settings, topic, options, messages)
+    if write is not None:
+        _write(write, found.proposal)
+    if as_json:
+        typer.echo(found.as_json())
+        return
+    for line in found.lines:
+        typer.echo(line)
+    typer.echo(f"proposed configuration -> {write}" if write is not None else f"\n{found.proposal}", nl=write is not None)
+
+
+def of_recording(settings: Config, path: Path, options: FileInput) -> Inspection:
+    """Inspect a recording. Numbers that look like ones for a missing value are taken as such, as the proposed configuration does.
+
+    raises DataError, ConfigError  it cannot be read as it is
+    """
+    from detector.adapters.recordings.files import is_json
+    from detector.cli import recording_source
+    from detector.inspection.proposal import for_recording, sentinels_of
+
+    source = recording_source.open_source(settings, path, options)
+    found = recording_source.as_recording(source)
+    sentinels = sentinels_of(found.understanding.channels)
+    if sentinels and source.recording is not None:
+        options = options.model_copy(update={"missing_values": (*options.missing_values, *sentinels)})
+        found = recording_source.as_recording(recording_source.open_source(settings, path, options))
+    proposal = for_recording(path.name, found.understanding, options, sentinels)
+    if is_json(path) and source.recording is not None and not sentinels:
+        proposal = _for_messages(path, options, found) or proposal
+    return _inspection(settings, path.name, found, proposal, tuple(("missing?", why) for why in sentinels.values()))
+
+
+def _for_messages(path: Path, options: FileInput, whole: Recording) -> str | None:
+    """A configuration that reads a file's messages as the service would; None: it would read less than there is."""
+    from detector.adapters.recordings.json_lines import read_lines
+    from detector.adapters.recordings.messages import as_messages
+    from detector.cli import wiring
+    from detector.core.readings import StreamNames
+    from detector.inspection.messages import understand_messages
+    from detector.inspection.proposal import configuration, for_messages
+    from detector.tables.json_table import table_of
+
+    lines, _ = read_lines(path)
+    messages = understand_messages(table_of(lines, options, path.name), options, path.name)
+    if messages.problem:
+        return None
+    proposal = for_messages(path.name, None, messages.recording.understanding, messages.shape, None)
+    settings = configuration(proposal)
+    written = wiring.reading_format(settings.input, messages.recording.channels)
+    decoded = wiring.value_decoder(written, StreamNames()).decode(as_messages(lines, path.name, path.name))
+    lost = sum(reject.readings for reject in decoded.rejects)
+    is_same = lost <= whole.rejected and messages.recording.streams == whole.streams
+    return proposal if is_same else None
+
+
+def _inspection(settings: Config, name: str, found: Recording, proposal: str, extra: Sequence[tuple[str, str]]) -> Inspection:
+    from detector.cli import wiring
+    from detector.cli.inspection_report import Inspection
+    from detector.inspection.facts import facts_of
+
+    understood = found.understanding
+    facts = facts_of(found.streams, found.stream, found.event_time_us)
+    not_judged = Counter(row.reason for row in understood.rejected)
+    if understood.lines_unkept:
+        not_judged["lines that do not fit"] += understood.lines_unkept
+    need = wiring.estimated(settings, facts.streams, facts.rate_hz, found.channels)
+    return Inspection(name, understood, facts, need, dict(not_judged), proposal, extra=extra)
+
+
+def _write(path: Path, text: str) -> None:
+    """raises ConfigError  the file is there already, or cannot be written"""
+    if path.exists():
+        raise ConfigError(f"{path} is there already", fix="name another file with --write, or remove it first")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", fix="name another file with --write") from None

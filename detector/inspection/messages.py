@@ -1,0 +1,130 @@
+"""Messages of a topic, or of a file, as a table: what in them is time, stream and channel, and how a configuration says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from detector.config import FileInput
+from detector.errors import DataError
+from detector.inspection.proposal import MessageShape, time_problem
+from detector.tables import long_format
+from detector.tables.json_table import JsonShape, JsonTable
+from detector.tables.recording import Recording
+from detector.tables.streams import find_streams, repeated_share
+from detector.tables.table import Table
+from detector.tables.times import find_times
+from detector.tables.understanding import understand
+
+KEY, LOG_TIME = "(key)", "(log time)"
+"""Columns of what a message has beside its value."""
+NAMED_SHARE_MIN = 0.99
+TIES_SHARE_MAX = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMessages:
+    """How messages can be read. problem: why a configuration cannot read them so; empty: it can"""
+
+    recording: Recording
+    shape: MessageShape
+    problem: str = ""
+
+
+def understand_messages(
+    found: JsonTable,
+    options: FileInput,
+    where: str,
+    keys: Sequence[str | None] | None = None,
+    log_time_us: NDArray[np.int64] | None = None,
+) -> FoundMessages:
+    """What messages hold.
+
+    found        their values
+    keys         the name in each message's key; None: they have none
+    log_time_us  i8[M] the log's own time of each; None: not known
+
+    raises DataError, ConfigError  there is no time, or no channel
+    """
+    long = options.long_format or found.shape.long_format or long_format.found(found.table)
+    table, array_path, notes = found.table, None if long or options.channels else _array_path(found.shape), []
+    channels = options.channels
+    if array_path is not None:
+        channels = tuple(f"{array_path}[{place}]" for place in range(found.shape.arrays[array_path]))
+        notes.append(f"{array_path!r} is an array of {len(channels)} numbers: a channel each")
+    named = {"long_format": long, "time": options.time or _time(table, where, options, is_in_log=log_time_us is not None)}
+    options = options.model_copy(update=named)
+    taken = (long.channel, long.value) if long else tuple(channels or ())
+    if log_time_us is not None:
+        times = pa.array(log_time_us[found.message], pa.timestamp("us", tz="UTC"))
+        table = _with_column(table, LOG_TIME, pa.chunked_array([times]))
+    stream, why = options.stream, ""
+    if stream is None and keys is not None:
+        of_rows = pa.chunked_array([pa.array([keys[place] or "" for place in found.message], pa.string())])
+        table = _with_column(table, KEY, of_rows)
+        stream, why = _stream(table, taken, options, where, (long.channel,) if long else ())
+    recording = understand(table, options.model_copy(update={"stream": stream}), where, channels)
+    told = recording.understanding
+    left = {name: reason for name, reason in told.left.items() if name not in (KEY, LOG_TIME)}
+    left |= dict.fromkeys(found.shape.beside, "it stands beside the readings, once for all of them")
+    if keys is not None and not told.stream_columns:
+        why = "nothing names any: neither the messages' keys nor a field"
+    told = replace(told, left=left, stream=why or told.stream, rejected=(*found.rejected, *told.rejected), notes=(*told.notes, *notes))
+    shape = MessageShape(
+        format="senml" if found.shape.is_senml else "json",
+        key="utf8" if told.stream_columns == (KEY,) else None,
+        records_path=found.shape.records_path,
+        array_path=array_path,
+        long_format=long,
+    )
+    problem = "" if told.time_columns == (LOG_TIME,) else time_problem(told)
+    return FoundMessages(replace(recording, understanding=told), shape, problem)
+
+
+def _array_path(shape: JsonShape) -> str | None:
+    """The array of numbers whose entries are the channels: the longest; None where messages have none."""
+    return max(shape.arrays, key=lambda path: shape.arrays[path], default=None)
+
+
+def _time(table: Table, where: str, options: FileInput, *, is_in_log: bool) -> tuple[str, ...] | None:
+    """The columns of time; the log's own time, where no field is one. None: what the table's rows tell is for others to find."""
+    if not is_in_log or options.every_s is not None:
+        return None
+    try:
+        return find_times(table, where, None, options.time_format).columns
+    except DataError:
+        return (LOG_TIME,)
+
+
+def _stream(
+    table: Table, taken: Sequence[str], options: FileInput, where: str, channel: tuple[str, ...]
+) -> tuple[tuple[str, ...] | None, str]:
+    """The columns that name the stream, and why: the key, if nearly all messages have one and it tells readings of one time apart.
+
+    channel  in long format the column that names it
+    """
+    key = table.columns[KEY]
+    named = float(pc.mean(pc.cast(pc.not_equal(key, ""), pa.int8())).as_py() or 0)
+    distinct = pc.count_distinct(key).as_py()
+    is_name = named >= NAMED_SHARE_MIN and (distinct < len(table) / 2 or len(table) <= 4)
+    others = replace(table, columns={name: column for name, column in table.columns.items() if name not in (KEY, LOG_TIME)})
+    times = find_times(table, where, options.time, options.time_format)
+    found = find_streams(others, times.local_us, [*taken, *times.columns], "", None)
+    fields = found.columns
+    if not is_name:
+        return fields or None, found.why
+    by_key = (KEY,), "the message's key"
+    if times.columns == (LOG_TIME,) or not fields:
+        return by_key
+    ties = repeated_share(table, (KEY, *channel), times.local_us)
+    better = repeated_share(table, (*fields, *channel), times.local_us)
+    return by_key if ties <= TIES_SHARE_MAX or better >= ties else (fields, found.why)
+
+
+def _with_column(table: Table, name: str, column: pa.ChunkedArray) -> Table:
+    return replace(table, columns=table.columns | {name: column})
