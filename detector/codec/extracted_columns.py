@@ -111,6 +111,9 @@ class RowReader:
         numbers, texts, with_text = self._numbers(rows, extractor, channel, has_texts=has_texts)
         value = self._values(numbers, channel)
         ok &= known & ~np.isinf(value).any(axis=1) & ~ignored
+        for outer, path in extractor.guards:
+            both = zip(extractor.column(rows, outer), extractor.column(rows, path), strict=True)
+            ok &= np.fromiter((_is_guarded(each, below) for each, below in both), np.bool_, len(rows))
         columns = Columns(message, np.zeros(len(rows), np.int32), stream, time_us, value, channel)
         counted = Counter((place, text) for row, place, text in texts if ok[row])
         return Extracted(columns if ok.all() else columns.kept(ok), ~(ok | ignored), int(np.count_nonzero(ignored)), counted, with_text)
@@ -178,6 +181,11 @@ class RowReader:
                 for place, column in enumerate(numbers):
                     value[:, place] = np.array(column, np.float64)
         return value
+
+
+def _is_guarded(outer: Any, below: Any) -> bool:
+    """Whether a value cannot have been on the way to the other one, or does not matter there. Missing is None or NaN."""
+    return outer is None or outer is NAN or (isinstance(outer, int | float) and below is not None and below is not NAN)
 
 
 def _number(text: str) -> float | None:

@@ -56,10 +56,12 @@ class Part(NamedTuple):
 class FieldExtractor:
     """Reads the fields at `leaves` from JSON objects that spell each path as `routes` says.
 
+    guards    pairs of paths of which the second begins with the first: where the first is more than null, and the second is missing or the
+              first is text, the slow path must decide
     rows      messages -> their rows; raises msgspec.MsgspecError, RecursionError or ValueError at one that does not fit, and then goes on
     column    rows -> the values of one path
 
-    Where it gives a row, each value is the one that the path finds, whatever else stands in the message.
+    Where it gives a row and no guard objects, each value is the one that the path finds, whatever else stands in the message.
 
     raises OverlappingPaths
     """
@@ -68,8 +70,7 @@ class FieldExtractor:
         tree = Node()
         for path, leaf in leaves.items():
             _put(tree, routes[path], leaf)
-        for path in leaves:
-            _refuse_others(tree, path)
+        self.guards = sorted({(outer, path) for path in leaves for outer in _refuse_others(tree, path)})
         self._parts: list[Part] = []
         self._found: dict[tuple[str, ...], tuple[int, str]] = {}
         self._add_part(tree, (), 0, str)
@@ -132,16 +133,16 @@ def _put(node: Node, route: Route, leaf: Leaf) -> None:
         raise OverlappingPaths(last.key)
 
 
-def _refuse_others(node: Node, path: str) -> None:
-    """Fields that refuse the ways to `path` that lead out of the tree."""
+def _refuse_others(node: Node, path: str) -> Iterator[str]:
+    """Adds fields that refuse the ways to `path` that lead out of the tree. Gives the paths whose values may stand on such a way."""
     if isinstance(node.fields.setdefault(path, NOTHING), Node):
         raise OverlappingPaths(path)
     for key, rest in splits(path):
         below = node.fields.setdefault(key, NULL_ONLY)
         if isinstance(below, Node):
-            _refuse_others(below, rest)
+            yield from (f"{key}.{outer}" for outer in _refuse_others(below, rest))
         elif below is not NULL_ONLY:
-            raise OverlappingPaths(key)
+            yield key
 
 
 def _struct(node: Node) -> tuple[Any, dict[tuple[str, ...], str], dict[tuple[str, ...], Node]]:

@@ -22,6 +22,7 @@ T = TypeVar("T")
 TEXT, TRUE, FALSE, NULL, OBJECT, ARRAY = b'"tfn{['  # the kind of a JSON value by its first byte
 BLANKS = " \t\n\r"
 BARE = {b"8e88888": "NaN", b"9e99999": "Infinity", b"-9e99999": "-Infinity"}
+MAYBE_ABSENT = frozenset({NULL, *(number[0] for number in BARE)})
 _IN_PLACE_OF = {text.encode(): number for number, text in BARE.items()}
 # Texts are consumed whole, to their end even where no quote ends them: no text is looked at twice.
 _TEXT_OR_BARE = re.compile(rb'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"?|(?<![\w.+-])(NaN|-?Infinity)(?![\w.+-])')
@@ -79,7 +80,9 @@ def splits(path: str) -> tuple[tuple[str, str], ...]:
 
 def present(raw: msgspec.Raw | None) -> msgspec.Raw | None:
     """The value; None if it is absent, null, or a bare NaN or infinity."""
-    return None if raw is None or kind_of(raw) == NULL or bytes(raw) in BARE else raw
+    if raw is None or (kind_of(raw) in MAYBE_ABSENT and (kind_of(raw) == NULL or bytes(raw) in BARE)):
+        return None
+    return raw
 
 
 def kind_of(raw: bytes | msgspec.Raw) -> int:

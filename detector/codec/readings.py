@@ -58,9 +58,7 @@ class JsonReadings:
             for position, one in read.items():
                 rejects += [Reject(position, revoked.error, revoked.reason, revoked.readings) for revoked in one.revoked.values()]
                 ignored += one.ignored
-                for reading in one.readings:
-                    if reading.texts:
-                        texts.update(reading.texts)
+                texts.update(one.texts)
             columns.append(columns_of(read, len(self._format.channels)))
         whole = in_log_order(columns)
         return Decoded(self._batch(messages, whole), whole.message, tuple(rejects), ignored, texts=_few(texts))

@@ -39,17 +39,13 @@ _decode_time = msgspec.json.Decoder(int | float | str).decode
 
 
 class Reading(NamedTuple):
-    """One reading: its position in the message, one number per channel (NaN: missing), and in long format its channel, else -1.
-
-    texts   channel and text, where text that is no number was taken as missing
-    """
+    """One reading: its position in the message, one number per channel (NaN: missing), and in long format its channel, else -1."""
 
     item: int
     stream: bytes
     event_time_us: int
     value: list[float]
     channel: int
-    texts: list[tuple[int, str]]
 
 
 @dataclass(slots=True)
@@ -63,11 +59,16 @@ class LostReadings:
 
 @dataclass(slots=True)
 class Read:
-    """The result for one message. Losses are summed by kind of error, so that a hostile message cannot cause a million reasons."""
+    """The result for one message. Losses are summed by kind of error, so that a hostile message cannot cause a million reasons.
+
+    ignored   number of long-format values of channels that the model does not have
+    texts     channel and text, where a reading has text that is no number: the value was taken as missing
+    """
 
     readings: list[Reading] = field(default_factory=list)
     revoked: dict[ErrorName, LostReadings] = field(default_factory=dict)
     ignored: int = 0
+    texts: list[tuple[int, str]] = field(default_factory=list)
 
     def lose(self, why: Unreadable) -> None:
         """Count one more lost reading."""
@@ -89,8 +90,7 @@ class SlowPathReader:
         try:
             value = _checked(value, "value", "a JSON reading", self._format.message_bytes_max)
             if self._format.records_path is None:
-                read.readings += self._reading(0, object_of(value, "value"), {}, key, log_time_us)
-                read.ignored += not read.readings
+                self._read_one(read, 0, object_of(value, "value"), {}, key, log_time_us)
             else:
                 self._read_records(read, value, key, log_time_us)
         except Unreadable as why:
@@ -108,22 +108,20 @@ class SlowPathReader:
         for item, raw in enumerate(array_of(array, name or "value")):
             place = f"{name}[{item}]"
             try:
-                found = self._reading(item, object_of(raw, ""), outer, key, log_time_us)
+                self._read_one(read, item, object_of(raw, ""), outer, key, log_time_us)
             except Unreadable as why:
                 if why.field != "key":
                     why.field = f"{place}.{why.field}" if why.field else place
                 read.lose(why)
-            else:
-                read.readings += found
-                read.ignored += not found
 
-    def _reading(self, item: int, inner: Object, outer: Object, key: bytes | None, log_time_us: int) -> tuple[Reading, ...]:
-        """The reading in `inner`; none if it is of a channel that the model does not have."""
+    def _read_one(self, read: Read, item: int, inner: Object, outer: Object, key: bytes | None, log_time_us: int) -> None:
+        """Add the reading in `inner`."""
         channel = -1
         if self._format.channel_path is not None:
             known = self._long_format_channel(inner, self._format.channel_path)
             if known is None:
-                return ()
+                read.ignored += 1
+                return
             channel = known
         stream = self._stream(inner, outer, key)
         time_us = self._event_time(inner, outer, log_time_us)
@@ -133,10 +131,14 @@ class SlowPathReader:
         else:
             value = [NAN] * len(self._format.channels)
             for place, path in self._paths if channel < 0 else ((channel, self._format.value_path or "value"),):
-                raw = find(inner, path)
+                raw = inner.get(path)
+                if raw is None and "." in path:
+                    raw = find(inner, path)
                 if raw is not None:
                     value[place] = _number(raw, path, place, texts)
-        return (Reading(item, stream, time_us, value, channel, texts),)
+        read.readings.append(Reading(item, stream, time_us, value, channel))
+        if texts:
+            read.texts += texts
 
     def _long_format_channel(self, inner: Object, path: str) -> int | None:
         raw = present(find(inner, path))

@@ -79,3 +79,16 @@ def test_paths_that_are_not_in_the_first_message_are_expected_beside_the_others(
     literal = FastPath(ReadingFormat(("d.motor.t", "d.motor.p")))
     read(literal, {"d.motor.t": 1})
     assert read(literal, {"d.motor.t": 1, "d.motor.p": 2}).left == []
+
+
+def test_a_path_that_goes_on_where_another_ends() -> None:
+    fast = FastPath(ReadingFormat(("motor", "motor.temp", "motor.temp.max")))
+    assert read(fast, {"motor": 1, "motor.temp": 2, "motor.temp.max": 3}).left == []
+    assert (
+        read(
+            fast, {"motor.temp": 2, "motor.temp.max": True}, {"motor": None, "motor.temp.max": 3}, {"motor.temp": 2, "motor.temp.max": 3}
+        ).left
+        == []
+    )
+    for wrong in ({"motor": 1}, {"motor": 1, "motor.temp.max": 3}, {"motor": '{"temp": 1}', "motor.temp": 2, "motor.temp.max": 3}):
+        assert read(fast, wrong).left == [0]
