@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detector.codec.event_time import earliest_latest_us, event_times_us, number_of
 from detector.codec.field_extractor import FieldExtractor, Leaf
+from detector.codec.json_values import BARE
 from detector.codec.messages import Messages
 from detector.codec.reading_columns import Columns
 from detector.codec.reading_format import STREAM_BYTES_MAX, ReadingFormat
@@ -20,6 +21,8 @@ from detector.codec.slow_path import NAN
 NAME = Leaf(str | int | None, None)
 TIME = Leaf(int | float | str | None, None)
 NUMBER = float | bool | None
+
+BARE_TEXTS = frozenset(BARE.values())
 
 Texts: TypeAlias = list[tuple[int, int, str]]
 """Row, channel and text, where text that is no number stands for one."""
@@ -90,13 +93,22 @@ class RowReader:
         self._format = format
         self._channel = {name: number for number, name in enumerate(format.channels)}
         self._number_paths = number_paths(format)
+        self._names = (*format.stream, *([] if format.channel_path is None else [format.channel_path]))
 
     def read(
-        self, messages: Messages, message: NDArray[np.int64], rows: list[Any], extractor: FieldExtractor, *, has_texts: bool
+        self,
+        messages: Messages,
+        message: NDArray[np.int64],
+        rows: list[Any],
+        extractor: FieldExtractor,
+        *,
+        has_texts: bool,
+        is_quoted: bool,
     ) -> Extracted:
         """What becomes of `rows`, whose positions in `messages` are `message`.
 
         has_texts   whether the extractor lets text stand for a number
+        is_quoted   whether a bare NaN stands in quotes (`json_values.bare_as_text`)
         """
         stream, ok = self._streams(messages, message, rows, extractor)
         log_time_us = messages.log_time_us[message]
@@ -108,6 +120,11 @@ class RowReader:
             earliest, latest = earliest_latest_us(log_time_us, self._format)
             ok &= (time_us >= earliest) & (time_us <= latest)
         channel, known, ignored = self._channels(rows, extractor)
+        if is_quoted:
+            for path in self._names:  # a bare NaN may stand there as text, which is no name
+                is_name = np.fromiter((name not in BARE_TEXTS for name in extractor.column(rows, path)), np.bool_, len(rows))
+                ok &= is_name
+                ignored &= is_name
         numbers, texts, with_text = self._numbers(rows, extractor, channel, has_texts=has_texts)
         value = self._values(numbers, channel)
         ok &= known & ~np.isinf(value).any(axis=1) & ~ignored

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from detector.codec.extracted_columns import RowReader, is_sound, leaves_of, number_paths
 from detector.codec.field_extractor import FieldExtractor, OverlappingPaths
-from detector.codec.json_values import Route, object_of
+from detector.codec.json_values import Route, bare_as_text, has_bare, object_of
 from detector.codec.messages import Messages
 from detector.codec.reading_columns import Columns
 from detector.codec.reading_format import ReadingFormat, Unreadable
@@ -38,16 +38,18 @@ REFUSED_COST = 10  # about what a message costs that an extractor refuses, in me
 class FastRead:
     """What the fast path made of a batch.
 
-    columns   readings, one part per extractor
-    left      positions of the messages that are left to the slow path, in no order
-    ignored   number of long-format values of channels that the model does not have
-    texts     how often each text of a channel was taken as missing
+    columns     readings, one part per extractor
+    left        positions of the messages that are left to the slow path, in no order
+    ignored     number of long-format values of channels that the model does not have
+    texts       how often each text of a channel was taken as missing
+    is_quoted   whether, in messages that are still to be read, bare NaN were put in quotes
     """
 
     columns: list[Columns] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
     ignored: int = 0
     texts: Counter[tuple[int, str]] = field(default_factory=Counter)
+    is_quoted: bool = False
 
 
 @dataclass(slots=True)
@@ -91,13 +93,20 @@ class FastPath:
             message, values = message[sound], list(compress(values, sound))
         for known in self._known:
             known.use = 0
+        for known in self._known:
             if values:
                 message, values = self._extract(known, messages, message, values, read)
+        if any(map(has_bare, values)):  # type: ignore[arg-type]  # what is None is not sound
+            read.is_quoted = True
+            values = [bare_as_text(value) if value and has_bare(value) else value for value in values]
+            for known in self._known:
+                if known.has_texts:
+                    message, values = self._extract(known, messages, message, values, read)
         if values:
             message = self._learn(messages, message, values, read)
         read.left += message.tolist()
         if len(self._known) > 1:
-            self._known.sort(key=lambda known: known.use, reverse=True)
+            self._known.sort(key=lambda known: (known.use, not known.has_texts), reverse=True)
         return read
 
     def _extract(
@@ -111,13 +120,13 @@ class FastPath:
         else:
             taken, message, values = message, message[:0], ()
         if rows:
-            found = self._rows.read(messages, taken, rows, known.extractor, has_texts=known.has_texts)
+            found = self._rows.read(messages, taken, rows, known.extractor, has_texts=known.has_texts, is_quoted=read.is_quoted)
             read.columns.append(found.columns)
             read.ignored += found.ignored
             read.texts += found.texts
             if found.left.any():
                 read.left += taken[found.left].tolist()
-            known.use = (found.with_text * REFUSED_COST or -1) if known.has_texts else len(rows)  # behind those that were not asked
+            known.use += found.with_text * REFUSED_COST if known.has_texts else len(rows)
         return message, values
 
     def _learn(self, messages: Messages, message: NDArray[np.int64], values: Sequence[bytes | None], read: FastRead) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ BARE = {b"8e88888": "NaN", b"9e99999": "Infinity", b"-9e99999": "-Infinity"}
 MAYBE_ABSENT = frozenset({NULL, *(number[0] for number in BARE)})
 _IN_PLACE_OF = {text.encode(): number for number, text in BARE.items()}
 # Texts are consumed whole, to their end even where no quote ends them: no text is looked at twice.
-_TEXT_OR_BARE = re.compile(rb'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"?|(?<![\w.+-])(NaN|-?Infinity)(?![\w.+-])')
+_TEXT_OR_BARE = re.compile(rb'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"?|(?<![\w.+-])(NaN|-?Infinity)(?![\w.+-]|\s*:)')
 # Only for the reason: the decoder's error names a byte, not a field.
 _NOT_A_NUMBER = re.compile(rb'"((?:[^"\\]|\\.){0,200})"\s*:\s*(?:\[[^\[\]{}"]*)?(-?(?:nan|inf))\b')
 
@@ -83,6 +83,16 @@ def present(raw: msgspec.Raw | None) -> msgspec.Raw | None:
     if raw is None or (kind_of(raw) in MAYBE_ABSENT and (kind_of(raw) == NULL or bytes(raw) in BARE)):
         return None
     return raw
+
+
+def has_bare(text: bytes) -> bool:
+    """Whether a text may have a bare NaN or infinity."""
+    return b"NaN" in text or b"Infinity" in text
+
+
+def bare_as_text(text: bytes) -> bytes:
+    """The text with each bare NaN and infinity in quotes."""
+    return _TEXT_OR_BARE.sub(_text_in_place, text)
 
 
 def kind_of(raw: bytes | msgspec.Raw) -> int:
@@ -164,8 +174,8 @@ def _parsed(decode: Callable[[Any], T], raw: bytes | msgspec.Raw, field: str, ex
         raise Unreadable("WrongType", f"expected {expected}, found {described(raw)}", field) from None
     except (msgspec.MsgspecError, ValueError) as error:
         text = bytes(raw)
-        if b"NaN" in text or b"Infinity" in text:
-            numbers = _TEXT_OR_BARE.sub(_without_bare, text)
+        if has_bare(text):
+            numbers = _TEXT_OR_BARE.sub(_number_in_place, text)
             if numbers != text:
                 return _parsed(decode, numbers, field, expected, opening)
         token = _NOT_A_NUMBER.search(text) if b"nan" in text or b"inf" in text else None
@@ -179,5 +189,9 @@ def _json_inside(raw: bytes | msgspec.Raw, field: str) -> bytes:
     return text_of(raw, field).lstrip(BLANKS).encode("utf-8")
 
 
-def _without_bare(match: re.Match[bytes]) -> bytes:
+def _number_in_place(match: re.Match[bytes]) -> bytes:
     return _IN_PLACE_OF[match[1]] if match[1] else match[0]
+
+
+def _text_in_place(match: re.Match[bytes]) -> bytes:
+    return b'"%s"' % match[1] if match[1] else match[0]

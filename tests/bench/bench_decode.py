@@ -134,6 +134,7 @@ def deep() -> None:
     )
     short = ReadingFormat(CHANNELS, event_time="ts")
     measure("booleans", short, messages_of(lambda at, r: {"ts": round(at.timestamp() * 1_000), **r, "rpm": r["rpm"] > 1_500}))
+    measure("bare NaN", short, messages_of(lambda at, r: {"ts": round(at.timestamp() * 1_000), **r, "rpm": float("nan")}))
     measure(
         "one channel is 'unavailable' now and then",
         short,
