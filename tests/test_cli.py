@@ -347,6 +347,33 @@ def test_replay_gives_what_the_core_gives(plant_recording: Path, small_bundle: P
     assert rows["alert"].to_pylist() == [result.alert.get(position) for position in range(len(result))]
 
 
+def test_a_channel_that_never_comes_ends_with_the_nearest_field_and_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"time": 1790000000 + k, "temperature": 20.5 + k % 3} for k in range(100)]
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (tmp_path / "detector.yaml").write_text("input: {event_time: {field: time}, channels: [Temperature]}", encoding="utf-8")
+    assert main(["replay", "r.jsonl", "--config", "detector.yaml", "--out", "v.parquet"]) == 1
+    said = capsys.readouterr()
+    assert "Temperature never came; did you mean 'temperature'?" in said.out
+    assert said.err.splitlines()[-1].endswith("error: no reading was judged: 100 without any of the channels")
+
+
+def test_messages_of_one_time_are_joined_where_the_configuration_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"host": "h1", "time": 1790000000 + k // 2, ("cpu", "temp")[k % 2]: 20.5 + k % 3} for k in range(200)]
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    text = "input: {stream: host, event_time: {field: time, ties: drop}, channels: [cpu, temp], join: JOIN}"
+    (tmp_path / "detector.yaml").write_text(text.replace("JOIN", "false"), encoding="utf-8")
+    command = ["replay", "r.jsonl", "--config", "detector.yaml", "--out", "v.parquet"]
+    assert main(command) == 0
+    assert (
+        "100 of a stream and time that had a reading (messages have some of the channels each: set input.join: true)"
+        in capsys.readouterr().out
+    )
+    (tmp_path / "detector.yaml").write_text(text.replace("JOIN", "true"), encoding="utf-8")
+    assert main([*command, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["judged"], said["not_judged"], said["readings"]["partial"]) == (100, 0, 100)
+
+
 def test_replay_names_texts_for_numbers_and_readings_without_any_channel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows: list[dict[str, Any]] = [
         {"id": "a", "time": 1790000000 + k, "temp": 20.5 + k % 3, "hum": "unavailable" if k % 20 == 0 else 5} for k in range(100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,13 +111,15 @@ def of_recording(settings: Config, path: Path, options: FileInput) -> Inspection
         options = options.model_copy(update={"missing_values": (*options.missing_values, *sentinels)})
         found = recording_source.as_recording(recording_source.open_source(settings, path, options))
     proposal = for_recording(path.name, found.understanding, options, sentinels)
-    if is_json(path) and source.recording is not None and not sentinels:
-        proposal = _for_messages(path, options, found) or proposal
+    if is_json(path) and source.recording is not None and not sentinels and (read := _as_messages(path, options, found)) is not None:
+        found, proposal = read
     return _inspection(settings, path.name, found, proposal, tuple(("missing?", why) for why in sentinels.values()))
 
 
-def _for_messages(path: Path, options: FileInput, whole: Recording) -> str | None:
-    """A configuration that reads a file's messages as the service would; None: it would read less than there is."""
+def _as_messages(path: Path, options: FileInput, whole: Recording) -> tuple[Recording, str] | None:
+    """A file's messages as the service would read them, and a configuration that does; None: it would read less than there is."""
+    import numpy as np
+
     from detector.adapters.recordings.json_lines import read_lines
     from detector.adapters.recordings.messages import as_messages
     from detector.cli import wiring
@@ -126,16 +129,16 @@ def _for_messages(path: Path, options: FileInput, whole: Recording) -> str | Non
     from detector.tables.json_table import table_of
 
     lines, _ = read_lines(path)
-    messages = understand_messages(table_of(lines, options, path.name), options, path.name)
-    if messages.problem:
+    found = understand_messages(table_of(lines, options, path.name), options, path.name)
+    if found.problem:
         return None
-    proposal = for_messages(path.name, None, messages.recording.understanding, messages.shape, None)
-    settings = configuration(proposal)
-    written = wiring.reading_format(settings.input, messages.recording.channels)
+    understood = replace(found.recording.understanding, file=whole.understanding.file, lines=whole.understanding.lines)
+    proposal = for_messages(path.name, None, understood, found.shape, None)
+    written = wiring.reading_format(configuration(proposal).input, found.recording.channels)
     decoded = wiring.value_decoder(written, StreamNames()).decode(as_messages(lines, path.name, path.name))
     lost = sum(reject.readings for reject in decoded.rejects)
-    is_same = lost <= whole.rejected and messages.recording.streams == whole.streams
-    return proposal if is_same else None
+    is_all = lost <= whole.rejected and np.isfinite(decoded.batch.value).sum() >= np.isfinite(whole.value).sum()
+    return (replace(found.recording, understanding=understood), proposal) if is_all else None
 
 
 def _inspection(settings: Config, name: str, found: Recording, proposal: str, extra: Sequence[tuple[str, str]]) -> Inspection:

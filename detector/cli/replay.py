@@ -103,7 +103,7 @@ def replay(
     else:
         for line in report.lines():
             typer.echo(line)
-    last = f"{report.total:,} readings of {report.streams:,} stream{'s' * (report.streams != 1)}, {alerts_opened:,} alerts -> {out}"
+    last = f"{report.total:,} readings of {report.streams:,} stream{'s' * (report.streams != 1)}, {alerts_opened:,} alert{'s' * (alerts_opened != 1)} -> {out}"
     report.end(last, is_strict=strict, to_error=as_json)
 
 

@@ -16,7 +16,7 @@ from detector.inspection.proposal import MessageShape, time_problem
 from detector.tables import long_format
 from detector.tables.json_table import JsonShape, JsonTable
 from detector.tables.recording import Recording
-from detector.tables.streams import find_streams, repeated_share
+from detector.tables.streams import APART, find_streams, repeated_share
 from detector.tables.table import Table
 from detector.tables.times import find_times
 from detector.tables.understanding import understand
@@ -69,6 +69,10 @@ def understand_messages(
         table = _with_column(table, KEY, of_rows)
         stream, why = _stream(table, taken, options, where, (long.channel,) if long else ())
     recording = understand(table, options.model_copy(update={"stream": stream}), where, channels)
+    joined = _joined(table, options, where, recording) if long is None and options.stream is None else None
+    if joined is not None:
+        recording, why = joined, joined.understanding.stream
+        notes.append("messages of one stream and time have different channels: joined, they are one reading")
     told = recording.understanding
     left = {name: reason for name, reason in told.left.items() if name not in (KEY, LOG_TIME)}
     left |= dict.fromkeys(found.shape.beside, "it stands beside the readings, once for all of them")
@@ -81,6 +85,7 @@ def understand_messages(
         records_path=found.shape.records_path,
         array_path=array_path,
         long_format=long,
+        join=joined is not None,
     )
     problem = "" if told.time_columns == (LOG_TIME,) else time_problem(told)
     return FoundMessages(replace(recording, understanding=told), shape, problem)
@@ -124,6 +129,32 @@ def _stream(
     ties = repeated_share(table, (KEY, *channel), times.local_us)
     better = repeated_share(table, (*fields, *channel), times.local_us)
     return by_key if ties <= TIES_SHARE_MAX or better >= ties else (fields, found.why)
+
+
+def _joined(table: Table, options: FileInput, where: str, recording: Recording) -> Recording | None:
+    """The readings, where rows of one stream and time are of different channels: by the first of the columns that name the stream, and joined.
+
+    None: they are not, or only one column names it
+    """
+    columns = recording.understanding.stream_columns
+    if len(columns) < 2 or recording.understanding.stream != APART:
+        return None
+    found = understand(table, options.model_copy(update={"stream": columns[:-1]}), where, recording.channels)
+    pairs = np.empty(len(found), [("stream", "<i4"), ("time", "<i8")])
+    pairs["stream"], pairs["time"] = found.stream, found.event_time_us
+    whole, which = np.unique(pairs, return_inverse=True)
+    counts = np.zeros((len(whole), len(found.channels)), np.int64)
+    np.add.at(counts, which, np.isfinite(found.value))
+    if (counts > 1).any():
+        return None
+    value = np.full(counts.shape, np.nan)
+    rows, channels = np.nonzero(np.isfinite(found.value))
+    value[which[rows], channels] = found.value[rows, channels]
+    by_time = np.argsort(whole["time"], kind="stable")
+    missing = np.isnan(value).sum(axis=0).tolist()
+    channels_told = tuple(replace(one, missing=count) for one, count in zip(found.understanding.channels, missing, strict=True))
+    told = replace(found.understanding, stream="by its name", channels=channels_told)
+    return replace(found, stream=whole["stream"][by_time], event_time_us=whole["time"][by_time], value=value[by_time], understanding=told)
 
 
 def _with_column(table: Table, name: str, column: pa.ChunkedArray) -> Table:

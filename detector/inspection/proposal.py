@@ -35,6 +35,7 @@ class MessageShape:
     records_path: str | None = None
     array_path: str | None = None
     long_format: LongFormat | None = None
+    join: bool = False
 
 
 def for_recording(name: str, understood: Understanding, options: FileInput, sentinels: Mapping[float, str]) -> str:
@@ -90,6 +91,8 @@ def for_messages(
         lines += [f"  {name}: {_scalar(path)}" for name in ("records_path", "array_path") if (path := getattr(shape, name)) is not None]
         if shape.long_format is not None:
             lines.append(f"  long_format: {{channel: {_scalar(shape.long_format.channel)}, value: {_scalar(shape.long_format.value)}}}")
+        if shape.join:
+            lines.append("  join: true  # messages of one stream and time have different channels")
         lines += _message_stream(understood, shape)
         lines += _message_time(understood, log_time)
     lines += _channels(understood.channels, understood.left)

@@ -17,6 +17,7 @@ from detector.tables.table import Table, is_text
 REPEATED_SHARE_MAX = 0.01
 """Rows of one stream and time: where there are more, something else tells them apart."""
 UNNAMED_VALUES_MAX = 10_000
+APART = "it tells apart rows of one time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def find_streams(
         for name in dict.fromkeys(others):
             with_it = repeated_share(table, [*best, name], time_us)
             if with_it <= REPEATED_SHARE_MAX or with_it < repeated / 4:
-                best, repeated, why = [*best, name], with_it, "it tells apart rows of one time"
+                best, repeated, why = [*best, name], with_it, APART
                 if repeated <= REPEATED_SHARE_MAX:
                     break
     if not best:

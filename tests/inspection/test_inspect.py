@@ -90,6 +90,20 @@ FORMS: dict[str, tuple[str, str, int, list[str], int]] = {
         ["a", "b"],
         120,
     ),
+    "messages of one time with different channels": (
+        "a.jsonl",
+        lines(
+            lambda k: {
+                "name": ("cpu", "sensors")[k % 2],
+                "tags": {"host": f"h{k // 2 % 2}"},
+                "fields": {("usage", "temp")[k % 2]: NOISE[k]},
+                "timestamp": 1_772_409_600 + 60 * (k // 4),
+            }
+        ),
+        2,
+        ["fields.usage", "fields.temp"],
+        60,
+    ),
     "SenML": (
         "a.jsonl",
         lines(
