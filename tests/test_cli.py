@@ -347,12 +347,25 @@ def test_replay_gives_what_the_core_gives(plant_recording: Path, small_bundle: P
     assert rows["alert"].to_pylist() == [result.alert.get(position) for position in range(len(result))]
 
 
+def test_replay_names_texts_for_numbers_and_readings_without_any_channel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows: list[dict[str, Any]] = [
+        {"id": "a", "time": 1790000000 + k, "temp": 20.5 + k % 3, "hum": "unavailable" if k % 20 == 0 else 5} for k in range(100)
+    ]
+    rows += [{"id": "a", "time": 1790000100, "temp": None, "hum": ""}]
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (tmp_path / "detector.yaml").write_text("input: {stream: id, event_time: {field: time}, channels: [temp, hum]}", encoding="utf-8")
+    assert main(["replay", "r.jsonl", "--config", "detector.yaml", "--out", "v.parquet", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["texts"] == {"hum": {"unavailable": 5, "": 1}}
+    assert (said["judged"], said["readings"]["empty"], said["not_judged"]) == (100, 1, 1)
+
+
 def test_replay_of_json_lines_with_bad_ones(small_bundle: Path, tmp_path: Path) -> None:
     lines = [
         '{"id": "a", "time": 1790000000, "temperature": 1, "pressure": 2, "vibration": 3, "current": 4}',
         "not JSON",
         '{"id": "a", "time": 1789999990, "temperature": 1}',
-        '{"id": "a", "time": 1790000010, "temperature": "high"}',
+        '{"id": "a", "time": "noon", "temperature": 1}',
         '{"id": "b", "time": 1790000010, "temperature": 1}',
     ]
     (tmp_path / "r.jsonl").write_text("\n".join(lines), encoding="utf-8")
@@ -368,4 +381,4 @@ def test_replay_of_json_lines_with_bad_ones(small_bundle: Path, tmp_path: Path) 
     assert rows["score"].null_count == 2
     dead = [json.loads(line) for line in Path("dead.jsonl").read_text().splitlines()]
     assert [letter["value"] for letter in dead] == [lines[3], "not JSON"]
-    assert "temperature" in dead[0]["headers"]["__connect.errors.exception.message"]
+    assert "time: expected" in dead[0]["headers"]["__connect.errors.exception.message"]

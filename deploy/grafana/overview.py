@@ -10,6 +10,7 @@ from deploy.grafana.panels import (
     GREY,
     MESSAGES_PER_S,
     NUMBER,
+    ORANGE,
     PURPLE,
     RATIO,
     READINGS_PER_S,
@@ -30,7 +31,7 @@ ALERTS_PER_STREAM_SECOND = (
 )
 BUDGET_PERIOD_S = "max(detector_alert_budget_period_seconds{@})"
 WEEK_S = 604_800
-DISPOSITIONS = {"scored": GREEN, "warmup": BLUE, "late": YELLOW, "duplicate": PURPLE, "invalid": RED, "partial": GREY}
+DISPOSITIONS = {"scored": GREEN, "warmup": BLUE, "late": YELLOW, "duplicate": PURPLE, "invalid": RED, "partial": GREY, "empty": ORANGE}
 
 
 def _now() -> Row:
@@ -97,7 +98,7 @@ def _readings() -> Row:
     shown = [
         series(
             "Readings by disposition",
-            "What became of the readings: scored, warming up, late, duplicate, invalid, or partial: one value of a reading that is not whole yet.",
+            "What became of the readings: scored, warming up, late, duplicate, invalid, partial: part of a reading that is not whole yet, or empty: without any channel.",
             READINGS_PER_S,
             Query("sum by (disposition) (rate(detector_readings_total{@}[$__rate_interval]))", "{{disposition}}"),
             width=12,
@@ -110,6 +111,14 @@ def _readings() -> Row:
             Query("sum by (error) (rate(detector_dead_letters_total{@}[$__rate_interval]))", "{{error}}"),
             width=12,
             legend=["max"],
+        ),
+        series(
+            "Channels that come",
+            "Share of the last thousand readings, or more, that have a value of the channel. At 0 its name is wrong, or nothing sends it any more.",
+            RATIO,
+            Query("max by (channel) (detector_channel_present_ratio{@})", "{{channel}}"),
+            width=24,
+            legend=["min"],
         ),
     ]
     for name, color in DISPOSITIONS.items():

@@ -27,7 +27,7 @@ NUMBER, RATIO, SECONDS, BYTES, BYTES_PER_S, CORES = (
     units.Short, units.PercentUnit, units.Seconds, units.BytesIEC, units.BytesPerSecondIEC, "suffix: cores",
 )  # fmt: skip
 READINGS_PER_S, MESSAGES_PER_S, PER_S = "si: readings/s", "si: messages/s", "si: /s"
-GREEN, YELLOW, RED, BLUE, GREY, PURPLE = "green", "orange", "red", "blue", "text", "purple"
+GREEN, YELLOW, RED, BLUE, GREY, PURPLE, ORANGE = "green", "orange", "red", "blue", "text", "purple", "dark-yellow"
 
 
 def fixed(color: str) -> list[dashboard.DynamicConfigValue]:

@@ -139,6 +139,8 @@ def _for_messages(path: Path, options: FileInput, whole: Recording) -> str | Non
 
 
 def _inspection(settings: Config, name: str, found: Recording, proposal: str, extra: Sequence[tuple[str, str]]) -> Inspection:
+    import numpy as np
+
     from detector.cli import wiring
     from detector.cli.inspection_report import Inspection
     from detector.inspection.facts import facts_of
@@ -148,6 +150,8 @@ def _inspection(settings: Config, name: str, found: Recording, proposal: str, ex
     not_judged = Counter(row.reason for row in understood.rejected)
     if understood.lines_unkept:
         not_judged["lines that do not fit"] += understood.lines_unkept
+    if empty := int(np.isnan(found.value).all(axis=1).sum()):
+        not_judged["empty: without any of the channels"] = empty
     need = wiring.estimated(settings, facts.streams, facts.rate_hz, found.channels)
     return Inspection(name, understood, facts, need, dict(not_judged), proposal, extra=extra)
 

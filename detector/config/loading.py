@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,12 @@ def load_config(path: Path | None, *, overrides: Mapping[str, Any] | None = None
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(_explain(error, path), fix="`detector schema config` lists every key with its unit and bounds") from None
+        raise ConfigError(_explain(error, path, raw), fix="`detector schema config` lists every key with its unit and bounds") from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
         raise ConfigError(
             f"there is no configuration file {path}", fix="name one with --config, or leave it out to use the defaults"
@@ -73,6 +74,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"the configuration file {path} cannot be read: {error}", fix="save it as UTF-8") from None
     except OSError as error:
         raise ConfigError(f"the configuration file {path} cannot be read: {error}", fix="see that it is a file that may be read") from None
+    except _RepeatedKey as error:
+        raise ConfigError(f"{path}: {error}", fix="keep one of them: YAML takes the last one in silence") from None
     except (yaml.YAMLError, ValueError) as error:
         problem, fix = _yaml_problem(error)
         raise ConfigError(f"{path} is not YAML: {problem}", fix=fix) from None
@@ -83,6 +86,26 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"{path} must be a mapping of sections, such as 'input:' and 'kafka:'", fix="write `key: value`, with a space after the colon"
         )
     return loaded
+
+
+class _RepeatedKey(Exception):
+    """A key stands twice in one mapping."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses keys that stand twice in one mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """See `yaml.SafeLoader`. raises _RepeatedKey"""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise _RepeatedKey(f"the key {key.value!r} stands twice in one section, in lines {lines[key.value]} and {line}")
+            lines[key.value] = line
+        return super().construct_mapping(node, deep=deep)
 
 
 def _yaml_problem(error: Exception) -> tuple[str, str]:
@@ -122,11 +145,13 @@ def _put(raw: dict[str, Any], path: list[str], value: Any, name: str) -> None:
     inner[path[-1]] = value
 
 
-def _explain(error: ValidationError, path: Path | None) -> str:
+def _explain(error: ValidationError, path: Path | None, raw: Mapping[str, Any]) -> str:
     lines = []
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         location = ".".join(str(part) for part in detail["loc"])
-        if detail["type"] == "extra_forbidden":
+        if (unquoted := _unquoted(detail["type"], _at(raw, detail["loc"]))) is not None:
+            lines.append(f"{location}: {unquoted}")
+        elif detail["type"] == "extra_forbidden":
             known = _fields_at(detail["loc"][:-1])
             near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(sorted(known))}"
@@ -135,6 +160,32 @@ def _explain(error: ValidationError, path: Path | None) -> str:
             lines.append(": ".join(filter(None, (location, detail["msg"].removeprefix("Value error, ")))))
     where = str(path) if path else "the configuration"
     return f"{where}: " + "; ".join(lines)
+
+
+def _unquoted(kind: str, value: Any) -> str | None:
+    """What YAML made of a text that stands without quotes; None if that is not what is wrong. The value itself may be a secret."""
+    if kind not in ("string_type", "tuple_type"):
+        return None
+    if isinstance(value, bool):
+        words = "yes, on or true" if value else "no, off or false"
+        return f"YAML read an unquoted {words} as {str(value).lower()}; put the name in quotes, such as {'YES' if value else 'NO'!r}"
+    if kind == "string_type" and isinstance(value, int | float | date):
+        return f"YAML read it as a {'date' if isinstance(value, date) else 'number'}; put it in quotes"
+    return None
+
+
+def _at(raw: Any, location: tuple[int | str, ...]) -> Any:
+    """What stands in the configuration at a place that a mistake names; None if there is no such place."""
+    for part in location:
+        if isinstance(raw, Mapping):
+            raw = raw.get(part)
+        elif isinstance(raw, list | tuple) and isinstance(part, int) and part < len(raw):
+            raw = raw[part]
+        elif part in ("str", "float") and not isinstance(raw, list | tuple):  # one of the types that a value may have
+            continue
+        else:
+            return None
+    return raw
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:

@@ -60,7 +60,7 @@ FORMS: dict[str, tuple[str, str, int, list[str], int]] = {
         60,
     ),
     "newest first": ("a.csv", table("time,a", lambda k: f"{clock(500 - k)},{NOISE[k]}"), 1, ["a"], 120),
-    "sentinel": ("a.csv", table("time,a", lambda k: f"{clock(k)},{-200 if k % 9 == 0 else NOISE[k]}"), 1, ["a"], 120),
+    "sentinel": ("a.csv", table("time,a,b", lambda k: f"{clock(k)},{-200 if k % 9 == 0 else NOISE[k]},{k % 7}"), 1, ["a", "b"], 120),
     "milliseconds": ("a.tsv", table("ts\ta", lambda k: f"{1_772_409_600_000 + k * 60_000}\t{NOISE[k]}"), 1, ["a"], 120),
     "plain JSON": ("a.jsonl", lines(lambda k: {"ts": clock(k), "machine": "m1", "a": NOISE[k], "ok": True}), 1, ["a", "ok"], 120),
     "nested JSON": (
@@ -167,6 +167,14 @@ def test_what_a_person_reads(capsys: pytest.CaptureFixture[str]) -> None:
         "missing_values: [-200]",
     ):
         assert part in said, said
+
+
+def test_readings_without_a_value_are_not_counted_as_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.csv").write_text(table("time,a", lambda k: f"{clock(k)},{'' if k % 9 == 0 else NOISE[k]}"), encoding="utf-8")
+    assert main(["inspect", "a.csv"]) == 0
+    said = capsys.readouterr().out
+    assert "judged     106 of 120 readings" in said
+    assert "not judged 14: empty: without any of the channels" in said
 
 
 def test_a_configuration_that_is_there_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ class Judge:
     def __init__(self, room: int = 1_000_000) -> None:
         self.room = room
         self.names = StreamNames()
-        self.model = SimpleNamespace(fingerprint=FINGERPRINT)
+        self.model = SimpleNamespace(fingerprint=FINGERPRINT, channels=("a",))
         self.store = StateStore(layout_of([], {}), self.names, 1_000_000)
         self.clocks = Clocks()
         self.judged: list[tuple[Partition, int]] = []  # every reading that was shown, repeatedly

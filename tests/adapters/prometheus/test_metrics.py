@@ -72,6 +72,7 @@ class Scene:
         self.stats = WorkerStats(state=WorkerState.RUNNING, alive_until_s=time.monotonic() + 60)
         self.stats.dead_letters = {"MalformedJson": 3}
         self.stats.lag = {Partition("sensors", 0): 12}
+        self.stats.channels_present = (1.0, 0.25)
         self.now_s = 1_000.0
         about = ServiceInfo(
             "1.2.3", "site1", "plant", "abcdef", ("temperature", "rpm"), 24.0 * HOUR_US, 500, 10.0, watch=("pump", "absent")
@@ -93,9 +94,16 @@ def test_readings_by_disposition(scene: Scene) -> None:
     seen = decoded([0, 1, 0, 1], [1, 2, 3, 4], (Reject(0, "MalformedJson", "", 2),), ignored=9)
     scene.telemetry.observe(seen, result_of([S, W, L, INVALID]), SECONDS)
     counts = {d.name.lower(): scene.value("detector_readings_total", disposition=d.name.lower()) for d in Disposition}
-    assert counts == {"scored": 1, "warmup": 1, "late": 1, "duplicate": 0, "invalid": 3, "partial": 0}
+    assert counts == {"scored": 1, "warmup": 1, "late": 1, "duplicate": 0, "invalid": 3, "partial": 0, "empty": 0}
     assert scene.value("detector_readings_ignored_total") == 9
     assert scene.value("detector_batch_readings_sum") == 4
+
+
+def test_how_often_channels_come(scene: Scene) -> None:
+    assert scene.value("detector_channel_present_ratio", channel="temperature") == 1
+    assert scene.value("detector_channel_present_ratio", channel="rpm") == 0.25
+    scene.stats.channels_present = ()
+    assert scene.value("detector_channel_present_ratio", channel="rpm") is None
 
 
 def test_alerts_by_kind_and_reason(scene: Scene) -> None:
