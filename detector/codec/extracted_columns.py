@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -165,11 +165,11 @@ class RowReader:
 
     def _numbers(
         self, rows: list[Any], extractor: FieldExtractor, channel: NDArray[np.int32], *, has_texts: bool
-    ) -> tuple[list[list[Any]], Texts, int]:
+    ) -> tuple[Iterable[list[Any]], Texts, int]:
         """A column of numbers per path, or one of tuples of numbers; the texts that are no numbers; how many rows have text."""
+        if not has_texts:  # one column at a time: what is read again soon is still in the processor's caches
+            return (extractor.column(rows, path) for path in self._number_paths), [], 0
         columns = [extractor.column(rows, path) for path in self._number_paths]
-        if not has_texts:
-            return columns, [], 0
         is_array = self._format.array_path is not None and self._format.channel_path is None
         if is_array:
             columns = [list(column) for column in zip(*columns[0], strict=True)]
@@ -186,14 +186,14 @@ class RowReader:
                             texts.append((row, int(channel[row]) if self._format.channel_path is not None else place, entry))
         return [list(zip(*columns, strict=True))] if is_array else columns, texts, len(with_text)
 
-    def _values(self, numbers: list[list[Any]], channel: NDArray[np.int32]) -> NDArray[np.float32]:
+    def _values(self, numbers: Iterable[list[Any]], channel: NDArray[np.int32]) -> NDArray[np.float32]:
         """f4[N, D]; infinite where a number is beyond float32."""
         value = np.full((len(channel), len(self._format.channels)), np.nan, np.float32)
         with np.errstate(over="ignore"):
             if self._format.channel_path is not None:
-                value[np.arange(len(channel)), channel] = np.array(numbers[0], np.float64)
+                value[np.arange(len(channel)), channel] = np.array(next(iter(numbers)), np.float64)
             elif self._format.array_path is not None:
-                value[:] = np.array(numbers[0], np.float64).reshape(value.shape)
+                value[:] = np.array(next(iter(numbers)), np.float64).reshape(value.shape)
             else:
                 for place, column in enumerate(numbers):
                     value[:, place] = np.array(column, np.float64)
