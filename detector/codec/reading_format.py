@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
@@ -111,6 +112,18 @@ class Decoded:
     ignored: int = 0
     baseline_resets: tuple[BaselineReset, ...] = ()
     texts: Mapping[tuple[int, str], int] = field(default_factory=dict)
+
+
+def few_texts(texts: Counter[tuple[int, str]]) -> Mapping[tuple[int, str], int]:
+    """The most frequent texts, and per channel how many others there were, as `Decoded.texts` has them; in whatever order they came."""
+    cut: Counter[tuple[int, str]] = Counter()
+    for (channel, text), count in texts.items():
+        cut[(channel, text[:TEXT_CHARACTERS_MAX])] += count
+    ranked = sorted(((each, count) for each, count in cut.items() if count), key=lambda each: (-each[1], each[0]))
+    few = Counter(dict(ranked[:TEXTS_MAX]))
+    for (channel, _), count in ranked[TEXTS_MAX:]:
+        few[(channel, OTHER_TEXTS)] += count
+    return dict(few)
 
 
 def with_rejects(decoded: Decoded, kept: NDArray[np.int64], rejects: Sequence[Reject]) -> Decoded:

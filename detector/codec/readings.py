@@ -7,8 +7,7 @@ and formats that it does not cover (an array of readings in a message), go to th
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -19,14 +18,12 @@ from detector.codec.field_extractor import OverlappingPaths
 from detector.codec.messages import Messages
 from detector.codec.reading_columns import Columns, columns_of, in_log_order
 from detector.codec.reading_format import (
-    OTHER_TEXTS,
-    TEXT_CHARACTERS_MAX,
-    TEXTS_MAX,
     Decoded,
     ErrorName,
     EventTimeUnit,
     ReadingFormat,
     Reject,
+    few_texts,
 )
 from detector.codec.slow_path import Read, SlowPathReader
 from detector.core.readings import SOME, ReadingBatch, StreamNames
@@ -61,7 +58,7 @@ class JsonReadings:
                 texts.update(one.texts)
             columns.append(columns_of(read, len(self._format.channels)))
         whole = in_log_order(columns)
-        return Decoded(self._batch(messages, whole), whole.message, tuple(rejects), ignored, texts=_few(texts))
+        return Decoded(self._batch(messages, whole), whole.message, tuple(rejects), ignored, texts=few_texts(texts))
 
     def _read_slowly(self, messages: Messages, positions: Sequence[int]) -> dict[int, Read]:
         """The slow path's result for the messages at `positions`."""
@@ -85,15 +82,3 @@ class JsonReadings:
         if self._format.channel_path is not None:
             return columns.channel
         return np.full(len(columns.channel), SOME, np.int32) if self._format.joins else None
-
-
-def _few(texts: Counter[tuple[int, str]]) -> Mapping[tuple[int, str], int]:
-    """The most frequent texts, and per channel how many others there were. The result is the same whichever path read them."""
-    cut: Counter[tuple[int, str]] = Counter()
-    for (channel, text), count in texts.items():
-        cut[(channel, text[:TEXT_CHARACTERS_MAX])] += count
-    ranked = sorted(cut.items(), key=lambda each: (-each[1], each[0]))
-    few = Counter(dict(ranked[:TEXTS_MAX]))
-    for (channel, _), count in ranked[TEXTS_MAX:]:
-        few[(channel, OTHER_TEXTS)] += count
-    return dict(few)

@@ -10,6 +10,7 @@ source: RFC 8428, Sensor Measurement Lists, sections 4.1 to 4.6 and 5
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ import numpy as np
 
 from detector.codec.event_time import earliest_latest_us
 from detector.codec.messages import Messages
-from detector.codec.reading_format import STREAM_BYTES_MAX, Decoded, ErrorName, ReadingFormat, Reject, Unreadable
+from detector.codec.reading_format import STREAM_BYTES_MAX, Decoded, ErrorName, ReadingFormat, Reject, Unreadable, few_texts
 from detector.core.readings import ReadingBatch, StreamNames
 
 RELATIVE_BELOW_S = 2**28
@@ -38,12 +39,13 @@ _decode = msgspec.json.Decoder(list[dict[str, Any]]).decode
 
 
 class Record(NamedTuple):
-    """A record with what base fields say: whole name, unit, seconds since the epoch or from now, value (NaN: no number)."""
+    """A record with what base fields say: whole name, unit, seconds since the epoch or from now, value (NaN: no number), text instead."""
 
     name: str
     unit: str
     time_s: float
     value: float
+    text: str = ""
 
 
 class _Row(NamedTuple):
@@ -85,6 +87,7 @@ class SenmlReadings:
         """
         found: list[_Row] = []
         rejects: list[Reject] = []
+        texts: Counter[tuple[int, str]] = Counter()
         ignored = 0
         earliest_us, latest_us = earliest_latest_us(messages.log_time_us, self._format)
         for place, value in enumerate(messages.value):
@@ -99,11 +102,19 @@ class SenmlReadings:
                         lost[why.error] = replace(first, readings=first.readings + 1)
                     else:
                         ignored += row is None
-                        found += [_Row(place, item, *row)] if row is not None else []
+                        if row is not None:
+                            found.append(_Row(place, item, *row))
+                            texts[row[-1], record.text] += bool(record.text)  # type: ignore[union-attr]  # it has a row
             except Unreadable as why:
                 lost[why.error] = Reject(place, why.error, why.reason)
             rejects += lost.values()
-        return Decoded(self._batch(messages, found), np.array([row.message for row in found], np.int64), tuple(rejects), ignored)
+        return Decoded(
+            self._batch(messages, found),
+            np.array([row.message for row in found], np.int64),
+            tuple(rejects),
+            ignored,
+            texts=few_texts(texts),
+        )
 
     def _row(self, record: Record | Unreadable, key: bytes | None, near: _Near) -> tuple[bytes, int, float, int] | None:
         """Stream, event time, value and channel of a record; None if the model has no such channel."""
@@ -191,7 +202,8 @@ def _resolved(record: Mapping[str, Any], base: Mapping[str, Any]) -> Record:
         _text(base.get("bn", ""), "bn") + _text(record.get("n", ""), "n"),
         _text(record.get("u", base.get("bu", "")), "u"),
         _number(base.get("bt", 0), "bt") + _number(record.get("t", 0), "t"),
-        _value(record, base),
+        value := _value(record, base),
+        str(record.get("vs", "")) if value != value else "",
     )
 
 
