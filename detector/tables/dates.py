@@ -24,7 +24,7 @@ CLOCK = r"(?:(?:\s*T\s*|[\s,:_-]+)" + CLOCK_PARTS + ")?" + ZONE
 WEEKDAY = r"^\s*(?:[A-Za-z]{2,9}\.?,?\s+)?"
 LAYOUTS = (
     WEEKDAY + r"(?P<a>\d{1,4})(?P<m1>[-/. ])(?P<b>\d{1,2}|[A-Za-zä]{3,9})\.?,?[-/. ](?P<c>\d{1,4}),?" + CLOCK,
-    WEEKDAY + r"(?P<b>[A-Za-zä]{3,9})(?P<m1>\.?\s+)(?P<a>\d{1,2}),?\s+(?P<c>\d{4}),?" + CLOCK,
+    WEEKDAY + r"(?P<b>[A-Za-zä]{3,9})(?P<m1>\.?[\s/-]+)(?P<a>\d{1,2}),?[\s/-]+(?P<c>\d{4}),?" + CLOCK,
 )
 COMPACT = (
     r"^(?P<c>\d{4})(?P<b>\d{2})(?P<a>\d{2})(?:[T_ -]?(?P<h>\d{2})(?::?(?P<mi>\d{2})(?::?(?P<s>\d{2})(?:[.,](?P<f>\d{1,9}))?)?)?)?" + ZONE
@@ -47,6 +47,11 @@ MONTHS_ELSEWHERE = {
     "aoû": 8,
 }
 NUMBER_OF_MONTH = {name: number for number, name in enumerate(MONTHS, 1)} | MONTHS_ELSEWHERE
+COARSE = (
+    *((rf"^(\d{{4}})[\s-]?[Qq]{quarter}$", rf"\1-{month}-01") for quarter, month in ((1, "01"), (2, "04"), (3, "07"), (4, "10"))),
+    (r"^(\d{4})[-/](\d{1,2})$", r"\1-\2-01"),
+)
+"""Quarters and months as their first days: 1974Q1, 2026-03."""
 CENTURY_FROM = 69
 """Years of two digits are 1969 to 2068, as in POSIX."""
 
@@ -81,6 +86,9 @@ def read_moments(texts: pa.ChunkedArray, order: Order | None = None) -> Moments:
 
     order  of day and month, where it is known
     """
+    if pc.any(pc.match_substring_regex(texts, r"^\d{4}([\s-]?[Qq][1-4]|[-/]\d{1,2})$")).as_py():
+        for pattern, day in COARSE:
+            texts = pc.replace_substring_regex(texts, pattern, day)
     iso = event_times_us(texts.to_pylist(), "iso8601") if _looks_iso(texts) else None
     if iso is not None and (iso != UNREAD).all():
         return Moments(iso, pc.match_substring_regex(texts, r"(?:[Zz]|[+-]\d{2}:?\d{2})$").to_numpy())

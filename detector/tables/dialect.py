@@ -14,7 +14,7 @@ SEPARATORS = (";", "\t", "|", ",", " ")
 """Tried in this order; of those that cut the lines equally well the first one counts. A blank stands for any run of blanks and tabs."""
 SAMPLE_LINES = 400
 UNITS_ROWS_MAX = 3
-ALIKE = 0.98
+ALIKE = 0.9
 COMMENT = re.compile(r"^\s*(#|//|%)")
 EXCEL_SEPARATOR = re.compile(r"^\"?sep=(.)\"?$", re.IGNORECASE)
 NAMES = {";": "semicolon", "\t": "tab", "|": "bar", ",": "comma", " ": "blanks"}

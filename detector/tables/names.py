@@ -31,6 +31,7 @@ TIME_LESS = frozenset(words("start stop begin end from to until created updated 
 """Words of a time that is another than the measurement's, where there are several."""
 CALENDAR = {
     "year": ("year", "yr", "jahr", "yyyy"),
+    "quarter": ("quarter", "qtr", "quartal"),
     "month": ("month", "mon", "monat", "mm"),
     "day": ("day", "tag", "dd", "dayofmonth"),
     "hour": ("hour", "hr", "stunde", "hh"),
@@ -76,7 +77,7 @@ def time_rank(name: str) -> tuple[bool, int]:
 
 
 def calendar_part(name: str) -> str | None:
-    """Which part of a date or clock a column holds by its name: year, month, day, hour, minute, second."""
+    """Which part of a date or clock a column holds by its name: year, quarter, month, day, hour, minute, second."""
     found = words(name)
     return next((part for part, names in CALENDAR.items() if len(found) == 1 and found[0] in names), None)
 

@@ -26,6 +26,8 @@ FAR_US_MIN = 365 * DAY_US
 FAR_SPANS = 10
 """Times are absurd where few lie so far from all others: further than a year, and than ten times what the others span."""
 CALENDAR_MIN = ("year", "month", "day")
+YEARS = (1500, 2200)
+ONWARDS_SHARE_MIN = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,18 @@ def _candidates(sample: Table, format: str | None) -> Iterator[_Candidate]:
             yield _Candidate((1, not names.is_time(date), *names.time_rank(date), 0), (date, clock))
     parts = {part: name for name in reversed(sample.columns) if (part := names.calendar_part(name)) is not None and sample.numbers(name)}
     if all(part in parts for part in CALENDAR_MIN):
-        chosen = tuple(parts[part] for part in names.CALENDAR if part in parts)
+        chosen = tuple(parts[part] for part in names.CALENDAR if part in parts and part != "quarter")
         yield _Candidate((1, True, False, 0, 0), chosen)
+    elif "year" in parts and (year := sample.numbers(parts["year"])) is not None and _go_like_years(year.value):
+        within = next((parts[part] for part in ("month", "quarter") if part in parts), None)
+        yield _Candidate((5, True, False, 0, 0), (parts["year"],) if within is None else (parts["year"], within))
+
+
+def _go_like_years(value: NDArray[np.float64]) -> bool:
+    """Whether numbers are years that go on: not a machine's year of construction."""
+    steps = np.diff(value)
+    is_year = np.isfinite(value).all() and (value % 1 == 0).all() and YEARS[0] <= value.min() and value.max() <= YEARS[1]
+    return bool(is_year) and len(np.unique(value)) > 2 and bool((steps >= 0).mean() >= ONWARDS_SHARE_MIN)
 
 
 def _moments(column: pa.ChunkedArray, name: str) -> Moments | None:
@@ -163,7 +175,8 @@ def _has_clock(column: pa.ChunkedArray) -> bool:
 
 def _read(table: Table, columns: tuple[str, ...], where: str, format: str | None) -> TableTimes:
     shown = " + ".join(map(repr, columns))
-    column = table.columns[columns[0]] if len(columns) == 1 else _joined(table, columns)
+    is_year = names.calendar_part(columns[0]) == "year" and table.numbers(columns[0]) is not None
+    column = table.columns[columns[0]] if len(columns) == 1 and not is_year else _joined(table, columns)
     if is_moment(column):
         zone = column.type.tz if pa.types.is_timestamp(column.type) else None
         as_us = pc.cast(column, pa.timestamp("us", tz=zone), safe=False)
@@ -229,6 +242,13 @@ def _joined(table: Table, columns: tuple[str, ...]) -> pa.ChunkedArray:
         if len(whole) == 4:
             clock = [pa.scalar(":0")]
         return pc.binary_join_element_wise(joined, *clock, "") if clock else joined
+    if parts[0] == "year" and (len(parts) == 1 or parts[1] in ("month", "quarter")):
+        month = pc.replace_substring_regex(texts[1], r"\D|\.0*$", "") if len(texts) > 1 else pa.scalar("1")
+        if parts[1:2] == ["quarter"]:
+            for quarter, first in (("4", "10"), ("3", "7"), ("2", "4")):
+                month = pc.replace_substring_regex(month, f"^{quarter}$", first)
+        year = pc.replace_substring_regex(texts[0], r"\.0*$", "")
+        return pc.binary_join_element_wise(year, month, pa.scalar("1"), "-")
     joined = texts[0]
     for text in texts[1:]:
         joined = pc.binary_join_element_wise(joined, text, " ")

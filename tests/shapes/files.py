@@ -346,4 +346,48 @@ JSON = [
         order="newest first",
     ),
 ]
-SHAPES = [*LAYOUTS, *TIMES, *STREAMS, *VALUES, *JSON]
+OTHERS = [
+    Shape(
+        "a header longer than its rows, decimal commas",
+        rows("time|a|b|", f"{T[0]}|1,5|2,5", f"{T[1]}|2,5|3,5"),
+        ("a", "b"),
+        [(1.5, 2.5), (2.5, 3.5)],
+    ),
+    Shape(
+        "years",
+        rows("year,a", "2001,1.5", "2002,2.5", "2003,3.5"),
+        ("a",),
+        ONE,
+        time_us=[978307200000000, 1009843200000000, 1041379200000000],
+    ),
+    Shape(
+        "years and quarters",
+        rows("Year,Quarter,a", "2001,1,1.5", "2001,2,2.5", "2001,3,3.5", "2002,1,4.5", "2003,1,5.5"),
+        ("a",),
+        [*ONE, (4.5,), (5.5,)],
+        time_us=[978307200000000, 986083200000000, 993945600000000, 1009843200000000, 1041379200000000],
+    ),
+    Shape(
+        "quarters as text",
+        rows("period,a", "2001Q1,1.5", "2001Q2,2.5", "2001Q3,3.5"),
+        ("a",),
+        ONE,
+        time_us=[978307200000000, 986083200000000, 993945600000000],
+    ),
+    Shape(
+        "months as text",
+        rows("month,a", "2001-01,1.5", "2001-04,2.5", "2001-07,3.5"),
+        ("a",),
+        ONE,
+        time_us=[978307200000000, 986083200000000, 993945600000000],
+    ),
+    Shape(
+        "names of months with dashes",
+        rows("DATE,a", "Jan-1-2001,1.5", "Apr-1-2001,2.5", "Jul-1-2001,3.5"),
+        ("a",),
+        ONE,
+        time_us=[978307200000000, 986083200000000, 993945600000000],
+    ),
+    Shape("labels of a benchmark", rows("time,a,anomaly", f"{T[0]},1.5,0", f"{T[1]},2.5,1"), ("a",), ONE[:2], left=("anomaly",)),
+]
+SHAPES = [*LAYOUTS, *TIMES, *STREAMS, *VALUES, *JSON, *OTHERS]
