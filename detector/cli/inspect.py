@@ -22,7 +22,7 @@ from detector.cli.options import (
     Zone,
     overrides,
 )
-from detector.errors import ConfigError
+from detector.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,6 +149,9 @@ def _inspection(settings: Config, name: str, found: Recording, proposal: str, ex
     from detector.inspection.facts import facts_of
 
     understood = found.understanding
+    if not len(found):
+        reason = understood.rejected[0].reason if understood.rejected else "all rows are empty"
+        raise DataError(f"{name} holds no reading that can be read: {reason}", fix="name the columns with --time and --channels")
     facts = facts_of(found.streams, found.stream, found.event_time_us)
     not_judged = Counter(row.reason for row in understood.rejected)
     if understood.lines_unkept:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -13,13 +13,14 @@ from detector.adapters.kafka.topic_sample import TopicSample, sample_topic
 from detector.cli import logs, registry_wiring, wiring
 from detector.cli.inspection_report import Inspection
 from detector.cli.progress import progress_bar
+from detector.codec.keys import KeyReader
 from detector.config.secrets import SECRET_NAME
 from detector.core.readings import StreamNames
 from detector.errors import DataError
 from detector.inspection.facts import Facts, facts_of, period
 from detector.inspection.keys import KeyFacts, key_facts
 from detector.inspection.messages import LOG_TIME, understand_messages
-from detector.inspection.proposal import configuration, for_messages
+from detector.inspection.proposal import configuration, for_messages, sentinels_of
 from detector.tables.json_table import table_of
 
 PLACE = re.compile(r"\[\d+\]")
@@ -27,6 +28,8 @@ PLACE = re.compile(r"\[\d+\]")
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from detector.codec.keys import KeyKind
+    from detector.codec.messages import Messages
     from detector.codec.reading_format import Decoded
     from detector.config import Config, FileInput
 
@@ -73,9 +76,9 @@ def of_topic(settings: Config, topic: str, options: FileInput, messages_max: int
     raises LogUnavailable  the brokers do not answer
     """
     sample = sampled(settings, topic, messages_max)
-    keys, (kind, texts) = key_facts(sample.messages.key), _as_json(settings, sample)
+    keys, names = _keys(settings, sample.messages)
+    kind, texts = _as_json(settings, sample)
     found = table_of(texts, options, f"topic {topic}")
-    names = wiring.key_names(keys, sample.messages)
     messages = understand_messages(found, options, f"topic {topic}", names, sample.messages.log_time_us)
     understood = replace(messages.recording.understanding, file=", ".join(filter(None, (_format(kind), found.shape.described))))
     if messages.problem:
@@ -98,7 +101,11 @@ def of_topic(settings: Config, topic: str, options: FileInput, messages_max: int
         wiring.estimated(settings, facts.streams, rate_hz, messages.recording.channels),
         read.not_judged,
         proposal,
-        tuple(_about(sample, keys, read)),
+        tuple(_about(sample, keys, read, is_registry_known=bool(settings.schema_registry))),
+        tuple(
+            ("missing?", f"{why}; in messages such a number is a value: let the producer leave it out")
+            for why in sentinels_of(understood.channels).values()
+        ),
         is_sample=not sample.is_whole,
     )
 
@@ -138,6 +145,20 @@ def _rejected(decoded: Decoded) -> dict[str, int]:
     return dict(counts.most_common())
 
 
+def _keys(settings: Config, messages: Messages) -> tuple[KeyFacts, list[str | None] | None]:
+    """What the keys are, and the stream's name in each; None where they cannot name streams."""
+    found = key_facts(messages.key)
+    if found.kind in ("none", "binary") or (found.kind == "framed" and not settings.schema_registry):
+        return found, None
+    kind = found.kind
+    if kind == "framed":
+        _, texts = registry_wiring.unframed(settings, messages.key)
+        messages, kind = replace(messages, key=texts), "json"
+        found = replace(found, field=key_facts(texts).field)
+    names, _ = KeyReader(cast("KeyKind", kind), found.field).read(messages)
+    return found, [None if name is None else name.decode("utf-8", "replace") for name in names]
+
+
 def _as_json(settings: Config, sample: TopicSample) -> tuple[str, list[bytes]]:
     """The `input.format` of the messages, and their values as JSON; b'' stands for none."""
     values = sample.messages.value
@@ -154,7 +175,7 @@ def _format(name: str) -> str:
     )
 
 
-def _about(sample: TopicSample, keys: KeyFacts, read: SampledReadings) -> Iterator[tuple[str, str]]:
+def _about(sample: TopicSample, keys: KeyFacts, read: SampledReadings, *, is_registry_known: bool) -> Iterator[tuple[str, str]]:
     """What the brokers tell of the topic, and what the sample shows."""
     held = [each.high - each.low for each in sample.partitions]
     spread = f", {min(held):,} to {max(held):,} offsets each" if len(held) > 1 else ""
@@ -172,6 +193,8 @@ def _about(sample: TopicSample, keys: KeyFacts, read: SampledReadings) -> Iterat
         )
         yield "gaps", f"{sample.gaps_share:.0%} of the offsets looked at hold no message: {why}"
     yield "key", keys.described
+    if keys.kind == "framed" and not is_registry_known:
+        yield "", "to read them, name the schema registry: schema_registry: {url: ...} in a file that --config names"
     batch = read.decoded.batch
     log_time_us = sample.messages.log_time_us[read.decoded.message]
     known = log_time_us >= 0

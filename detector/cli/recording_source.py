@@ -93,10 +93,12 @@ def open_source(
     """
     from detector.adapters.recordings.files import is_json
     from detector.adapters.recordings.reader import read_recording
+    from detector.cli.progress import working
 
-    if is_json(path) and (keeps_messages or is_input_configured(config.input)):
-        return _messages(config.input, path, options, channels)
-    recording = read_recording(path, options, channels=channels)
+    with working(f"reading {path.name}"):
+        if is_json(path) and (keeps_messages or is_input_configured(config.input)):
+            return _messages(config.input, path, options, channels)
+        recording = read_recording(path, options, channels=channels)
     return Source(path, recording.channels, recording.understanding, recording)
 
 

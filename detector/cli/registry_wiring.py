@@ -115,7 +115,7 @@ def unframed(config: Config, values: Sequence[bytes | None]) -> tuple[str, list[
     shown = ", ".join(map(str, sorted(ids)[:5]))
     if not config.schema_registry:
         raise ConfigError(
-            f"messages are records in Confluent's frame, of schema {shown}, and no schema registry is configured",
+            f"records are in Confluent's frame, of schema {shown}, and no schema registry is configured",
             fix="write 'schema_registry: {url: http://host:8081}' in a file and name it with --config",
         )
     registry = open_registry(config.model_copy(update={"input": config.input.model_copy(update={"format": "avro"})}))

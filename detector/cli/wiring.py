@@ -5,15 +5,12 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Sequence
-from typing import cast
 
 from detector.adapters.alertmanager.sender import Alertmanagers
 from detector.adapters.bundle import for_channels, load_bundle, read_bundle
 from detector.adapters.prometheus.collectors import ServiceInfo
 from detector.codec.alertmanager import AlertmanagerEncoder
 from detector.codec.alerts import AlertEncoder
-from detector.codec.keys import KeyKind, KeyReader
-from detector.codec.messages import Messages
 from detector.codec.readings import JsonReadings, ReadingFormat
 from detector.codec.senml import SenmlReadings
 from detector.config import Config, Input
@@ -22,7 +19,6 @@ from detector.core.model import Model
 from detector.core.readings import StreamNames
 from detector.core.rules import Settings
 from detector.errors import BundleError
-from detector.inspection.keys import KeyFacts
 from detector.inspection.sizing import Estimate, estimate
 from detector.ports import Log, Observer, WorkerStats
 from detector.service.state_manager import StateManager
@@ -95,14 +91,6 @@ def estimated(config: Config, streams: int, readings_hz: float, channels: tuple[
     model = stored if isinstance(stored, Model) else for_channels(stored, channels)
     is_universal = not isinstance(stored, Model)
     return estimate(streams, readings_hz, len(model.channels), model.layout().row_bytes, is_universal=is_universal)
-
-
-def key_names(keys: KeyFacts, messages: Messages) -> list[str | None] | None:
-    """The stream's name in each message's key; None where keys cannot name streams."""
-    if keys.kind in ("none", "binary", "framed"):
-        return None
-    names, _ = KeyReader(cast("KeyKind", keys.kind), keys.field).read(messages)
-    return [None if name is None else name.decode("utf-8", "replace") for name in names]
 
 
 def value_decoder(written: ReadingFormat, names: StreamNames) -> Decoder:

@@ -27,6 +27,7 @@ SAMPLE_MESSAGES = 500
 DEPTH_MAX = 12
 ARRAY_MAX = 500
 SHOWN_CHARACTERS = 80
+PATHS_NAMED = 5
 
 _decode = msgspec.json.Decoder().decode
 
@@ -39,6 +40,7 @@ class JsonShape:
     arrays        dotted paths of arrays of numbers -> how many numbers they hold; each is a column `path[0]`, `path[1]`, ...
     long_format   fields of channel and value, where the array's entries have one value each
     beside        fields beside the array of readings that no reading can have as a channel
+    in_text       dotted paths of texts that hold JSON
     is_senml      whether they are SenML (RFC 8428): a row has the fields `stream`, `channel`, `value` and `time`, of those that it has
     """
 
@@ -46,16 +48,19 @@ class JsonShape:
     arrays: Mapping[str, int] = field(default_factory=dict)
     long_format: LongFormat | None = None
     beside: tuple[str, ...] = ()
+    in_text: tuple[str, ...] = ()
     is_senml: bool = False
 
     @property
     def described(self) -> str:
-        """In words; empty where a message is one reading."""
+        """In words; empty where a message is one reading with a field per channel."""
         if self.is_senml:
             return "SenML"
-        if self.records_path is None:
-            return ""
-        return "arrays of readings" if self.records_path == "." else f"arrays of readings at {self.records_path!r}"
+        said = [f"JSON inside text at {path!r}" for path in self.in_text]
+        if self.records_path is not None:
+            said.append("arrays of readings" if self.records_path == "." else f"arrays of readings at {self.records_path!r}")
+        said += [f"arrays of {length} numbers at {path!r}" for path, length in self.arrays.items()]
+        return ", ".join(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,9 @@ def _shape(contents: Sequence[Any]) -> JsonShape:
     base = JsonShape(records_path, {}, long)
     rows = [row for content in contents for row in _rows(content, base) or ()]
     beside = {path for content in contents for path in _beside(content, records_path)} if records_path not in (None, ".") else set()
-    return JsonShape(records_path, _number_arrays(rows), long, tuple(sorted(path for path in beside if not _names_reading(path))))
+    in_text = sorted({path for content in contents for path in _texts_of_json(content, "", 0)})
+    left = tuple(sorted(path for path in beside if not _names_reading(path)))
+    return JsonShape(records_path, _number_arrays(rows), long, left, tuple(in_text[:PATHS_NAMED]))
 
 
 def _is_senml(content: Any) -> bool:
@@ -173,6 +180,16 @@ def _arrays(content: Any, before: str, depth: int) -> Iterator[tuple[str, list[A
             yield f"{before}{name}", inner
         elif isinstance(inner, dict):
             yield from _arrays(inner, f"{before}{name}.", depth + 1)
+
+
+def _texts_of_json(content: Any, before: str, depth: int) -> Iterator[str]:
+    """Dotted paths of texts that hold JSON."""
+    if isinstance(content, dict) and depth < DEPTH_MAX:
+        for name, value in content.items():
+            inner = _opened(value)
+            if inner is not value:
+                yield f"{before}{name}"
+            yield from _texts_of_json(inner, f"{before}{name}.", depth + 1)
 
 
 def _long_format(contents: Sequence[Any], records_path: str) -> LongFormat | None:

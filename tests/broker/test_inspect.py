@@ -108,6 +108,13 @@ FORMS = {
 }
 
 
+KEY_SCHEMA = {
+    "type": "record",
+    "name": "Key",
+    "fields": [{"name": "site", "type": "int"}, {"name": "machine", "type": "string"}],
+}
+
+
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
     registry = Registry(tmp_path)
@@ -165,18 +172,23 @@ def test_records_in_avro_are_read_by_the_registry(
             {"name": "rpm", "type": ["null", "int"]},
         ],
     }
-    write = AvroSerializer(SchemaRegistryClient({"url": registry.url}), json.dumps(schema))
+    client = SchemaRegistryClient({"url": registry.url})
+    write, write_key = AvroSerializer(client, json.dumps(schema)), AvroSerializer(client, json.dumps(KEY_SCHEMA))
     with TopicWriter({"bootstrap.servers": kafka}, topic) as writer:
         for number in range(COUNT):
             value = write({"at": ms(number), "temp": NOISE[number], "rpm": number % 5}, SerializationContext(topic, MessageField.VALUE))
-            writer.write(MACHINES[number % 4].encode(), value, ms(number) * 1_000)
+            key = write_key({"site": 1, "machine": MACHINES[number % 4]}, SerializationContext(topic, MessageField.KEY))
+            writer.write(key, value, ms(number) * 1_000)
     command = ["inspect", "--topic", topic, "--bootstrap-servers", kafka]
     assert main(command) == 2  # nothing says where the schemas are
     assert "schema_registry: {url:" in capsys.readouterr().err
     base = tmp_path / "base.yaml"
     base.write_text(f"schema_registry: {{url: '{registry.url}'}}\n", encoding="utf-8")
     assert main([*command, "--config", str(base), "--write", str(config)]) == 0
-    assert "Avro in Confluent's wire format" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Avro in Confluent's wire format" in said
+    assert "records in Confluent's frame, by field 'machine'" in said
+    assert "key: framed" in config.read_text(encoding="utf-8")
     assert judged(config) == (MACHINES, COUNT, [])
 
 
