@@ -86,13 +86,16 @@ def inspect(
         assert topic is not None
         found = of_topic(settings, topic, options, messages)
     if write is not None:
-        _write(write, found.proposal)
+        _write(write, found.proposal or _nothing_to_write())
     if as_json:
         typer.echo(found.as_json())
         return
     for line in found.lines:
         typer.echo(line)
-    typer.echo(f"proposed configuration -> {write}" if write is not None else f"\n{found.proposal}", nl=write is not None)
+    if write is not None:
+        typer.echo(f"proposed configuration -> {write}")
+    elif found.proposal:
+        typer.echo(f"\n{found.proposal}", nl=False)
 
 
 def of_recording(settings: Config, path: Path, options: FileInput) -> Inspection:
@@ -110,7 +113,7 @@ def of_recording(settings: Config, path: Path, options: FileInput) -> Inspection
     if sentinels and source.recording is not None:
         options = options.model_copy(update={"missing_values": (*options.missing_values, *sentinels)})
         found = recording_source.as_recording(recording_source.open_source(settings, path, options))
-    proposal = for_recording(path.name, found.understanding, options, sentinels)
+    proposal = for_recording(path.name, found.understanding, options, sentinels) if source.recording is not None else ""
     if is_json(path) and source.recording is not None and not sentinels and (read := _as_messages(path, options, found)) is not None:
         found, proposal = read
     return _inspection(settings, path.name, found, proposal, tuple(("missing?", why) for why in sentinels.values()))
@@ -160,6 +163,10 @@ def _inspection(settings: Config, name: str, found: Recording, proposal: str, ex
         not_judged["empty: without any of the channels"] = empty
     need = wiring.estimated(settings, facts.streams, facts.rate_hz, found.channels)
     return Inspection(name, understood, facts, need, dict(not_judged), proposal, extra=extra)
+
+
+def _nothing_to_write() -> str:
+    raise ConfigError("the configuration says already how messages are read", fix="leave out --write, or --config")
 
 
 def _write(path: Path, text: str) -> None:

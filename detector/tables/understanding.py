@@ -25,6 +25,9 @@ from detector.tables.table import Table, is_text
 from detector.tables.times import TableTimes, described, every, far_from_rest, find_times
 from detector.tables.zones import to_utc, zone_named
 
+HOUR_BACK_US = 2_700_000_000, 3_600_000_000
+"""A clock that is set back by an hour goes back by that, less the time since the reading before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -148,11 +151,13 @@ def _finished(table: Table, rows: Rows, wanted: Sequence[str], left: dict[str, s
         *_rejected(table, is_far, rows.times.columns, "a time that lies far from all others"),
         *_rejected(table, has_time & ~is_named & ~is_far, rows.streams.columns, "no name of a stream"),
     ]
-    order = _order(stream[at], time_us[at])
+    order, steps_back = _order(stream[at], time_us[at])
     if order != IN_ORDER:
         at = at[np.argsort(time_us[at], kind="stable")]
     times = rows.times
-    zone = "" if times.has_offset.all() else ", without an offset"
+    zone, notes = "" if times.has_offset.all() else ", without an offset", list(rows.notes)
+    if zone and order == UNORDERED and ((steps_back >= HOUR_BACK_US[0]) & (steps_back <= HOUR_BACK_US[1])).all():
+        notes.append(f"times go back by an hour in {len(steps_back):,} places: if a clock was set back then, name its zone with --zone")
     understanding = Understanding(
         file="",
         time_columns=times.columns,
@@ -165,7 +170,7 @@ def _finished(table: Table, rows: Rows, wanted: Sequence[str], left: dict[str, s
         lines={"blank": int(is_blank.sum())} if is_blank.any() else {},
         rejected=tuple(sorted(rejected, key=lambda one: one.row)),
         order=order,
-        notes=rows.notes,
+        notes=tuple(notes),
     )
     return Recording(rows.streams.names, stream[at], time_us[at], value[at], tuple(wanted), understanding)
 
@@ -189,10 +194,11 @@ def _rejected(table: Table, chosen: NDArray[np.bool_], columns: Sequence[str], r
     return [RejectedRow(int(place) + 1, reason, text) for place, text in zip(places.tolist(), texts, strict=True)]
 
 
-def _order(stream: NDArray[np.int32], event_time_us: NDArray[np.int64]) -> str:
-    """How a file's readings follow one another within their streams."""
+def _order(stream: NDArray[np.int32], event_time_us: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:
+    """How a file's readings follow one another within their streams, and how far each step back goes."""
     by_stream = np.argsort(stream, kind="stable")
     steps = np.diff(event_time_us[by_stream])[np.diff(stream[by_stream]) == 0]
-    if (steps >= 0).all():
-        return IN_ORDER
-    return NEWEST_FIRST if (steps <= 0).all() else UNORDERED
+    back = -steps[steps < 0]
+    if not len(back):
+        return IN_ORDER, back
+    return (NEWEST_FIRST if (steps <= 0).all() else UNORDERED), back

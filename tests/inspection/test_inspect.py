@@ -199,6 +199,29 @@ def test_a_configuration_that_is_there_is_not_written_over(capsys: pytest.Captur
     assert Path("detector.yaml").read_text(encoding="utf-8") == "group: mine\n"
 
 
+def test_messages_that_a_configuration_reads_are_described_as_it_reads_them(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.jsonl").write_text(FORMS["nested JSON"][1], encoding="utf-8")
+    Path("mine.yaml").write_text("input: {stream: asset.id, event_time: {field: at}, channels: [values.b]}\n", encoding="utf-8")
+    assert main(["inspect", "a.jsonl", "--config", "mine.yaml"]) == 0
+    said = capsys.readouterr().out
+    assert "JSON messages, read as `input:` says" in said
+    assert "Proposed" not in said
+    assert main(["inspect", "a.jsonl", "--config", "mine.yaml", "--write", "detector.yaml"]) == 2
+    assert "says already how messages are read" in capsys.readouterr().err
+
+
+def test_a_clock_that_was_set_back_is_suspected(capsys: pytest.CaptureFixture[str]) -> None:
+    local = [f"2026-10-25 0{2 if minute < 120 else 3}:{minute % 60:02d}" for minute in range(180)]  # 02:00 to 02:59 comes twice
+    Path("a.csv").write_text("time,a\n" + "".join(f"{time},{NOISE[k]}\n" for k, time in enumerate(local)), encoding="utf-8")
+    assert main(["inspect", "a.csv"]) == 0
+    assert "times go back by an hour in 1 places: if a clock was set back then, name its zone with --zone" in capsys.readouterr().out
+    assert main(["inspect", "a.csv", "--zone", "Europe/Berlin", "--write", "detector.yaml"]) == 0
+    said = capsys.readouterr().out
+    assert "in order" in said
+    assert "2026-10-25T00:00:00Z to 2026-10-25T02:59:00Z" in said
+    assert "zone: Europe/Berlin" in Path("detector.yaml").read_text(encoding="utf-8")
+
+
 def test_nothing_to_inspect_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect"]) == 2
     assert "say what to inspect: a recording or a topic" in capsys.readouterr().err
