@@ -114,12 +114,12 @@ def of_recording(settings: Config, path: Path, options: FileInput) -> Inspection
         options = options.model_copy(update={"missing_values": (*options.missing_values, *sentinels)})
         found = recording_source.as_recording(recording_source.open_source(settings, path, options))
     proposal = for_recording(path.name, found.understanding, options, sentinels) if source.recording is not None else ""
-    if is_json(path) and source.recording is not None and not sentinels and (read := _as_messages(path, options, found)) is not None:
+    if is_json(path) and source.recording is not None and (read := _as_messages(path, options, found, sentinels)) is not None:
         found, proposal = read
     return _inspection(settings, path.name, found, proposal, tuple(("missing?", why) for why in sentinels.values()))
 
 
-def _as_messages(path: Path, options: FileInput, whole: Recording) -> tuple[Recording, str] | None:
+def _as_messages(path: Path, options: FileInput, whole: Recording, sentinels: dict[float, str]) -> tuple[Recording, str] | None:
     """A file's messages as the service would read them, and a configuration that does; None: it would read less than there is."""
     import numpy as np
 
@@ -136,7 +136,7 @@ def _as_messages(path: Path, options: FileInput, whole: Recording) -> tuple[Reco
     if found.problem:
         return None
     understood = replace(found.recording.understanding, file=whole.understanding.file, lines=whole.understanding.lines)
-    proposal = for_messages(path.name, None, understood, found.shape, None)
+    proposal = for_messages(path.name, None, understood, found.shape, None, sentinels)
     written = wiring.reading_format(configuration(proposal).input, found.recording.channels)
     decoded = wiring.value_decoder(written, StreamNames()).decode(as_messages(lines, path.name, path.name))
     lost = sum(reject.readings for reject in decoded.rejects)

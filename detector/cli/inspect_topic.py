@@ -89,7 +89,8 @@ def of_topic(settings: Config, topic: str, options: FileInput, messages_max: int
         key=keys.kind if messages.shape.key else None,
         key_field=keys.field if messages.shape.key else None,
     )
-    proposal = for_messages(f"--topic {topic}", topic, understood, shape, LOG_TIME, _clients(settings))
+    sentinels = sentinels_of(understood.channels)
+    proposal = for_messages(f"--topic {topic}", topic, understood, shape, LOG_TIME, sentinels, _clients(settings))
     config = settings.model_copy(update={"input": configuration(proposal).input})
     read = read_sample(config, sample, messages.recording.channels)
     facts = read.facts or facts_of(("none",), np.zeros(1, np.int32), sample.messages.log_time_us[:1])
@@ -102,10 +103,7 @@ def of_topic(settings: Config, topic: str, options: FileInput, messages_max: int
         read.not_judged,
         proposal,
         tuple(_about(sample, keys, read, is_registry_known=bool(settings.schema_registry))),
-        tuple(
-            ("missing?", f"{why}; in messages such a number is a value: let the producer leave it out")
-            for why in sentinels_of(understood.channels).values()
-        ),
+        tuple(("missing?", why) for why in sentinels.values()),
         is_sample=not sample.is_whole,
     )
 

@@ -79,6 +79,7 @@ def reading_format(input: Input, channels: tuple[str, ...]) -> ReadingFormat:
         records_path=input.records_path,
         channel_path=input.long_format.channel if input.long_format else None,
         value_path=input.long_format.value if input.long_format else None,
+        missing_values=input.missing_values,
         joins=input.join,
         is_senml=input.format == "senml",
         message_bytes_max=input.message_bytes_max,

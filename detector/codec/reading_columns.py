@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress
@@ -69,3 +70,13 @@ def in_log_order(parts: Sequence[Columns]) -> Columns:
         np.concatenate([part.value for part in parts])[order],
         np.concatenate([part.channel for part in parts])[order],
     )
+
+
+def sentinels_taken(value: NDArray[np.float32], sentinels: NDArray[np.float32]) -> Counter[tuple[int, str]]:
+    """Make NaN of the numbers that stand for a missing value; how often, by number of the channel and the number. value f4[N, D], sentinels f4[S]"""
+    found: Counter[tuple[int, str]] = Counter()
+    for sentinel in sentinels:
+        is_sentinel = value == sentinel
+        found.update({(channel, f"{sentinel:g}"): int(count) for channel, count in enumerate(is_sentinel.sum(axis=0)) if count})
+        value[is_sentinel] = np.nan
+    return found

@@ -53,6 +53,7 @@ class ReadingFormat:
     future_us_max, past_us_max   bounds around the log's own time
     records_path   dotted path of an array of readings, '.' the message itself; None: a message is one reading
     channel_path, value_path   long format: dotted paths of the channel's name and of its value; None: not in long format
+    missing_values   numbers that stand for a missing value
     joins          whether a message may have some of the channels, and others of the same stream and time the rest
     is_senml       whether messages are SenML (RFC 8428), which says by itself where all that stands (`codec.senml`)
 
@@ -73,6 +74,7 @@ class ReadingFormat:
     records_path: str | None = None
     channel_path: str | None = None
     value_path: str | None = None
+    missing_values: tuple[float, ...] = ()
     joins: bool = False
     is_senml: bool = False
     message_bytes_max: int = 1_048_576
@@ -102,7 +104,7 @@ class Decoded:
     rejects   in log order; a message has at most one per kind of error
     ignored   number of long-format values of channels that the model does not have
     baseline_resets   in log order; their messages are no readings
-    texts     by number of the channel and text: how often that text, which is no number, was taken as missing. The most frequent TEXTS_MAX,
+    texts     by number of the channel and text: how often that text, which is no number or one of `missing_values`, was taken as missing. The most frequent TEXTS_MAX,
               each cut to TEXT_CHARACTERS_MAX; all others of a channel are counted as OTHER_TEXTS
     """
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from detector.codec.fast_path import FastPath, FastRead
 from detector.codec.field_extractor import OverlappingPaths
 from detector.codec.messages import Messages
-from detector.codec.reading_columns import Columns, columns_of, in_log_order
+from detector.codec.reading_columns import Columns, columns_of, in_log_order, sentinels_taken
 from detector.codec.reading_format import (
     Decoded,
     ErrorName,
@@ -37,6 +37,7 @@ class JsonReadings:
     def __init__(self, format: ReadingFormat, names: StreamNames) -> None:
         self._format = format
         self._names = names
+        self._sentinels = np.array(format.missing_values, np.float32)
         self._slow_path = SlowPathReader(format)
         self._fast_path: FastPath | None = None  # None: it does not cover the format
         with suppress(OverlappingPaths):
@@ -58,6 +59,8 @@ class JsonReadings:
                 texts.update(one.texts)
             columns.append(columns_of(read, len(self._format.channels)))
         whole = in_log_order(columns)
+        if len(self._sentinels):
+            texts.update(sentinels_taken(whole.value, self._sentinels))
         return Decoded(self._batch(messages, whole), whole.message, tuple(rejects), ignored, texts=few_texts(texts))
 
     def _read_slowly(self, messages: Messages, positions: Sequence[int]) -> dict[int, Read]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from detector.codec.event_time import earliest_latest_us
 from detector.codec.messages import Messages
+from detector.codec.reading_columns import sentinels_taken
 from detector.codec.reading_format import STREAM_BYTES_MAX, Decoded, ErrorName, ReadingFormat, Reject, Unreadable, few_texts
 from detector.core.readings import ReadingBatch, StreamNames
 
@@ -108,8 +109,10 @@ class SenmlReadings:
             except Unreadable as why:
                 lost[why.error] = Reject(place, why.error, why.reason)
             rejects += lost.values()
+        batch = self._batch(messages, found)
+        texts.update(sentinels_taken(batch.value, np.array(self._format.missing_values, np.float32)))
         return Decoded(
-            self._batch(messages, found),
+            batch,
             np.array([row.message for row in found], np.int64),
             tuple(rejects),
             ignored,

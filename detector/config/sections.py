@@ -102,6 +102,9 @@ class Input(Section):
         "array; stream and event time may stand in its entries or beside it",
     )
     long_format: LongFormat | None = Field(None, description="one value per message instead of one reading")
+    missing_values: tuple[float, ...] = Field(
+        (), description="numbers that stand for a missing value, such as -200; texts that are no numbers always do"
+    )
     join: bool = Field(
         False,
         description="whether several messages of one stream and time, each with some of the channels, are one reading; it is judged when all "

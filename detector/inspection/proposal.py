@@ -59,9 +59,7 @@ def for_recording(name: str, understood: Understanding, options: FileInput, sent
         lines.append(f"  long_format: {{channel: {_scalar(long.channel)}, value: {_scalar(long.value)}}}")
     lines += _channels(understood.channels, understood.left)
     if options.missing_values:
-        why = f"  # {'; '.join(sentinels.values())}; take out what is a value" if sentinels else ""
-        given = [int(value) if isinstance(value, float) and value.is_integer() else value for value in options.missing_values]
-        lines.append(f"  missing_values: {_listed(given)}{why}")
+        lines.append(_missing_values(options.missing_values, sentinels))
     for key in ("decimal", "separator"):
         if (value := getattr(options, key)) is not None:
             lines.append(f"  {key}: {_scalar(value)}")
@@ -74,6 +72,7 @@ def for_messages(
     understood: Understanding,
     shape: MessageShape,
     log_time: str | None,
+    sentinels: Mapping[float, str],
     clients: Clients | None = None,
 ) -> str:
     """A configuration with a section `input`.
@@ -81,6 +80,7 @@ def for_messages(
     name      of what was inspected
     topic     None: the messages are of a file, and stand for those of a topic
     log_time  the column that stands for the log's own time of the message; None: there is none
+    sentinels   numbers that look like ones for a missing value, and where they stand
     clients   properties to reach the brokers, and the schema registry
     """
     lines = [f"# Proposed by `detector inspect {name}`. Run it: detector run --config detector.yaml", "model: universal", "input:"]
@@ -96,6 +96,8 @@ def for_messages(
         lines += _message_stream(understood, shape)
         lines += _message_time(understood, log_time)
     lines += _channels(understood.channels, understood.left)
+    if sentinels:
+        lines.append(_missing_values(list(sentinels), sentinels))
     for section, properties in (clients or {}).items():
         lines.append(f"{section}:")
         for name, value in properties.items():
@@ -127,6 +129,12 @@ def sentinels_of(channels: Sequence[ChannelFacts]) -> dict[float, str]:
             number, count = channel.sentinel
             found.setdefault(number, []).append(f"{channel.name} {count:,} times")
     return {number: f"{number:g} looks like a missing value: it stands in {', '.join(where[:5])}" for number, where in found.items()}
+
+
+def _missing_values(values: Sequence[object], sentinels: Mapping[float, str]) -> str:
+    why = f"  # {'; '.join(sentinels.values())}; take out what is a value" if sentinels else ""
+    given = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+    return f"  missing_values: {_listed(given)}{why}"
 
 
 def _recording_time(understood: Understanding, options: FileInput) -> Iterator[str]:

@@ -63,6 +63,13 @@ FORMS: dict[str, tuple[str, str, int, list[str], int]] = {
     "sentinel": ("a.csv", table("time,a,b", lambda k: f"{clock(k)},{-200 if k % 9 == 0 else NOISE[k]},{k % 7}"), 1, ["a", "b"], 120),
     "milliseconds": ("a.tsv", table("ts\ta", lambda k: f"{1_772_409_600_000 + k * 60_000}\t{NOISE[k]}"), 1, ["a"], 120),
     "plain JSON": ("a.jsonl", lines(lambda k: {"ts": clock(k), "machine": "m1", "a": NOISE[k], "ok": True}), 1, ["a", "ok"], 120),
+    "JSON with a sentinel": (
+        "a.jsonl",
+        lines(lambda k: {"ts": clock(k), "machine": "m1", "a": -200 if k % 9 == 0 else NOISE[k], "b": k % 7}),
+        1,
+        ["a", "b"],
+        120,
+    ),
     "nested JSON": (
         "a.jsonl",
         lines(lambda k: {"asset": {"id": f"m{k % 3}"}, "at": clock(k // 3), "values": {"a": NOISE[k], "b": k % 5}}),
@@ -152,7 +159,10 @@ def test_the_proposed_configuration_judges_all(form: str, capsys: pytest.Capture
     assert (judged["from"], judged["to"]) == (said["facts"]["first"], said["facts"]["last"])
 
 
-@pytest.mark.parametrize("form", ["plain JSON", "nested JSON", "a gateway's arrays", "JSON in long format", "an array of numbers", "SenML"])
+@pytest.mark.parametrize(
+    "form",
+    ["plain JSON", "JSON with a sentinel", "nested JSON", "a gateway's arrays", "JSON in long format", "an array of numbers", "SenML"],
+)
 def test_messages_get_a_configuration_that_run_uses_too(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     name, content, *_ = FORMS[form]
     Path(name).write_text(content, encoding="utf-8")

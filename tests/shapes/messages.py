@@ -58,6 +58,10 @@ SHAPES = (
     MessageShape("NaN as Python writes it", AB, b'{"a": 1.5, "b": NaN}', one(a=1.5), texts={"NaN": 1}),
     MessageShape("infinity as Python writes it", AB, b'{"a": 1.5, "b": -Infinity}', one(a=1.5), texts={"-Infinity": 1}),
     MessageShape("a decimal comma", AB, {"a": 1.5, "b": "2,5"}, one(a=1.5), texts={"2,5": 1}),
+    MessageShape("a number that means missing", f"{AB}, missing_values: [-200]", {"a": 1.5, "b": -200}, one(a=1.5), texts={"-200": 1}),
+    MessageShape(
+        "none of the channels but a number that means missing", f"{AB}, missing_values: [-200]", {"a": -200}, texts={"-200": 1}, empty=1
+    ),
     MessageShape("none of the channels", AB, {"c": 1}, empty=1),
     MessageShape("all channels null", AB, {"a": None, "b": None}, empty=1),
     MessageShape("a channel is an object", AB, {"a": {"v": 1}, "b": 2.5}, error="WrongType"),
@@ -126,6 +130,14 @@ SHAPES = (
     MessageShape("SenML from now on", "channels: [a], format: senml", [{"n": "x:a", "t": -5, "v": 1.5}], one("x", -5, a=1.5)),
     MessageShape(
         "SenML, text", "channels: [a], format: senml", [{"n": "x:a", "vs": "open"}], ((("x", 0, {})),), texts={"open": 1}, empty=1
+    ),
+    MessageShape(
+        "SenML, a number that means missing",
+        "channels: [a], format: senml, missing_values: [-200]",
+        [{"n": "x:a", "v": -200}],
+        named({}, "x"),
+        texts={"-200": 1},
+        empty=1,
     ),
     MessageShape("SenML, another channel", "channels: [a], format: senml", [{"n": "x:c", "v": 5}], ignored=1),
     MessageShape("SenML as one object", "channels: [a], format: senml", {"n": "x:a", "v": 1.5}, error="WrongType"),
