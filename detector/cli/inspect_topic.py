@@ -17,7 +17,7 @@ from detector.codec.keys import KeyReader
 from detector.config.secrets import SECRET_NAME
 from detector.core.readings import StreamNames
 from detector.errors import DataError
-from detector.inspection.facts import Facts, facts_of, period
+from detector.inspection.facts import Facts, facts_of, period, throughput_hz
 from detector.inspection.keys import KeyFacts, key_facts
 from detector.inspection.messages import LOG_TIME, understand_messages
 from detector.inspection.proposal import configuration, for_messages, sentinels_of
@@ -94,11 +94,12 @@ def of_topic(settings: Config, topic: str, options: FileInput, messages_max: int
     config = settings.model_copy(update={"input": configuration(proposal).input})
     read = read_sample(config, sample, messages.recording.channels)
     facts = read.facts or facts_of(("none",), np.zeros(1, np.int32), sample.messages.log_time_us[:1])
-    rate_hz = sample.rate_hz * len(read.decoded.batch) / len(sample.messages) if sample.rate_hz == sample.rate_hz else 0.0
+    is_newest = sample.is_newest[read.decoded.message]
+    rate_hz = throughput_hz(read.decoded.batch.partition[is_newest], read.decoded.batch.event_time_us[is_newest])
     return Inspection(
         f"topic {topic}",
         understood,
-        replace(facts, rate_hz=rate_hz),
+        replace(facts, rate_hz=rate_hz, ties=facts.ties if read.decoded.batch.channel is None else 0),  # parts of a reading share its time
         wiring.estimated(settings, facts.streams, rate_hz, messages.recording.channels),
         read.not_judged,
         proposal,
@@ -200,6 +201,10 @@ def _about(sample: TopicSample, keys: KeyFacts, read: SampledReadings, *, is_reg
     if behind.any():
         usual, least, most = (_span(float(each)) for each in (np.median(behind), behind.min(), behind.max()))
         yield "delay", f"event time is usually {usual} the log's, from {least} to {most}"
+    arrivals_hz = throughput_hz(sample.messages.partition[sample.is_newest], sample.messages.log_time_us[sample.is_newest])
+    if arrivals_hz == arrivals_hz:
+        shown = f"{arrivals_hz:,.0f}" if arrivals_hz >= 10 else f"{arrivals_hz:.2g}"
+        yield "", f"the newest messages came at {shown} a second"
     if read.spread:
         why = "each partition's readings are a stream of their own; let producers write the stream as the message's key"
         yield "spread", f"{read.spread:,} streams come in more than one partition: {why}"

@@ -108,6 +108,8 @@ class Inspection:
             if need.cores >= 0.01
             else "less than 1 % of a core"
         )
+        if need.cores != need.cores:
+            return f"not known: the times of readings do not tell how many come; {need.stream_bytes:,} bytes a stream"
         rate = f"{self.facts.rate_hz:,.0f}" if self.facts.rate_hz >= 10 else f"{self.facts.rate_hz:.2g}"
         return (
             f"{cores} at {rate} readings/s: {workers}, {_bytes(need.memory_bytes)} of memory{' each' if need.workers > 1 else ''}; "

@@ -23,6 +23,7 @@ from detector.tables.understanding import understand
 
 KEY, LOG_TIME = "(key)", "(log time)"
 """Columns of what a message has beside its value."""
+BY_KEY = "the message's key"
 NAMED_SHARE_MIN = 0.99
 TIES_SHARE_MAX = 0.01
 
@@ -69,9 +70,9 @@ def understand_messages(
         table = _with_column(table, KEY, of_rows)
         stream, why = _stream(table, taken, options, where, (long.channel,) if long else ())
     recording = understand(table, options.model_copy(update={"stream": stream}), where, channels)
-    joined = _joined(table, options, where, recording) if long is None and options.stream is None else None
+    joined = _joined(table, options, where, recording) if long is None and (why or recording.understanding.stream) == APART else None
     if joined is not None:
-        recording, why = joined, joined.understanding.stream
+        recording, why = joined, "" if joined.understanding.stream_columns != (KEY,) else BY_KEY
         notes.append("messages of one stream and time have different channels: joined, they are one reading")
     told = recording.understanding
     left = {name: reason for name, reason in told.left.items() if name not in (KEY, LOG_TIME)}
@@ -123,7 +124,7 @@ def _stream(
     fields = found.columns
     if not is_name:
         return fields or None, found.why
-    by_key = (KEY,), "the message's key"
+    by_key = (KEY,), BY_KEY
     if times.columns == (LOG_TIME,) or not fields:
         return by_key
     ties = repeated_share(table, (KEY, *channel), times.local_us)
@@ -132,14 +133,14 @@ def _stream(
 
 
 def _joined(table: Table, options: FileInput, where: str, recording: Recording) -> Recording | None:
-    """The readings, where rows of one stream and time are of different channels: by the first of the columns that name the stream, and joined.
+    """The readings by the key, or by all but the last of the columns that name the stream, and joined: rows of one time are of different channels.
 
-    None: they are not, or only one column names it
+    None: they are not
     """
-    columns = recording.understanding.stream_columns
-    if len(columns) < 2 or recording.understanding.stream != APART:
+    by = (KEY,) if KEY in table.columns else recording.understanding.stream_columns[:-1]
+    if not by:
         return None
-    found = understand(table, options.model_copy(update={"stream": columns[:-1]}), where, recording.channels)
+    found = understand(table, options.model_copy(update={"stream": by}), where, recording.channels)
     pairs = np.empty(len(found), [("stream", "<i4"), ("time", "<i8")])
     pairs["stream"], pairs["time"] = found.stream, found.event_time_us
     whole, which = np.unique(pairs, return_inverse=True)

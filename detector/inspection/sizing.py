@@ -36,11 +36,11 @@ class Estimate:
 def estimate(streams: int, readings_hz: float, channels: int, stream_bytes: int, *, is_universal: bool) -> Estimate:
     """What judging takes.
 
-    readings_hz   readings per second, of all streams
+    readings_hz   readings per second, of all streams; NaN: not known, and so are the cores
     stream_bytes  state of a stream
     """
     fixed, per_channel = JUDGING_US[is_universal]
     cores = readings_hz * (AROUND_JUDGING_US + fixed + per_channel * channels) / 1e6
-    workers = max(1, math.ceil(cores / CORE_SHARE))
+    workers = max(1, math.ceil(cores / CORE_SHARE)) if math.isfinite(cores) else 1
     state = streams * stream_bytes
     return Estimate(cores, workers, int(PROCESS_BYTES + MEMORY_PER_STATE * state / workers), state, stream_bytes)

@@ -91,6 +91,18 @@ FORMS = {
         ["data.a", "data.b"],
         COUNT,
     ),
+    "a message per measurement, as Telegraf writes them": Form(
+        lambda k: MACHINES[k // 2 % 4].encode(),
+        lambda k: {
+            "name": ("temp", "power")[k % 2],
+            "tags": {"host": MACHINES[k // 2 % 4]},
+            "fields": {("oven", "kw")[k % 2]: NOISE[k]},
+            "timestamp": ms(k // 8) // 1_000,
+        },
+        MACHINES,
+        ["fields.oven", "fields.kw"],
+        COUNT // 2,
+    ),
     "no time in messages, keys of the LongSerializer": Form(
         lambda k: (k % 4).to_bytes(8, "big"),
         lambda k: {"temp": NOISE[k], "rpm": k % 7},

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from detector.inspection.facts import facts_of, period
+from detector.inspection.facts import facts_of, period, throughput_hz
 
 MINUTE = 60_000_000
 START = 1_772_409_600_000_000  # 2026-03-02T00:00:00Z
@@ -64,3 +64,12 @@ def test_resolution(microseconds: int, resolution: str) -> None:
 )
 def test_periods_in_words(microseconds: float, words: str) -> None:
     assert period(microseconds) == words
+
+
+def test_throughput_is_that_of_all_partitions_whatever_order_and_backlog() -> None:
+    seconds = np.arange(1_000)
+    times = np.concatenate((START + 1_000_000 * seconds, START + 100_000 * seconds)).astype(np.int64)
+    times[5] = START + 10**12  # one absurd time does not count
+    partition = np.repeat(np.arange(2, dtype=np.int32), 1_000)
+    assert throughput_hz(partition, times) == pytest.approx(11, rel=0.02)
+    assert math.isnan(throughput_hz(partition, np.zeros(2_000, np.int64)))

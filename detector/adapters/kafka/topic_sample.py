@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.adapters.kafka.admin import ask_cluster, described_topics
 from detector.adapters.kafka.client import LogCallback, discard
@@ -39,7 +40,7 @@ class TopicSample:
     settings     of the topic, those of SETTINGS that the brokers tell
     gaps_share   share of the offsets in the ranges looked at that have no message: markers of transactions, what was aborted, and what
                  compaction removed
-    rate_hz      messages per second by the newest of the sample; NaN where their times do not tell
+    is_newest    b1[M] whether a message is one of the newest of its partition, which follow one another
     is_whole     whether the sample is all that the topic holds
     """
 
@@ -48,7 +49,7 @@ class TopicSample:
     partitions: tuple[PartitionRange, ...]
     settings: Mapping[str, str]
     gaps_share: float
-    rate_hz: float
+    is_newest: NDArray[np.bool_]
     is_whole: bool
 
     @property
@@ -99,7 +100,7 @@ def sample_topic(
         tuple(PartitionRange(number, low, high, counts.get(number, 0)) for number, (low, high) in sorted(bounds.items())),
         {name: settings[name] for name in SETTINGS if name in settings},
         1 - len(joined) / looked_at if looked_at else 0.0,
-        _rate([messages for part, messages in read if part == "newest"]),
+        joined.offset >= _newest_from(joined, ranges),
         looked_at == offsets,
     )
 
@@ -128,6 +129,13 @@ def _ranges(bounds: Mapping[int, tuple[int, int]], quota: int) -> dict[str, Rang
     return {part: each for part, each in found.items() if each[0]}
 
 
+def _newest_from(messages: Messages, ranges: Mapping[str, Range]) -> NDArray[np.int64]:
+    """Of each message's partition, the offset that the newest ones begin at."""
+    first, _ = ranges.get("newest", ({}, {}))
+    begins = np.array([first.get(partition.number, 0) for partition in messages.partitions], np.int64)
+    return begins[messages.partition]
+
+
 def _joined(batches: list[Messages]) -> Messages:
     """All of them, ordered by partition and offset."""
     if not batches:
@@ -147,17 +155,3 @@ def _joined(batches: list[Messages]) -> Messages:
         np.concatenate([batch.log_time_us for batch in batches])[order],
         tuple(names),
     )
-
-
-def _rate(newest: list[Messages]) -> float:
-    """Messages per second, of all partitions together, over the time of which the sample has the newest of each."""
-    joined = _joined(newest)
-    known = joined.log_time_us >= 0
-    if not known.any():
-        return float("nan")
-    times, partition = joined.log_time_us[known], joined.partition[known]
-    counts = np.bincount(partition)
-    full = [number for number in range(len(counts)) if counts[number] == counts.max()]  # of others all may have been taken
-    since = max(int(times[partition == number].min()) for number in full)
-    span_us = int(times.max()) - since
-    return (int((times >= since).sum()) - 1) * 1e6 / span_us if span_us else float("nan")
