@@ -13,6 +13,7 @@ from detector.adapters.kafka.topic_sample import TopicSample, sample_topic
 from detector.cli import logs, registry_wiring, wiring
 from detector.cli.inspection_report import Inspection
 from detector.cli.progress import progress_bar
+from detector.codec.field_names import names_in, nearest
 from detector.codec.keys import KeyReader
 from detector.config.secrets import SECRET_NAME
 from detector.core.readings import StreamNames
@@ -247,7 +248,10 @@ def sample_report(settings: Config, topic: str, messages_max: int) -> SampleRepo
         largest = ", ".join(f"{name} {count:,}" for name, count in read.facts.largest)
         lines.append(f"{read.facts.streams:,} streams, most readings of {largest}")
     present = (~np.isnan(read.decoded.batch.value)).mean(axis=0) if len(read.decoded.batch) else np.zeros(len(channels))
-    lines += [f"channel {name}: in {share:.0%} of the readings" for name, share in zip(channels, present.tolist(), strict=True)]
+    known = names_in(sample.messages.value, settings.input.records_path)
+    for name, share in zip(channels, present.tolist(), strict=True):
+        hint = f"; did you mean {near[0]}?" if share == 0 and (near := nearest(name, known)) else ""
+        lines.append(f"channel {name}: in {share:.0%} of the readings{hint}")
     lines += [f"not judged {count:,}: {reason}" for reason, count in list(read.not_judged.items())[:20]]
     if read.decoded.ignored:
         lines.append(f"{read.decoded.ignored:,} values are of channels that the model does not have")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -15,6 +16,7 @@ from detector.codec.reading_format import Unreadable
 NAMES_MAX = 200
 DEPTH_MAX = 12
 RECORDS_MAX = 3
+MESSAGES_MAX = 50
 
 
 def field_names(value: bytes, records_path: str | None = None) -> list[str]:
@@ -34,6 +36,14 @@ def field_names(value: bytes, records_path: str | None = None) -> list[str]:
         return []
     names = (name for reading in readings for name in _names(reading, "", DEPTH_MAX))
     return list(dict.fromkeys(islice(names, NAMES_MAX * RECORDS_MAX)))[:NAMES_MAX]
+
+
+def names_in(values: Sequence[bytes | None], records_path: str | None = None) -> list[str]:
+    """The names in some of many messages, from the first to the last of them; those that most have come first."""
+    there = [value for value in values if value]
+    chosen = there[:: max(1, len(there) // MESSAGES_MAX)][:MESSAGES_MAX]
+    counts = Counter(name for value in chosen for name in field_names(value, records_path))
+    return [name for name, _ in counts.most_common(NAMES_MAX)]
 
 
 def nearest(name: str, known: Sequence[str]) -> list[str]:

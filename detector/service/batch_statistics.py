@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.codec.field_names import field_names, nearest
+from detector.codec.field_names import names_in, nearest
 from detector.codec.messages import Messages
 from detector.codec.readings import Decoded, Reject
 from detector.core.batch_result import BatchResult
@@ -81,8 +81,7 @@ class BatchStatistics:
         if change.what == CAME_BACK:
             logger.info("a channel comes again", extra={"channel": change.channel})
             return
-        example = next((value for value in messages.value if value), b"")
-        found = field_names(example)
+        found = names_in(messages.value)
         alike = nearest(change.channel, found)
         facts = {
             "channel": change.channel,

@@ -224,7 +224,9 @@ def test_check_reads_a_sample_with_the_configured_decoder(
     assert "not judged 10: MalformedJson" in said
     config.write_text(text.replace("CHANNEL", "Temp"), encoding="utf-8")
     assert main(["check", "--config", str(config), "--sample"]) == 1
-    assert "nothing would be judged" in capsys.readouterr().err
+    refused = capsys.readouterr()
+    assert "channel Temp: in 0% of the readings; did you mean temp?" in refused.out
+    assert "nothing would be judged" in refused.err
 
 
 def test_an_empty_topic_and_one_that_is_not_there(kafka: str, make_topic: MakeTopic, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from detector.codec.field_names import DEPTH_MAX, NAMES_MAX, field_names
+from detector.codec.field_names import DEPTH_MAX, NAMES_MAX, field_names, names_in
 
 
 def test_numbers_booleans_and_text_that_is_a_number() -> None:
@@ -50,3 +50,9 @@ def test_names_and_depth_are_bounded() -> None:
     assert "k." * (DEPTH_MAX - 1) + "last" in field_names(json.dumps(deep).encode())
     assert field_names(json.dumps({"k": deep}).encode())[-1] == "k.n"
     assert max(name.count(".") for name in field_names(json.dumps({"k": deep}).encode())) == DEPTH_MAX - 1
+
+
+def test_names_of_many_messages_are_gathered_and_the_usual_ones_come_first() -> None:
+    values = [b'{"a": 1, "b": "text"}', None, b'{"a": 1, "b": 2}', b"no JSON"] * 200
+    assert names_in(values) == ["a", "b"]
+    assert names_in([]) == []
