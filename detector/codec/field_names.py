@@ -39,10 +39,9 @@ def field_names(value: bytes, records_path: str | None = None) -> list[str]:
 
 
 def names_in(values: Sequence[bytes | None], records_path: str | None = None) -> list[str]:
-    """The names in some of many messages, from the first to the last of them; those that most have come first."""
-    there = [value for value in values if value]
-    chosen = there[:: max(1, len(there) // MESSAGES_MAX)][:MESSAGES_MAX]
-    counts = Counter(name for value in chosen for name in field_names(value, records_path))
+    """The names in the first MESSAGES_MAX of many messages, which may be of several kinds in turn; those that most have come first."""
+    first = islice((value for value in values if value), MESSAGES_MAX)
+    counts = Counter(name for value in first for name in field_names(value, records_path))
     return [name for name, _ in counts.most_common(NAMES_MAX)]
 
 
