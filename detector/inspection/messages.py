@@ -52,6 +52,7 @@ def understand_messages(
 
     raises DataError, ConfigError  there is no time, or no channel
     """
+    is_time_given = options.time is not None
     long = options.long_format or found.shape.long_format or long_format.found(found.table)
     table, array_path, notes = found.table, None if long or options.channels else _array_path(found.shape), []
     channels = options.channels
@@ -89,6 +90,11 @@ def understand_messages(
         join=joined is not None,
     )
     problem = "" if told.time_columns == (LOG_TIME,) else time_problem(told)
+    if problem and log_time_us is not None and not is_time_given:
+        by_log = understand_messages(found, options.model_copy(update={"time": (LOG_TIME,)}), where, keys, log_time_us)
+        told = by_log.recording.understanding
+        told = replace(told, notes=(*told.notes, f"{problem}: Kafka's own time counts"))
+        return replace(by_log, recording=replace(by_log.recording, understanding=told))
     return FoundMessages(replace(recording, understanding=told), shape, problem)
 
 

@@ -99,7 +99,7 @@ def table_of(messages: Sequence[bytes], options: FileInput, where: str) -> JsonT
     if not rows:
         raise DataError(
             f"{where} holds no JSON objects, but lines such as {messages[0][:60].decode('utf-8', 'replace')!r}",
-            fix="see that it is JSON lines, one object per line, or one array of objects",
+            fix="readings are JSON objects, or arrays of them; in a topic also Avro, Protobuf or JSON Schema with a schema registry",
         )
     paths = list(dict.fromkeys(path for row in rows for path in row))
     if len(paths) > PATHS_MAX:

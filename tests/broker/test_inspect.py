@@ -91,6 +91,13 @@ FORMS = {
         ["data.a", "data.b"],
         COUNT,
     ),
+    "times that only a person reads": Form(
+        lambda k: MACHINES[k % 4].encode(),
+        lambda k: {"Zeit": f"{13 + k // 1440}.03.2026 {k // 60 % 24:02d}:{k % 60:02d}", "temp": NOISE[k]},
+        MACHINES,
+        ["temp"],
+        COUNT,
+    ),
     "a message per measurement, as Telegraf writes them": Form(
         lambda k: MACHINES[k // 2 % 4].encode(),
         lambda k: {
@@ -227,6 +234,19 @@ def test_check_reads_a_sample_with_the_configured_decoder(
     refused = capsys.readouterr()
     assert "channel Temp: in 0% of the readings; did you mean temp?" in refused.out
     assert "nothing would be judged" in refused.err
+
+
+def test_a_topic_without_json_is_refused_with_what_can_be_read(
+    kafka: str, make_topic: MakeTopic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = make_topic("in")
+    with TopicWriter({"bootstrap.servers": kafka}, topic) as writer:
+        for number in range(20):
+            writer.write(b"a", f"{number};21,5".encode())
+    assert main(["inspect", "--topic", topic, "--bootstrap-servers", kafka]) == 1
+    said = capsys.readouterr().err
+    assert "holds no JSON objects, but lines such as '0;21,5'" in said
+    assert "fix: readings are JSON objects" in said
 
 
 def test_an_empty_topic_and_one_that_is_not_there(kafka: str, make_topic: MakeTopic, capsys: pytest.CaptureFixture[str]) -> None:
