@@ -51,6 +51,7 @@ def replay(
     channels: ChannelColumns = None,
     missing: MissingValues = None,
     decimal: DecimalMark = None,
+    summary: Annotated[bool, typer.Option("--summary", help="Also say how long and how often alerts were open.")] = False,
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
@@ -66,11 +67,12 @@ def replay(
 
     from detector.adapters.bundle import for_channels, read_bundle
     from detector.adapters.recordings.verdict_file import VerdictFile
-    from detector.cli import logs, recording_source, wiring
+    from detector.cli import calm_lines, logs, recording_source, wiring
     from detector.cli.reading_report import ReadingReport, Tally
     from detector.config import load_config
     from detector.core.detector import Detector
     from detector.core.model import Model
+    from detector.lab.calm import CalmTally
 
     settings = load_config(config, overrides=overrides(model))
     logs.configure("warning", settings.log.format)
@@ -91,17 +93,20 @@ def replay(
     bundle = for_channels(stored, source.channels if not isinstance(stored, Model) else names_in(channels))
     log, written = _log(source, alerts, dead_letters)
     report = ReadingReport(recording.name, source.channels, source.understanding)
-    detector = Detector(bundle, wiring.settings(settings))
+    detector, tally = Detector(bundle, wiring.settings(settings)), CalmTally()
     with VerdictFile(out, detector.names) as verdict_file:
-        worker = wiring.worker(log, written, detector, settings, [verdict_file, Tally(report)])
+        observers = [verdict_file, Tally(report), *([calm_lines.CalmObserver(tally)] if summary else [])]
+        worker = wiring.worker(log, written, detector, settings, observers)
         _step_to_the_end(worker, log, recording.name)
     report.counts["invalid"] += source.understanding.lines_unkept
     report.streams = detector.streams
     alerts_opened = worker.stats.alerts_opened
+    budget_s = settings.alerts.budget_period_us / calm_lines.SECOND_US
     if as_json:
-        typer.echo(report.as_json(alerts=alerts_opened, verdicts=str(out)))
+        calm = {"calm": calm_lines.as_json(tally.calm, budget_s)} if summary else {}
+        typer.echo(report.as_json(alerts=alerts_opened, verdicts=str(out), **calm))
     else:
-        for line in report.lines():
+        for line in [*report.lines(), *(calm_lines.lines(tally.calm, settings.alerts.budget, budget_s) if summary else [])]:
             typer.echo(line)
     last = f"{report.total:,} readings of {report.streams:,} stream{'s' * (report.streams != 1)}, {alerts_opened:,} alert{'s' * (alerts_opened != 1)} -> {out}"
     report.end(last, is_strict=strict, to_error=as_json)
