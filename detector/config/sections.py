@@ -182,7 +182,8 @@ class Alerts(Section):
     reset_baseline_after_s: float | None = Field(
         None,
         gt=0,
-        description="an alert this old is closed, and the stream's present level becomes its baseline; without it after 2,000 readings; "
+        description="an alert this old, counted from its opening in event time, is closed, and the stream's present level becomes its baseline; without it after "
+        "2,000 readings or a day, whichever is sooner, but not before 24 readings; "
         "`detector reset-baseline` does so at once",
     )
     timeout_intervals: float = Field(

@@ -8,7 +8,8 @@ N readings, holds while the series drifts.
     h = h0 (1 + slow + fast)
     z = (u - q) / b;  C = max(0, C + clip(z, -CUSUM_CLIP, CUSUM_CLIP)), and h more where z > L + OUTLIER_MARGIN (1 + slow + fast)
     open when C > h
-    close when PATIENCE readings in a row were calm (z <= 1), or when the baseline is reset
+    close when readings were calm (z <= 1) PATIENCE times in a row, or for CALM_US where they are far apart; or when the baseline is reset: an
+    alert has a longest life, counted from its opening
     slow += PENALTY when an alert opens or escalates, -= PENALTY / N at every calm reading, not below 0
     fast += 1 when an alert opens or escalates, and is forgotten over PENALTY N readings
 
@@ -60,8 +61,12 @@ OUTLIER_MARGIN = 2.0
 PATIENCE = 20
 """Readings: of calm that close an alert; of an alert before what exceeds its level counts as a second fault; of a stream, usually, before
 its scores teach: its memory is still empty, and every score is high."""
+CALM_US, CALM_READINGS_MIN = 3 * 3_600e6, 5.0
+"""Calm that closes an alert where PATIENCE readings take longer: hourly readings would hold every alert open for a day."""
 RESET_AFTER = 2_000
-"""Readings after which an open alert's level becomes the baseline, unless the configuration says a time."""
+LIFE_US, LIFE_READINGS_MIN = 86_400e6, 24
+"""An open alert's level becomes the baseline after so many readings, or after a day if that is sooner, but for so few readings: unless the
+configuration says a time. What lasts a day has been seen, and an alert that never ends hides the next one."""
 PENALTY = 0.05
 """What an alert adds to the slow penalty, and N calm readings pay back; the part of N over which the fast one is forgotten."""
 RATE = 0.025
@@ -160,7 +165,7 @@ def judge(s, score, event_time_us, per_reading_us, rules):  # type: ignore[no-un
     if is_settled:
         is_beyond, threshold = _gather(s, u, p, n, was_open)
     if was_open:
-        event = _judge_open(s, u, z, event_time_us, is_beyond, rules)
+        event = _judge_open(s, u, z, event_time_us, per_reading_us, is_beyond, rules)
     elif is_beyond:
         event = OPENED
         s.score_open, s.score_opened_at_us = 1, event_time_us
@@ -197,15 +202,28 @@ def _gather(s, u, p, n, was_open):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _judge_open(s, u, z, event_time_us, is_beyond, rules):  # type: ignore[no-untyped-def]
+def life_us(per_reading_us, rules):  # type: ignore[no-untyped-def]
+    """Age of an alert at which what it is about becomes the baseline. per_reading_us: usual time per reading of the stream"""
+    if rules.reset_after_us > 0:
+        return rules.reset_after_us
+    return max(min(RESET_AFTER * per_reading_us, LIFE_US), LIFE_READINGS_MIN * per_reading_us)
+
+
+@compiled
+def _calm_enough(per_reading_us):  # type: ignore[no-untyped-def]
+    """Calm readings in a row that close an alert."""
+    return min(np.float64(PATIENCE), max(CALM_US / per_reading_us, CALM_READINGS_MIN)) if per_reading_us > 0 else np.float64(PATIENCE)
+
+
+@compiled
+def _judge_open(s, u, z, event_time_us, per_reading_us, is_beyond, rules):  # type: ignore[no-untyped-def]
     """What a reading does to an open alert; the alert's own level follows."""
     s.since += 1
     s.calm = 0 if z > 1.0 else s.calm + 1
-    if s.calm >= PATIENCE:
+    if s.calm >= _calm_enough(per_reading_us):
         s.score_open = 0
         return CLEARED
-    age_us = event_time_us - s.level_since_us
-    if (age_us >= rules.reset_after_us) if rules.reset_after_us > 0 else (s.since >= RESET_AFTER):
+    if event_time_us - s.score_opened_at_us >= life_us(per_reading_us, rules):
         reset_baseline(s)
         return RESET
     if s.since <= PATIENCE:

@@ -13,6 +13,9 @@ from detector.core.arithmetic import copy
 from detector.core.compiled import compiled
 from detector.core.stream_state import READINGS_MODULUS, part
 
+FIRST_DAYS_US, FIRST_READINGS_MAX = 2 * 86_400e6, 3_000
+"""A rhythm of the day has been seen twice; and so many readings are what a stream learns within."""
+
 
 @compiled
 def advance(heads, floats, chosen, rows, at, m, weights, room, doubles):  # type: ignore[no-untyped-def]
@@ -53,6 +56,18 @@ def advance(heads, floats, chosen, rows, at, m, weights, room, doubles):  # type
     score.whiten(rows, m, weights, room)
     for r in range(rows):
         score.measure(heads[chosen[r]], m, r, room)
+
+
+@compiled
+def is_in_first_days(s, per_reading_us):  # type: ignore[no-untyped-def]
+    """Whether a stream is so young that it learns from every reading, also inside an alert.
+
+    An alert in its first hours is mostly the next part of a day that the stream has not seen: what teaches nothing then stays strange for
+    ever. Streams that are too fast to learn a day in FIRST_READINGS_MAX readings are left out: for them an alert is a fault from the start.
+
+    per_reading_us   usual time per reading of the stream; 0 while it is not known
+    """
+    return FIRST_READINGS_MAX * per_reading_us >= FIRST_DAYS_US and s.seen * per_reading_us < FIRST_DAYS_US
 
 
 @compiled

@@ -17,7 +17,7 @@ class Settings:
 
     budget_period_us   event time per acceptable false alert of one stream
     warmup_readings    readings of a new stream that cannot alert
-    reset_baseline_after_us   age at which an open alert's level becomes the baseline; None: 2,000 readings
+    reset_baseline_after_us   age at which an open alert's level becomes the baseline; None: 2,000 readings or a day (`alarm.life_us`)
     timeout_intervals  usual intervals by the partition's clock without a reading, after which a stream times out; 0: never
     stuck_run_factor   times its longest usual run that a channel may keep its value, or be missing; 0: for ever
     idle_ttl_us        event time by the watermark after which an unseen stream is evicted; it is new if it comes back

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.core.alarm import RESET_AFTER
+from detector.core.alarm import life_us
 from detector.core.compiled import compiled
 from detector.core.event_time import INTERVALS
 from detector.core.stream_state import Part
@@ -90,7 +90,7 @@ def judge(f, runs, between, value, moved, when, may_learn, was_open, rules, abou
         return OPENED
     if was_open and not is_any:
         return ENDED
-    if was_open and age_us >= (rules.reset_after_us if rules.reset_after_us > 0 else RESET_AFTER * interval_us):
+    if was_open and age_us >= life_us(interval_us, rules):
         reset_runs(f, runs, d)
         return RESET
     return 0

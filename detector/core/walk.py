@@ -210,7 +210,8 @@ def _judge_block(positions, first, rows, heads, floats, readings, values, how, r
             reading.open_offset, reading.open_item, reading.open_at_us = s.score_offset, s.score_item, s.score_opened_at_us
         if event == alarm.RESET:
             block.reset_baseline(s, f, at, m)
-        block.learn(s, f, at, m, r, is_usual and s.cusum == 0.0, room.floats, room.doubles)
+        may_learn = (is_usual and s.cusum == 0.0) or block.is_in_first_days(s, reading.per_reading_us)
+        block.learn(s, f, at, m, r, may_learn, room.floats, room.doubles)
 
 
 @compiled

@@ -26,7 +26,7 @@ class Calm:
     inside           of them, inside an open alert of kind score
     stream_s         event time over which streams were judged, summed over streams
     opened           alerts by kind
-    lengths_s        of alerts of kind score, from opening to closing, or to the last reading
+    lengths_s        of alerts of kind score, from opening to closing, or to the stream's last reading
     still_open       alerts of kind score that were open then
     named, outside   alerts of kind score that name a channel, and those whose first-named channel lies outside its band
     """
@@ -73,6 +73,7 @@ class CalmTally:
         self._readings = self._inside = self._named = self._outside = 0
         self._opened: Counter[str] = Counter()
         self._open: dict[str, Alert] = {}
+        self._last_us: dict[str, int] = {}  # of the readings inside each alert
         self._lengths_s: list[float] = []
         self._span_us: dict[int, tuple[int, int]] = {}
 
@@ -82,6 +83,7 @@ class CalmTally:
         self._readings += int(is_judged.sum())
         self._inside += len(result.alert)
         self._add_spans(batch.take(np.flatnonzero(is_judged)))
+        self._last_us |= {name: int(batch.event_time_us[place]) for place, name in result.alert.items()}
         for alert in result.alerts:
             if alert.status == "opened":
                 self._opened[alert.kind] += 1
@@ -92,6 +94,7 @@ class CalmTally:
                 self._name(alert)
             elif alert.status == "closed" and (opened := self._open.pop(alert.id, None)) is not None:
                 self._lengths_s.append((alert.event_time_us - opened.opened_at_us) / SECOND_US)
+                self._last_us.pop(alert.id, None)
 
     def _add_spans(self, batch: ReadingBatch) -> None:
         """First and last event time of each stream of a partition."""
@@ -115,8 +118,7 @@ class CalmTally:
     @property
     def calm(self) -> Calm:
         """What was added so far."""
-        end_us = max((high for _, high in self._span_us.values()), default=0)
-        open_s = [(end_us - alert.opened_at_us) / SECOND_US for alert in self._open.values()]
+        open_s = [(self._last_us.get(alert.id, alert.opened_at_us) - alert.opened_at_us) / SECOND_US for alert in self._open.values()]
         return Calm(
             readings=self._readings,
             inside=self._inside,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.core import alarm
-from detector.core.alarm import EXCESS_MIN, OUTLIER_MARGIN, PATIENCE, PENALTY, RESET_AFTER, TAIL, TINY, Event, Prior
+from detector.core.alarm import EXCESS_MIN, LIFE_READINGS_MIN, OUTLIER_MARGIN, PATIENCE, PENALTY, RESET_AFTER, TAIL, TINY, Event, Prior
 from detector.core.compiled import entry
 from detector.core.rules import Settings, rules_of
 from tests.core.builders import SECOND_US, Records
@@ -36,21 +36,27 @@ def reset_baseline(heads):  # type: ignore[no-untyped-def]
 
 
 class Stream:
-    """One stream's alarm, one reading a second, a budget of one false alert per `readings`."""
+    """One stream's alarm, one reading a second or every `interval_s`, a budget of one false alert per `readings`."""
 
     def __init__(
-        self, prior: Prior = EXPONENTIAL, readings: float = 10_000, warmup: int = WARMUP, reset_baseline_after_s: float = 0
+        self,
+        prior: Prior = EXPONENTIAL,
+        readings: float = 10_000,
+        warmup: int = WARMUP,
+        reset_baseline_after_s: float = 0,
+        interval_s: int = 1,
     ) -> None:
         self.record = Records(starts=prior.starts)
-        settings = Settings(readings * SECOND_US, warmup, reset_baseline_after_s * SECOND_US or None)
+        self._interval_us = interval_s * SECOND_US
+        settings = Settings(readings * self._interval_us, warmup, reset_baseline_after_s * SECOND_US or None)
         self._rules = rules_of(settings, prior)
-        self.seconds, self.per_reading_us = 0, float(SECOND_US)
+        self.seconds, self.per_reading_us = 0, float(self._interval_us)
         self.threshold: NDArray[np.float32]  # of the latest call
 
     def judge(self, scores: Any) -> tuple[F8, list[int]]:
         """Tail probabilities and events of readings one after the other."""
         score = np.asarray(scores, np.float32)
-        time_us = (self.seconds + np.arange(len(score), dtype=np.int64)) * SECOND_US
+        time_us = (self.seconds + np.arange(len(score), dtype=np.int64)) * self._interval_us
         self.seconds += len(score)
         p, event, self.threshold = np.empty(len(score)), np.empty(len(score), np.int64), np.empty(len(score), np.float32)
         judge(self.record.heads, score, time_us, self.per_reading_us, self._rules, p, event, self.threshold)
@@ -190,6 +196,22 @@ def test_a_level_that_lasts_becomes_the_baseline(reset_baseline_after_s: float, 
     assert event.count(Event.OPENED) == 1
     p, _ = stream.judge(8 + normal(2_000, seed=2) / 2)
     assert 0.02 < np.mean(p < 0.05) < 0.1
+
+
+@pytest.mark.parametrize(("interval_s", "readings"), [(1, RESET_AFTER), (60, 1_440), (3_600, 24), (86_400, LIFE_READINGS_MIN)])
+def test_an_alert_ends_within_a_day_however_often_it_gets_worse(interval_s: int, readings: int) -> None:
+    stream = Stream(interval_s=interval_s).settled()
+    event: list[int] = []
+    while Event.RESET not in event:  # ever stranger
+        event += stream.judge([100.0 * 1.2 ** len(event) if len(event) < 200 else 1e18])[1]
+    assert event.index(Event.RESET) == event.index(Event.OPENED) + readings
+    assert readings < 100 or Event.ESCALATED in event
+
+
+@pytest.mark.parametrize(("interval_s", "calm"), [(60, PATIENCE), (540, PATIENCE), (1_080, 10), (3_600, 5), (86_400, 5)])
+def test_fewer_calm_readings_close_it_where_they_are_far_apart(interval_s: int, calm: int) -> None:
+    stream = Stream(interval_s=interval_s).settled().opened()
+    assert stream.judge(np.full(calm, 0.5))[1] == [*[Event.NONE] * (calm - 1), Event.CLEARED]
 
 
 def test_every_alert_makes_the_next_one_dearer_and_calm_pays_it_back() -> None:
