@@ -88,3 +88,35 @@ def test_machines_with_a_daily_rhythm_are_not_in_alert_on_their_first_days(noise
     results = run(detector, log, range(2_000, len(log), 2_000))
     assert sum(len(result.alert) for result in results) < 0.01 * len(log)
     assert sum(alert.status == "opened" for result in results for alert in result.alerts) <= 1
+
+
+@pytest.mark.parametrize("kind", ["missing", "stuck"])
+def test_a_channel_that_died_is_told_once_and_not_blamed_for_what_comes_later(kind: str) -> None:
+    """A reading a minute; gas dies at 900, the temperature jumps at 3,000."""
+    draw, rows = np.random.default_rng(5), 3_300
+    value = np.stack((20 + draw.normal(0, 0.4, rows), 100 + draw.normal(0, 8, rows)), axis=1)
+    value[900:, 1] = np.nan if kind == "missing" else 100.0
+    value[3_000:3_100, 0] += 6
+    log = log_of([("m", t * 60, value[t]) for t in range(rows)], 2)
+    results = run(Detector(load_bundle("universal", ["temperature", "gas"]), Settings()), log, range(1_000, rows, 1_000))
+    opened = [alert for result in results for alert in result.alerts if alert.status == "opened"]
+    assert [alert.kind for alert in opened] == [kind, "score"]
+    assert [channel.name for channel in opened[0].channels] == ["gas"]
+    first = opened[1].channels[0]
+    assert first.name == "temperature"
+    assert not first.low <= first.observed <= first.high
+    assert 3_000 <= opened[1].offset < 3_010
+
+
+def test_a_counter_among_the_channels_does_not_hold_an_alert_open() -> None:
+    draw, rows = np.random.default_rng(6), 1_500
+    value = np.stack((24 + draw.normal(0, 0.5, rows), np.cumsum(draw.integers(0, 3, rows))), axis=1)
+    value[1_200:, 0] += 8
+    log = log_of([("m", t * 300, value[t]) for t in range(rows)], 2)
+    tally, at = CalmTally(), 0
+    detector = Detector(load_bundle("universal", ["temperature", "count"]), Settings())
+    for result in run(detector, log, range(500, rows, 500)):
+        tally.add(log.take(range(at, at + len(result))).batch(detector), result)
+        at += len(result)
+    assert tally.calm.longest_s <= 86_400
+    assert tally.calm.still_open == 0
