@@ -43,7 +43,7 @@ MACHINE_CODE = ROOT / "detector" / "core" / "compiled.py"
 """Finds a folder in which numba may keep machine code: the one file of the core that looks at the machine."""
 ONLY_IN = {"confluent_kafka": ("adapters/kafka/*.py",), "prometheus_client": ("adapters/prometheus/*.py",)}
 
-COMPARED = ("lab/evaluate/*.py", "cli/evaluate.py")
+COMPARED = ("lab/evaluate/*.py", "cli/evaluate.py", "cli/evaluate_home.py")
 """Who may load the evaluation: `run`, `replay` and `train` do not wait for it."""
 ONLY_WHERE_ASKED_FOR = {
     "torch": ("lab/gradient.py", "lab/network.py", "lab/projection.py"),

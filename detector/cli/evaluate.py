@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from detector.lab.evaluate.detectors import SeriesDetector
     from detector.lab.evaluate.series import Series
 
-DUTY = "DUTY"
+DUTY, HOME = "DUTY", "HOME"
 FILE_COLUMNS = 240
 
 
@@ -35,7 +35,8 @@ def evaluate(
     sets: Annotated[
         str | None,
         typer.Option(
-            help="Only these sets, comma-separated; made here are DUTY (faults of time) and LONG (2.8 million readings, only if named)."
+            help="Only these sets, comma-separated; made here are DUTY (faults of time), and only if named LONG (2.8 million readings) and HOME "
+            "(machines without faults, and DATA's recordings: how calm alerts are)."
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of what is random; the others are run once.")] = 1,
@@ -57,6 +58,8 @@ def evaluate(
     learns from the training part and sees the test part once, in order. Without DATA only DUTY is run.
 
     Example: [bold]detector evaluate data/SMD --detectors pca,linear,random --seeds 3 --jobs 2 --out smd.json[/bold]
+
+    Example: [bold]detector evaluate data/home --sets HOME[/bold]
     """
     from rich.console import Console
 
@@ -66,10 +69,16 @@ def evaluate(
     from detector.lab.evaluate.bundled import bundled
     from detector.lab.evaluate.summary import by_detector, details, difference, figures
 
+    wanted = sets.split(",") if sets else None
+    if wanted is not None and HOME in wanted:
+        _home(data, (bundle or ["universal"])[0], out, as_json=as_json)
+        wanted.remove(HOME)
+        if not wanted:
+            return
     bundles = [bundled(Path(name).name, read_bundle(name).model) for name in bundle or ()]
     chosen = [*(detector_named(name) for name in (DETECTORS if detectors == "all" else detectors.split(","))), *bundles]
     left: dict[str, str] = {}
-    series = _series(data, sets.split(",") if sets else None, left)
+    series = _series(data, wanted, left)
     for title in plot or ():
         _draw(title, series, chosen, plots)
     tasks = tasks_of(chosen, series, seeds)
@@ -98,6 +107,26 @@ def evaluate(
         out.write_text(json.dumps(_plain(whole), indent=1) + "\n", encoding="utf-8")
         typer.echo(f"all figures -> {out}", err=as_json)
     _end(content, is_strict=strict, to_error=as_json)
+
+
+def _home(data: Path | None, bundle: str, out: Path | None, *, as_json: bool) -> None:
+    """How calm alerts are on HOME."""
+    from rich.console import Console
+
+    from detector.cli import evaluate_home
+
+    left: dict[str, str] = {}
+    found = evaluate_home.calm_of_home(data, bundle, left)
+    if as_json:
+        typer.echo(json.dumps(_plain({"calm": found, "left": left})))
+    else:
+        console = Console()
+        console = console if console.is_terminal else Console(width=FILE_COLUMNS)
+        console.print(evaluate_home.table(found))
+        for path, reason in left.items():
+            typer.echo(f"left       {path}: {reason}")
+    if out is not None:
+        out.write_text(json.dumps(_plain({"calm": found, "left": left}), indent=1) + "\n", encoding="utf-8")
 
 
 def read_of(series: Sequence[Series], tasks: Sequence[Task], detectors: Sequence[SeriesDetector]) -> dict[str, Any]:
