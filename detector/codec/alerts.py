@@ -83,7 +83,9 @@ class AlertEvent(Part):
     tail_probability: Number = Field(
         description="how often a normal reading of this stream scores as high, 0 to 1; null unless the kind is score"
     )
-    channels: list[AlertChannel] = Field(max_length=CHANNELS_MAX, description="the channels of the largest share, largest first")
+    channels: list[AlertChannel] = Field(
+        max_length=CHANNELS_MAX, description="those outside their band first, then by share; the first of them"
+    )
     model: AlertModel
     detector: AlertDetector
     input: AlertInput

@@ -54,7 +54,7 @@ class Alert:
     event_time_us      event time of the reading that this event follows from
     score              at this event; NaN for all other kinds than score
     tail_probability   of that score, 0..1; NaN likewise
-    channels           at this event, largest share first; empty for timeout; those that it is about for stuck and missing
+    channels           at this event, those outside their band first, then by share; empty for timeout; those that it is about for stuck and missing
     partition, offset  of the reading that this event follows from (for timeout: that moved the partition's time)
     position           place of that reading in the batch; orders the events, not part of the alert
     """
@@ -115,7 +115,8 @@ def alert_of(event: Any, detail: NDArray[np.float32] | None, batch: ReadingBatch
 
 def _channels_of(detail: NDArray[np.float32], names: tuple[str, ...], *, only_about: bool) -> tuple[ChannelReason, ...]:
     share = detail[events.SHARE]
-    order = np.argsort(-share, kind="stable")
+    is_inside = np.abs(detail[events.OBSERVED] - detail[events.EXPECTED]) <= detail[events.REACH]
+    order = np.lexsort((-share, is_inside))
     return tuple(
         ChannelReason(
             name=names[k],

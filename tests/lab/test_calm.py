@@ -120,3 +120,18 @@ def test_a_counter_among_the_channels_does_not_hold_an_alert_open() -> None:
         at += len(result)
     assert tally.calm.longest_s <= 86_400
     assert tally.calm.still_open == 0
+
+
+def test_channels_outside_their_band_come_first() -> None:
+    draw, rows = np.random.default_rng(9), 1_200
+    value = draw.normal(0, 1, (rows, 4)) + [10, 20, 30, 40]
+    value[1_000:, 2] += 9
+    log = log_of([("m", t * 60, value[t]) for t in range(rows)], 4)
+    results = run(Detector(load_bundle("universal", ["a", "b", "c", "d"]), Settings()), log)
+    told = [alert for result in results for alert in result.alerts if alert.kind == "score" and alert.offset >= 1_000]
+    assert told[0].channels[0].name == "c"
+    for alert in told:
+        is_inside = [channel.low <= channel.observed <= channel.high for channel in alert.channels]
+        assert is_inside == sorted(is_inside)
+        shares = [channel.share for channel, inside in zip(alert.channels, is_inside, strict=True) if inside]
+        assert shares == sorted(shares, reverse=True)
