@@ -124,7 +124,7 @@ def test_a_counter_among_the_channels_does_not_hold_an_alert_open() -> None:
 
 def test_channels_outside_their_band_come_first() -> None:
     draw, rows = np.random.default_rng(9), 1_200
-    value = draw.normal(0, 1, (rows, 4)) + [10, 20, 30, 40]
+    value = draw.normal(0, 1, (rows, 4)) + np.array([10, 20, 30, 40])
     value[1_000:, 2] += 9
     log = log_of([("m", t * 60, value[t]) for t in range(rows)], 4)
     results = run(Detector(load_bundle("universal", ["a", "b", "c", "d"]), Settings()), log)
