@@ -14,7 +14,8 @@ from detector.config import FileInput
 from detector.errors import DataError
 from detector.inspection.proposal import MessageShape, time_problem
 from detector.tables import long_format
-from detector.tables.json_table import JsonShape, JsonTable
+from detector.tables.json_rows import JsonShape
+from detector.tables.json_table import JsonTable
 from detector.tables.recording import Recording
 from detector.tables.streams import APART, find_streams, repeated_share
 from detector.tables.table import Table
