@@ -164,9 +164,9 @@ def checked(config: Config) -> Iterator[str]:
     registry = open_registry(config)
     if registry is None:
         return
-    if config.input.format != "json":
+    if (kind := SCHEMA_TYPES.get(config.input.format)) is not None:
         for topic in config.input.topics:
-            yield _subject(registry, f"{topic}-value", SCHEMA_TYPES[config.input.format])
+            yield _subject(registry, f"{topic}-value", kind)
     if config.output.format != "json":
         yield _subject(registry, f"{config.alerts_topic}-value", "JSON")
     registry.close()

@@ -28,7 +28,7 @@ from detector.adapters.kafka.schema_registry import SchemaRegistry
 from detector.adapters.kafka.topic_io import TopicReader, TopicWriter
 from detector.adapters.recordings.reader import read_recording
 from detector.cli import main
-from detector.cli.registry_wiring import Framing, framing
+from detector.cli.registry_wiring import Framing, checked, framing
 from detector.codec.alerts import alert_schema
 from detector.codec.confluent_wire_format import frame
 from detector.codec.messages import Messages
@@ -337,3 +337,14 @@ def test_a_subject_of_another_type_is_told(registry: Registry, kafka: str, make_
     told = capfd.readouterr().err
     assert "is unavailable" in told
     assert "fix: check that the registry runs" in told
+
+
+def test_messages_without_schemas_beside_alerts_with_one_are_checked_too(registry: Registry) -> None:
+    config = Config.model_validate(
+        {
+            "input": {"topics": ("sensors",), "format": "senml", "channels": ("temp",)},
+            "output": {"format": "json_schema"},
+            "schema_registry": {"url": registry.url},
+        }
+    )
+    assert list(checked(config)) == ["the registry answers; it knows no detector.alerts-value yet"]
