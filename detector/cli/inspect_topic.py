@@ -24,8 +24,6 @@ from detector.inspection.messages import LOG_TIME, understand_messages
 from detector.inspection.proposal import configuration, for_messages, sentinels_of
 from detector.tables.json_table import table_of
 
-PLACE = re.compile(r"\[\d+\]")
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,6 +31,8 @@ if TYPE_CHECKING:
     from detector.codec.messages import Messages
     from detector.codec.reading_format import Decoded
     from detector.config import Config, FileInput
+
+PLACE = re.compile(r"\[\d+\]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def understand_messages(
         notes.append("messages of one stream and time have different channels: joined, they are one reading")
     told = recording.understanding
     left = {name: reason for name, reason in told.left.items() if name not in (KEY, LOG_TIME)}
-    left |= dict.fromkeys(found.shape.beside, "it stands beside the readings, once for all of them")
+    left |= found.shape.left
     if keys is not None and not told.stream_columns:
         why = "nothing names any: neither the messages' keys nor a field"
     told = replace(told, left=left, stream=why or told.stream, rejected=(*found.rejected, *told.rejected), notes=(*told.notes, *notes))

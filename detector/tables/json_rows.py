@@ -50,6 +50,11 @@ class JsonShape:
         said += [f"arrays of {length} numbers at {path!r}" for path, length in self.arrays.items()]
         return ", ".join(said)
 
+    @property
+    def left(self) -> dict[str, str]:
+        """Fields that are not read, and why."""
+        return dict.fromkeys(self.beside, "it stands beside the readings, once for all of them")
+
 
 def rows_of(content: Any, shape: JsonShape) -> list[dict[str, Any]] | None:
     """The readings of a message as fields by dotted path; None where it holds none."""

@@ -80,14 +80,16 @@ def sample_topic(
         with reader.closed_if_it_fails():
             bounds = reader.bounds()
         ranges = _ranges(bounds, max(1, messages_max // len(bounds)))
-        read: list[tuple[str, Messages]] = []
-        for part, (first, end) in ranges.items():
+        read: list[Messages] = []
+        count = 0
+        for first, end in ranges.values():
             with reader.closed_if_it_fails():
                 reader.begin(first, end)
             for messages in reader.batches(deadline_s=deadline):
-                read.append((part, messages))
-                on_progress(sum(len(each) for _, each in read))
-    joined = _joined([messages for _, messages in read])
+                read.append(messages)
+                count += len(messages)
+                on_progress(count)
+    joined = _joined(read)
     offsets = sum(high - low for low, high in bounds.values())
     if offsets and not len(joined) and time.monotonic() >= deadline:
         raise LogUnavailable(f"{topic} holds messages, and none came within {timeout_s:g} s", fix="check the brokers, try again")

@@ -61,7 +61,7 @@ def _read_json_lines(path: Path, options: FileInput, channels: Sequence[str] | N
     recording = understand(found.table, options, path.name, channels)
     understood = recording.understanding
     file = ", ".join(filter(None, ("JSON", found.shape.described)))
-    left = understood.left | dict.fromkeys(found.shape.beside, "it stands beside the readings, once for all of them")
+    left = understood.left | found.shape.left
     lines = {kind: count for kind, count in {**understood.lines, "blank": blank + understood.lines.get("blank", 0)}.items() if count}
     return replace(
         recording, understanding=replace(understood, file=file, left=left, rejected=(*found.rejected, *understood.rejected), lines=lines)
